@@ -1,0 +1,77 @@
+# Everything a person types while working on the project. `make help` lists it.
+#
+#   PYTHON       the interpreter for the virtual environment, 3.11 or newer
+#   SOUND=no     goes on without FluidSynth and a SoundFont
+#   TORCH_INDEX  a pip option that says where PyTorch comes from (README: CUDA builds)
+
+PYTHON ?= python3
+SOUND ?= yes
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+
+# Stamps: a step is done again only when what it depends on is newer.
+MADE := $(VENV)/.made
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+SYSTEM := PYTHON="$(PYTHON)" scripts/system_packages.sh
+WITH_SOUND := $(if $(filter no,$(SOUND)),,sound)
+WITH_TORCH = $(or $(TORCH_INDEX),$(shell scripts/pytorch_index.sh $(PY)))
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install check fix test test-all demo smoke have-python have-sound have-browser
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+install: have-sound $(INSTALLED)  ## system packages, virtual environment, pinned requirements
+
+check: have-python $(INSTALLED_DEV)  ## what continuous integration asks; changes nothing
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+fix: have-python $(INSTALLED_DEV)  ## repairs what ruff can repair
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+test: have-browser $(INSTALLED_DEV)  ## every test that needs no network, no GPU and no patience
+	$(PY) -m pytest
+
+test-all: have-browser $(INSTALLED_DEV)  ## the slow tests too
+	$(PY) -m pytest -m "not network"
+
+demo: install  ## the page, on http://127.0.0.1:7860
+	$(PY) app.py
+
+smoke: have-sound $(INSTALLED)  ## a tiny corpus, two training steps, compose, render
+	@set -e; room=$$(mktemp -d); trap 'rm -rf "$$room"' EXIT; set -x; \
+	$(PY) -m training.finetune --data musiclstm/seeds --output_dir "$$room/model" \
+	  --model scratch --preset cpu-quick --max_steps 2; \
+	$(PY) -m musiclstm compose --model "$$room/model" --bars 2 --seed 7 \
+	  --out "$$room/a.mid" --audio "$$room/a.wav"; \
+	test -s "$$room/a.mid" -a -s "$$room/a.wav"
+
+have-python:
+	@$(SYSTEM) python
+
+have-sound:
+	@$(SYSTEM) python $(WITH_SOUND)
+
+have-browser:
+	@$(SYSTEM) python $(WITH_SOUND) browser
+
+$(MADE):
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(INSTALLED): $(MADE) requirements.txt
+	$(PIP) install $(WITH_TORCH) -r requirements.txt
+	@touch $@
+
+$(INSTALLED_DEV): $(MADE) requirements.txt requirements-dev.txt
+	$(PIP) install $(WITH_TORCH) -r requirements-dev.txt
+	@touch $@ $(INSTALLED)

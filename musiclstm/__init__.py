@@ -1,0 +1,63 @@
+"""musiclstm: hear your own MIDI go on.
+
+    from musiclstm import Composer, render
+
+    composer = Composer.from_pretrained()
+    piece = composer.compose(prompt="motif.mid", bars=8)
+    piece.save_midi("goes-on.mid")
+"""
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from musiclstm.composer import Composer, Composition
+from musiclstm.configuration import MusicLSTMConfig
+from musiclstm.errors import (
+    CheckpointError,
+    CorpusError,
+    MusicLSTMError,
+    PublishError,
+    RendererMissingError,
+    RenderError,
+    ScoreError,
+    SoundfontNotFoundError,
+)
+from musiclstm.grammar import Constraints
+from musiclstm.intake import Limits, SeedReport, read_midi
+from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM, MusicLSTMModel
+from musiclstm.rendering import Audio, render
+from musiclstm.sampling import Sampling
+from musiclstm.seeds import bundled_seeds
+from musiclstm.tokenization import MusicTokenizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Audio",
+    "CheckpointError",
+    "Composer",
+    "Composition",
+    "Constraints",
+    "CorpusError",
+    "LSTMState",
+    "Limits",
+    "MusicLSTMConfig",
+    "MusicLSTMError",
+    "MusicLSTMForCausalLM",
+    "MusicLSTMModel",
+    "MusicTokenizer",
+    "PublishError",
+    "RenderError",
+    "RendererMissingError",
+    "Sampling",
+    "ScoreError",
+    "SeedReport",
+    "SoundfontNotFoundError",
+    "__version__",
+    "bundled_seeds",
+    "read_midi",
+    "render",
+]
+
+AutoConfig.register(MusicLSTMConfig.model_type, MusicLSTMConfig)
+AutoModel.register(MusicLSTMConfig, MusicLSTMModel)
+AutoModelForCausalLM.register(MusicLSTMConfig, MusicLSTMForCausalLM)

@@ -1,0 +1,221 @@
+"""Numbers about a score: bar lines, meter, tempo, key and pitch classes.
+
+Everything here reads a score and leaves it unchanged. This file does not know where a score comes
+from (intake), how it becomes tokens, or that there is a model at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from symusic.core import ScoreQuarter, ScoreSecond, ScoreTick
+
+from musiclstm.errors import ScoreError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from symusic.core import Score
+
+AnyScore: TypeAlias = "Score[Any]"  # in any of symusic's three time units
+
+DEFAULT_METER = (4, 4)
+DEFAULT_TEMPO_BPM = 120.0
+
+# More bar lines than any music has: a score that asks for more has times that are no ticks.
+MAX_BAR_LINES = 1_000_000
+
+# How well each of the twelve semitones above the tonic fits a key, as listeners rated it:
+# C. L. Krumhansl and E. J. Kessler, "Tracing the dynamic changes in perceived tonal organization
+# in a spatial representation of musical keys", Psychological Review 89 (1982), 334-368.
+_PROFILES = {
+    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
+    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+}
+_TONIC_NAMES = {
+    "major": ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"),
+    "minor": ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B"),
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A major or minor key; `str(key)` is its name, such as `F# minor`.
+
+    Args:
+        tonic: Pitch class of the first degree, 0 (C) to 11 (B).
+        mode: `major` or `minor`.
+    """
+
+    tonic: int
+    mode: Literal["major", "minor"]
+
+    def __str__(self) -> str:
+        """The name in the usual spelling, the one with fewer accidentals."""
+        return f"{_TONIC_NAMES[self.mode][self.tonic]} {self.mode}"
+
+
+def in_ticks(score: AnyScore) -> ScoreTick:
+    """The score in ticks: itself where it already is, a converted copy otherwise."""
+    if isinstance(score, ScoreTick):
+        return score
+    assert isinstance(score, ScoreQuarter | ScoreSecond)
+    converted = score.to("tick")
+    assert isinstance(converted, ScoreTick)
+    return converted
+
+
+def last_note_end(score: AnyScore) -> int:
+    """The tick at which the last note ends; 0 without notes. Events without sound do not count."""
+    ends = [0]
+    for track in in_ticks(score).tracks:
+        notes = track.notes.numpy()
+        if len(notes["time"]):
+            ends.append(int((notes["time"].astype(np.int64) + notes["duration"]).max()))
+    return max(ends)
+
+
+def bar_starts(score: AnyScore, *, end_tick: int | None = None) -> NDArray[np.int64]:
+    """The ticks of all bar lines, from 0 to the first one at or after the end.
+
+    Time signatures are followed, with 4/4 before the first one. A change in mid-bar starts a new
+    bar there; the same signature said again changes nothing. Bars that are no whole number of
+    ticks long begin at the tick before their exact place, so that nothing drifts.
+
+    Args:
+        score: In any time unit.
+        end_tick: How far to go. None: to the end of the last note.
+
+    Returns:
+        Shape (bars + 1,), int64, strictly rising, the first 0. A score without notes gives [0].
+
+    Raises:
+        ScoreError: More than a million bar lines would be needed.
+    """
+    score = in_ticks(score)
+    end = max(0, last_note_end(score) if end_tick is None else end_tick)
+    lines = _lines_up_to(end, _meter_changes(score), tpq=max(1, score.ticks_per_quarter))
+    return lines[: int(np.searchsorted(lines, end)) + 1]
+
+
+def meter_at(score: AnyScore, tick: int) -> tuple[int, int]:
+    """Numerator and denominator of the time signature that rules at a tick; (4, 4) before any."""
+    meter = DEFAULT_METER
+    for start, numerator, denominator in _meter_changes(in_ticks(score)):
+        if start <= max(0, tick):
+            meter = (numerator, denominator)
+    return meter
+
+
+def tempo_at(score: AnyScore, tick: int) -> float:
+    """Quarter notes per minute at a tick; 120 before the first tempo."""
+    bpm = DEFAULT_TEMPO_BPM
+    for tempo in sorted(in_ticks(score).tempos, key=lambda tempo: tempo.time):
+        if tempo.time <= max(0, tick) and tempo.mspq > 0:
+            bpm = 60_000_000 / tempo.mspq
+    return bpm
+
+
+def seconds_at(score: AnyScore, tick: int) -> float:
+    """Seconds from the beginning to a tick, following the tempos."""
+    score = in_ticks(score)
+    beats_per_tick = 1 / max(1, score.ticks_per_quarter)
+    seconds, at, bpm = 0.0, 0, DEFAULT_TEMPO_BPM
+    for tempo in sorted(score.tempos, key=lambda tempo: tempo.time):
+        if tempo.time < tick and tempo.mspq > 0:
+            start = max(0, tempo.time)
+            seconds += (start - at) * beats_per_tick * 60 / bpm
+            at, bpm = start, 60_000_000 / tempo.mspq
+    return seconds + (max(0, tick) - at) * beats_per_tick * 60 / bpm
+
+
+def pitch_class_histogram(score: AnyScore) -> NDArray[np.float64]:
+    """How much of the sounding time each pitch class has, drums left out.
+
+    Args:
+        score: In any time unit. Notes without length count as one tick.
+
+    Returns:
+        Shape (12,), from C to B, sum 1. Twelve zeros for a score without pitched notes.
+    """
+    histogram = np.zeros(12)
+    for track in in_ticks(score).tracks:
+        if not track.is_drum:
+            notes = track.notes.numpy()
+            weights = np.maximum(notes["duration"].astype(np.int64), 1)
+            classes = notes["pitch"].astype(np.int64) % 12
+            histogram += np.bincount(classes, weights=weights, minlength=12)
+    return histogram / (histogram.sum() or 1.0)
+
+
+def overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """What two histograms have in common: the sum of the smaller shares, 0..1."""
+    return float(np.minimum(a, b).sum())
+
+
+def estimate_key(score: AnyScore) -> Key | None:
+    """The key whose Krumhansl-Kessler profile correlates best with the pitch classes.
+
+    Args:
+        score: In any time unit. Notes weigh as long as they sound; drums are left out.
+
+    Returns:
+        The best of the 24 keys. None where nothing speaks for one: no pitched notes, or all
+        twelve pitch classes equally long.
+    """
+    histogram = pitch_class_histogram(score)
+    if np.ptp(histogram) < 1e-12:
+        return None
+    fits = {key: _correlation(histogram, key) for key in _all_keys()}
+    return max(fits, key=lambda key: fits[key])
+
+
+def _all_keys() -> list[Key]:
+    modes: tuple[Literal["major", "minor"], ...] = ("major", "minor")
+    return [Key(tonic, mode) for mode in modes for tonic in range(12)]
+
+
+def _correlation(histogram: NDArray[np.float64], key: Key) -> float:
+    profile = np.roll(_PROFILES[key.mode], key.tonic)
+    return float(np.corrcoef(histogram, profile)[0, 1])
+
+
+def _meter_changes(score: ScoreTick) -> list[tuple[int, int, int]]:
+    """(tick, numerator, denominator) wherever the meter becomes another, rising, first at 0."""
+    at: dict[int, tuple[int, int]] = {0: DEFAULT_METER}
+    for signature in sorted(score.time_signatures, key=lambda signature: signature.time):
+        if signature.numerator > 0 and signature.denominator > 0:
+            at[max(0, signature.time)] = (signature.numerator, signature.denominator)
+    changes: list[tuple[int, int, int]] = []
+    for tick, meter in at.items():
+        if not changes or changes[-1][1:] != meter:
+            changes.append((tick, *meter))
+    return changes
+
+
+def _lines_up_to(end: int, changes: list[tuple[int, int, int]], *, tpq: int) -> NDArray[np.int64]:
+    """All bar lines up to `end` and at least one at or after it."""
+    parts: list[NDArray[np.int64]] = []
+    found = 0
+    for index, (start, numerator, denominator) in enumerate(changes):
+        # A bar is length / denominator ticks long, and at least one tick.
+        length = max(4 * tpq * numerator, denominator)
+        stop = max(end, start) + length // denominator + 2
+        if index + 1 < len(changes):
+            stop = min(stop, changes[index + 1][0])
+        count = -(-(stop - start) * denominator // length)
+        found += count
+        _refuse_endless(found, end_beat=end / tpq)
+        parts.append(start + np.arange(count, dtype=np.int64) * length // denominator)
+        if start > end:
+            break
+    return np.concatenate(parts)
+
+
+def _refuse_endless(lines: int, *, end_beat: float) -> None:
+    if lines > MAX_BAR_LINES:
+        raise ScoreError(
+            f"The score reaches to beat {end_beat:,.0f} and would have more than "
+            f"{MAX_BAR_LINES:,} bars; are its times in ticks?"
+        )

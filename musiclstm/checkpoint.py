@@ -1,0 +1,166 @@
+"""A checkpoint folder to model and tokenizer, and back: the only place where they meet on disk.
+
+A folder is the bundled default, one of your own, or one that the Hub holds. Weights are safetensors
+and nothing else; code that lies beside them is never run. Knows no music.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
+from transformers import GenerationConfig
+
+from musiclstm.configuration import MusicLSTMConfig
+from musiclstm.errors import CheckpointError
+from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.tokenization import TOKENIZER_FILE, MusicTokenizer
+
+DEFAULT = "default"
+FACTS_FILE = "facts.json"
+WEIGHTS_FILE = "model.safetensors"
+_NEEDED = ("config.json", WEIGHTS_FILE, TOKENIZER_FILE)
+_WANTED = [*_NEEDED, "generation_config.json", FACTS_FILE]
+
+
+def find_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
+    """The folder behind a name.
+
+    Args:
+        name: "default" for the bundled weights, a folder, or a Hub id such as "user/model".
+        revision: Branch, tag or commit on the Hub; None: its main branch.
+
+    Raises:
+        CheckpointError: There is no such folder or model, or a file is missing in it.
+    """
+    if str(name) == DEFAULT:
+        folder = Path(__file__).parent / "pretrained"
+    elif Path(name).is_dir():
+        folder = Path(name)
+    else:
+        folder = _download(str(name), revision)
+    missing = [file for file in _NEEDED if not (folder / file).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{str(name)!r} has no {' and no '.join(missing)}; a checkpoint folder holds "
+            f"{', '.join(_NEEDED)}. Pass one that training.finetune wrote."
+        )
+    return folder
+
+
+def _download(name: str, revision: str | None) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
+    except HFValidationError as error:
+        raise CheckpointError(
+            f"{name!r} is neither a folder nor a Hub id; pass 'default', a folder, or an id such "
+            "as 'user/model'."
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        at = f" at revision {revision!r}" if revision else ""
+        raise CheckpointError(
+            f"There is no folder and no model {name!r}{at} on the Hub, or it is private; check the "
+            "name, or log in with `hf auth login`."
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise CheckpointError(
+            f"There is no folder {name!r}, and the Hub cannot be reached to look for a model of "
+            "that name; check the name or the connection."
+        ) from error
+
+
+def load_checkpoint(
+    name: str | Path = DEFAULT, *, revision: str | None = None
+) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
+    """Read a model, float32 and ready to listen, and the tokenizer it was trained with.
+
+    Raises:
+        CheckpointError: Something is missing, unreadable, or does not belong together.
+    """
+    folder = find_checkpoint(name, revision=revision)
+    tokenizer = MusicTokenizer.from_folder(folder)
+    config = _read_config(folder, name)
+    _check_pair(config, tokenizer, name)
+    try:
+        model = MusicLSTMForCausalLM.from_pretrained(
+            folder, config=config, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"The weights of {str(name)!r} cannot be read ({type(error).__name__}); fetch or copy "
+            f"{WEIGHTS_FILE} again."
+        ) from error
+    return model.eval(), tokenizer
+
+
+def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = content.get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"config.json of {str(name)!r} is not a JSON record; take the file saved with the "
+            "weights."
+        ) from error
+    if kind != MusicLSTMConfig.model_type:
+        raise CheckpointError(
+            f"{str(name)!r} is a model of type {kind!r}, not {MusicLSTMConfig.model_type!r}; pass "
+            "one that training.finetune wrote."
+        )
+    return MusicLSTMConfig.from_pretrained(folder)
+
+
+def _check_pair(config: MusicLSTMConfig, tokenizer: MusicTokenizer, name: str | Path) -> None:
+    if config.vocab_size != len(tokenizer):
+        raise CheckpointError(
+            f"{str(name)!r} has weights for {config.vocab_size} tokens and a tokenizer of "
+            f"{len(tokenizer)}; both must come from the same run."
+        )
+    if config.tokenizer_fingerprint not in (None, tokenizer.fingerprint):
+        raise CheckpointError(
+            f"The weights of {str(name)!r} were trained with tokenizer "
+            f"{config.tokenizer_fingerprint}, but {TOKENIZER_FILE} is {tokenizer.fingerprint}; "
+            "both must come from the same run."
+        )
+
+
+def save_checkpoint(
+    folder: str | Path,
+    model: MusicLSTMForCausalLM,
+    tokenizer: MusicTokenizer,
+    *,
+    facts: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write everything another room needs: config, weights, tokenizer, generation config, facts.
+
+    Weights are rounded to `dtype`; the model itself is left as it is.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.tokenizer_fingerprint = tokenizer.fingerprint
+    weights = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        bos_token_id=tokenizer.bos_id,
+        eos_token_id=tokenizer.eos_id,
+        pad_token_id=tokenizer.pad_id,
+    )
+    model.save_pretrained(folder, state_dict=weights)
+    tokenizer.save(folder)
+    if facts is not None:
+        text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+        (folder / FACTS_FILE).write_text(text, encoding="utf-8")
+
+
+def read_facts(folder: str | Path) -> dict[str, Any]:
+    """What was measured of a checkpoint; empty where nothing was written down."""
+    path = Path(folder) / FACTS_FILE
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return facts

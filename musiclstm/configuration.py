@@ -1,0 +1,100 @@
+"""The shape of the network, as data.
+
+Travels to the Hub beside the weights, so it imports nothing else of ours. Knows no music: what a
+token means is the tokenizer's business; the fingerprint only says *which* tokenizer.
+"""
+
+# No `from __future__ import annotations` here: it would switch the type checks of `@strict` off.
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+# What a saved config, or transformers itself, hands over besides our own fields.
+_FOREIGN_FIELDS = {
+    *("model_type", "auto_map", "torch_dtype", "name_or_path"),
+    *("attn_implementation", "experts_implementation", "output_attentions"),
+}
+
+
+@strict
+class MusicLSTMConfig(PreTrainedConfig):
+    """Everything needed to build a `MusicLSTMForCausalLM` before its weights are read.
+
+    Args:
+        vocab_size: Tokens the network knows, special ones included.
+        hidden_size: Width of embeddings, of every layer and of the output; one size, one name.
+        num_hidden_layers: How many LSTM layers are stacked.
+        residual: Add each layer's input to its output.
+        layer_norm: Normalise what enters each layer and what leaves the last one.
+        dropout: Share of a layer's outputs silenced while training, the same ones at every step
+            of a window (locked dropout, Gal and Ghahramani 2016), 0 to 1.
+        embedding_dropout: The same for the embeddings, 0 to 1.
+        attention_window: How many past outputs the attention read-out looks back on; 0 builds none.
+        tie_word_embeddings: Use the embedding matrix as the output matrix too.
+        initializer_range: Standard deviation of fresh embeddings and read-out weights.
+        use_cache: Return the state with every forward pass.
+        pad_token_id: Fills short rows; never generated.
+        bos_token_id: Opens a piece.
+        eos_token_id: Closes a piece.
+        tokenizer_fingerprint: Identity of the tokenizer the weights were trained with; None before
+            there is one.
+        programs: MIDI programs (0 to 127, -1 for drums) the weights have heard in training; others
+            are played by a relative. None: all.
+
+    Raises:
+        TypeError: A name that is not a field.
+        StrictDataclassError: A value of the wrong type or out of range; the message says which.
+    """
+
+    model_type = "musiclstm"
+
+    vocab_size: int = 2048
+    hidden_size: int = 512
+    num_hidden_layers: int = 4
+    residual: bool = True
+    layer_norm: bool = True
+    dropout: float | int = 0.1
+    embedding_dropout: float | int = 0.1
+    attention_window: int = 0
+    tie_word_embeddings: bool = True
+    initializer_range: float | int = 0.05
+    use_cache: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | None = 2
+    tokenizer_fingerprint: str | None = None
+    programs: list[int] | None = None
+
+    def __post_init__(self, **kwargs):
+        """Refuse misspelt names, which transformers would keep in silence."""
+        unknown = sorted(
+            name
+            for name in kwargs
+            if name not in _FOREIGN_FIELDS
+            and not name.startswith("_")
+            and not hasattr(PreTrainedConfig, name)
+        )
+        if unknown:
+            raise TypeError(
+                f"MusicLSTMConfig has no field {', '.join(map(repr, unknown))}; "
+                f"it knows {', '.join(_own_fields())}."
+            )
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Refuse sizes and shares that no network can have."""
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+        for name in ("dropout", "embedding_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be from 0 to below 1, got {getattr(self, name)}.")
+        if self.attention_window < 0:
+            raise ValueError(
+                f"attention_window must be 0 (none) or more, got {self.attention_window}."
+            )
+        if any(not -1 <= program <= 127 for program in self.programs or ()):
+            raise ValueError(f"programs must be from -1 (drums) to 127, got {self.programs}.")
+
+
+def _own_fields() -> list[str]:
+    return [name for name in MusicLSTMConfig.__annotations__ if name != "model_type"]

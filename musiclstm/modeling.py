@@ -1,0 +1,470 @@
+"""The network: token ids and a state in, scores for the next token and the new state out.
+
+Reads top to bottom: the state, one layer, the attention read-out, the stack, the head. Travels to
+the Hub beside the weights, so it imports nothing of ours but the configuration. It does not know
+what a token means, how one is chosen, or that there is music.
+
+Every shape is written (batch, steps, hidden) or (layers, batch, hidden).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.utils import ModelOutput
+
+from .configuration import MusicLSTMConfig
+
+
+class LSTMState(Cache):
+    """All the network remembers: a few kilobytes, however long the piece.
+
+    transformers calls such a thing a cache and passes it as `past_key_values`; `generate()` then
+    carries it, reorders it for beams and returns it. Tensors are replaced, never written into, so
+    a state that somebody keeps stays as it was.
+
+    Attributes:
+        hidden: Output of every layer at the last step, (layers, batch, hidden).
+        cell: Cell of every layer at the last step, (layers, batch, hidden).
+        memory: The last `window` outputs for the attention read-out, newest last,
+            (batch, window, hidden); window 0 without a read-out.
+        filled: How many rows of `memory` are real, (batch,).
+        seen: Steps read so far, padding included; what `generate()` counts by.
+    """
+
+    def __init__(self, hidden: Tensor, cell: Tensor, memory: Tensor, filled: Tensor, seen: int = 0):
+        super().__init__(layers=[])
+        self.hidden, self.cell, self.memory, self.filled = hidden, cell, memory, filled
+        self.seen = seen
+
+    @classmethod
+    def zeros(
+        cls,
+        config: MusicLSTMConfig,
+        batch_size: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> LSTMState:
+        """The state before the first token."""
+        like: Any = {"dtype": dtype, "device": device}
+        layers = torch.zeros(config.num_hidden_layers, batch_size, config.hidden_size, **like)
+        memory = torch.zeros(batch_size, config.attention_window, config.hidden_size, **like)
+        filled = torch.zeros(batch_size, dtype=torch.long, device=device)
+        return cls(layers, layers, memory, filled)
+
+    def rows(self, index: Tensor) -> LSTMState:
+        """The state of chosen rows, in the order and as often as `index` (rows,) names them."""
+        return LSTMState(
+            self.hidden.index_select(1, index),
+            self.cell.index_select(1, index),
+            self.memory.index_select(0, index),
+            self.filled.index_select(0, index),
+            self.seen,
+        )
+
+    def detached(self) -> LSTMState:
+        """The same numbers without the history of how they came about."""
+        return LSTMState(
+            self.hidden.detach(), self.cell.detach(), self.memory.detach(), self.filled, self.seen
+        )
+
+    def reset_rows(self, fresh: Tensor) -> LSTMState:
+        """Forget everything in the rows where `fresh`, bool (batch,), is true."""
+        keep = (~fresh).to(self.hidden.dtype)
+        return LSTMState(
+            self.hidden * keep[None, :, None],
+            self.cell * keep[None, :, None],
+            self.memory * keep[:, None, None],
+            self.filled * (~fresh),
+            self.seen,
+        )
+
+    # What transformers asks of a cache.
+
+    def _become(self, other: LSTMState) -> None:
+        self.hidden, self.cell = other.hidden, other.cell
+        self.memory, self.filled, self.seen = other.memory, other.filled, other.seen
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Steps read so far."""
+        return self.seen
+
+    def get_max_length(self, layer_idx: int | None = None) -> int:
+        """No limit."""
+        return -1
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Let every beam go on from the one it grew out of."""
+        self._become(self.rows(beam_idx.to(self.hidden.device)))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep chosen rows."""
+        self._become(self.rows(indices.to(self.hidden.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every row `repeats` times."""
+        rows = torch.arange(self.hidden.shape[1], device=self.hidden.device)
+        self._become(self.rows(rows.repeat_interleave(repeats)))
+
+    def reset(self) -> None:
+        """Forget everything in every row."""
+        rows = torch.ones(self.hidden.shape[1], dtype=torch.bool, device=self.hidden.device)
+        self._become(self.reset_rows(rows))
+        self.seen = 0
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Refuse: what an LSTM has read it cannot unread."""
+        raise ValueError("An LSTM state cannot be cropped; keep a copy from before instead.")
+
+    @property
+    def batch_size(self) -> int:
+        """Rows."""
+        return self.hidden.shape[1]
+
+    @property
+    def is_initialized(self) -> bool:
+        """Always: it is made whole."""
+        return True
+
+    @property
+    def is_croppable(self) -> bool:
+        """Never."""
+        return False
+
+    def __len__(self) -> int:
+        return self.hidden.shape[0]
+
+    def __repr__(self) -> str:
+        layers, batch, hidden = self.hidden.shape
+        return f"LSTMState({layers=}, {batch=}, {hidden=}, seen={self.seen})"
+
+
+class LockedDropout(nn.Module):
+    """Silences the same features at every step of a window (Gal and Ghahramani 2016)."""
+
+    def __init__(self, share: float):
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:  # (batch, steps, hidden)
+        if not self.training or self.share == 0:
+            return x
+        mask = torch.empty_like(x[:, :1]).bernoulli_(1 - self.share)  # (batch, 1, hidden)
+        return x * mask / (1 - self.share)
+
+
+class MusicLSTMLayer(nn.Module):
+    """One floor of the stack: norm, LSTM, dropout, and the way around them."""
+
+    def __init__(self, config: MusicLSTMConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.norm = nn.LayerNorm(size) if config.layer_norm else nn.Identity()
+        self.lstm = nn.LSTM(size, size, batch_first=True)
+        self.dropout = LockedDropout(config.dropout)
+        self.residual = config.residual
+
+    def forward(
+        self, x: Tensor, hidden: Tensor, cell: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, steps, hidden) and two (batch, hidden) in; the same three out."""
+        normed = self.norm(x).to(hidden.dtype)
+        if x.shape[1] == 1 and lengths is None:
+            read, hidden, cell = self._step(normed, hidden, cell)
+        else:
+            read, hidden, cell = self._read(normed, hidden, cell, lengths)
+        read = self.dropout(read)
+        return (x + read if self.residual else read), hidden, cell
+
+    def _step(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # One step through nn.LSTM would have oneDNN re-pack the weights each time, ten times slower.
+        lstm = self.lstm
+        weights = (lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0)
+        hidden, cell = torch.lstm_cell(x[:, 0], (hidden, cell), *weights)
+        return hidden[:, None], hidden, cell
+
+    def _read(
+        self, x: Tensor, hidden: Tensor, cell: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        state = (hidden[None].contiguous(), cell[None].contiguous())
+        if lengths is None:
+            out, (hidden, cell) = self.lstm(x, state)
+            return out, hidden[0], cell[0]
+        packed = pack_padded_sequence(
+            x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        out, (new_hidden, new_cell) = self.lstm(packed, state)
+        out, _ = pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])
+        moved = (lengths > 0)[:, None]  # a row of nothing but padding stays where it was
+        return out, torch.where(moved, new_hidden[0], hidden), torch.where(moved, new_cell[0], cell)
+
+
+class AttentionReadout(nn.Module):
+    """Lets every output look back at the last `window` outputs, itself included.
+
+    Scaled dot products (Vaswani et al. 2017) over the outputs themselves; what is found is mixed
+    with the output by one linear layer, as in Luong et al. 2015.
+    """
+
+    def __init__(self, config: MusicLSTMConfig):
+        super().__init__()
+        self.window = config.attention_window
+        self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.mix = nn.Linear(2 * config.hidden_size, config.hidden_size)
+
+    def forward(self, x: Tensor, memory: Tensor, filled: Tensor) -> Tensor:
+        """(batch, steps, hidden) in and out; memory (batch, window, hidden), filled (batch,)."""
+        past = torch.cat([memory.to(x.dtype), x], dim=1)  # (batch, window + steps, hidden)
+        scores = self.query(x) @ past.transpose(1, 2) / x.shape[-1] ** 0.5
+        scores = scores.masked_fill(~self._visible(x.shape[1], filled), float("-inf"))
+        found = scores.softmax(-1).to(x.dtype) @ past  # (batch, steps, hidden)
+        return x + self.mix(torch.cat([x, found], dim=-1))
+
+    def _visible(self, steps: int, filled: Tensor) -> Tensor:
+        place = torch.arange(self.window + steps, device=filled.device)
+        now = place[self.window :, None]  # where each step stands in `past`
+        near = (place <= now) & (place > now - self.window)  # (steps, window + steps)
+        real = place >= self.window - filled[:, None]  # (batch, window + steps)
+        return near[None] & real[:, None]
+
+    def remember(
+        self, x: Tensor, memory: Tensor, filled: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The last `window` real outputs after reading x, and how many of them are real."""
+        steps = torch.full_like(filled, x.shape[1]) if lengths is None else lengths
+        past = torch.cat([memory.to(x.dtype), x], dim=1)
+        last = steps[:, None] + torch.arange(self.window, device=x.device)  # (batch, window)
+        memory = past.gather(1, last[..., None].expand(-1, -1, x.shape[-1]))
+        return memory, (filled + steps).clamp(max=self.window)
+
+
+@dataclass
+class MusicLSTMOutput(ModelOutput):
+    """What a forward pass gives.
+
+    Attributes:
+        loss: Mean negative log-likelihood in nats per token; only with labels.
+        logits: Scores of the next token, (batch, steps, vocab).
+        past_key_values: The state after the last step, ready for the next call.
+        last_hidden_state: Outputs of the stack, (batch, steps, hidden); only from `MusicLSTMModel`.
+        hidden_states: Embeddings and outputs of every layer, each (batch, steps, hidden); on demand.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: LSTMState | None = None
+    last_hidden_state: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class MusicLSTMPreTrainedModel(PreTrainedModel):
+    """What stack and head share: the config, fresh weights, what transformers may assume."""
+
+    config_class = MusicLSTMConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = False
+    _no_split_modules = ["MusicLSTMLayer"]  # noqa: RUF012  (transformers reads a plain list)
+    _is_stateful = True
+    _supports_sdpa = False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Orthogonal recurrence, open forget gates (Jozefowicz et al. 2015), small embeddings."""
+        if isinstance(module, nn.LSTM):
+            _init_lstm(module)
+        elif isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=self.config.initializer_range)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=self.config.initializer_range)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+
+def _init_lstm(lstm: nn.LSTM) -> None:
+    size = lstm.hidden_size
+    init.xavier_uniform_(lstm.weight_ih_l0)
+    init.copy_(
+        lstm.weight_hh_l0,
+        torch.cat([nn.init.orthogonal_(torch.empty(size, size)) for _ in range(4)]),
+    )
+    init.zeros_(lstm.bias_hh_l0)
+    forget = torch.zeros(4 * size)  # gates stand in the order input, forget, cell, output
+    forget[size : 2 * size] = 1.0
+    init.copy_(lstm.bias_ih_l0, forget)
+
+
+class MusicLSTMModel(MusicLSTMPreTrainedModel):
+    """The stack: embeddings, layers, last norm, read-out."""
+
+    def __init__(self, config: MusicLSTMConfig):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(
+            config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id
+        )
+        self.embedding_dropout = LockedDropout(config.embedding_dropout)
+        self.layers = nn.ModuleList(MusicLSTMLayer(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
+        self.readout = AttentionReadout(config) if config.attention_window else None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The embedding table."""
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Replace the embedding table."""
+        self.embed_tokens = value
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: LSTMState | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> MusicLSTMOutput:
+        """Read tokens; see `MusicLSTMForCausalLM.forward` for the arguments."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Pass either input_ids or inputs_embeds, and not both.")
+        x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        state = past_key_values
+        if state is None:
+            dtype = self.layers[0].lstm.weight_hh_l0.dtype
+            state = LSTMState.zeros(self.config, x.shape[0], dtype=dtype, device=x.device)
+        order, lengths = _valid_first(attention_mask, x.shape[1])
+        if order is not None:
+            x = _reorder(x, order)
+        outputs, hiddens, new_state = self._read(self.embedding_dropout(x), state, lengths)
+        if order is not None:
+            back = order.argsort(dim=1)
+            outputs, hiddens = _reorder(outputs, back), [_reorder(h, back) for h in hiddens]
+        result = MusicLSTMOutput(
+            last_hidden_state=outputs,
+            past_key_values=new_state if use_cache is not False else None,
+            hidden_states=tuple(hiddens) if output_hidden_states else None,
+        )
+        return result if return_dict is not False else result.to_tuple()
+
+    def _read(
+        self, x: Tensor, state: LSTMState, lengths: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], LSTMState]:
+        hiddens, last_hidden, last_cell = [x], [], []
+        for layer, hidden, cell in zip(self.layers, state.hidden, state.cell, strict=True):
+            x, hidden, cell = layer(x, hidden, cell, lengths)
+            hiddens.append(x)
+            last_hidden.append(hidden)
+            last_cell.append(cell)
+        x = self.norm(x)
+        memory, filled = state.memory, state.filled
+        if self.readout is not None:
+            read = self.readout(x, memory, filled)
+            memory, filled = self.readout.remember(x, memory, filled, lengths)
+            x = read
+        new = LSTMState(torch.stack(last_hidden), torch.stack(last_cell), memory, filled)
+        new.seen = state.seen + x.shape[1]
+        return x, hiddens, new
+
+
+def _valid_first(mask: Tensor | None, steps: int) -> tuple[Tensor | None, Tensor | None]:
+    """The order that puts padding last, (batch, steps), and the real lengths, (batch,).
+
+    An LSTM would read padding as if it were music; with padding last, packing skips it.
+    """
+    if mask is None or steps == 1:
+        return None, None
+    mask = mask[:, -steps:].bool()
+    if bool(mask.all()):
+        return None, None
+    order = (~mask).to(torch.int8).argsort(dim=1, stable=True)
+    return order, mask.sum(1)
+
+
+def _reorder(x: Tensor, order: Tensor) -> Tensor:
+    return x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
+
+
+class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
+    """The whole network: the stack and the scores of the next token."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: MusicLSTMConfig):
+        super().__init__(config)
+        self.model = MusicLSTMModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False  # the first forward pass makes the state
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: LSTMState | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        logits_to_keep: int = 0,
+        **kwargs: Any,
+    ) -> MusicLSTMOutput:
+        """Read tokens and score the next one after each.
+
+        Args:
+            input_ids: Tokens, (batch, steps).
+            attention_mask: 1 for real tokens and 0 for padding, anywhere in the row, (batch, steps)
+                or longer by what was read before; None: no padding.
+            past_key_values: The state after the tokens before these; None: a fresh one.
+            inputs_embeds: Vectors in place of tokens, (batch, steps, hidden).
+            labels: The same tokens again, (batch, steps); shifted here, -100 is not counted. Pass
+                `shift_labels` as well when a window goes on in the next one: then labels are taken
+                as already shifted and the last step of the window counts too.
+            use_cache: False: return no state.
+            output_hidden_states: True: return what every layer gave.
+            return_dict: False: return a plain tuple.
+            logits_to_keep: Score only the last so many steps; 0 scores all.
+
+        Returns:
+            A `MusicLSTMOutput`; its `past_key_values` goes into the next call.
+        """
+        stack = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=self.config.use_cache if use_cache is None else use_cache,
+            output_hidden_states=output_hidden_states,
+        )
+        logits = self.lm_head(stack.last_hidden_state[:, -logits_to_keep:])  # 0: all of them
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
+        result = MusicLSTMOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=stack.past_key_values,
+            hidden_states=stack.hidden_states,
+        )
+        return result if return_dict is not False else result.to_tuple()
+
+
+MusicLSTMConfig.register_for_auto_class()
+MusicLSTMModel.register_for_auto_class("AutoModel")
+MusicLSTMForCausalLM.register_for_auto_class("AutoModelForCausalLM")

@@ -1,0 +1,208 @@
+"""Numbers about a score: compared with what a musician would say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pytest
+from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
+
+from musiclstm.analysis import (
+    Key,
+    bar_starts,
+    estimate_key,
+    in_ticks,
+    last_note_end,
+    meter_at,
+    overlap,
+    pitch_class_histogram,
+    seconds_at,
+    tempo_at,
+)
+from musiclstm.errors import ScoreError
+
+if TYPE_CHECKING:
+    from musiclstm.analysis import AnyScore
+
+C_MAJOR_SCALE = (60, 62, 64, 65, 67, 69, 71, 72)
+A_MINOR_TUNE = (69, 71, 72, 74, 76, 77, 80, 81, 76, 72, 69)
+
+
+def scale(pitches: tuple[int, ...], *, tpq: int = 480, is_drum: bool = False) -> ScoreTick:
+    """One quarter note per pitch, the last one three times as long."""
+    score = ScoreTick(tpq)
+    track = TrackTick("line", 0, is_drum)
+    for index, pitch in enumerate(pitches):
+        quarters = 3 if index == len(pitches) - 1 else 1
+        track.notes.append(NoteTick(index * tpq, quarters * tpq, pitch, 80))
+    score.tracks.append(track)
+    return score
+
+
+def with_meters(score: ScoreTick, *meters: tuple[int, int, int]) -> ScoreTick:
+    for tick, numerator, denominator in meters:
+        score.time_signatures.append(TimeSignatureTick(tick, numerator, denominator))
+    return score
+
+
+def test_without_time_signatures_bars_are_four_quarters_long() -> None:
+    assert bar_starts(scale(C_MAJOR_SCALE)).tolist() == [0, 1920, 3840, 5760]
+
+
+def test_a_piece_that_ends_on_a_bar_line_has_no_bar_after_it() -> None:
+    assert bar_starts(scale((60, 62))).tolist() == [0, 1920]
+
+
+def test_bars_follow_the_time_signatures() -> None:
+    score = with_meters(scale(C_MAJOR_SCALE), (0, 3, 4), (1440, 2, 4), (3360, 6, 8))
+    assert bar_starts(score).tolist() == [0, 1440, 2400, 3360, 4800]
+
+
+def test_a_change_in_mid_bar_starts_a_new_bar_there() -> None:
+    score = with_meters(scale(C_MAJOR_SCALE), (480, 3, 4))
+    assert bar_starts(score).tolist() == [0, 480, 1920, 3360, 4800]
+
+
+def test_the_same_signature_again_in_mid_bar_changes_nothing() -> None:
+    score = with_meters(scale(C_MAJOR_SCALE), (0, 4, 4), (480, 4, 4))
+    assert bar_starts(score).tolist() == [0, 1920, 3840, 5760]
+
+
+def test_of_two_signatures_at_one_tick_the_last_rules() -> None:
+    score = with_meters(scale(C_MAJOR_SCALE), (0, 4, 4), (0, 5, 4))
+    assert bar_starts(score).tolist() == [0, 2400, 4800]
+
+
+def test_a_change_right_after_the_end_closes_the_last_bar() -> None:
+    score = with_meters(scale((60,)), (1500, 3, 4))
+    assert bar_starts(score).tolist() == [0, 1500]
+
+
+def test_impossible_signatures_are_passed_over() -> None:
+    score = with_meters(scale((60, 62)), (0, 0, 4), (0, 4, 0))
+    assert bar_starts(score).tolist() == [0, 1920]
+
+
+def test_an_end_tick_takes_the_place_of_the_last_note() -> None:
+    assert bar_starts(scale((60,)), end_tick=3841).tolist() == [0, 1920, 3840, 5760]
+    assert bar_starts(scale(C_MAJOR_SCALE), end_tick=1920).tolist() == [0, 1920]
+    assert bar_starts(scale((60,)), end_tick=-5).tolist() == [0]
+
+
+def test_a_score_without_notes_has_one_line_at_zero() -> None:
+    assert bar_starts(ScoreTick(480)).tolist() == [0]
+
+
+@pytest.mark.parametrize("tpq", [1, 12, 480, 32_767])
+def test_bars_are_right_for_any_resolution(tpq: int) -> None:
+    lines = bar_starts(scale(C_MAJOR_SCALE, tpq=tpq))
+    assert lines.dtype == np.int64
+    assert lines.tolist() == [0, 4 * tpq, 8 * tpq, 12 * tpq]
+
+
+def test_bars_of_a_broken_number_of_ticks_do_not_drift() -> None:
+    score = with_meters(ScoreTick(10), (0, 3, 16))  # 7.5 ticks a bar
+    assert bar_starts(score, end_tick=30).tolist() == [0, 7, 15, 22, 30]
+
+
+def test_bars_shorter_than_a_tick_are_one_tick_long() -> None:
+    score = with_meters(ScoreTick(1), (0, 1, 32))
+    assert bar_starts(score, end_tick=3).tolist() == [0, 1, 2, 3]
+
+
+def test_four_thousand_beats_in_a_changing_meter_are_counted_right() -> None:
+    score = with_meters(
+        ScoreTick(480), *((bar * 1680, 3 + bar % 2, 4) for bar in range(0, 2340, 2))
+    )
+    lines = bar_starts(score, end_tick=4_096 * 480)
+    assert lines[-1] >= 4_096 * 480 > lines[-2]
+    assert (np.diff(lines) > 0).all()
+
+
+def test_times_that_cannot_be_ticks_are_refused() -> None:
+    with pytest.raises(ScoreError, match=r"reaches to beat 2,000,000,000 .* times in ticks\?$"):
+        bar_starts(ScoreTick(1), end_tick=2_000_000_000)
+
+
+def test_other_time_units_give_the_same_bars() -> None:
+    score = scale(C_MAJOR_SCALE)
+    for unit in ("quarter", "second"):
+        converted = cast("AnyScore", score.to(unit))
+        assert bar_starts(converted).tolist() == bar_starts(score).tolist()
+    assert in_ticks(score) is score
+
+
+def test_the_last_note_end_looks_at_every_track() -> None:
+    score = scale((60, 62))
+    score.tracks.append(TrackTick("long", 0, False))
+    score.tracks[1].notes.append(NoteTick(10, 5_000, 40, 80))
+    assert last_note_end(score) == 5_010
+    assert last_note_end(ScoreTick(480)) == 0
+
+
+def test_the_meter_is_four_four_until_the_first_signature() -> None:
+    score = with_meters(scale(C_MAJOR_SCALE), (1920, 3, 4))
+    assert meter_at(score, 0) == (4, 4)
+    assert meter_at(score, 1919) == (4, 4)
+    assert meter_at(score, 1920) == (3, 4)
+
+
+def test_the_tempo_is_120_until_the_first_tempo() -> None:
+    score = scale(C_MAJOR_SCALE)
+    score.tempos.append(TempoTick(960, 90))
+    score.tempos.append(TempoTick(480, 60))
+    assert tempo_at(score, 0) == 120
+    assert tempo_at(score, 500) == pytest.approx(60)
+    assert tempo_at(score, 10_000) == pytest.approx(90, abs=1e-3)
+
+
+def test_seconds_follow_the_tempos() -> None:
+    score = scale(C_MAJOR_SCALE)
+    assert seconds_at(score, 960) == pytest.approx(1)
+    score.tempos.append(TempoTick(960, 60))
+    score.tempos.append(TempoTick(480, 240))
+    assert seconds_at(score, 480) == pytest.approx(0.5)
+    assert seconds_at(score, 960) == pytest.approx(0.75)
+    assert seconds_at(score, 1440) == pytest.approx(1.75)
+    assert seconds_at(score, -3) == 0
+
+
+def test_a_scale_has_the_key_a_musician_hears() -> None:
+    assert estimate_key(scale(C_MAJOR_SCALE)) == Key(0, "major")
+    assert str(estimate_key(scale(tuple(p + 3 for p in C_MAJOR_SCALE)))) == "Eb major"
+    assert str(estimate_key(scale(A_MINOR_TUNE))) == "A minor"
+    assert str(estimate_key(scale(tuple(p - 3 for p in A_MINOR_TUNE)))) == "F# minor"
+
+
+@pytest.mark.parametrize("shift", range(12))
+def test_the_key_moves_with_the_music(shift: int) -> None:
+    score = scale(tuple(p + shift for p in A_MINOR_TUNE))
+    assert estimate_key(score) == Key((9 + shift) % 12, "minor")
+
+
+def test_there_is_no_key_without_pitched_notes() -> None:
+    assert estimate_key(ScoreTick(480)) is None
+    assert estimate_key(scale(C_MAJOR_SCALE, is_drum=True)) is None
+
+
+def test_there_is_no_key_where_all_pitches_are_equal() -> None:
+    score = scale(tuple(range(60, 72)))
+    score.tracks[0].notes[-1].duration = 480
+    assert estimate_key(score) is None
+
+
+def test_the_histogram_weighs_by_duration_and_leaves_drums_out() -> None:
+    score = scale((60, 67))  # one quarter C, three quarters G
+    score.tracks.append(scale((38, 42), is_drum=True).tracks[0])
+    expected = np.zeros(12)
+    expected[[0, 7]] = 0.25, 0.75
+    assert pitch_class_histogram(score) == pytest.approx(expected)
+    assert pitch_class_histogram(ScoreTick(480)).tolist() == [0.0] * 12
+
+
+def test_overlap_is_one_for_equal_and_zero_for_disjoint_histograms() -> None:
+    c_and_g, c_only, d_only = (pitch_class_histogram(scale(p)) for p in ((60, 67), (60,), (62,)))
+    assert overlap(c_and_g, c_and_g) == pytest.approx(1)
+    assert overlap(c_and_g, c_only) == pytest.approx(0.25)
+    assert overlap(c_only, d_only) == 0

@@ -1,0 +1,65 @@
+"""What happens beside the training: whole checkpoint folders, and a picture of the learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from musiclstm.tokenization import MusicTokenizer
+
+CURVE_FILE = "learning_curve.png"
+
+
+class WholeCheckpoints(TrainerCallback):
+    """Puts the tokenizer beside the weights of every checkpoint, so that each can be played."""
+
+    def __init__(self, tokenizer: MusicTokenizer):
+        """Remember the tokenizer to save."""
+        self._tokenizer = tokenizer
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Called by the Trainer after it wrote a checkpoint."""
+        if state.is_world_process_zero:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            self._tokenizer.save(folder)
+
+
+class LearningCurve(TrainerCallback):
+    """Keeps a picture of training loss and held-out bits per note current."""
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Called after every evaluation."""
+        if state.is_world_process_zero:
+            draw_curve(state.log_history, Path(str(args.output_dir)) / CURVE_FILE)
+
+
+def draw_curve(history: list[dict[str, float]], path: Path) -> None:
+    """Draw loss (nats per token) and held-out bits per note over steps into a PNG."""
+    import matplotlib  # noqa: PLC0415  (slow to import, and only wanted while training)
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    loss = [(row["step"], row["loss"]) for row in history if "loss" in row]
+    bits = [(row["step"], row["eval_bits_per_note"]) for row in history if _BITS in row]
+    if loss:
+        axis.plot(*zip(*loss, strict=True), color="#9aa5b1", label="training loss (nats per token)")
+    axis.set_xlabel("step")
+    axis.set_ylabel("nats per token")
+    other = axis.twinx()
+    if bits:
+        other.plot(*zip(*bits, strict=True), "o-", color="#d1495b", label="held-out bits per note")
+    other.set_ylabel("bits per note")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+_BITS = "eval_bits_per_note"
