@@ -1,10 +1,9 @@
 """musiclstm: hear your own MIDI go on.
 
-    from musiclstm import Composer, render
-
-    composer = Composer.from_pretrained()
-    piece = composer.compose(prompt="motif.mid", bars=8)
-    piece.save_midi("goes-on.mid")
+>>> from musiclstm import Composer
+>>> composer = Composer.from_pretrained()
+>>> piece = composer.compose(prompt="motif.mid", bars=8)
+>>> piece.save_midi("goes-on.mid")
 """
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM

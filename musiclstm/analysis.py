@@ -14,11 +14,15 @@ from symusic.core import ScoreQuarter, ScoreSecond, ScoreTick
 
 from musiclstm.errors import ScoreError
 
+# A score in any of symusic's three time units. Its stubs know a common parent; at run time there is
+# none.
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from symusic.core import Score
 
-AnyScore: TypeAlias = "Score[Any]"  # in any of symusic's three time units
+    AnyScore: TypeAlias = Score[Any]
+else:
+    AnyScore = ScoreTick | ScoreQuarter | ScoreSecond
 
 DEFAULT_METER = (4, 4)
 DEFAULT_TEMPO_BPM = 120.0
@@ -26,12 +30,14 @@ DEFAULT_TEMPO_BPM = 120.0
 # More bar lines than any music has: a score that asks for more has times that are no ticks.
 MAX_BAR_LINES = 1_000_000
 
-# How well each of the twelve semitones above the tonic fits a key, as listeners rated it:
-# C. L. Krumhansl and E. J. Kessler, "Tracing the dynamic changes in perceived tonal organization
-# in a spatial representation of musical keys", Psychological Review 89 (1982), 334-368.
+# How much of a piece each of the twelve semitones above the tonic takes, counted in some thousand
+# pieces: J. Albrecht and D. Shanahan, "The use of large corpora to train a new type of key-finding
+# algorithm", Music Perception 31 (2013), 59-67. On 178 classical pieces whose titles name their key
+# they found 150 keys, the probe-tone profiles of Krumhansl and Kessler (1982) 129; on the first
+# eight bars 148 and 129.
 _PROFILES = {
-    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
-    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+    "major": (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081),
+    "minor": (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052),
 }
 _TONIC_NAMES = {
     "major": ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"),
@@ -155,7 +161,7 @@ def overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def estimate_key(score: AnyScore) -> Key | None:
-    """The key whose Krumhansl-Kessler profile correlates best with the pitch classes.
+    """The key whose profile correlates best with the pitch classes (Krumhansl and Schmuckler).
 
     Args:
         score: In any time unit. Notes weigh as long as they sound; drums are left out.

@@ -12,8 +12,14 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from huggingface_hub.utils import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    StrictDataclassError,
+)
 from safetensors import SafetensorError
 from transformers import GenerationConfig
 
@@ -88,14 +94,25 @@ def load_checkpoint(
     config = _read_config(folder, name)
     _check_pair(config, tokenizer, name)
     try:
-        model = MusicLSTMForCausalLM.from_pretrained(
-            folder, config=config, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        loaded: Any = MusicLSTMForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"The weights of {str(name)!r} cannot be read ({type(error).__name__}); fetch or copy "
             f"{WEIGHTS_FILE} again."
         ) from error
+    model, report = loaded
+    if report["missing_keys"] or report["unexpected_keys"]:
+        raise CheckpointError(
+            f"The weights of {str(name)!r} are not those of the network in its config.json; both "
+            "must come from the same run."
+        )
     return model.eval(), tokenizer
 
 
@@ -113,7 +130,14 @@ def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
             f"{str(name)!r} is a model of type {kind!r}, not {MusicLSTMConfig.model_type!r}; pass "
             "one that training.finetune wrote."
         )
-    return MusicLSTMConfig.from_pretrained(folder)
+    try:
+        return MusicLSTMConfig.from_pretrained(folder)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(
+            f"config.json of {str(name)!r} describes no network that can be built ({reason}); take "
+            "the file saved with the weights, or a newer musiclstm."
+        ) from error
 
 
 def _check_pair(config: MusicLSTMConfig, tokenizer: MusicTokenizer, name: str | Path) -> None:
@@ -140,7 +164,8 @@ def save_checkpoint(
 ) -> None:
     """Write everything another room needs: config, weights, tokenizer, generation config, facts.
 
-    Weights are rounded to `dtype`; the model itself is left as it is.
+    Weights are rounded to `dtype` on the way; those of the model stay as they are. Its config is
+    given the fingerprint of the tokenizer.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,13 +8,29 @@ nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from numbers import Integral
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
-from symusic import Note, Score, Tempo, TimeSignature
-from symusic.core import NoteTickList, ScoreTick, TrackTick
+from symusic.core import (
+    ControlChangeTick,
+    ControlChangeTickList,
+    KeySignatureTickList,
+    NoteTickList,
+    PedalTickList,
+    PitchBendTick,
+    PitchBendTickList,
+    ScoreTick,
+    TempoTick,
+    TempoTickList,
+    TimeSignatureTick,
+    TimeSignatureTickList,
+    TrackTick,
+)
 
 from musiclstm import analysis
 from musiclstm.checkpoint import DEFAULT, load_checkpoint
@@ -39,6 +55,18 @@ from musiclstm.tokenization import (
 CONTEXT_BARS = 64  # of a long seed, only so many are read: what came before is long forgotten
 MAX_BARS = 4_096
 _MOST_TICKS = 32_767  # per quarter note: what a MIDI file can say
+_PEDAL = 64
+
+Prompt: TypeAlias = "str | Path | bytes | analysis.AnyScore"
+_Events = TypeVar(
+    "_Events",
+    TempoTickList,
+    TimeSignatureTickList,
+    KeySignatureTickList,
+    ControlChangeTickList,
+    PitchBendTickList,
+    PedalTickList,
+)
 
 
 @dataclass(frozen=True)
@@ -49,13 +77,11 @@ class Seed:
         score: The music itself, in ticks that the grid divides.
         bars: How many bars it has.
         end_tick: The bar line where it ends and the new music begins.
-        programs: Which trained program stands in for each of its programs.
     """
 
     score: ScoreTick
     bars: int
     end_tick: int
-    programs: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -75,7 +101,7 @@ class Composition:
     score: ScoreTick
     bars: int
     bar_tokens: tuple[tuple[int, ...], ...] = field(repr=False)
-    state: Snapshot = field(repr=False)
+    state: Snapshot = field(repr=False, compare=False)
     sampling: Sampling
     constraints: Constraints
     seed: Seed | None = field(repr=False, default=None)
@@ -98,27 +124,10 @@ class Composition:
     @property
     def continuation(self) -> ScoreTick:
         """Only the new bars, beginning at tick 0, with the tempo and meter that rule there."""
-        start = self.seed_end_tick
-        meter, tempo = (
-            analysis.meter_at(self.score, start),
-            analysis.tempo_at(self.score, start),
-        )
-        new = self.score.copy()
-        for track in new.tracks:
-            track.notes = _notes_from(track, start)
-            track.controls.clear()
-            track.pitch_bends.clear()
-            track.pedals.clear()
-        new.tracks = [track for track in new.tracks if len(track.notes)]
-        new.key_signatures.clear()
-        new.tempos = [Tempo(0, tempo)] + [
-            Tempo(t.time - start, mspq=t.mspq) for t in self.score.tempos if t.time > start
-        ]
-        new.time_signatures = [TimeSignature(0, *meter)] + [
-            TimeSignature(s.time - start, s.numerator, s.denominator)
-            for s in self.score.time_signatures
-            if s.time > start
-        ]
+        new = _excerpt(self.score, self.seed_end_tick)
+        for index in reversed(range(len(new.tracks))):
+            if not len(new.tracks[index].notes):
+                del new.tracks[index]
         return new
 
     def to_midi(self, *, only_new: bool = False) -> bytes:
@@ -138,7 +147,7 @@ class Composer:
     Holds no state of any piece, so any number of listeners can share one.
     """
 
-    def __init__(self, model: MusicLSTMForCausalLM, tokenizer: MusicTokenizer):
+    def __init__(self, model: MusicLSTMForCausalLM, tokenizer: MusicTokenizer) -> None:
         """Take a model and its tokenizer; `from_pretrained` is the usual way."""
         self.model, self.tokenizer = model, tokenizer
         self._network = PackedLSTM(model)
@@ -163,7 +172,7 @@ class Composer:
         self,
         *,
         bars: int = 16,
-        prompt: str | Path | bytes | Score | None = None,
+        prompt: Prompt | None = None,
         prompt_bars: int | None = None,
         sampling: Sampling | None = None,
         constraints: Constraints | None = None,
@@ -182,31 +191,22 @@ class Composer:
             ScoreError: The prompt cannot be read or has no notes where it is used.
             ValueError: bars or prompt_bars out of range.
         """
-        pieces = self.stream(
-            bars=bars,
-            prompt=prompt,
-            prompt_bars=prompt_bars,
-            sampling=sampling,
-            constraints=constraints,
-        )
-        return _last(pieces)
+        _check_bars("bars", bars)
+        piece = self._begin(prompt, prompt_bars, sampling, constraints)
+        return self._longer(piece, list(self._new_bars(piece, bars)))
 
     def stream(
         self,
         *,
         bars: int = 16,
-        prompt: str | Path | bytes | Score | None = None,
+        prompt: Prompt | None = None,
         prompt_bars: int | None = None,
         sampling: Sampling | None = None,
         constraints: Constraints | None = None,
     ) -> Iterator[Composition]:
         """`compose`, given bar by bar: the same piece, a bar longer each time."""
         _check_bars("bars", bars)
-        seed = None if prompt is None else self._seed(prompt, prompt_bars)
-        snapshot = self._network.read(self._ids(seed))
-        constraints = constraints or self._as_the_seed(seed)
-        sampling = (sampling or Sampling()).with_seed()
-        return self._go_on(seed, (), snapshot, sampling, constraints, bars)
+        return self._drafts(self._begin(prompt, prompt_bars, sampling, constraints), bars)
 
     def extend(
         self, piece: Composition, *, bars: int = 8, sampling: Sampling | None = None
@@ -218,108 +218,134 @@ class Composer:
             bars: New bars, 1 to 4096.
             sampling: How notes are chosen; None: as in `piece`, random seed included, which gives
                 what a longer `compose` would have given.
+
+        Raises:
+            ValueError: bars out of range.
         """
         _check_bars("bars", bars)
-        sampling = (sampling or piece.sampling).with_seed()
-        pieces = self._go_on(
-            piece.seed, piece.bar_tokens, piece.state, sampling, piece.constraints, bars
-        )
-        return _last(pieces)
+        if sampling is not None:
+            piece = replace(piece, sampling=sampling.with_seed())
+        return self._longer(piece, list(self._new_bars(piece, bars)))
 
-    def _go_on(
+    # The steps of it.
+
+    def _begin(
         self,
-        seed: Seed | None,
-        before: tuple[tuple[int, ...], ...],
-        snapshot: Snapshot,
-        sampling: Sampling,
-        constraints: Constraints,
-        bars: int,
-    ) -> Iterator[Composition]:
-        new: list[Bar] = []
-        last_bar = before[-1] if before else ()
-        for bar in compose_bars(
-            self._network,
-            self._grammar(constraints),
-            sampling,
-            snapshot,
-            last_bar=last_bar,
-            first=len(before),
-        ):
-            new.append(bar)
-            tokens = before + tuple(b.tokens for b in new)
-            yield Composition(
-                score=self._score(seed, tokens),
-                bars=len(tokens),
-                bar_tokens=tokens,
-                state=bar.snapshot,
-                sampling=sampling,
-                constraints=constraints,
-                seed=seed,
-            )
-            if len(new) == bars:
-                return
+        prompt: Prompt | None,
+        prompt_bars: int | None,
+        sampling: Sampling | None,
+        constraints: Constraints | None,
+    ) -> Composition:
+        """A composition that has read its seed and has no new bar yet."""
+        grid_ticks = self.tokenizer.ticks_per_quarter
+        seed = None if prompt is None else _read_seed(prompt, prompt_bars, grid_ticks)
+        constraints = constraints or _as_the_seed(seed)
+        return Composition(
+            score=ScoreTick(grid_ticks) if seed is None else seed.score,
+            bars=0,
+            bar_tokens=(),
+            state=self._network.read(self._ids(seed, self._stand_ins(seed, constraints))),
+            sampling=(sampling or Sampling()).with_seed(),
+            constraints=constraints,
+            seed=seed,
+        )
 
-    def _grammar(self, constraints: Constraints) -> Grammar:
+    def _new_bars(self, piece: Composition, bars: int) -> Iterator[Bar]:
+        endless = compose_bars(
+            self._network,
+            self._grammar(piece),
+            piece.sampling,
+            piece.state,
+            before=piece.bar_tokens,
+        )
+        return islice(endless, bars)
+
+    def _drafts(self, piece: Composition, bars: int) -> Iterator[Composition]:
+        new: list[Bar] = []
+        for bar in self._new_bars(piece, bars):
+            new.append(bar)
+            yield self._longer(piece, new)
+
+    def _longer(self, piece: Composition, new: Sequence[Bar]) -> Composition:
+        tokens = piece.bar_tokens + tuple(bar.tokens for bar in new)
+        return replace(
+            piece,
+            score=self._score(piece, tokens),
+            bars=len(tokens),
+            bar_tokens=tokens,
+            state=new[-1].snapshot,
+        )
+
+    # What may be played.
+
+    def _stand_ins(self, seed: Seed | None, constraints: Constraints) -> dict[int, int]:
+        """Which trained program the network hears and plays for each one of the music."""
+        asked = set(constraints.programs or ())
+        if seed is not None:
+            asked |= programs_of(seed.score)
+        return relatives(asked, self.model.config.programs)
+
+    def _grammar(self, piece: Composition) -> Grammar:
+        constraints = self._in_trained_programs(piece)
         if constraints not in self._grammars:
             if len(self._grammars) >= 64:
                 self._grammars.clear()
             self._grammars[constraints] = Grammar(self.tokenizer, constraints)
         return self._grammars[constraints]
 
+    def _in_trained_programs(self, piece: Composition) -> Constraints:
+        stand_ins = self._stand_ins(piece.seed, piece.constraints)
+        asked, known = piece.constraints.programs, self.model.config.programs
+        if asked is not None:
+            return replace(piece.constraints, programs=frozenset(stand_ins[p] for p in asked))
+        if known is not None:
+            return replace(piece.constraints, programs=frozenset(known) | {*stand_ins.values()})
+        return piece.constraints
+
     # From a seed to ids.
 
-    def _seed(self, prompt: str | Path | bytes | Score, prompt_bars: int | None) -> Seed:
-        score = _read_prompt(prompt)
-        lines = analysis.bar_starts(score)
-        if prompt_bars is not None:
-            _check_bars("prompt_bars", prompt_bars)
-            lines = lines[: prompt_bars + 1]
-            score = _first_bars(score, int(lines[-1]), prompt_bars)
-        score, factor = _on_grid(score, self.tokenizer.ticks_per_quarter)
-        return Seed(
-            score=score,
-            bars=len(lines) - 1,
-            end_tick=int(lines[-1]) * factor,
-            programs=relatives(programs_of(score), self.model.config.programs),
-        )
-
-    def _ids(self, seed: Seed | None) -> list[int]:
+    def _ids(self, seed: Seed | None, stand_ins: dict[int, int]) -> list[int]:
         begin = [self.tokenizer.bos_id]
         if seed is None:
             return begin
         lines = analysis.bar_starts(seed.score, end_tick=seed.end_tick)
         bars = min(len(lines) - 1, CONTEXT_BARS)
         part = _excerpt(seed.score, int(lines[-1 - bars]), seed.end_tick)
-        if not any(len(track.notes) for track in part.tracks):
+        if not programs_of(part):
             return begin
-        base_ids = self.tokenizer.encode_base(with_programs(part, seed.programs))
+        base_ids = self.tokenizer.encode_base(with_programs(part, stand_ins))
         meter = _ruling_meter(seed) or analysis.DEFAULT_METER
         return begin + self.tokenizer.compress(self.tokenizer.with_bars(base_ids, bars, meter))
 
-    def _as_the_seed(self, seed: Seed | None) -> Constraints:
-        known = self.model.config.programs
-        if seed is None:
-            return Constraints(programs=None if known is None else frozenset(known))
-        return Constraints(
-            programs=frozenset(seed.programs.values()),
-            meter=_ruling_meter(seed),
-            tempo_changes=False,
-        )
-
     # From ids to a score.
 
-    def _score(self, seed: Seed | None, bar_tokens: tuple[tuple[int, ...], ...]) -> ScoreTick:
+    def _score(self, piece: Composition, bar_tokens: tuple[tuple[int, ...], ...]) -> ScoreTick:
         ids = [token for bar in bar_tokens for token in bar]
-        new = self.tokenizer.decode(ids)
-        _cut_off(new, self.tokenizer.length_ticks(ids))
-        if seed is None:
-            if not len(new.tempos):
-                new.tempos.append(Tempo(0, analysis.DEFAULT_TEMPO_BPM))
-            for track in new.tracks:
-                track.notes = _never_struck_twice(track.notes)
-            return new
-        back = {stand_in: program for program, stand_in in sorted(seed.programs.items())}
-        return _joined(seed, with_programs(new, back))
+        stand_ins = self._stand_ins(piece.seed, piece.constraints)
+        new = with_programs(self.tokenizer.decode(ids), _way_back(stand_ins))
+        for track in new.tracks:
+            track.name = instrument_name(DRUMS if track.is_drum else track.program)
+            whole_bars = _notes_within(track, 0, self.tokenizer.length_ticks(ids))
+            track.notes = _never_struck_twice(whole_bars)
+        if piece.seed is not None:
+            return _joined(piece.seed, new)
+        if not len(new.tempos):
+            new.tempos.append(TempoTick(0, analysis.DEFAULT_TEMPO_BPM))
+        return new
+
+
+# What the seed asks for ---------------------------------------------------------------------------
+
+
+def _as_the_seed(seed: Seed | None) -> Constraints:
+    """Its instruments, its last meter, and no change of tempo."""
+    if seed is None:
+        return Constraints()
+    return Constraints(
+        programs=frozenset(programs_of(seed.score)),
+        meter=_ruling_meter(seed),
+        tempo_changes=False,
+    )
 
 
 def _ruling_meter(seed: Seed) -> tuple[int, int] | None:
@@ -328,104 +354,143 @@ def _ruling_meter(seed: Seed) -> tuple[int, int] | None:
     return meter if knows_meter(*meter) else None
 
 
+def _way_back(stand_ins: dict[int, int]) -> dict[int, int]:
+    """From stand-ins to the programs of the music; who stands for itself stays itself."""
+    back = {stand_in: program for program, stand_in in sorted(stand_ins.items())}
+    return back | {program: program for program, s in stand_ins.items() if s == program}
+
+
 def _check_bars(name: str, bars: int) -> None:
-    if not 1 <= bars <= MAX_BARS:
-        raise ValueError(f"{name} must be from 1 to {MAX_BARS}, got {bars}.")
+    if not isinstance(bars, Integral) or not 1 <= bars <= MAX_BARS:
+        raise ValueError(f"{name} must be a whole number from 1 to {MAX_BARS}, got {bars}.")
 
 
-def _last(pieces: Iterator[Composition]) -> Composition:
-    piece = next(pieces)
-    for piece in pieces:  # noqa: B007  (only the last one is wanted)
-        pass
-    return piece
+# Reading a seed -----------------------------------------------------------------------------------
 
 
-def _read_prompt(prompt: str | Path | bytes | Score) -> ScoreTick:
+def _read_seed(prompt: Prompt, prompt_bars: int | None, grid_ticks: int) -> Seed:
+    if prompt_bars is not None:
+        _check_bars("prompt_bars", prompt_bars)
+    score = _on_grid(_read_prompt(prompt), grid_ticks)
+    lines = analysis.bar_starts(score)
+    if prompt_bars is not None and prompt_bars < len(lines) - 1:
+        lines = lines[: prompt_bars + 1]
+        score = _first_bars(score, int(lines[-1]), prompt_bars)
+    return Seed(score=score, bars=len(lines) - 1, end_tick=int(lines[-1]))
+
+
+def _read_prompt(prompt: Prompt) -> ScoreTick:
     if isinstance(prompt, str | Path | bytes):
         return read_midi(prompt)[0]
     return check_score(prompt)[0]
 
 
-def _first_bars(score: ScoreTick, end_tick: int, bars: int) -> ScoreTick:
-    cut = _excerpt(score, 0, end_tick)
-    if not any(len(track.notes) for track in cut.tracks):
+def _on_grid(score: ScoreTick, grid_ticks: int) -> ScoreTick:
+    """The score in ticks that the grid divides.
+
+    Exact, except where a file counts so finely that a MIDI file could not say the product.
+    """
+    wanted = math.lcm(score.ticks_per_quarter, grid_ticks)
+    return score if wanted > _MOST_TICKS else score.resample(wanted, min_dur=1)
+
+
+def _first_bars(score: ScoreTick, end: int, bars: int) -> ScoreTick:
+    """Everything before a bar line."""
+    cut = score.copy()
+    cut.tempos = _before(cut.tempos, end)
+    cut.time_signatures = _before(cut.time_signatures, end)
+    cut.key_signatures = _before(cut.key_signatures, end)
+    cut.tracks = type(cut.tracks)(t for t in cut.tracks if len(_notes_within(t, 0, end)))
+    if not len(cut.tracks):
         raise ScoreError(
             f"The prompt has notes, but none in its first {bars} bars; pass a larger prompt_bars "
             "or trim the silence."
         )
+    for track in cut.tracks:
+        track.notes = _notes_within(track, 0, end)
+        track.controls = _before(track.controls, end)
+        track.pitch_bends = _before(track.pitch_bends, end)
+        track.pedals = _before(track.pedals, end)
     return cut
 
 
-def _excerpt(score: ScoreTick, start: int, end: int) -> ScoreTick:
+def _before(events: _Events, end: int) -> _Events:
+    table = events.numpy()
+    keep = table["time"] < end
+    if "duration" in table:
+        table["duration"] = np.minimum(table["duration"], end - table["time"])
+    return type(events).from_numpy(*(values[keep] for values in table.values()))
+
+
+def _excerpt(score: ScoreTick, start: int, end: int | None = None) -> ScoreTick:
     """Notes that begin in [start, end), cut off at the end, moved to 0, with what rules there."""
     part = ScoreTick(score.ticks_per_quarter)
-    part.tempos = [Tempo(0, analysis.tempo_at(score, start))] + [
-        Tempo(t.time - start, mspq=t.mspq) for t in score.tempos if start < t.time < end
-    ]
-    part.time_signatures = [TimeSignature(0, *analysis.meter_at(score, start))] + [
-        TimeSignature(s.time - start, s.numerator, s.denominator)
-        for s in score.time_signatures
-        if start < s.time < end
-    ]
+    part.tempos.append(TempoTick(0, analysis.tempo_at(score, start)))
+    for tempo in score.tempos:
+        if start < tempo.time and (end is None or tempo.time < end):
+            part.tempos.append(TempoTick(tempo.time - start, mspq=tempo.mspq))
+    part.time_signatures.append(TimeSignatureTick(0, *analysis.meter_at(score, start)))
+    for meter in score.time_signatures:
+        if start < meter.time and (end is None or meter.time < end):
+            moved = TimeSignatureTick(meter.time - start, meter.numerator, meter.denominator)
+            part.time_signatures.append(moved)
     for track in score.tracks:
         copy = TrackTick(track.name, track.program, track.is_drum)
-        copy.notes = _notes_from(track, start, end)
+        copy.notes = _notes_within(track, start, end)
         part.tracks.append(copy)
     return part
 
 
-def _notes_from(track: TrackTick, start: int, end: int | None = None) -> NoteTickList:
+def _notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList:
     notes = track.notes.numpy()
     time = notes["time"]
-    chosen = (time >= start) & (time < end if end is not None else True)
+    chosen = (time >= start) & (True if end is None else time < end)
     picked = {name: values[chosen] for name, values in notes.items()}
     if end is not None:
         picked["duration"] = np.minimum(picked["duration"], end - picked["time"])
     picked["time"] = picked["time"] - start
-    return Note.from_numpy(**picked)
+    return NoteTickList.from_numpy(*picked.values())
 
 
-def _on_grid(score: ScoreTick, grid_ticks: int) -> tuple[ScoreTick, int]:
-    """The score in ticks that the grid divides, and by what its times were multiplied.
-
-    Exact, except where a file counts so finely that a MIDI file could not say the product.
-    """
-    tpq = score.ticks_per_quarter
-    wanted = math.lcm(tpq, grid_ticks)
-    if wanted > _MOST_TICKS:
-        return score, 1
-    return score.resample(wanted, min_dur=1), wanted // tpq
-
-
-def _cut_off(score: ScoreTick, end: int) -> None:
-    """Let nothing sound beyond the last bar line."""
-    for track in score.tracks:
-        track.notes = _notes_from(track, 0, end)
+# Joining seed and new music -----------------------------------------------------------------------
 
 
 def _joined(seed: Seed, new: ScoreTick) -> ScoreTick:
     """The seed, and after its last bar line the new music, in the tracks that play it."""
     whole = seed.score.copy()
-    scale = whole.ticks_per_quarter / new.ticks_per_quarter
-    at = seed.end_tick
+    scale, at = whole.ticks_per_quarter / new.ticks_per_quarter, seed.end_tick
+    for track in whole.tracks:
+        _let_go(track, at)
     for track in new.tracks:
         notes = track.notes.numpy()
-        notes["time"] = np.rint(notes["time"] * scale).astype(np.int32) + at
-        notes["duration"] = np.maximum(np.rint(notes["duration"] * scale), 1).astype(np.int32)
+        time = np.rint(notes["time"] * scale).astype(np.int32)
+        end = np.rint((notes["time"] + notes["duration"]) * scale).astype(np.int32)
+        notes["time"], notes["duration"] = time + at, np.maximum(end - time, 1)
         _hand_out(whole, track, notes)
     for tempo in new.tempos:
-        whole.tempos.append(Tempo(round(tempo.time * scale) + at, mspq=tempo.mspq))
+        whole.tempos.append(TempoTick(round(tempo.time * scale) + at, mspq=tempo.mspq))
+    _go_on_in_meters(whole, new, at, scale)
+    return whole
+
+
+def _let_go(track: TrackTick, at: int) -> None:
+    """Lift the pedal and straighten the pitch bend that a seed would leave behind."""
+    pedal = [control.value for control in track.controls if control.number == _PEDAL]
+    if pedal and pedal[-1]:
+        track.controls.append(ControlChangeTick(at, _PEDAL, 0))
+    if len(track.pitch_bends) and track.pitch_bends[-1].value:
+        track.pitch_bends.append(PitchBendTick(at, 0))
+
+
+def _go_on_in_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) -> None:
+    """Add the meters of the new music; what only says the ruling one in other words is left out."""
     ruling = plain_meter(*analysis.meter_at(whole, at))
     for meter in new.time_signatures:
-        if (meter.numerator, meter.denominator) != ruling:
+        signature = (meter.numerator, meter.denominator)
+        if signature != ruling:
             time = round(meter.time * scale) + at
-            whole.time_signatures.append(
-                TimeSignature(time, meter.numerator, meter.denominator)
-            )
-        ruling = (meter.numerator, meter.denominator)
-    for track in whole.tracks:
-        track.notes = _never_struck_twice(track.notes)
-    return whole
+            whole.time_signatures.append(TimeSignatureTick(time, *signature))
+        ruling = signature
 
 
 def _hand_out(whole: ScoreTick, source: TrackTick, notes: dict[str, np.ndarray]) -> None:
@@ -436,26 +501,28 @@ def _hand_out(whole: ScoreTick, source: TrackTick, notes: dict[str, np.ndarray])
         if track.is_drum == source.is_drum and (source.is_drum or track.program == source.program)
     ]
     if not own:
-        name = instrument_name(DRUMS if source.is_drum else source.program)
-        whole.tracks.append(TrackTick(name, source.program, source.is_drum))
+        whole.tracks.append(TrackTick(source.name, source.program, source.is_drum))
         own = [whole.tracks[-1]]
-    centres = np.array([np.median(track.notes.numpy()["pitch"] if len(track.notes) else [60])
-                        for track in own])
+    centres = np.array([_middle(track) for track in own])
     nearest = np.abs(notes["pitch"][:, None] - centres).argmin(axis=1)
     for index, track in enumerate(own):
         chosen = {name: values[nearest == index] for name, values in notes.items()}
-        track.notes.extend(Note.from_numpy(**chosen))
+        track.notes.extend(NoteTickList.from_numpy(*chosen.values()))
+
+
+def _middle(track: TrackTick) -> float:
+    """The pitch around which a track plays."""
+    return float(np.median(track.notes.numpy()["pitch"])) if len(track.notes) else 60.0
 
 
 def _never_struck_twice(notes: NoteTickList) -> NoteTickList:
-    """A note ends where the same key is struck again."""
+    """A note ends where the same key is struck again; by time, then by pitch."""
     table = notes.numpy()
     order = np.lexsort((table["time"], table["pitch"]))
     time, pitch, duration = (table[name][order] for name in ("time", "pitch", "duration"))
-    same = pitch[1:] == pitch[:-1]
-    room = np.where(same & (time[1:] > time[:-1]), time[1:] - time[:-1], duration[:-1])
+    again = (pitch[1:] == pitch[:-1]) & (time[1:] > time[:-1])
+    room = np.where(again, time[1:] - time[:-1], duration[:-1])
     duration[:-1] = np.minimum(duration[:-1], room)
     table["duration"][order] = duration
-    result = Note.from_numpy(**table)
-    result.sort(key=lambda note: (note.time, note.pitch), inplace=True)
-    return result
+    by_time = np.lexsort((table["pitch"], table["time"]))
+    return NoteTickList.from_numpy(*(values[by_time] for values in table.values()))

@@ -5,6 +5,8 @@ token means is the tokenizer's business; the fingerprint only says *which* token
 """
 
 # No `from __future__ import annotations` here: it would switch the type checks of `@strict` off.
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
@@ -32,7 +34,7 @@ class MusicLSTMConfig(PreTrainedConfig):
         tie_word_embeddings: Use the embedding matrix as the output matrix too.
         initializer_range: Standard deviation of fresh embeddings and read-out weights.
         use_cache: Return the state with every forward pass.
-        pad_token_id: Fills short rows; never generated.
+        pad_token_id: Fills short rows.
         bos_token_id: Opens a piece.
         eos_token_id: Closes a piece.
         tokenizer_fingerprint: Identity of the tokenizer the weights were trained with; None before
@@ -64,7 +66,7 @@ class MusicLSTMConfig(PreTrainedConfig):
     tokenizer_fingerprint: str | None = None
     programs: list[int] | None = None
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         """Refuse misspelt names, which transformers would keep in silence."""
         unknown = sorted(
             name
@@ -80,7 +82,7 @@ class MusicLSTMConfig(PreTrainedConfig):
             )
         super().__post_init__(**kwargs)
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
         """Refuse sizes and shares that no network can have."""
         for name in ("vocab_size", "hidden_size", "num_hidden_layers"):
             if getattr(self, name) < 1:
@@ -92,7 +94,23 @@ class MusicLSTMConfig(PreTrainedConfig):
             raise ValueError(
                 f"attention_window must be 0 (none) or more, got {self.attention_window}."
             )
-        if any(not -1 <= program <= 127 for program in self.programs or ()):
+        if self.initializer_range < 0:
+            raise ValueError(f"initializer_range must be 0 or more, got {self.initializer_range}.")
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            token = getattr(self, name)
+            if token is not None and not 0 <= token < self.vocab_size:
+                raise ValueError(
+                    f"{name} must be None or from 0 to {self.vocab_size - 1} (vocab_size is "
+                    f"{self.vocab_size}), got {token}."
+                )
+        self._validate_programs()
+
+    def _validate_programs(self) -> None:
+        if self.programs is None:
+            return
+        if not self.programs:
+            raise ValueError("programs must name at least one instrument; None means all.")
+        if any(not -1 <= program <= 127 for program in self.programs):
             raise ValueError(f"programs must be from -1 (drums) to 127, got {self.programs}.")
 
 

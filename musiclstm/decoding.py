@@ -18,7 +18,7 @@ from torch.nn import functional
 from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM, MusicLSTMLayer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors do not compare to one truth
 class Snapshot:
     """Everything needed to go on from a moment: what comes next, and what is remembered.
 
@@ -58,7 +58,7 @@ class PackedLSTM:
     Holds no state of its own, so any number of takes can share it.
     """
 
-    def __init__(self, model: MusicLSTMForCausalLM):
+    def __init__(self, model: MusicLSTMForCausalLM) -> None:
         """Pack the weights of a model, float32; the model itself is kept for reading seeds."""
         self._model = model.eval()
         self.config = model.config
@@ -101,10 +101,10 @@ class PackedLSTM:
 class _PackedLayer:
     """One layer's weights, side by side."""
 
-    def __init__(self, layer: MusicLSTMLayer):
-        lstm = layer.lstm
-        self._weight = torch.cat([lstm.weight_ih_l0, lstm.weight_hh_l0], dim=1).detach()
-        self._bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0).detach()
+    def __init__(self, layer: MusicLSTMLayer) -> None:
+        weight_ih, weight_hh, bias_ih, bias_hh = layer.lstm.all_weights[0]
+        self._weight = torch.cat([weight_ih, weight_hh], dim=1).detach()
+        self._bias = (bias_ih + bias_hh).detach()
         self._norm: nn.Module = layer.norm
         self._residual = layer.residual
 

@@ -6,8 +6,9 @@ is taken, the sampling. No MIDI, no files, no sound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 
@@ -35,8 +36,7 @@ def compose_bars(
     sampling: Sampling,
     snapshot: Snapshot,
     *,
-    last_bar: tuple[int, ...] = (),
-    first: int = 0,
+    before: Sequence[tuple[int, ...]] = (),
 ) -> Iterator[Bar]:
     """Bars without end, each as soon as it is finished.
 
@@ -45,18 +45,15 @@ def compose_bars(
         grammar: Says which tokens may come.
         sampling: Chooses; its seed must be set.
         snapshot: Where the network stands: at a bar line.
-        last_bar: Ids of the bar before, if there is one.
-        first: Number of the first new bar; the random numbers of a bar depend on it, so that a take
-            resumed at bar 8 goes on as it would have gone on at once.
+        before: Ids of the bars that this take has already. The random numbers of a bar depend on
+            how many come before it, so that a take resumed at bar 8 goes on as it would have at
+            once.
     """
-    walk = Walk(grammar)
-    for token in last_bar:
-        walk.advance(token)
-    number = first
-    while True:
+    walk = Walk(grammar, before)
+    for number in count(len(before)):
         bar = _compose_bar(network, grammar, sampling, snapshot, walk, number)
         yield bar
-        snapshot, number = bar.snapshot, number + 1
+        snapshot = bar.snapshot
 
 
 def _compose_bar(

@@ -9,12 +9,20 @@ past the bar line, no note is struck twice at once, and bars end only where they
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 import numpy as np
 
-from musiclstm.tokenization import DRUMS, POSITIONS_PER_BEAT, MusicTokenizer, knows_meter
+from musiclstm.tokenization import (
+    DRUMS,
+    POSITIONS_PER_BEAT,
+    MusicTokenizer,
+    knows_meter,
+    plain_meter,
+)
 
 # What may follow what. `Drums` is `Program_-1`, the only one whose notes are `PitchDrum`.
 _FOLLOWS: dict[str, set[str]] = {
@@ -29,8 +37,11 @@ _FOLLOWS: dict[str, set[str]] = {
     "Velocity": {"Duration"},
     "Duration": {"Bar", "EOS", "Position", "Program", "Drums"},
 }
+_MOVES, _PROGRAMS, _PITCHES = ("Bar", "Position"), ("Program", "Drums"), ("Pitch", "PitchDrum")
 _NOWHERE = 10_000  # a position no bar reaches
-MAX_NOTES_AT_ONCE = 32
+MAX_NOTES_AT_ONCE = (
+    32  # from so many on no more are asked for; fewer than an instrument has pitches
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,8 @@ class Constraints:
 
     Args:
         programs: MIDI programs that may play, -1 for drums; None: any.
-        meter: Numerator and denominator of every bar; None: any.
+        meter: Numerator and denominator of every bar, or of another meter as long (2/2 is written
+            as 4/4); None: any.
         tempo_changes: Whether the tempo may change.
         max_empty_bars: At most so many bars without a note in a row, 0 or more.
 
@@ -54,6 +66,8 @@ class Constraints:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be kept."""
+        if self.programs is not None:
+            object.__setattr__(self, "programs", frozenset(self.programs))  # a plain set will do
         if self.programs is not None and not self.programs:
             raise ValueError("programs must name at least one instrument; None allows all.")
         if any(not -1 <= program <= 127 for program in self.programs or ()):
@@ -62,7 +76,7 @@ class Constraints:
         if self.meter is not None and not knows_meter(*self.meter):
             raise ValueError(
                 f"meter {self.meter[0]}/{self.meter[1]} is not one the tokens can say; use 1 to 12 "
-                "quarters or 1 to 16 eighths."
+                "quarters, 1 to 16 eighths, or a meter as long as one of these."
             )
         if self.max_empty_bars < 0:
             raise ValueError(f"max_empty_bars must be 0 or more, got {self.max_empty_bars}.")
@@ -72,26 +86,28 @@ class Constraints:
 class _Token:
     """What the automaton needs to know of one (merged) token."""
 
-    first: str
+    first: str  # kind of its first base token
     last: str
     first_position: int  # in the bar it begins in; _NOWHERE without one
     last_position: int  # -1 without one
     meter: tuple[int, int] | None
-    programs: frozenset[int]
-    program: int | None  # the last one it names
+    programs: tuple[int, ...]  # in the order it names them
     leading_pitch: int | None  # of a note whose program came before
-    notes_here: tuple[tuple[int, int], ...]  # (program, pitch) before its first position
-    notes_last: tuple[tuple[int | None, int], ...]  # at its last position; None: program from before
+    notes_here: tuple[tuple[int, int], ...]  # (program, pitch) before it moves on
+    notes_last: tuple[tuple[int | None, int], ...]  # where it ends; None: the program came before
     notes: int
+    asks_here: bool  # whether it begins another note before it moves on
     has_tempo: bool
 
 
 class Grammar:
     """Masks over a vocabulary; built once for a tokenizer and a set of constraints."""
 
-    def __init__(self, tokenizer: MusicTokenizer, constraints: Constraints | None = None):
+    def __init__(self, tokenizer: MusicTokenizer, constraints: Constraints | None = None) -> None:
         """Read what every token stands for."""
         self.constraints = constraints or Constraints()
+        meter = self.constraints.meter
+        self._meter = None if meter is None else plain_meter(*meter)
         self.tokens = [_describe(parts) for parts in tokenizer.parts]
         self._lawful = np.array([self._keeps(token) for token in self.tokens])
         self._cache: dict[tuple[str, int, tuple[int, int]], np.ndarray] = {}
@@ -100,8 +116,8 @@ class Grammar:
         wish = self.constraints
         return (
             token.first not in ("PAD", "BOS")
-            and (wish.programs is None or token.programs <= wish.programs)
-            and (wish.meter is None or token.meter in (None, wish.meter))
+            and (wish.programs is None or wish.programs.issuperset(token.programs))
+            and (self._meter is None or token.meter in (None, self._meter))
             and (wish.tempo_changes or not token.has_tempo)
         )
 
@@ -116,9 +132,9 @@ class Grammar:
         return self.begins_bar | np.array([token.first == "EOS" for token in self.tokens])
 
     @cached_property
-    def moves_on(self) -> np.ndarray:
-        """Tokens that leave the current position, (vocab,) bool."""
-        return np.array([token.first in ("Bar", "EOS", "Position") for token in self.tokens])
+    def asks_here(self) -> np.ndarray:
+        """Tokens that begin another note at the current position, (vocab,) bool."""
+        return np.array([token.asks_here for token in self.tokens])
 
     @cached_property
     def struck_by(self) -> dict[tuple[int, int], list[int]]:
@@ -127,6 +143,19 @@ class Grammar:
         for index, token in enumerate(self.tokens):
             for note in token.notes_here:
                 found[note].append(index)
+        return found
+
+    @cached_property
+    def doubling(self) -> dict[int, list[int]]:
+        """Tokens that begin with a pitch and name it again, for the program that would come twice.
+
+        They were learned where another program came before.
+        """
+        found = defaultdict(list)
+        for index, token in enumerate(self.tokens):
+            for program, pitch in token.notes_here:
+                if pitch == token.leading_pitch:
+                    found[program].append(index)
         return found
 
     @cached_property
@@ -160,36 +189,41 @@ class Grammar:
 def _describe(parts: tuple[str, ...]) -> _Token:
     pairs = [_kind_and_value(name) for name in parts]
     positions = [int(value) for kind, value in pairs if kind == "Position"]
-    program: int | None = None
-    here: list[tuple[int, int]] = []
-    last: list[tuple[int | None, int]] = []
-    leading: int | None = None
-    for index, (kind, value) in enumerate(pairs):
-        if kind in ("Program", "Drums"):
-            program = int(value)
-        elif kind in ("Position", "Bar"):
-            last = []
-        elif kind in ("Pitch", "PitchDrum"):
-            last.append((program, int(value)))
-            if index == 0:
-                leading = int(value)
-            elif not any(k in ("Position", "Bar") for k, _ in pairs[:index]) and program is not None:
-                here.append((program, int(value)))
-    meters = [value for kind, value in pairs if kind == "TimeSig"]
+    meters = [_meter(value) for kind, value in pairs if kind == "TimeSig"]
+    notes = _notes(pairs)
+    moves = sum(kind in _MOVES for kind, _ in pairs)
     return _Token(
         first=pairs[0][0],
         last=pairs[-1][0],
         first_position=positions[0] if positions else _NOWHERE,
         last_position=positions[-1] if positions else -1,
-        meter=_meter(meters[-1]) if meters else None,
-        programs=frozenset(int(v) for kind, v in pairs if kind in ("Program", "Drums")),
-        program=program,
-        leading_pitch=leading,
-        notes_here=tuple(here),
-        notes_last=tuple(last),
-        notes=sum(kind.startswith("Pitch") for kind, _ in pairs),
+        meter=meters[-1] if meters else None,
+        programs=tuple(int(value) for kind, value in pairs if kind in _PROGRAMS),
+        leading_pitch=next((pitch for _, program, pitch in notes if program is None), None),
+        notes_here=tuple((p, pitch) for moved, p, pitch in notes if not moved and p is not None),
+        notes_last=tuple((p, pitch) for moved, p, pitch in notes if moved == moves),
+        notes=len(notes),
+        asks_here=any(kind in _PROGRAMS for kind, _ in takewhile(_stays, pairs)),
         has_tempo=any(kind == "Tempo" for kind, _ in pairs),
     )
+
+
+def _notes(pairs: list[tuple[str, str]]) -> list[tuple[int, int | None, int]]:
+    """Of every note how many moves come before it, its program if named here, and its pitch."""
+    notes: list[tuple[int, int | None, int]] = []
+    moves, program = 0, None
+    for kind, value in pairs:
+        if kind in _MOVES:
+            moves += 1
+        elif kind in _PROGRAMS:
+            program = int(value)
+        elif kind in _PITCHES:
+            notes.append((moves, program, int(value)))
+    return notes
+
+
+def _stays(pair: tuple[str, str]) -> bool:
+    return pair[0] not in _MOVES
 
 
 def _kind_and_value(name: str) -> tuple[str, str]:
@@ -205,16 +239,20 @@ def _meter(text: str) -> tuple[int, int]:
 class Walk:
     """Where a take stands in the grammar: one per take, moved on by every token."""
 
-    def __init__(self, grammar: Grammar):
-        """Start before the first bar."""
+    def __init__(self, grammar: Grammar, bars: Sequence[Sequence[int]] = ()) -> None:
+        """Start before the first bar, or behind the bars that are there already."""
         self._grammar = grammar
         self._kind = "TimeSig"
         self._meter: tuple[int, int] = (4, 4)
         self._position = -1
         self._program: int | None = None
-        self._struck: set[tuple[int, int]] = set()
+        self._struck: set[tuple[int | None, int]] = set()
         self._notes_in_bar = 1
         self._empty_bars = 0
+        # Among so many bars one has notes, and what was before it does not matter.
+        for bar in bars[-1 - grammar.constraints.max_empty_bars :]:
+            for token in bar:
+                self.advance(token)
 
     def begin_bar(self) -> np.ndarray:
         """Tokens that may open the next bar, (vocab,) bool; fresh, to be changed at will."""
@@ -224,13 +262,16 @@ class Walk:
         """Tokens that may come next inside a bar, (vocab,) bool; fresh, to be changed at will."""
         mask = self._grammar.after(self._kind, self._position, self._meter).copy()
         for program, pitch in self._struck:
-            mask[self._grammar.struck_by.get((program, pitch), [])] = False
+            if program is not None:
+                mask[self._grammar.struck_by.get((program, pitch), [])] = False
             if program == self._program:
                 mask[self._grammar.led_by.get(pitch, [])] = False
+        if self._program is not None:
+            mask[self._grammar.doubling.get(self._program, [])] = False
         if self._must_play():
             mask &= ~self._grammar.ends_bar
-        if len(self._struck) >= MAX_NOTES_AT_ONCE and self._kind == "Duration":
-            mask &= self._grammar.moves_on
+        if len(self._struck) >= MAX_NOTES_AT_ONCE:
+            mask &= ~self._grammar.asks_here
         return mask
 
     def _must_play(self) -> bool:
@@ -245,14 +286,9 @@ class Walk:
             self._notes_in_bar, self._position, self._struck = 0, -1, set()
         if token.last_position >= 0:
             self._position, self._struck = token.last_position, set()
-        before, self._program = self._program, self._latest_program(token)
-        self._struck |= {
-            (before if program is None else program, pitch)  # type: ignore[misc]
-            for program, pitch in token.notes_last
-        }
+        for program, pitch in token.notes_last:
+            self._struck.add((self._program if program is None else program, pitch))
+        self._program = token.programs[-1] if token.programs else self._program
         self._meter = token.meter or self._meter
         self._notes_in_bar += token.notes
         self._kind = token.last
-
-    def _latest_program(self, token: _Token) -> int | None:
-        return self._program if token.program is None else token.program

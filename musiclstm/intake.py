@@ -102,11 +102,10 @@ def read_midi(
         ScoreError: It cannot be read, is beyond the limits, or has no notes.
     """
     if isinstance(source, bytes):
-        data, name = source, clean_text(name or "")
-    else:
-        name = clean_text(Path(source).name if name is None else name)
-        data = _read_file(Path(source), label=_label(name), most=limits.bytes)
-    return read_midi_bytes(data, name=name, limits=limits)
+        return read_midi_bytes(source, name=_file_name(name or ""), limits=limits)
+    shown = _file_name(str(source) if name is None else name)
+    data = _read_file(Path(source), label=_label(shown), most=limits.bytes)
+    return read_midi_bytes(data, name=shown, limits=limits)
 
 
 def read_midi_bytes(data: bytes, *, name: str, limits: Limits) -> tuple[ScoreTick, SeedReport]:
@@ -177,6 +176,11 @@ def clean_text(text: str, *, longest: int = LONGEST_NAME) -> str:
 
 
 # Bytes ------------------------------------------------------------------------------------------
+
+
+def _file_name(path: str) -> str:
+    """The last part of a path of any system, cleaned: the rest is nobody's business."""
+    return clean_text(path.rstrip("/\\").replace("\\", "/").rpartition("/")[2])
 
 
 def _label(name: str) -> str:

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .configuration import MusicLSTMConfig
 
@@ -39,7 +39,9 @@ class LSTMState(Cache):
         seen: Steps read so far, padding included; what `generate()` counts by.
     """
 
-    def __init__(self, hidden: Tensor, cell: Tensor, memory: Tensor, filled: Tensor, seen: int = 0):
+    def __init__(
+        self, hidden: Tensor, cell: Tensor, memory: Tensor, filled: Tensor, seen: int = 0
+    ) -> None:
         super().__init__(layers=[])
         self.hidden, self.cell, self.memory, self.filled = hidden, cell, memory, filled
         self.seen = seen
@@ -78,12 +80,11 @@ class LSTMState(Cache):
 
     def reset_rows(self, fresh: Tensor) -> LSTMState:
         """Forget everything in the rows where `fresh`, bool (batch,), is true."""
-        keep = (~fresh).to(self.hidden.dtype)
         return LSTMState(
-            self.hidden * keep[None, :, None],
-            self.cell * keep[None, :, None],
-            self.memory * keep[:, None, None],
-            self.filled * (~fresh),
+            self.hidden.masked_fill(fresh[None, :, None], 0),
+            self.cell.masked_fill(fresh[None, :, None], 0),
+            self.memory.masked_fill(fresh[:, None, None], 0),
+            self.filled.masked_fill(fresh, 0),
             self.seen,
         )
 
@@ -150,11 +151,12 @@ class LSTMState(Cache):
 class LockedDropout(nn.Module):
     """Silences the same features at every step of a window (Gal and Ghahramani 2016)."""
 
-    def __init__(self, share: float):
+    def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
 
-    def forward(self, x: Tensor) -> Tensor:  # (batch, steps, hidden)
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, steps, hidden) in and out; unchanged when not training."""
         if not self.training or self.share == 0:
             return x
         mask = torch.empty_like(x[:, :1]).bernoulli_(1 - self.share)  # (batch, 1, hidden)
@@ -164,7 +166,7 @@ class LockedDropout(nn.Module):
 class MusicLSTMLayer(nn.Module):
     """One floor of the stack: norm, LSTM, dropout, and the way around them."""
 
-    def __init__(self, config: MusicLSTMConfig):
+    def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__()
         size = config.hidden_size
         self.norm = nn.LayerNorm(size) if config.layer_norm else nn.Identity()
@@ -185,10 +187,8 @@ class MusicLSTMLayer(nn.Module):
         return (x + read if self.residual else read), hidden, cell
 
     def _step(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # One step through nn.LSTM would have oneDNN re-pack the weights each time, ten times slower.
-        lstm = self.lstm
-        weights = (lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0)
-        hidden, cell = torch.lstm_cell(x[:, 0], (hidden, cell), *weights)
+        # Through nn.LSTM, oneDNN would pack the weights anew for every step: ten times slower.
+        hidden, cell = torch.lstm_cell(x[:, 0], (hidden, cell), *self.lstm.all_weights[0])
         return hidden[:, None], hidden, cell
 
     def _read(
@@ -214,7 +214,7 @@ class AttentionReadout(nn.Module):
     with the output by one linear layer, as in Luong et al. 2015.
     """
 
-    def __init__(self, config: MusicLSTMConfig):
+    def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__()
         self.window = config.attention_window
         self.query = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
@@ -254,8 +254,8 @@ class MusicLSTMOutput(ModelOutput):
         loss: Mean negative log-likelihood in nats per token; only with labels.
         logits: Scores of the next token, (batch, steps, vocab).
         past_key_values: The state after the last step, ready for the next call.
-        last_hidden_state: Outputs of the stack, (batch, steps, hidden); only from `MusicLSTMModel`.
-        hidden_states: Embeddings and outputs of every layer, each (batch, steps, hidden); on demand.
+        last_hidden_state: Outputs of the stack, (batch, steps, hidden); from `MusicLSTMModel` only.
+        hidden_states: Embeddings and what every layer gave, each (batch, steps, hidden); on demand.
     """
 
     loss: Tensor | None = None
@@ -268,6 +268,7 @@ class MusicLSTMOutput(ModelOutput):
 class MusicLSTMPreTrainedModel(PreTrainedModel):
     """What stack and head share: the config, fresh weights, what transformers may assume."""
 
+    config: MusicLSTMConfig
     config_class = MusicLSTMConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = False
@@ -293,21 +294,20 @@ class MusicLSTMPreTrainedModel(PreTrainedModel):
 
 def _init_lstm(lstm: nn.LSTM) -> None:
     size = lstm.hidden_size
-    init.xavier_uniform_(lstm.weight_ih_l0)
-    init.copy_(
-        lstm.weight_hh_l0,
-        torch.cat([nn.init.orthogonal_(torch.empty(size, size)) for _ in range(4)]),
-    )
-    init.zeros_(lstm.bias_hh_l0)
+    weight_ih, weight_hh, bias_ih, bias_hh = lstm.all_weights[0]
+    init.xavier_uniform_(weight_ih)
+    gates = [nn.init.orthogonal_(torch.empty(size, size)) for _ in range(4)]
+    init.copy_(weight_hh, torch.cat(gates))
     forget = torch.zeros(4 * size)  # gates stand in the order input, forget, cell, output
     forget[size : 2 * size] = 1.0
-    init.copy_(lstm.bias_ih_l0, forget)
+    init.copy_(bias_ih, forget)
+    init.zeros_(bias_hh)
 
 
 class MusicLSTMModel(MusicLSTMPreTrainedModel):
     """The stack: embeddings, layers, last norm, read-out."""
 
-    def __init__(self, config: MusicLSTMConfig):
+    def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(
             config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id
@@ -322,8 +322,9 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
         """The embedding table."""
         return self.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
+    def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the embedding table."""
+        assert isinstance(value, nn.Embedding)
         self.embed_tokens = value
 
     def forward(
@@ -336,14 +337,14 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
-    ) -> MusicLSTMOutput:
+    ) -> MusicLSTMOutput | tuple[Any, ...]:
         """Read tokens; see `MusicLSTMForCausalLM.forward` for the arguments."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass either input_ids or inputs_embeds, and not both.")
         x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         state = past_key_values
         if state is None:
-            dtype = self.layers[0].lstm.weight_hh_l0.dtype
+            dtype = self.embed_tokens.weight.dtype
             state = LSTMState.zeros(self.config, x.shape[0], dtype=dtype, device=x.device)
         order, lengths = _valid_first(attention_mask, x.shape[1])
         if order is not None:
@@ -384,7 +385,7 @@ def _valid_first(mask: Tensor | None, steps: int) -> tuple[Tensor | None, Tensor
 
     An LSTM would read padding as if it were music; with padding last, packing skips it.
     """
-    if mask is None or steps == 1:
+    if mask is None:
         return None, None
     mask = mask[:, -steps:].bool()
     if bool(mask.all()):
@@ -402,7 +403,7 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
 
-    def __init__(self, config: MusicLSTMConfig):
+    def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__(config)
         self.model = MusicLSTMModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -424,7 +425,7 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
         return_dict: bool | None = None,
         logits_to_keep: int = 0,
         **kwargs: Any,
-    ) -> MusicLSTMOutput:
+    ) -> MusicLSTMOutput | tuple[Any, ...]:
         """Read tokens and score the next one after each.
 
         Args:
@@ -440,6 +441,7 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
             output_hidden_states: True: return what every layer gave.
             return_dict: False: return a plain tuple.
             logits_to_keep: Score only the last so many steps; 0 scores all.
+            **kwargs: Handed on to the loss, such as `shift_labels` or `num_items_in_batch`.
 
         Returns:
             A `MusicLSTMOutput`; its `past_key_values` goes into the next call.

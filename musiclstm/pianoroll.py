@@ -32,7 +32,7 @@ MAX_MARKS = 4_000  # more notes than this are drawn coarser, so that no picture 
 # Colours: Okabe and Ito's blue and vermilion, which colour-blind eyes tell apart, made darker on
 # light pages and lighter on dark ones. Text and lines take the colour of the page's own text.
 _STYLE = """
-.musiclstm-roll{--seed:#0b72b5;--new:#cf5a08;color:inherit;overflow:hidden;
+.musiclstm-roll{--seed:#0b72b5;--new:#cf5a08;color:inherit;overflow:visible;
 font-family:system-ui,-apple-system,"Segoe UI",sans-serif;font-variant-numeric:tabular-nums}
 .dark .musiclstm-roll{--seed:#56b4e9;--new:#f5954a}
 .musiclstm-roll:not(:root){display:block;width:100%}
@@ -66,7 +66,7 @@ _NARROW = 3  # how many times less of both fits on a phone; what does not is of 
 
 _GAP_PX, _THINNEST_PX, _DRUM_PX = 1.0, 2.0, 2.5  # after each note; the least width; a stroke
 _UNITS_PER_PX = 20  # the notes' own coordinates: whole numbers, and no step to be seen
-_SHADES = (0.5, 0.66, 0.83, 1.0)  # opacity, from the softest notes to the loudest
+_SHADES = (0.55, 0.7, 0.85, 1.0)  # opacity, from the softest notes to the loudest
 _PARTS = ("seed", "new")
 _KEYS = 128  # drums are rows 128 to 255 of the marks
 
@@ -152,9 +152,10 @@ def _marks_of_track(track: TrackTick, seed_end_tick: int | None) -> _Marks:
 def _in_units(marks: _Marks, plan: _Plan) -> _Marks:
     """The marks in coordinates of the picture, with a gap after each, and few enough."""
     per_tick = plan.units / plan.lines[-1]
-    start = np.rint(marks.start * per_tick).astype(np.int64)
+    thinnest = _units(_THINNEST_PX)
+    start = np.minimum(np.rint(marks.start * per_tick).astype(np.int64), plan.units - thinnest)
     end = np.rint(marks.end * per_tick).astype(np.int64)
-    end = np.maximum(end - _units(_GAP_PX), start + _units(_THINNEST_PX))
+    end = np.maximum(end - _units(_GAP_PX), start + thinnest)
     end = np.where(marks.row < _KEYS, end, start + _units(_DRUM_PX))
     marks = marks._replace(start=start, end=end)
     grid = _units(1)
@@ -331,7 +332,7 @@ def _octave_labels(plan: _Plan) -> Iterator[str]:
     row = (plan.middle - plan.top) / max(1, plan.rows)
     for key in _octaves(plan):
         place = f'x="{_LEFT_PERCENT}%" y="{plan.height_of(key) - row / 2 + 4:.1f}"'
-        yield f'<text {place} dx="-5" text-anchor="end">C{key // 12 - 1}</text>'
+        yield f'<text {place} dx="-4" text-anchor="end">C{key // 12 - 1}</text>'
 
 
 def _octaves(plan: _Plan) -> range:
@@ -398,7 +399,7 @@ def _key_paths(plan: _Plan, marks: _Marks) -> Iterator[str]:
 def _drum_paths(plan: _Plan, marks: _Marks) -> Iterator[str]:
     rows = {key: row for row, key in enumerate(plan.drums)}
     if rows and plan.rows:
-        yield f'<text y="{plan.strip - 5}">drums</text>'
+        yield f'<text x="2" y="{plan.strip - 5}">drums</text>'
     yield from _paths(plan, marks, rows, y=plan.strip, height=plan.bottom - plan.strip)
 
 

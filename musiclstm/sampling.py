@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 
@@ -42,8 +43,11 @@ class Sampling:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}; 1 is off.")
         if self.top_k < 0:
             raise ValueError(f"top_k must be 0 or more, got {self.top_k}; 0 is off.")
-        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
-            raise ValueError(f"seed must be from 0 to {MAX_SEED}, got {self.seed}.")
+        if self.seed is None:
+            return
+        # Not 7.0 either: it would name other random numbers than 7.
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {self.seed}.")
 
     def with_seed(self) -> Sampling:
         """The same, with a seed drawn where there was none."""

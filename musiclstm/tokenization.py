@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 from miditok import REMI, TokenizerConfig, TokSequence
-from symusic import Score, TimeSignature
-from symusic.core import ScoreTick
+from symusic.core import ScoreTick, TimeSignatureTick, TimeSignatureTickList
 
+from musiclstm.analysis import AnyScore, in_ticks
 from musiclstm.errors import CheckpointError, ScoreError
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -65,7 +65,7 @@ class MusicTokenizer:
         eos_id: Closes a piece.
     """
 
-    def __init__(self, remi: REMI | None = None):
+    def __init__(self, remi: REMI | None = None) -> None:
         """Start from MidiTok's REMI; None: our own grid, without merges."""
         self._remi = remi or REMI(copy.deepcopy(_remi_config()))
         self.pad_id, self.bos_id, self.eos_id = (
@@ -88,7 +88,7 @@ class MusicTokenizer:
             )
         try:
             return cls(REMI(params=path))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # tokenizers raises nothing more precise
             raise CheckpointError(
                 f"{TOKENIZER_FILE} in '{Path(folder).name}' is not a REMI tokenizer of MidiTok; "
                 "take the file that was saved together with the weights."
@@ -128,13 +128,12 @@ class MusicTokenizer:
             return tuple((name,) for name in base)
         merged = (model.id_to_token(index) for index in range(model.get_vocab_size()))
         return tuple(
-            tuple(base[ord(character) - _CHARACTERS_FROM] for character in text)
-            for text in merged
+            tuple(base[ord(character) - _CHARACTERS_FROM] for character in text) for text in merged
         )
 
     # Score to ids.
 
-    def encode(self, score: Score) -> list[int]:
+    def encode(self, score: AnyScore) -> list[int]:
         """Ids of a score from its first bar on, without BOS and EOS.
 
         Times are rounded to the grid; equal notes at one time and of one instrument become one.
@@ -144,7 +143,7 @@ class MusicTokenizer:
         """
         return self.compress(self.encode_base(score))
 
-    def encode_base(self, score: Score) -> list[int]:
+    def encode_base(self, score: AnyScore) -> list[int]:
         """Like `encode`, before merging: ids into `base_tokens`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MidiTok warns of meters; `_plain_meters` told already
@@ -173,17 +172,21 @@ class MusicTokenizer:
         head, *bars = text.split(bar)
         return ([head] if head else []) + [bar + rest for rest in bars]
 
-    def with_bars(
-        self, base_ids: Sequence[int], bars: int, meter: tuple[int, int]
-    ) -> list[int]:
-        """Base ids cut or filled up with empty bars of a meter to exactly so many bars."""
-        bar, signature = (
+    def with_bars(self, base_ids: Sequence[int], bars: int, meter: tuple[int, int]) -> list[int]:
+        """Base ids with exactly so many bars: the last ones, or filled up with empty ones.
+
+        Empty bars at the end go first: `encode` writes one after a note that ends on a bar line.
+        """
+        empty = [
             self._remi._vocab_base[name] for name in ("Bar_None", f"TimeSig_{meter[0]}/{meter[1]}")
-        )
-        starts = [i for i, index in enumerate(base_ids) if index == bar]
+        ]
+        ids = list(base_ids)
+        starts = [i for i, index in enumerate(ids) if index == empty[0]]
+        while len(starts) > bars and len(ids) - starts[-1] == len(empty):
+            del ids[starts.pop() :]
         if len(starts) > bars:
-            return list(base_ids[: starts[bars]])
-        return [*base_ids, *[bar, signature] * (bars - len(starts))]
+            return ids[starts[-bars] :]
+        return ids + empty * (bars - len(starts))
 
     def learn_merges(self, pieces: Sequence[Sequence[int] | np.ndarray], vocab_size: int) -> None:
         """Learn byte-pair merges from base ids until the vocabulary has `vocab_size` entries.
@@ -208,10 +211,7 @@ class MusicTokenizer:
         Tempo changes are only those the ids name: a stream that names none gives a score without.
         """
         music = [name for name in self.expand(ids) if name not in _SPECIAL]
-        score = self._remi._tokens_to_score(TokSequence(tokens=music))
-        if not _names_first_tempo(music) and len(score.tempos):
-            del score.tempos[0]  # MidiTok puts its default there
-        return score
+        return self._remi._tokens_to_score(TokSequence(tokens=music))
 
     @property
     def ticks_per_quarter(self) -> int:
@@ -225,27 +225,13 @@ class MusicTokenizer:
         return sum(int(numerator) * whole // int(denominator) for numerator, denominator in meters)
 
 
-def _names_first_tempo(tokens: Sequence[str]) -> bool:
-    positions = 0
-    for name in tokens[1:]:
-        if name == "Bar_None":
-            return False
-        if name.startswith("Position_"):
-            positions += 1
-            if positions > 1 or name != "Position_0":
-                return False
-        if name.startswith("Tempo_"):
-            return True
-    return False
-
-
 def plain_meter(numerator: int, denominator: int) -> tuple[int, int]:
     """A meter of the same length that the grid knows: 2/2 as 4/4, 6/16 as 3/8.
 
     The grid has twelve positions for each beat that the denominator names, so halves would be too
-    coarse for sixteenths.
+    coarse for sixteenths. What is no meter (4/0) stays as it is.
     """
-    while denominator < 4:
+    while 0 < denominator < 4:
         numerator, denominator = numerator * 2, denominator * 2
     while denominator > 8 and numerator % 2 == 0:
         numerator, denominator = numerator // 2, denominator // 2
@@ -258,13 +244,40 @@ def knows_meter(numerator: int, denominator: int) -> bool:
     return numerator in _METERS.get(denominator, ())
 
 
-def _plain_meters(score: Score) -> ScoreTick:
-    score = score.to("tick").copy()
-    meters = [(s.time, *plain_meter(s.numerator, s.denominator)) for s in score.time_signatures]
-    score.time_signatures = type(score.time_signatures)(
-        [TimeSignature(*meter) for meter in meters if knows_meter(*meter[1:])]
+def _plain_meters(score: AnyScore) -> ScoreTick:
+    copy = in_ticks(score).copy()
+    meters = [(s.time, *plain_meter(s.numerator, s.denominator)) for s in copy.time_signatures]
+    known = [meter for meter in meters if knows_meter(*meter[1:])]
+    copy.time_signatures = TimeSignatureTickList(
+        [TimeSignatureTick(*meter) for meter in _with_cut_bars(known, copy.ticks_per_quarter)]
     )
-    return score
+    return copy
+
+
+def _with_cut_bars(
+    meters: list[tuple[int, int, int]], ticks_per_quarter: int
+) -> list[tuple[int, int, int]]:
+    """Give a bar that a change of meter cuts off the meter of what is left of it.
+
+    MidiTok would delay the change to the end of that bar, and all later bar lines with it. Where no
+    meter has that length, it still does.
+    """
+    found: list[tuple[int, int, int]] = []
+    begin, ruling = 0, (4, 4)
+    for start, numerator, denominator in sorted(meters):
+        if (numerator, denominator) == ruling:
+            continue
+        left = (start - begin) % (4 * ticks_per_quarter * ruling[0] // ruling[1])
+        found += [(start - left, *meter) for meter in _meters_lasting(left, ticks_per_quarter)[:1]]
+        found.append((start, numerator, denominator))
+        begin, ruling = start, (numerator, denominator)
+    return found
+
+
+def _meters_lasting(ticks: int, ticks_per_quarter: int) -> list[tuple[int, int]]:
+    """The meters whose bars are so long, the simplest first."""
+    beats = [(ticks * below / (4 * ticks_per_quarter), below) for below in _METERS]
+    return [(int(above), below) for above, below in beats if above in _METERS[below]]
 
 
 def relatives(programs: Iterable[int], trained: Iterable[int] | None) -> dict[int, int]:
@@ -292,15 +305,15 @@ def _distance(program: int, other: int) -> tuple[bool, int, int]:
     return (program // 8 != other // 8, abs(program - other), other)
 
 
-def with_programs(score: Score, mapping: dict[int, int]) -> ScoreTick:
+def with_programs(score: AnyScore, mapping: dict[int, int]) -> ScoreTick:
     """A copy in which every track of program `p` has program `mapping.get(p, p)`; drums stay."""
-    score = score.to("tick").copy()
-    for track in score.tracks:
+    copy = in_ticks(score).copy()
+    for track in copy.tracks:
         if not track.is_drum:
             track.program = mapping.get(track.program, track.program)
-    return score
+    return copy
 
 
-def programs_of(score: Score) -> set[int]:
+def programs_of(score: AnyScore) -> set[int]:
     """MIDI programs of the tracks that have notes, -1 for drums."""
-    return {DRUMS if t.is_drum else t.program for t in score.tracks if len(t.notes)}
+    return {DRUMS if t.is_drum else t.program for t in in_ticks(score).tracks if len(t.notes)}

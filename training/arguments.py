@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from transformers import HfArgumentParser, TrainingArguments
 
@@ -77,7 +77,10 @@ class MusicArguments:
     )
     preset: str = field(
         default="cpu-quick",
-        metadata={"help": "Settings to start from; any flag overrules them.", "choices": [*PRESETS]},
+        metadata={
+            "help": "Settings to start from; any flag overrules them.",
+            "choices": [*PRESETS],
+        },
     )
     window: int = field(
         default=512, metadata={"help": "Tokens through which the gradient flows at once."}
@@ -97,7 +100,7 @@ class MusicArguments:
 def parse(argv: list[str] | None = None) -> tuple[MusicArguments, TrainingArguments]:
     """Read the command line; the chosen preset fills in what it does not say."""
     parser = HfArgumentParser(
-        (MusicArguments, TrainingArguments),
+        cast("Any", (MusicArguments, TrainingArguments)),  # its own type leaves dataclasses out
         prog="python -m training.finetune",
         description="Teach a model your own MIDI: a folder, a zip, or several.",
     )

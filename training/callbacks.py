@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,32 @@ from musiclstm.tokenization import MusicTokenizer
 CURVE_FILE = "learning_curve.png"
 
 
+TIME_FILE = "training_time.json"
+
+
 class WholeCheckpoints(TrainerCallback):
-    """Puts the tokenizer beside the weights of every checkpoint, so that each can be played."""
+    """Makes every checkpoint one that can be played and resumed: tokenizer, and time spent so far.
+
+    Attributes:
+        seconds_before: What earlier sessions of the same run took.
+    """
 
     def __init__(self, tokenizer: MusicTokenizer):
-        """Remember the tokenizer to save."""
+        """Remember the tokenizer to save, and start the clock."""
         self._tokenizer = tokenizer
+        self._begin = time.monotonic()
+        self.seconds_before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What the run took so far, over all its sessions."""
+        return self.seconds_before + time.monotonic() - self._begin
+
+    def resume(self, checkpoint: Path) -> None:
+        """Go on counting where a checkpoint stopped."""
+        path = checkpoint / TIME_FILE
+        if path.is_file():
+            self.seconds_before = json.loads(path.read_text())["seconds"]
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -26,6 +48,7 @@ class WholeCheckpoints(TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             self._tokenizer.save(folder)
+            (folder / TIME_FILE).write_text(json.dumps({"seconds": round(self.seconds, 1)}))
 
 
 class LearningCurve(TrainerCallback):

@@ -42,6 +42,11 @@ class Source:
     split: str | None  # as its manifest says
     licence: str | None
 
+    @property
+    def corpus(self) -> str:
+        """Name of the zip or folder it lies in."""
+        return self.container.stem if self.member else self.container.parent.name
+
     def read(self, limit: int) -> bytes:
         """At most `limit` + 1 bytes, whatever sizes the archive declares."""
         if self.member is None:
@@ -80,7 +85,7 @@ class Corpus:
 
     def __init__(
         self, ids: np.ndarray, offsets: np.ndarray, pieces: list[Piece], skipped: list[Skipped]
-    ):
+    ) -> None:
         """Ids (tokens,) uint16 of all pieces in a row; piece i is `ids[offsets[i]:offsets[i+1]]`."""
         self._ids, self._offsets = ids, offsets
         self.pieces, self.skipped = pieces, skipped
@@ -117,7 +122,8 @@ class Corpus:
         rows = []
         for name in dict.fromkeys(piece.corpus for piece in self.pieces):
             own = [piece for piece in self.pieces if piece.corpus == name]
-            row: dict[str, object] = {"name": name, "licence": own[0].licence}
+            licences = sorted({piece.licence for piece in own if piece.licence})
+            row: dict[str, object] = {"name": name, "licence": ", ".join(licences) or None}
             for split in SPLITS:
                 chosen = [piece for piece in own if piece.split == split]
                 row[split] = {"pieces": len(chosen), "notes": sum(p.notes for p in chosen)}
@@ -140,7 +146,7 @@ def read_corpus(
     Raises:
         CorpusError: A path is missing, or nothing under the paths can be used.
     """
-    sources = [source for path in paths for source in _find(Path(path))]
+    sources = find_sources(paths)
     if not sources:
         raise CorpusError(
             f"No MIDI file under {', '.join(repr(Path(p).name) for p in paths)}; "
@@ -164,6 +170,15 @@ def _default_cache() -> Path:
 # Finding files.
 
 
+def find_sources(paths: Sequence[str | Path]) -> list[Source]:
+    """Every MIDI file under the paths in the order in which `read_corpus` reads them.
+
+    Raises:
+        CorpusError: A path is missing, or a zip cannot be opened.
+    """
+    return [source for path in paths for source in _find(Path(path))]
+
+
 def _find(path: Path) -> list[Source]:
     if not path.exists():
         raise CorpusError(f"There is no {path.name!r} at the path given; check --data.")
@@ -182,7 +197,9 @@ def _find_in_zip(path: Path) -> Iterator[Source]:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, OSError) as error:
-        raise CorpusError(f"{path.name!r} is not a readable zip: {error}; pack it again.") from error
+        raise CorpusError(
+            f"{path.name!r} is not a readable zip: {error}; pack it again."
+        ) from error
     if len(members) > MAX_MEMBERS:
         raise CorpusError(
             f"{path.name!r} holds {len(members):,} files, more than {MAX_MEMBERS:,}; split it up."
@@ -234,8 +251,8 @@ def _read(sources: list[Source], folder: Path, workers: int) -> Corpus:
             continue
         seen.add(result.digest)
         split = source.split or splits[result.digest]
-        corpus = source.container.stem if source.member else source.container.parent.name
-        pieces.append(Piece(source.name, corpus, split, result.notes, source.licence))
+        piece = Piece(source.name, source.corpus, split, result.notes, source.licence)
+        pieces.append(piece)
         kept.append(result.ids)
     offsets = np.cumsum([0, *(len(ids) for ids in kept)])
     ids = np.concatenate([*kept, np.zeros(0, np.uint16)])
@@ -263,7 +280,7 @@ _tokenizer: MusicTokenizer | None = None  # one per worker process: building it 
 
 
 def _encode(source: Source) -> _Encoded:
-    global _tokenizer  # noqa: PLW0603
+    global _tokenizer
     _tokenizer = _tokenizer or MusicTokenizer()
     limits = Limits.training()
     nothing = np.zeros(0, np.uint16)

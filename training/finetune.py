@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from musiclstm import __version__
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
 from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.errors import CorpusError, MusicLSTMError
-from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.modeling import LockedDropout, MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
 from training.arguments import MusicArguments, parse
 from training.augmentation import Augmentation
@@ -55,11 +54,12 @@ def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
     corpus = read_corpus(music.data.split(","), workers=music.workers)
     _report(corpus)
     model, tokenizer = _prepare(music, corpus)
-    trainer = _trainer(music, training, model, tokenizer, corpus)
-    seconds = _train(trainer, training)
-    facts = _facts(music, training, trainer, tokenizer, corpus, seconds)
+    clock = WholeCheckpoints(tokenizer)
+    trainer = _trainer(music, training, model, tokenizer, corpus, clock)
+    _train(trainer, training, clock)
+    facts = _facts(music, training, trainer, tokenizer, corpus, clock.seconds)
     folder = Path(str(training.output_dir))
-    save_checkpoint(folder, trainer.model, tokenizer, facts=facts)
+    save_checkpoint(folder, trainer.network, tokenizer, facts=facts)
     _say(f"Saved {folder}: " + ", ".join(_figures(facts)))
     return folder
 
@@ -86,7 +86,7 @@ def _prepare(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalL
     if music.dropout is not None:
         model.config.dropout = model.config.embedding_dropout = music.dropout
         for module in model.modules():
-            if hasattr(module, "share"):
+            if isinstance(module, LockedDropout):
                 module.share = music.dropout
     model.config.programs = sorted({*(model.config.programs or ()), *corpus.programs()})
     return model, tokenizer
@@ -117,6 +117,7 @@ def _trainer(
     model: MusicLSTMForCausalLM,
     tokenizer: MusicTokenizer,
     corpus: Corpus,
+    clock: WholeCheckpoints,
 ) -> StatefulTrainer:
     rows = training.per_device_train_batch_size * training.world_size
     windows = Windows(
@@ -125,9 +126,7 @@ def _trainer(
         lanes=rows * training.gradient_accumulation_steps,
         batch_size=rows,
         steps=music.window,
-        augmentation=Augmentation(
-            music.augment_pitch, music.augment_velocity, music.augment_tempo
-        ),
+        augmentation=Augmentation(music.augment_pitch, music.augment_velocity, music.augment_tempo),
         seed=training.seed,
     )
     _say(
@@ -140,19 +139,20 @@ def _trainer(
         windows,
         tokenizer=tokenizer,
         held_out_pieces=corpus.tokens("valid"),
-        callbacks=[WholeCheckpoints(tokenizer), LearningCurve()],
+        callbacks=[clock, LearningCurve()],
     )
 
 
-def _train(trainer: StatefulTrainer, training: TrainingArguments) -> float:
+def _train(trainer: StatefulTrainer, training: TrainingArguments, clock: WholeCheckpoints) -> None:
     """Train, going on from the last checkpoint of the output folder where there is one."""
     folder = Path(str(training.output_dir))
     last = training.resume_from_checkpoint
     if last is None and folder.is_dir():
         last = get_last_checkpoint(str(folder))
-    start = time.monotonic()
+    if last is not None:
+        _say(f"Going on from {Path(last).name}.")
+        clock.resume(Path(last))
     trainer.train(resume_from_checkpoint=last)
-    return time.monotonic() - start
 
 
 def _facts(
@@ -166,7 +166,7 @@ def _facts(
     """Everything worth knowing of this run, and of those it builds on."""
     run = {
         "command": "training.finetune",
-        "from": music.model,
+        "from": Path(music.model).name,
         "preset": music.preset,
         "steps": trainer.state.global_step,
         "tokens_seen": trainer.state.global_step * _tokens_per_step(trainer, training),
@@ -184,9 +184,11 @@ def _facts(
             "transformers": transformers.__version__,
         },
     }
-    before = [] if music.model == SCRATCH else read_facts(find_checkpoint(music.model)).get("runs", [])
+    before = (
+        [] if music.model == SCRATCH else read_facts(find_checkpoint(music.model)).get("runs", [])
+    )
     facts: dict[str, Any] = {
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "vocabulary": len(tokenizer),
         "data": corpus.summary(),
         "left_out": len(corpus.skipped),
@@ -195,14 +197,13 @@ def _facts(
     for split in ("valid", "test"):
         pieces = corpus.tokens(split)
         if pieces:
-            facts[split] = held_out(trainer.model, tokenizer, pieces).facts()
+            facts[split] = held_out(trainer.network, tokenizer, pieces).facts()
     return facts
 
 
 def _tokens_per_step(trainer: StatefulTrainer, training: TrainingArguments) -> int:
-    windows = trainer.train_dataset
     rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
-    return round(rows * windows.tokens / len(windows))
+    return round(rows * trainer.windows.tokens / len(trainer.windows))
 
 
 def _figures(facts: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from training.metrics import held_out
 from training.windows import Windows
 
 _STATE_FILE = "lstm_state_{rank}.safetensors"
+_STATE_PARTS = ("hidden", "cell", "memory", "filled")
 
 
 class StatefulTrainer(Trainer):
@@ -25,6 +26,10 @@ class StatefulTrainer(Trainer):
 
     The gradient stops at the window's edge (truncated back-propagation through time, Williams and
     Peng 1990). Evaluation reads whole pieces with a state of its own and reports bits per note.
+
+    Attributes:
+        network: The model, without what the Trainer wraps around it.
+        windows: What it is trained on.
     """
 
     def __init__(
@@ -36,7 +41,7 @@ class StatefulTrainer(Trainer):
         tokenizer: MusicTokenizer,
         held_out_pieces: Sequence[np.ndarray] = (),
         **kwargs: Any,
-    ):
+    ) -> None:
         """Like `Trainer`; `held_out_pieces` are unmerged ids, read whole at every evaluation."""
         super().__init__(
             model,
@@ -45,6 +50,7 @@ class StatefulTrainer(Trainer):
             eval_dataset=list(held_out_pieces) or None,
             **kwargs,
         )
+        self.network, self.windows = model, train_dataset
         self._tokenizer, self._held_out_pieces = tokenizer, held_out_pieces
         self._states: dict[int, LSTMState] = {}
 
@@ -67,12 +73,14 @@ class StatefulTrainer(Trainer):
         self._states[slot] = outputs.past_key_values.detached()
         return (loss, outputs) if return_outputs else loss
 
-    def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
+    def evaluate(
+        self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+    ) -> dict[str, float]:
         """Bits per note and per token on the held-out pieces."""
         if not self._held_out_pieces:
             return {}
         with self.compute_loss_context_manager():
-            result = held_out(self.model, self._tokenizer, self._held_out_pieces)
+            result = held_out(self.network, self._tokenizer, self._held_out_pieces)
         metrics = {
             f"{metric_key_prefix}_bits_per_note": result.bits_per_note,
             f"{metric_key_prefix}_bits_per_token": result.bits_per_token,
@@ -91,7 +99,7 @@ class StatefulTrainer(Trainer):
         tensors = {
             f"{slot}.{name}": getattr(state, name).contiguous()
             for slot, state in self._states.items()
-            for name in ("hidden", "cell", "memory", "filled")
+            for name in _STATE_PARTS
         }
         save_file(tensors, self._state_file(output_dir))
 
@@ -101,8 +109,8 @@ class StatefulTrainer(Trainer):
             return
         tensors = load_file(self._state_file(checkpoint), device=str(self.args.device))
         for slot in {int(name.split(".")[0]) for name in tensors}:
-            parts = (tensors[f"{slot}.{name}"] for name in ("hidden", "cell", "memory", "filled"))
-            self._states[slot] = LSTMState(*parts)
+            hidden, cell, memory, filled = (tensors[f"{slot}.{name}"] for name in _STATE_PARTS)
+            self._states[slot] = LSTMState(hidden, cell, memory, filled)
 
     def _state_file(self, folder: str) -> Path:
         return Path(folder) / _STATE_FILE.format(rank=self.args.process_index)

@@ -36,7 +36,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         steps: int,
         augmentation: Augmentation | None = None,
         seed: int = 0,
-    ):
+    ) -> None:
         """Take pieces of unmerged ids; lanes and batch_size in rows, steps in tokens per window."""
         self._pieces, self._tokenizer = list(pieces), tokenizer
         self._lanes, self._batch_size, self._steps = lanes, batch_size, steps

@@ -6,7 +6,7 @@ too, and share its licence.
 
 How the music is written: words separated by spaces, one note each, in units of the tune.
 
-- `C4` is middle C, `F#4` and `Bb3` its relatives; a word without octave is a drum (see `DRUM_KEYS`).
+- `C4` is middle C, `F#4` and `Bb3` its relatives; a word without octave is one of `DRUM_KEYS`.
 - `C4+E4+G4` sounds together; `-` is a rest.
 - `/3` lasts three units; a word without it lasts as long as the word before.
 - `|` is a bar line; every bar must be full.
@@ -182,7 +182,7 @@ ENTERTAINER = Tune(
             0,
             72,
             """
-            -/8 | - | - | G1+G2/2 - G1+G2 - |
+            -/8 | - | - | G1/2 - G1+G2 - |
             C2+C3/2 E3+G3+C4 Bb1+Bb2 E3+G3+Bb3 | A1+A2 F3+A3 G1+G2 E3+G3+C4 |
             E2+E3 G3+C4 G1+G2 F3+G3+B3 | C2+C3 E3+G3 C2/4 |
             """,
@@ -339,7 +339,7 @@ FUR_ELISE = Tune(
             """
             -/4 E5/1 D#5 |
             E5 D#5 E5 B4 D5 C5 | A4/2 -/1 C4 E4 A4 | B4/2 -/1 E4 G#4 B4 | C5/2 -/1 E4 E5 D#5 |
-            E5 D#5 E5 B4 D5 C5 | A4/2 -/1 C4 E4 A4 | B4/2 -/1 E4 C5 B4 | A4/4 -/2 |
+            E5 D#5 E5 B4 D5 C5 | A4/2 -/1 C4 E4 A4 | B4/2 -/1 E4 C5 B4 | A4/6 |
             """,
         ),
         Part(
@@ -382,8 +382,8 @@ GARAGE = Tune(
             30,
             78,
             """
-            E2+B2/1 E2+B2 - E2+B2 G2+D3/2 A2+E3 | E2+B2/1 E2+B2 - E2+B2 D3+A3/2 C3+G3 |
-            E2+B2/1 E2+B2 - E2+B2 G2+D3/2 A2+E3 | E2+B2/1 E2+B2 - E2+B2 D3+A3/2 C3+G3 |
+            E2+B2/1 E2+B2 - E2+B2 G2+D3/2 A2+E3 | E2+B2/1 E2+B2 - E2+B2 D3+A3/2 B2+F#3 |
+            E2+B2/1 E2+B2 - E2+B2 G2+D3/2 A2+E3 | E2+B2/1 E2+B2 - E2+B2 D3+A3/2 B2+F#3 |
             E2+B2/1 E2+B2 - E2+B2 G2+D3/2 A2+E3 | E2+B2/1 E2+B2 - E2+B2 D3+A3/2 A2+E3 |
             C3+G3/1 C3+G3 - C3+G3 D3+A3/2 D3+A3 | E2+B2/1 E2+B2 - E2+B2 E2+B2/4 |
             """,
@@ -393,8 +393,8 @@ GARAGE = Tune(
             34,
             82,
             """
-            E1/1 E1 - E1 G1 G1 A1 A1 | E1 E1 - E1 D2 D2 C2 C2 |
-            E1 E1 - E1 G1 G1 A1 A1 | E1 E1 - E1 D2 D2 C2 C2 |
+            E1/1 E1 - E1 G1 G1 A1 A1 | E1 E1 - E1 D2 D2 B1 B1 |
+            E1 E1 - E1 G1 G1 A1 A1 | E1 E1 - E1 D2 D2 B1 B1 |
             E1 E1 - E1 G1 G1 A1 A1 | E1 E1 - E1 D2 D2 A1 A1 |
             C2 C2 - C2 D2 D2 D2 D2 | E1 E1 - E1 E1/4 |
             """,

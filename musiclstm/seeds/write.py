@@ -65,18 +65,21 @@ def _track(tune: Tune, part: Part) -> TrackTick:
     track = TrackTick(part.name, max(part.program, 0), part.program == DRUMS)
     unit = 4 * TICKS_PER_QUARTER // tune.unit
     bar = 4 * TICKS_PER_QUARTER * tune.meter[0] // tune.meter[1]
+    notes: list[NoteTick] = []
     held: dict[int, NoteTick] = {}
     for word in _words(part.music, units_per_bar=bar // unit):
-        start, ticks = word.bar * bar + word.start * unit, word.units * unit
-        held = {key: note for key, note in held.items() if key in word.keys}
+        velocity = part.velocity + _accent(word, beat=tune.unit // tune.meter[1])
+        sounding, held = held, {}
         for key in word.keys:
-            if key in held:
-                held[key].duration += ticks
-            else:
-                velocity = part.velocity + _accent(word, beat=tune.unit // tune.meter[1])
-                held[key] = NoteTick(start, ticks, key, min(velocity, 127))
-                track.notes.append(held[key])
-        held = held if word.tied else {}
+            note = sounding.get(key)
+            if note is None:
+                note = NoteTick(word.bar * bar + word.start * unit, 0, key, min(velocity, 127))
+                notes.append(note)
+            note.duration += word.units * unit
+            if word.tied:
+                held[key] = note
+    for note in notes:
+        track.notes.append(note)
     return track
 
 

@@ -1,0 +1,7 @@
+"""`python -m musiclstm`."""
+
+import sys
+
+from musiclstm.cli import main
+
+sys.exit(main())

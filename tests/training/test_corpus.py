@@ -1,0 +1,129 @@
+"""Reading folders and zips."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from musiclstm.errors import CorpusError
+from musiclstm.tokenization import MusicTokenizer
+from training.corpus import read_corpus
+
+
+def splits(corpus):
+    return {piece.name: piece.split for piece in corpus.pieces}
+
+
+def test_a_folder_is_searched_to_the_bottom_and_zips_in_it_too(scales, tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    files = sorted(scales.glob("*.mid"))
+    (tmp_path / "a" / "b" / "deep.MID").write_bytes(files[0].read_bytes())
+    with zipfile.ZipFile(tmp_path / "a" / "more.zip", "w") as archive:
+        archive.write(files[1], "inside/packed.midi")
+        archive.writestr("readme.txt", "no music")
+    corpus = read_corpus([tmp_path], workers=1)
+    assert sorted(piece.name for piece in corpus.pieces) == ["deep.MID", "packed.midi"]
+
+
+def test_every_piece_has_as_many_notes_as_its_file(scales):
+    corpus = read_corpus([scales], workers=1)
+    notes = {piece.name: piece.notes for piece in corpus.pieces}
+    assert notes["scale-00.mid"] == 3 * 4 * 2
+    assert notes["scale-01.mid"] == 4 * 4
+
+
+def test_broken_and_repeated_files_are_told_and_left_out(scales, tmp_path):
+    good = sorted(scales.glob("*.mid"))[0].read_bytes()
+    (tmp_path / "a-good.mid").write_bytes(good)
+    (tmp_path / "b-same.mid").write_bytes(good)
+    (tmp_path / "c-text.mid").write_text("Dear all, this is not music.")
+    (tmp_path / "d-empty.mid").write_bytes(b"")
+    corpus = read_corpus([tmp_path], workers=1)
+    assert [piece.name for piece in corpus.pieces] == ["a-good.mid"]
+    reasons = {skipped.name: skipped.reason for skipped in corpus.skipped}
+    assert set(reasons) == {"b-same.mid", "c-text.mid", "d-empty.mid"}
+    assert "same bytes" in reasons["b-same.mid"]
+    assert "not a MIDI file" in reasons["c-text.mid"]
+    assert "empty" in reasons["d-empty.mid"]
+
+
+def test_pieces_are_split_once_and_for_all(scales):
+    first, second = read_corpus([scales], workers=1), read_corpus([scales], workers=1)
+    assert splits(first) == splits(second)
+    counts = [list(splits(first).values()).count(name) for name in ("train", "valid", "test")]
+    assert counts == [10, 1, 1]
+
+
+def test_a_manifest_says_which_piece_is_held_out(scales, tmp_path):
+    files = sorted(scales.glob("*.mid"))[:3]
+    for file, split in zip(files, ("test", "valid", "train"), strict=True):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "MANIFEST.json").write_text(
+        json.dumps(
+            {
+                "licence": "CC0-1.0",
+                "pieces": [
+                    {"file": file.name, "split": split}
+                    for file, split in zip(files, ("test", "valid", "train"), strict=True)
+                ],
+            }
+        )
+    )
+    corpus = read_corpus([tmp_path], workers=1)
+    assert list(splits(corpus).values()) == ["test", "valid", "train"]
+    assert {piece.licence for piece in corpus.pieces} == {"CC0-1.0"}
+
+
+def test_what_was_read_once_comes_from_the_cache(scales, monkeypatch):
+    first = read_corpus([scales], workers=1)
+    monkeypatch.setattr("training.corpus._encode_all", lambda *_: pytest.fail("read again"))
+    second = read_corpus([scales], workers=1)
+    assert second.pieces == first.pieces
+    for a, b in zip(first.tokens("train"), second.tokens("train"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_processes_read_the_same_as_one(scales, tmp_path):
+    one = read_corpus([scales], workers=1, cache=tmp_path / "one")
+    two = read_corpus([scales], workers=2, cache=tmp_path / "two")
+    assert one.fingerprint == two.fingerprint
+
+
+def test_programs_are_those_that_play_enough(scales):
+    corpus = read_corpus([scales], workers=1)
+    assert corpus.programs(at_least=10) == [-1, 0]
+    assert corpus.programs(at_least=80) == [0]
+
+
+def test_tokens_decode_to_the_notes_of_the_file(scales):
+    corpus = read_corpus([scales], workers=1)
+    tokenizer = MusicTokenizer()
+    score = tokenizer.decode(tokenizer.compress(corpus.tokens("train")[0]))
+    assert score.note_num() == next(p for p in corpus.pieces if p.split == "train").notes
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda folder: folder / "nowhere", "There is no 'nowhere'"),
+        (lambda folder: folder, "No MIDI file under"),
+    ],
+)
+def test_nothing_to_read_is_one_sentence(tmp_path, make, sentence):
+    with pytest.raises(CorpusError, match=sentence):
+        read_corpus([make(tmp_path)], workers=1)
+
+
+def test_a_corpus_of_broken_files_names_the_first(tmp_path):
+    (tmp_path / "x.mid").write_text("hello")
+    with pytest.raises(CorpusError, match=r"None of 1 MIDI files can be used.*x\.mid"):
+        read_corpus([tmp_path], workers=1)
+
+
+def test_a_broken_zip_is_one_sentence(tmp_path):
+    (tmp_path / "x.zip").write_text("hello")
+    with pytest.raises(CorpusError, match=r"'x\.zip' is not a readable zip"):
+        read_corpus([tmp_path], workers=1)

@@ -1,0 +1,109 @@
+"""The command, from a folder of MIDI to a checkpoint that plays."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from musiclstm import Composer, Sampling
+from training.arguments import parse
+from training.finetune import main
+
+QUICK = [
+    *("--preset", "cpu-quick", "--max_steps", "2", "--eval_steps", "2", "--save_steps", "2"),
+    *("--window", "32", "--per_device_train_batch_size", "2", "--disable_tqdm", "true"),
+    *("--bf16", "false", "--report_to", "none", "--warmup_steps", "0"),
+]
+SMALL = ["--model", "scratch", "--hidden_size", "16", "--num_hidden_layers", "2"]
+
+
+@pytest.fixture(scope="module")
+def trained(scales, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "out"
+    status = main(
+        ["--data", str(scales), "--output_dir", str(folder), *SMALL, *QUICK, "--vocab_size", "720"]
+    )
+    assert status == 0
+    return folder
+
+
+def test_the_result_is_a_checkpoint_folder_that_composes(trained):
+    piece = Composer.from_pretrained(trained).compose(bars=2, sampling=Sampling(seed=1))
+    assert piece.bars == 2
+    assert piece.score.note_num() > 0
+
+
+def test_the_facts_say_what_was_done_and_measured(trained):
+    facts = json.loads((trained / "facts.json").read_text())
+    assert facts["runs"][0]["steps"] == 2
+    assert facts["data"][0]["train"]["pieces"] == 10
+    assert facts["valid"]["notes"] > 0
+    assert facts["test"]["bits_per_note"] > 0
+
+
+def test_there_is_a_picture_of_the_learning(trained):
+    assert (trained / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_weights_are_safetensors_in_half_precision(trained):
+    from safetensors import safe_open
+
+    with safe_open(trained / "model.safetensors", framework="pt") as file:
+        kinds = {str(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118
+    assert kinds == {"F16"}
+
+
+def test_going_on_from_a_checkpoint_keeps_its_tokens_and_adds_to_its_history(
+    trained, scales, tmp_path
+):
+    folder = tmp_path / "more"
+    assert (
+        main(["--data", str(scales), "--output_dir", str(folder), "--model", str(trained), *QUICK])
+        == 0
+    )
+    assert (folder / "tokenizer.json").read_bytes() == (trained / "tokenizer.json").read_bytes()
+    assert [run["from"] for run in json.loads((folder / "facts.json").read_text())["runs"]] == [
+        "scratch",
+        trained.name,
+    ]
+
+
+def test_training_on_one_piece_lowers_its_loss(scales, tmp_path):
+    status = main(
+        [
+            *("--data", str(scales), "--output_dir", str(tmp_path / "out"), *SMALL, *QUICK),
+            *("--max_steps", "40", "--learning_rate", "1e-2", "--eval_steps", "20"),
+            *("--save_steps", "20", "--logging_steps", "10", "--augment_pitch", "0"),
+        ]
+    )
+    assert status == 0
+    states = sorted((tmp_path / "out").glob("checkpoint-*/trainer_state.json"))
+    history = json.loads(states[-1].read_text())["log_history"]
+    losses = [row["loss"] for row in history if "loss" in row]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_nothing_to_train_on_is_one_sentence_and_status_1(tmp_path, capsys):
+    status = main(["--data", str(tmp_path), "--output_dir", str(tmp_path / "out"), *QUICK])
+    assert status == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: No MIDI file under")
+    assert error.count("\n") == 1
+
+
+def test_a_preset_gives_way_to_a_flag():
+    music, training = parse(
+        ["--data", "x", "--output_dir", "y", "--preset", "cpu", "--learning_rate", "0.5"]
+    )
+    assert training.learning_rate == 0.5
+    assert music.window == 512
+    assert training.use_cache
+    assert training.per_device_train_batch_size == 8
+
+
+def test_the_command_prints_its_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    assert "--preset" in capsys.readouterr().out

@@ -1,0 +1,67 @@
+"""Bits per note."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from musiclstm.configuration import MusicLSTMConfig
+from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.tokenization import MusicTokenizer
+from training.corpus import read_corpus
+from training.metrics import held_out
+
+
+@pytest.fixture
+def pieces(scales):
+    return read_corpus([scales], workers=1).tokens("train")
+
+
+def small_model(**kwargs):
+    torch.manual_seed(0)
+    config = MusicLSTMConfig(
+        vocab_size=len(MusicTokenizer()), hidden_size=16, num_hidden_layers=2, **kwargs
+    )
+    return MusicLSTMForCausalLM(config)
+
+
+def test_a_model_that_knows_nothing_costs_the_logarithm_of_the_vocabulary(pieces):
+    model, tokenizer = small_model(tie_word_embeddings=False), MusicTokenizer()
+    torch.nn.init.zeros_(model.lm_head.weight)
+    result = held_out(model, tokenizer, pieces)
+    assert result.bits_per_token == pytest.approx(math.log2(len(tokenizer)), rel=1e-5)
+    assert result.tokens == sum(len(piece) + 1 for piece in pieces)
+    assert result.bits_per_note == pytest.approx(result.bits / result.notes)
+
+
+def test_notes_are_counted_by_their_pitches(pieces):
+    names = MusicTokenizer().base_tokens
+    expected = sum(names[index].startswith("Pitch") for piece in pieces for index in piece)
+    assert held_out(small_model(), MusicTokenizer(), pieces).notes == expected
+
+
+def test_the_figure_is_that_of_reading_each_piece_alone_and_at_once(pieces):
+    model, tokenizer = small_model().eval(), MusicTokenizer()
+    nats = 0.0
+    for piece in pieces:
+        ids = torch.tensor([[tokenizer.bos_id, *piece.tolist(), tokenizer.eos_id]])
+        with torch.no_grad():
+            logits = model(ids).logits[0, :-1]
+        nats += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum"))
+    assert held_out(model, tokenizer, pieces).bits == pytest.approx(nats / math.log(2), rel=1e-5)
+
+
+def test_neither_batch_nor_window_changes_the_figure(pieces, monkeypatch):
+    model, tokenizer = small_model(), MusicTokenizer()
+    whole = held_out(model, tokenizer, pieces).bits
+    monkeypatch.setattr("training.metrics.STEPS", 7)
+    assert held_out(model, tokenizer, pieces, batch_size=3).bits == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_model_in_training_stays_in_training(pieces):
+    model = small_model(dropout=0.5).train()
+    first = held_out(model, MusicTokenizer(), pieces[:2]).bits
+    assert model.training
+    assert held_out(model, MusicTokenizer(), pieces[:2]).bits == first

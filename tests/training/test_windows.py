@@ -1,0 +1,89 @@
+"""Windows follow each other in their row, and say where a piece begins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.augmentation import Augmentation
+from training.windows import IGNORED, Windows
+
+
+class PlainTokenizer:
+    """Ids are what they are."""
+
+    pad_id, bos_id, eos_id = 0, 1, 2
+
+    def compress_many(self, pieces):
+        return [list(map(int, piece)) for piece in pieces]
+
+
+def make(lengths, *, lanes=2, steps=4, **kwargs):
+    pieces = [np.arange(10, 10 + n) + 100 * i for i, n in enumerate(lengths)]
+    windows = Windows(
+        pieces, PlainTokenizer(), lanes=lanes, batch_size=lanes, steps=steps, **kwargs
+    )
+    return pieces, windows
+
+
+def streams(windows, lanes):
+    """What each row of the batches reads, piece by piece."""
+    found = []
+    for lane in range(lanes):
+        for index in range(lane, len(windows), lanes):
+            item = windows[index]
+            real = item["labels"] != IGNORED
+            if bool(item["reset"]):
+                found.append(([], []))
+            found[-1][0].extend(item["input_ids"][real].tolist())
+            found[-1][1].extend(item["labels"][real].tolist())
+    return found
+
+
+def test_one_lane_reads_every_piece_from_its_begin_to_its_end():
+    pieces, windows = make([7, 3, 12], lanes=1)
+    read = streams(windows, 1)
+    for piece, (inputs, labels) in zip(pieces, read, strict=True):
+        assert inputs == [1, *piece.tolist()]
+        assert labels == [*piece.tolist(), 2]
+
+
+def test_labels_are_the_next_tokens_across_the_edge_of_a_window():
+    _, windows = make([7], lanes=1)
+    first, second = windows[0], windows[1]
+    assert first["labels"][-1] == second["input_ids"][0]
+    assert not bool(second["reset"])
+
+
+def test_every_token_is_predicted_once_whatever_the_lanes():
+    pieces, windows = make([7, 3, 12, 5, 9], lanes=3)
+    read = [label for _, labels in streams(windows, 3) for label in labels]
+    wanted = [token for piece in pieces for token in [*piece.tolist(), 2]]
+    assert sorted(read) == sorted(wanted)
+    assert windows.tokens == len(wanted)
+
+
+def test_rows_of_one_accumulated_batch_have_their_own_slot():
+    pieces = [np.arange(10, 40)]
+    windows = Windows(pieces, PlainTokenizer(), lanes=4, batch_size=2, steps=4)
+    assert [int(windows[i]["slot"]) for i in range(8)] == [0, 0, 1, 1, 0, 0, 1, 1]
+
+
+def test_the_same_epoch_gives_the_same_windows_and_another_one_others(scales_pieces):
+    pieces, tokenizer = scales_pieces
+    kwargs = {"lanes": 2, "batch_size": 2, "steps": 16, "augmentation": Augmentation()}
+    a, b = (Windows(pieces, tokenizer, seed=3, **kwargs) for _ in range(2))
+    a.set_epoch(1)
+    b.set_epoch(1)
+    assert all((a[i]["input_ids"] == b[i]["input_ids"]).all() for i in range(len(a)))
+    b.set_epoch(2)
+    assert len(a) == len(b)
+    assert any((a[i]["input_ids"] != b[i]["input_ids"]).any() for i in range(len(a)))
+
+
+@pytest.fixture
+def scales_pieces(scales):
+    from musiclstm.tokenization import MusicTokenizer
+    from training.corpus import read_corpus
+
+    return read_corpus([scales], workers=1).tokens("train"), MusicTokenizer()
