@@ -117,14 +117,7 @@ def load_checkpoint(
 
 
 def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = content.get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"config.json of {str(name)!r} is not a JSON record; take the file saved with the "
-            "weights."
-        ) from error
+    kind = _read_record(folder / "config.json", name).get("model_type")
     if kind != MusicLSTMConfig.model_type:
         raise CheckpointError(
             f"{str(name)!r} is a model of type {kind!r}, not {MusicLSTMConfig.model_type!r}; pass "
@@ -170,7 +163,11 @@ def save_checkpoint(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.config.tokenizer_fingerprint = tokenizer.fingerprint
-    weights = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    weights = {
+        name: tensor.to(dtype)
+        for name, tensor in model.state_dict().items()
+        if name not in model.all_tied_weights_keys  # stored once, under the other name
+    }
     model.generation_config = GenerationConfig(
         do_sample=True,
         bos_token_id=tokenizer.bos_id,
@@ -185,7 +182,26 @@ def save_checkpoint(
 
 
 def read_facts(folder: str | Path) -> dict[str, Any]:
-    """What was measured of a checkpoint; empty where nothing was written down."""
+    """What was measured of a checkpoint; empty where nothing was written down.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
     path = Path(folder) / FACTS_FILE
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return facts
+    return _read_record(path, Path(folder).name) if path.is_file() else {}
+
+
+def _read_record(path: Path, name: str | Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(_no_record(path, name)) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(_no_record(path, name))
+    return content
+
+
+def _no_record(path: Path, name: str | Path) -> str:
+    return (
+        f"{path.name} of {str(name)!r} is not a JSON record; take the file saved with the weights."
+    )

@@ -329,8 +329,8 @@ class Composer:
             track.notes = _never_struck_twice(whole_bars)
         if piece.seed is not None:
             return _joined(piece.seed, new)
-        if not len(new.tempos):
-            new.tempos.append(TempoTick(0, analysis.DEFAULT_TEMPO_BPM))
+        if all(tempo.time > 0 for tempo in new.tempos):
+            new.tempos.insert(0, TempoTick(0, analysis.DEFAULT_TEMPO_BPM))
         return new
 
 

@@ -59,7 +59,18 @@ class PackedLSTM:
     """
 
     def __init__(self, model: MusicLSTMForCausalLM) -> None:
-        """Pack the weights of a model, float32; the model itself is kept for reading seeds."""
+        """Pack the weights of a model; the model itself is kept for reading seeds.
+
+        Raises:
+            ValueError: The model is not float32 on the CPU, where single steps are fastest.
+        """
+        weight = model.lm_head.weight
+        if weight.dtype != torch.float32 or weight.device.type != "cpu":
+            raise ValueError(
+                f"Steps are taken in float32 on the CPU, and this model is "
+                f"{str(weight.dtype).removeprefix('torch.')} on {weight.device.type}; pass "
+                "model.float().cpu()."
+            )
         self._model = model.eval()
         self.config = model.config
         self._layers = [_PackedLayer(layer) for layer in model.model.layers]

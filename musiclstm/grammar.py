@@ -91,6 +91,7 @@ class _Token:
     first_position: int  # in the bar it begins in; _NOWHERE without one
     last_position: int  # -1 without one
     meter: tuple[int, int] | None
+    length: int  # of the bar it names, in positions; 0: it names none
     programs: tuple[int, ...]  # in the order it names them
     leading_pitch: int | None  # of a note whose program came before
     notes_here: tuple[tuple[int, int], ...]  # (program, pitch) before it moves on
@@ -110,6 +111,10 @@ class Grammar:
         self._meter = None if meter is None else plain_meter(*meter)
         self.tokens = [_describe(parts) for parts in tokenizer.parts]
         self._lawful = np.array([self._keeps(token) for token in self.tokens])
+        self._first = np.array([token.first for token in self.tokens])
+        self._first_position = np.array([token.first_position for token in self.tokens])
+        self._last_position = np.array([token.last_position for token in self.tokens])
+        self._own_length = np.array([token.length for token in self.tokens])
         self._cache: dict[tuple[str, int, tuple[int, int]], np.ndarray] = {}
 
     def _keeps(self, token: _Token) -> bool:
@@ -124,12 +129,12 @@ class Grammar:
     @cached_property
     def begins_bar(self) -> np.ndarray:
         """Tokens that open a bar, (vocab,) bool, as far as the constraints allow them."""
-        return np.array([token.first == "Bar" for token in self.tokens]) & self._lawful
+        return (self._first == "Bar") & self._lawful
 
     @cached_property
     def ends_bar(self) -> np.ndarray:
         """Tokens that say the bar is over, (vocab,) bool: another one begins, or the piece ends."""
-        return self.begins_bar | np.array([token.first == "EOS" for token in self.tokens])
+        return self.begins_bar | (self._first == "EOS")
 
     @cached_property
     def asks_here(self) -> np.ndarray:
@@ -171,18 +176,10 @@ class Grammar:
         """Tokens that may follow a base token of a kind at a position of a bar, (vocab,) bool."""
         key = (kind, position, meter)
         if key not in self._cache:
-            length = meter[0] * POSITIONS_PER_BEAT
-            self._cache[key] = self._lawful & np.array(
-                [
-                    token.first in _FOLLOWS[kind]
-                    and (token.first == "Bar" or token.first_position > position)
-                    and (
-                        token.last_position
-                        < (token.meter[0] * POSITIONS_PER_BEAT if token.meter else length)
-                    )
-                    for token in self.tokens
-                ]
-            )
+            length = np.where(self._own_length, self._own_length, meter[0] * POSITIONS_PER_BEAT)
+            follows = np.isin(self._first, [*_FOLLOWS[kind]])
+            later = (self._first == "Bar") | (self._first_position > position)
+            self._cache[key] = self._lawful & follows & later & (self._last_position < length)
         return self._cache[key]
 
 
@@ -198,6 +195,7 @@ def _describe(parts: tuple[str, ...]) -> _Token:
         first_position=positions[0] if positions else _NOWHERE,
         last_position=positions[-1] if positions else -1,
         meter=meters[-1] if meters else None,
+        length=meters[-1][0] * POSITIONS_PER_BEAT if meters else 0,
         programs=tuple(int(value) for kind, value in pairs if kind in _PROGRAMS),
         leading_pitch=next((pitch for _, program, pitch in notes if program is None), None),
         notes_here=tuple((p, pitch) for moved, p, pitch in notes if not moved and p is not None),

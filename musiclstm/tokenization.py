@@ -10,13 +10,20 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from miditok import REMI, TokenizerConfig, TokSequence
-from symusic.core import ScoreTick, TimeSignatureTick, TimeSignatureTickList
+from symusic.core import (
+    NoteTickList,
+    ScoreTick,
+    TimeSignatureTick,
+    TimeSignatureTickList,
+    TrackTick,
+)
 
 from musiclstm.analysis import AnyScore, in_ticks
 from musiclstm.errors import CheckpointError, ScoreError
@@ -87,6 +94,8 @@ class MusicTokenizer:
                 "beside the weights. Pass a folder that training.finetune wrote."
             )
         try:
+            if json.loads(path.read_bytes())["tokenization"] != "REMI":
+                raise ValueError("a tokenizer of another kind")
             return cls(REMI(params=path))
         except Exception as error:  # tokenizers raises nothing more precise
             raise CheckpointError(
@@ -136,7 +145,8 @@ class MusicTokenizer:
     def encode(self, score: AnyScore) -> list[int]:
         """Ids of a score from its first bar on, without BOS and EOS.
 
-        Times are rounded to the grid; equal notes at one time and of one instrument become one.
+        Times are rounded to the grid; equal notes at one time and of one instrument become one,
+        the longest.
 
         Raises:
             ScoreError: The score has no notes.
@@ -147,11 +157,10 @@ class MusicTokenizer:
         """Like `encode`, before merging: ids into `base_tokens`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MidiTok warns of meters; `_plain_meters` told already
-            tokens = self._remi.encode(_plain_meters(score), encode_ids=False)
-        ids = list(tokens.ids)
-        if not ids:
+            tokens = self._remi.encode(_lasting_longest(_plain_meters(score)), encode_ids=False)
+        if not any(name.startswith("Pitch") for name in tokens.tokens):
             raise ScoreError("The score has no notes; give it at least one to go on from.")
-        return ids
+        return list(tokens.ids)
 
     def compress(self, base_ids: Sequence[int] | np.ndarray) -> list[int]:
         """Merge base ids, bar by bar, into the ids the network reads."""
@@ -278,6 +287,27 @@ def _meters_lasting(ticks: int, ticks_per_quarter: int) -> list[tuple[int, int]]
     """The meters whose bars are so long, the simplest first."""
     beats = [(ticks * below / (4 * ticks_per_quarter), below) for below in _METERS]
     return [(int(above), below) for above, below in beats if above in _METERS[below]]
+
+
+def _lasting_longest(score: ScoreTick) -> ScoreTick:
+    """Where one instrument strikes a key twice at once, both notes last as long as the longer.
+
+    Only one of them can become tokens, and MidiTok takes the shorter. Changes the score.
+    """
+    together: dict[int, list[TrackTick]] = {}
+    for track in score.tracks:
+        together.setdefault(DRUMS if track.is_drum else track.program, []).append(track)
+    for tracks in together.values():
+        tables = [track.notes.numpy() for track in tracks]
+        strikes = [table["time"].astype(np.int64) * 128 + table["pitch"] for table in tables]
+        _, strike = np.unique(np.concatenate(strikes), return_inverse=True)
+        longest = np.zeros(len(strike), np.int32)
+        np.maximum.at(longest, strike, np.concatenate([table["duration"] for table in tables]))
+        ends = np.cumsum([len(each) for each in strikes])
+        for track, table, own in zip(tracks, tables, np.split(strike, ends[:-1]), strict=True):
+            table["duration"] = longest[own]
+            track.notes = NoteTickList.from_numpy(*table.values())
+    return score
 
 
 def relatives(programs: Iterable[int], trained: Iterable[int] | None) -> dict[int, int]:

@@ -20,10 +20,12 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 has_python() { has "$PYTHON" && "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
 
+has_library() {
+  "$PYTHON" -c "from ctypes.util import find_library; exit(not find_library('$1'))" 2>/dev/null
+}
+
 has_fluidsynth() {
-  if has brew; then brew list fluid-synth >/dev/null 2>&1; return; fi
-  "$PYTHON" -c 'from ctypes.util import find_library as find; exit(not find("fluidsynth"))' \
-    2>/dev/null
+  if has brew; then brew list fluid-synth >/dev/null 2>&1; else has_library fluidsynth; fi
 }
 
 has_soundfont() {
@@ -81,10 +83,10 @@ install_with_apt() {
 }
 
 # Ubuntu has Chromium as a snap only; there the tests of the page are skipped, and say so.
+# Playwright, which steers it, brings a program that needs libatomic.
 install_browser() {
-  ! has_chromium || return 0
-  if grep -qs '^ID=debian' /etc/os-release; then
-    { as_root apt-get update && apt_install chromium; } || true
+  if grep -qs '^ID=debian' /etc/os-release && ! { has_chromium && has_library atomic; }; then
+    { as_root apt-get update && apt_install chromium libatomic1; } || true
   fi
   has_chromium || echo "Chromium is not here: the tests of the page in a browser are skipped."
 }

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -79,3 +81,95 @@ def _is_here(host: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback or address.is_unspecified
+
+
+# -- A toy through the public door ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def invented() -> Callable[..., Any]:
+    """A maker of small scores, see `_invent`."""
+    return _invent
+
+
+def _invent(
+    *,
+    meter: tuple[int, int] = (4, 4),
+    bars: int = 4,
+    programs: Sequence[int] = (0,),
+    tempo_bpm: float = 120,
+    ticks_per_quarter: int = 480,
+    seed: int = 0,
+) -> Any:
+    """A piece made by chance that the tokens can say exactly: chords on sixteenths and triplets.
+
+    Every bar has a note on its first beat; no key is struck again before it was let go, and the
+    last note ends with the last bar. Program -1 is drums.
+    """
+    from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
+
+    rng = random.Random(seed)
+    beat = 4 * ticks_per_quarter // meter[1]
+    score = ScoreTick(ticks_per_quarter)
+    score.tempos.append(TempoTick(0, tempo_bpm))
+    score.time_signatures.append(TimeSignatureTick(0, *meter))
+    for program in programs:
+        track = TrackTick(f"Track {program}", max(program, 0), program == -1)
+        for at in range(bars * meter[0]):
+            step = rng.choice((beat // 4, beat // 3, beat))
+            for start in range(0, beat, step):
+                if start == 0 or rng.random() < 0.5:
+                    pitches = rng.sample(range(40, 80), rng.choice((1, 1, 2, 3)))
+                    for pitch in sorted(pitches):
+                        velocity = rng.choice((63, 79, 95))
+                        track.notes.append(NoteTick(at * beat + start, step, pitch, velocity))
+        score.tracks.append(track)
+    return score
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """Our grid and a hundred merges learned on three invented pieces."""
+    from musiclstm import MusicTokenizer
+
+    tokenizer = MusicTokenizer()
+    pieces = [
+        _invent(bars=12, programs=(0, 40)),
+        _invent(bars=12, meter=(3, 4), programs=(0, -1), seed=1),
+        _invent(bars=8, meter=(6, 8), programs=(33,), seed=2, tempo_bpm=90),
+    ]
+    base = [tokenizer.encode_base(piece) for piece in pieces]
+    tokenizer.learn_merges(base, len(tokenizer) + 100)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_tokenizer: Any) -> Any:
+    """Two layers of 32, never trained: it plays nonsense, but always the same."""
+    import torch
+
+    from musiclstm import MusicLSTMConfig, MusicLSTMForCausalLM
+
+    torch.manual_seed(0)
+    config = MusicLSTMConfig(vocab_size=len(tiny_tokenizer), hidden_size=32, num_hidden_layers=2)
+    return MusicLSTMForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    tiny_model: Any, tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The toy as a folder; copy it before you change a file in it."""
+    from musiclstm.checkpoint import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("tiny")
+    save_checkpoint(folder, tiny_model, tiny_tokenizer, facts={"steps": 0})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_composer(tiny_checkpoint: Path) -> Any:
+    """The toy as a composer; it holds no state of any piece, so all tests can share it."""
+    from musiclstm import Composer
+
+    return Composer.from_pretrained(tiny_checkpoint)

@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "configuration": set(),
     "modeling": {"configuration"},
     "decoding": {"modeling"},
-    "tokenization": set(),
+    "tokenization": {"analysis"},
     "grammar": {"tokenization"},
     "sampling": set(),
     "generation": {"sampling", "grammar", "decoding"},
@@ -56,7 +56,9 @@ ARROWS: dict[str, set[str]] = {
     },
     "cli": {
         "composer",
+        "checkpoint",
         "rendering",
+        "audio",
         "intake",
         "seeds",
         "sampling",

@@ -92,7 +92,7 @@ class MusicArguments:
         default=None, metadata={"help": "Locked dropout; none given: as the model has it."}
     )
     augment_pitch: int = field(default=5, metadata={"help": "Semitones up or down, 0 to 11."})
-    augment_velocity: int = field(default=1, metadata={"help": "Steps of loudness up or down."})
+    augment_velocity: int = field(default=0, metadata={"help": "Steps of loudness up or down."})
     augment_tempo: int = field(default=2, metadata={"help": "Steps of tempo up or down."})
     workers: int | None = field(default=None, metadata={"help": "Processes that read MIDI."})
 

@@ -20,12 +20,13 @@ class Augmentation:
 
     Args:
         pitch_semitones: Up or down by at most so much, 0 to 11.
-        velocity_steps: Louder or softer by at most so many of the tokenizer's steps.
+        velocity_steps: Louder or softer by at most so many of the tokenizer's steps. Off, because
+            merges learn the usual loudness of notes and fall apart when it is moved (docs/log.md).
         tempo_steps: Faster or slower by at most so many of the tokenizer's steps (about 6 % each).
     """
 
     pitch_semitones: int = 5
-    velocity_steps: int = 1
+    velocity_steps: int = 0
     tempo_steps: int = 2
 
     def apply(self, base_ids: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -64,10 +64,10 @@ class LearningCurve(TrainerCallback):
 
 def draw_curve(history: list[dict[str, float]], path: Path) -> None:
     """Draw loss (nats per token) and held-out bits per note over steps into a PNG."""
-    import matplotlib  # noqa: PLC0415  (slow to import, and only wanted while training)
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
     loss = [(row["step"], row["loss"]) for row in history if "loss" in row]

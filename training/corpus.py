@@ -86,7 +86,7 @@ class Corpus:
     def __init__(
         self, ids: np.ndarray, offsets: np.ndarray, pieces: list[Piece], skipped: list[Skipped]
     ) -> None:
-        """Ids (tokens,) uint16 of all pieces in a row; piece i is `ids[offsets[i]:offsets[i+1]]`."""
+        """Take ids (tokens,) uint16; piece i is `ids[offsets[i] : offsets[i + 1]]`."""
         self._ids, self._offsets = ids, offsets
         self.pieces, self.skipped = pieces, skipped
 

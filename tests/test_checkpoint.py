@@ -1,0 +1,271 @@
+"""A checkpoint folder to model and tokenizer, and back; what does not belong is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from musiclstm import CheckpointError, MusicLSTMConfig, MusicLSTMForCausalLM, MusicTokenizer
+from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
+
+
+@pytest.fixture
+def folder(tiny_checkpoint, tmp_path):
+    """A copy of the toy that a test may damage."""
+    return shutil.copytree(tiny_checkpoint, tmp_path / "toy")
+
+
+def rewrite(file, **changes) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+# -- There and back ------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_comes_back_rounded_to_float16(tiny_checkpoint, tiny_model) -> None:
+    model, _ = load_checkpoint(tiny_checkpoint)
+    old, new = tiny_model.state_dict(), model.state_dict()
+    assert old.keys() == new.keys()
+    for name, weight in new.items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, old[name].half().float())
+
+
+def test_a_checkpoint_comes_back_bit_by_bit_in_float32(
+    tiny_model, tiny_tokenizer, tmp_path
+) -> None:
+    save_checkpoint(tmp_path, tiny_model, tiny_tokenizer, dtype=torch.float32)
+    model, tokenizer = load_checkpoint(tmp_path)
+    assert all(
+        torch.equal(weight, tiny_model.state_dict()[name])
+        for name, weight in model.state_dict().items()
+    )
+    assert tokenizer.fingerprint == tiny_tokenizer.fingerprint
+    assert not model.training
+
+
+def test_saving_leaves_the_weights_of_the_model_alone(tiny_tokenizer, tmp_path) -> None:
+    torch.manual_seed(1)
+    model = MusicLSTMForCausalLM(
+        MusicLSTMConfig(vocab_size=len(tiny_tokenizer), hidden_size=8, num_hidden_layers=1)
+    )
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    save_checkpoint(tmp_path, model, tiny_tokenizer)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, before[name])
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert model.config.tokenizer_fingerprint == tiny_tokenizer.fingerprint
+
+
+def test_a_checkpoint_folder_holds_what_design_says_and_no_pickle(tiny_checkpoint) -> None:
+    names = {file.name for file in tiny_checkpoint.iterdir()}
+    assert names == {
+        *("config.json", "model.safetensors", "tokenizer.json", "generation_config.json"),
+        *("facts.json", "configuration.py", "modeling.py"),
+    }
+    stored = load_file(tiny_checkpoint / "model.safetensors")
+    assert {weight.dtype for weight in stored.values()} == {torch.float16}
+    assert "lm_head.weight" not in stored  # tied: it is the embedding matrix
+
+
+def test_the_config_names_its_tokenizer(tiny_checkpoint, tiny_tokenizer) -> None:
+    config = MusicLSTMConfig.from_pretrained(tiny_checkpoint)
+    assert config.tokenizer_fingerprint == tiny_tokenizer.fingerprint
+    assert config.vocab_size == len(tiny_tokenizer)
+
+
+def test_untied_weights_survive_a_checkpoint(tiny_tokenizer, tmp_path) -> None:
+    torch.manual_seed(1)
+    config = MusicLSTMConfig(
+        vocab_size=len(tiny_tokenizer),
+        hidden_size=8,
+        num_hidden_layers=1,
+        tie_word_embeddings=False,
+        attention_window=3,
+    )
+    model = MusicLSTMForCausalLM(config)
+    save_checkpoint(tmp_path, model, tiny_tokenizer, dtype=torch.float32)
+    back, _ = load_checkpoint(tmp_path)
+    assert torch.equal(back.lm_head.weight, model.lm_head.weight)
+    assert not torch.equal(back.lm_head.weight, back.model.embed_tokens.weight)
+
+
+def test_plain_transformers_samples_from_a_checkpoint(tiny_checkpoint, tiny_tokenizer) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    how = model.generation_config
+    assert how.do_sample
+    assert (how.bos_token_id, how.eos_token_id, how.pad_token_id) == (
+        tiny_tokenizer.bos_id,
+        tiny_tokenizer.eos_id,
+        tiny_tokenizer.pad_id,
+    )
+    begin = torch.tensor([[tiny_tokenizer.bos_id]])
+    torch.manual_seed(0)
+    assert 2 <= model.generate(begin, max_new_tokens=5).shape[1] <= 6
+
+
+def test_facts_are_kept_as_they_were_told(tiny_checkpoint, tiny_model, tiny_tokenizer, tmp_path):
+    assert read_facts(tiny_checkpoint) == {"steps": 0}
+    facts = {"data": "Dvořák", "bits_per_note": 1.5, "steps": [1, 2]}
+    save_checkpoint(tmp_path, tiny_model, tiny_tokenizer, facts=facts)
+    assert read_facts(tmp_path) == facts
+    assert "Dvořák" in (tmp_path / "facts.json").read_text(encoding="utf-8")
+
+
+def test_no_facts_are_an_empty_record(tmp_path) -> None:
+    assert read_facts(tmp_path) == {}
+
+
+def test_damaged_facts_are_refused(tmp_path) -> None:
+    (tmp_path / "facts.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"facts\.json of .* is not a JSON record; take"):
+        read_facts(tmp_path)
+
+
+# -- Where a checkpoint is found -----------------------------------------------------------------
+
+
+def test_a_folder_is_found_by_its_path(tiny_checkpoint) -> None:
+    assert find_checkpoint(tiny_checkpoint) == tiny_checkpoint
+    assert find_checkpoint(str(tiny_checkpoint)) == tiny_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("removed", "sentence"),
+    [
+        (["tokenizer.json"], "has no tokenizer.json; a checkpoint folder holds config.json, "),
+        (["config.json", "model.safetensors"], "has no config.json and no model.safetensors; "),
+    ],
+)
+def test_a_folder_with_a_file_missing_is_refused(removed, sentence, folder) -> None:
+    for name in removed:
+        (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=sentence):
+        find_checkpoint(folder)
+
+
+def test_a_name_that_is_neither_folder_nor_hub_id_is_refused() -> None:
+    with pytest.raises(CheckpointError) as refusal:
+        find_checkpoint("no/such/folder")
+    assert str(refusal.value) == (
+        "'no/such/folder' is neither a folder nor a Hub id; pass 'default', a folder, or an id "
+        "such as 'user/model'."
+    )
+
+
+def test_without_the_hub_a_name_is_refused_with_a_sentence() -> None:
+    with pytest.raises(CheckpointError) as refusal:
+        find_checkpoint("nobody/nothing")
+    assert str(refusal.value) == (
+        "There is no folder 'nobody/nothing', and the Hub cannot be reached to look for a model "
+        "of that name; check the name or the connection."
+    )
+
+
+# -- What does not belong together ---------------------------------------------------------------
+
+
+def test_a_tokenizer_of_another_size_is_refused(folder, tiny_tokenizer) -> None:
+    MusicTokenizer().save(folder)
+    with pytest.raises(CheckpointError) as refusal:
+        load_checkpoint(folder)
+    assert str(refusal.value) == (
+        f"'{folder}' has weights for {len(tiny_tokenizer)} tokens and a tokenizer of "
+        f"{len(MusicTokenizer())}; both must come from the same run."
+    )
+
+
+def test_a_tokenizer_of_another_run_is_refused(folder, tiny_tokenizer, invented) -> None:
+    other = MusicTokenizer()
+    other.learn_merges([other.encode_base(invented(bars=12, seed=9))], len(tiny_tokenizer))
+    assert len(other) == len(tiny_tokenizer)
+    other.save(folder)
+    with pytest.raises(CheckpointError) as refusal:
+        load_checkpoint(folder)
+    assert str(refusal.value) == (
+        f"The weights of '{folder}' were trained with tokenizer {tiny_tokenizer.fingerprint}, but "
+        f"tokenizer.json is {other.fingerprint}; both must come from the same run."
+    )
+
+
+def test_a_config_of_another_network_is_refused(folder) -> None:
+    rewrite(folder / "config.json", model_type="gpt2")
+    with pytest.raises(CheckpointError, match="is a model of type 'gpt2', not 'musiclstm'; pass"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", ""])
+def test_a_config_that_is_no_record_is_refused(content, folder) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.json of .* is not a JSON record; take the"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"hyperdrive": True}, "MusicLSTMConfig has no field 'hyperdrive'"),
+        ({"dropout": 2}, "dropout must be from 0 to below 1, got 2"),
+        ({"hidden_size": "big"}, "hidden_size"),
+    ],
+)
+def test_a_config_that_describes_no_network_is_refused(changes, reason, folder) -> None:
+    rewrite(folder / "config.json", **changes)
+    with pytest.raises(CheckpointError, match="describes no network that can be built") as refusal:
+        load_checkpoint(folder)
+    assert reason in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", pickle.dumps({"lm_head": 1})])
+def test_weights_that_are_no_safetensors_are_refused(content, folder) -> None:
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"The weights of .* cannot be read \(\w+\); fetch"):
+        load_checkpoint(folder)
+
+
+def test_weights_cut_short_are_refused(folder) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1_000])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(folder)
+
+
+def test_a_pickle_beside_the_config_is_not_opened(folder) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
+        load_checkpoint(folder)
+
+
+def test_weights_with_a_layer_missing_are_refused(folder) -> None:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    del weights["model.layers.1.lstm.weight_hh_l0"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"are not those of the network in its config\.json"):
+        load_checkpoint(folder)
+
+
+def test_weights_with_a_layer_too_many_are_refused(folder) -> None:
+    rewrite(folder / "config.json", num_hidden_layers=1)
+    with pytest.raises(CheckpointError, match=r"are not those of the network in its config\.json"):
+        load_checkpoint(folder)
+
+
+def test_weights_of_another_width_are_refused(folder) -> None:
+    rewrite(folder / "config.json", hidden_size=16)
+    with pytest.raises(CheckpointError, match=r"weights of .*(cannot be read|are not those)"):
+        load_checkpoint(folder)
+
+
+def test_code_beside_the_weights_is_not_run(folder) -> None:
+    for name in ("modeling.py", "configuration.py"):
+        (folder / name).write_text("raise SystemExit('this code must not run')")
+    model, _ = load_checkpoint(folder)
+    assert type(model) is MusicLSTMForCausalLM

@@ -1,0 +1,772 @@
+"""A seed in, music that goes on out: the seed untouched, the bars exact, the same every time."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import shutil
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+from symusic.core import (
+    ControlChangeTick,
+    NoteTick,
+    PitchBendTick,
+    ScoreTick,
+    TempoTick,
+    TimeSignatureTick,
+    TrackTick,
+)
+
+from musiclstm import (
+    CheckpointError,
+    Composer,
+    Composition,
+    Constraints,
+    MusicLSTMConfig,
+    MusicLSTMForCausalLM,
+    Sampling,
+    ScoreError,
+)
+from musiclstm.analysis import bar_starts, last_note_end, meter_at, tempo_at
+from musiclstm.checkpoint import save_checkpoint
+from musiclstm.tokenization import DRUMS, POSITIONS_PER_BEAT, plain_meter, programs_of
+
+SAMPLING = Sampling(temperature=1.0, seed=7)
+PIANO = Constraints(programs=frozenset({0}), meter=(2, 4))
+METERS = [(4, 4), (3, 4), (6, 8), (5, 4), (2, 2), (7, 8)]
+
+
+def notes_of(score: ScoreTick, *, start: int = 0, end: float = float("inf")) -> list[tuple]:
+    """Every note that begins in [start, end) as (program, beat, beats, pitch, velocity)."""
+    tpq = score.ticks_per_quarter
+    return sorted(
+        (
+            DRUMS if track.is_drum else track.program,
+            note.time / tpq,
+            note.duration / tpq,
+            note.pitch,
+            note.velocity,
+        )
+        for track in score.tracks
+        for note in track.notes
+        if start <= note.time < end
+    )
+
+
+def new_notes(piece: Composition) -> list[NoteTick]:
+    return [
+        note
+        for track in piece.score.tracks
+        for note in track.notes
+        if note.time >= piece.seed_end_tick
+    ]
+
+
+def words(composer: Composer, piece: Composition) -> list[str]:
+    return composer.tokenizer.expand(piece.tokens)
+
+
+# -- Reproducible --------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_piece(tiny_composer, invented) -> None:
+    score = invented(bars=2)
+    files = {
+        tiny_composer.compose(bars=2, prompt=score, sampling=SAMPLING).to_midi() for _ in range(2)
+    }
+    assert len(files) == 1
+
+
+def test_another_seed_gives_another_piece(tiny_composer) -> None:
+    pieces = [
+        tiny_composer.compose(bars=2, sampling=Sampling(seed=seed), constraints=PIANO)
+        for seed in (1, 2)
+    ]
+    assert pieces[0].tokens != pieces[1].tokens
+
+
+def test_a_composer_loaded_again_composes_the_same(tiny_composer, tiny_checkpoint) -> None:
+    again = Composer.from_pretrained(tiny_checkpoint)
+    one, other = (
+        composer.compose(bars=2, sampling=SAMPLING, constraints=PIANO)
+        for composer in (tiny_composer, again)
+    )
+    assert one.to_midi() == other.to_midi()
+
+
+def test_a_piece_tells_the_seed_that_was_drawn_for_it(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=1, constraints=PIANO)
+    again = tiny_composer.compose(bars=1, constraints=PIANO, sampling=piece.sampling)
+    assert piece.sampling.seed is not None
+    assert again.to_midi() == piece.to_midi()
+
+
+def test_a_piece_can_be_made_again_from_its_record(tiny_composer, invented) -> None:
+    piece = tiny_composer.compose(bars=2, prompt=invented(bars=2), sampling=SAMPLING)
+    again = tiny_composer.compose(
+        bars=piece.bars,
+        prompt=piece.seed.score,
+        sampling=piece.sampling,
+        constraints=piece.constraints,
+    )
+    assert again.to_midi() == piece.to_midi()
+
+
+@pytest.mark.parametrize("silence", [1, 3])
+@pytest.mark.parametrize("with_seed", [False, True], ids=["alone", "with a seed"])
+def test_an_extended_piece_equals_an_uninterrupted_one(
+    with_seed, silence, tiny_composer, invented
+) -> None:
+    asked = {
+        "prompt": invented(bars=2) if with_seed else None,
+        "sampling": SAMPLING,
+        "constraints": replace(PIANO, max_empty_bars=silence),
+    }
+    whole = tiny_composer.compose(bars=6, **asked)
+    piece = tiny_composer.compose(bars=1, **asked)
+    for bars in (2, 3):
+        piece = tiny_composer.extend(piece, bars=bars)
+    assert piece.tokens == whole.tokens
+    assert piece.to_midi() == whole.to_midi()
+    assert (piece.bars, piece.seed_bars) == (whole.bars, whole.seed_bars)
+
+
+def test_extending_leaves_the_piece_as_it_was(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=2, sampling=SAMPLING, constraints=PIANO)
+    file, state = piece.to_midi(), piece.state.to_bytes()
+    one = tiny_composer.extend(piece, bars=2)
+    other = tiny_composer.extend(piece, bars=2)
+    assert one.to_midi() == other.to_midi()
+    assert (piece.to_midi(), piece.state.to_bytes(), piece.bars) == (file, state, 2)
+
+
+def test_a_piece_may_go_on_otherwise(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=2, sampling=SAMPLING, constraints=PIANO)
+    plain = tiny_composer.extend(piece, bars=2)
+    other = tiny_composer.extend(piece, bars=2, sampling=Sampling(seed=8))
+    assert other.bar_tokens[:2] == plain.bar_tokens[:2] == piece.bar_tokens
+    assert other.bar_tokens[2:] != plain.bar_tokens[2:]
+    assert other.sampling.seed == 8
+    assert tiny_composer.extend(piece, bars=1, sampling=Sampling()).sampling.seed is not None
+
+
+def test_a_stream_is_the_same_piece_a_bar_longer_each_time(tiny_composer, invented) -> None:
+    asked = {"prompt": invented(bars=1), "sampling": SAMPLING, "constraints": PIANO}
+    drafts = list(tiny_composer.stream(bars=3, **asked))
+    assert [draft.bars for draft in drafts] == [1, 2, 3]
+    for draft in drafts:
+        whole = tiny_composer.compose(bars=draft.bars, **asked)
+        assert draft.to_midi() == whole.to_midi()
+    assert drafts[0].bar_tokens == drafts[2].bar_tokens[:1]
+
+
+def test_a_stream_refuses_before_its_first_bar(tiny_composer) -> None:
+    with pytest.raises(ScoreError):
+        tiny_composer.stream(prompt=b"not MIDI")
+    with pytest.raises(ValueError, match="bars must be"):
+        tiny_composer.stream(bars=0)
+
+
+def test_a_stream_can_be_left(tiny_composer) -> None:
+    drafts = tiny_composer.stream(bars=4_096, sampling=SAMPLING, constraints=PIANO)
+    first = next(drafts)
+    drafts.close()
+    gc.collect()
+    assert first.bars == 1
+    assert next(drafts, None) is None
+
+
+def test_takes_in_turn_do_not_disturb_each_other(tiny_composer, invented) -> None:
+    asked = [
+        {"sampling": Sampling(seed=1), "constraints": PIANO},
+        {"prompt": invented(bars=2, meter=(3, 4)), "sampling": Sampling(seed=2)},
+    ]
+    alone = [tiny_composer.compose(bars=3, **each).to_midi() for each in asked]
+    streams = [tiny_composer.stream(bars=3, **each) for each in asked]
+    for _ in range(2):
+        for stream in streams:
+            next(stream)
+    assert [next(stream).to_midi() for stream in streams] == alone
+
+
+def test_two_composers_do_not_disturb_each_other(tiny_composer, tiny_tokenizer) -> None:
+    import torch
+
+    torch.manual_seed(1)
+    config = MusicLSTMConfig(
+        vocab_size=len(tiny_tokenizer), hidden_size=16, num_hidden_layers=1, attention_window=4
+    )
+    other = Composer(MusicLSTMForCausalLM(config), tiny_tokenizer)
+    asked = {"bars": 2, "sampling": SAMPLING, "constraints": PIANO}
+    alone = [composer.compose(**asked).to_midi() for composer in (tiny_composer, other)]
+    streams = [composer.stream(**asked) for composer in (tiny_composer, other)]
+    for stream in streams:
+        next(stream)
+    assert [next(stream).to_midi() for stream in streams] == alone
+    assert alone[0] != alone[1]
+
+
+# -- Bars ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("meter", METERS, ids=str)
+@pytest.mark.parametrize("ticks_per_quarter", [480, 96, 100])
+def test_bars_are_exact_and_notes_on_the_grid(
+    meter, ticks_per_quarter, tiny_composer, invented
+) -> None:
+    seed = invented(meter=meter, bars=2, ticks_per_quarter=480)
+    seed = seed.resample(ticks_per_quarter, min_dur=1)
+    piece = tiny_composer.compose(bars=3, prompt=seed, sampling=SAMPLING)
+    tpq = piece.score.ticks_per_quarter
+    bar = 4 * tpq * meter[0] // meter[1]
+    end = piece.seed_end_tick + 3 * bar
+    assert piece.seed_end_tick == 2 * bar
+    assert (piece.bars, piece.seed_bars) == (3, 2)
+    assert last_note_end(piece.score) <= end
+    grid = 4 * tpq // plain_meter(*meter)[1] // POSITIONS_PER_BEAT
+    assert new_notes(piece)
+    assert {(note.time - piece.seed_end_tick) % grid for note in new_notes(piece)} == {0}
+    assert words(tiny_composer, piece).count("Bar_None") == 3
+    assert len(bar_starts(piece.score, end_tick=end)) == 2 + 3 + 1
+
+
+def test_a_piece_from_nothing_has_exact_bars_too(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=4, sampling=SAMPLING)
+    length = tiny_composer.tokenizer.length_ticks(piece.tokens)
+    assert piece.bars == len(piece.bar_tokens) == 4
+    assert 0 < last_note_end(piece.score) <= length
+    assert len(bar_starts(piece.score, end_tick=length)) == 5
+    assert (piece.seed, piece.seed_bars, piece.seed_end_tick) == (None, 0, 0)
+
+
+def test_every_bar_opens_with_its_bar_line(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=PIANO)
+    for tokens in piece.bar_tokens:
+        names = tiny_composer.tokenizer.expand(tokens)
+        assert names[0] == "Bar_None"
+        assert names.count("Bar_None") == 1
+        assert not {"EOS_None", "BOS_None", "PAD_None"} & set(names)
+
+
+@pytest.mark.parametrize("bars", [0, -1, 4_097, 2.5, "8", None])
+def test_a_wrong_number_of_bars_is_refused(bars, tiny_composer) -> None:
+    sentence = rf"^bars must be a whole number from 1 to 4096, got {bars}\.$"
+    piece = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO)
+    with pytest.raises(ValueError, match=sentence):
+        tiny_composer.compose(bars=bars)
+    with pytest.raises(ValueError, match=sentence):
+        tiny_composer.extend(piece, bars=bars)
+    with pytest.raises(ValueError, match=sentence):
+        tiny_composer.stream(bars=bars)
+
+
+@pytest.mark.parametrize("bars", [0, 1.5])
+def test_a_wrong_number_of_prompt_bars_is_refused(bars, tiny_composer, invented) -> None:
+    with pytest.raises(ValueError, match="prompt_bars must be a whole number from 1 to 4096, got"):
+        tiny_composer.compose(bars=1, prompt=invented(), prompt_bars=bars)
+
+
+def test_a_number_of_bars_from_numpy_will_do(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=np.int64(2), sampling=SAMPLING, constraints=PIANO)
+    assert piece.bars == 2
+
+
+# -- The seed goes on ----------------------------------------------------------------------------
+
+
+def band(*, meter=(3, 4), bars=3) -> ScoreTick:
+    """Two violins, a bass and drums, with a tempo change, pedals and a bend."""
+    tpq, beat = 480, 4 * 480 // meter[1]
+    score = ScoreTick(tpq)
+    score.tempos.extend(type(score.tempos)([TempoTick(0, 97.3), TempoTick(beat * meter[0], 61.7)]))
+    score.time_signatures.append(TimeSignatureTick(0, *meter))
+    for name, program, is_drum, pitch in [
+        ("High", 40, False, 84),
+        ("Low", 40, False, 57),
+        ("Bass", 33, False, 36),
+        ("Kit", 0, True, 38),
+    ]:
+        track = TrackTick(name, program, is_drum)
+        for at in range(bars * meter[0]):
+            track.notes.append(NoteTick(at * beat, beat, pitch + at % 3, 80))
+        score.tracks.append(track)
+    return score
+
+
+def test_the_seed_stays_as_it_is(tiny_composer) -> None:
+    seed = band()
+    given = seed.copy()
+    piece = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
+    assert seed == given
+    assert notes_of(piece.score, end=piece.seed_end_tick) == notes_of(seed)
+    names = [track.name for track in piece.score.tracks]
+    assert names[:4] == ["High", "Low", "Bass", "Kit"]
+
+
+def test_notes_of_the_seed_that_overlap_stay_as_they_are(tiny_composer) -> None:
+    seed = ScoreTick(480)
+    track = TrackTick("Piano", 0, False)
+    for time, duration in [(0, 1_920), (480, 480), (485, 31), (485, 700)]:
+        track.notes.append(NoteTick(time, duration, 60, 80))
+    seed.tracks.append(track)
+    piece = tiny_composer.compose(bars=1, prompt=seed, sampling=SAMPLING)
+    assert notes_of(piece.score, end=piece.seed_end_tick) == notes_of(seed)
+
+
+def test_instruments_meter_and_tempo_of_the_seed_go_on(tiny_composer) -> None:
+    seed = band(meter=(3, 4))
+    piece = tiny_composer.compose(bars=4, prompt=seed, sampling=SAMPLING)
+    start = piece.seed_end_tick
+    played = {program for program, *_ in notes_of(piece.score, start=start)}
+    assert played <= {40, 33, DRUMS}
+    assert piece.constraints == Constraints(
+        programs=frozenset({40, 33, DRUMS}), meter=(3, 4), tempo_changes=False
+    )
+    assert meter_at(piece.score, start + 10_000) == (3, 4)
+    assert [(s.time, s.numerator) for s in piece.score.time_signatures] == [(0, 3)]
+    assert [tempo.mspq for tempo in piece.score.tempos] == [tempo.mspq for tempo in seed.tempos]
+    assert tempo_at(piece.score, start + 10_000) == pytest.approx(61.7, abs=1e-4)
+
+
+def test_cut_time_stays_cut_time(tiny_composer, invented) -> None:
+    piece = tiny_composer.compose(bars=2, prompt=invented(meter=(2, 2)), sampling=SAMPLING)
+    assert [(s.numerator, s.denominator) for s in piece.score.time_signatures] == [(2, 2)]
+
+
+def test_a_meter_that_is_asked_for_begins_with_the_new_music(tiny_composer, invented) -> None:
+    piece = tiny_composer.compose(
+        bars=2, prompt=invented(bars=2), sampling=SAMPLING, constraints=Constraints(meter=(3, 4))
+    )
+    start = piece.seed_end_tick
+    assert meter_at(piece.score, start - 1) == (4, 4)
+    assert meter_at(piece.score, start) == (3, 4)
+    lines = bar_starts(piece.score, end_tick=start + 6 * piece.score.ticks_per_quarter)
+    assert (np.diff(lines) // piece.score.ticks_per_quarter).tolist() == [4, 4, 3, 3]
+
+
+def test_new_notes_go_to_the_track_that_plays_nearest(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=8, prompt=band(), sampling=SAMPLING)
+    high, low = (
+        [note.pitch for note in track.notes if note.time >= piece.seed_end_tick]
+        for track in piece.score.tracks[:2]
+    )
+    assert high
+    assert low
+    assert min(high) > 71 > max(low)
+
+
+def test_an_instrument_that_is_new_gets_a_track_with_its_name(tiny_composer, invented) -> None:
+    piece = tiny_composer.compose(
+        bars=2,
+        prompt=invented(bars=1),
+        sampling=SAMPLING,
+        constraints=Constraints(programs=frozenset({73, DRUMS}), meter=(4, 4)),
+    )
+    assert {(t.name, t.program, t.is_drum) for t in piece.score.tracks[1:]} <= {
+        ("Flute", 73, False),
+        ("Drums", 0, True),
+    }
+    assert len(piece.score.tracks) > 1
+    assert not [note for note in piece.score.tracks[0].notes if note.time >= piece.seed_end_tick]
+
+
+def test_no_key_is_struck_again_before_it_is_let_go(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=8, sampling=Sampling(temperature=1.5, seed=3))
+    for track in piece.score.tracks:
+        ends: dict[int, int] = {}
+        for note in track.notes:
+            assert ends.get(note.pitch, 0) <= note.time
+            ends[note.pitch] = note.time + note.duration
+            assert note.duration >= 1
+
+
+def test_a_new_piece_survives_as_a_file(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=4, prompt=band(), sampling=SAMPLING)
+    back = ScoreTick.from_midi(piece.to_midi())
+    assert notes_of(back) == notes_of(piece.score)
+    assert programs_of(back) == programs_of(piece.score)
+
+
+def test_pedals_and_bends_of_the_seed_stay_and_end_with_it(tiny_composer) -> None:
+    seed = band()
+    seed.tracks[0].controls.append(ControlChangeTick(0, 64, 127))  # never lifted
+    seed.tracks[0].pitch_bends.append(PitchBendTick(480, 2_000))  # never straightened
+    seed.tracks[1].controls.append(ControlChangeTick(0, 64, 127))
+    seed.tracks[1].controls.append(ControlChangeTick(480, 64, 0))
+    piece = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
+    scale = piece.score.ticks_per_quarter // 480
+    end = piece.seed_end_tick
+    high, low = piece.score.tracks[:2]
+    assert [(c.time, c.value) for c in high.controls] == [(0, 127), (end, 0)]
+    assert [(b.time, b.value) for b in high.pitch_bends] == [(480 * scale, 2_000), (end, 0)]
+    assert [(c.time, c.value) for c in low.controls] == [(0, 127), (480 * scale, 0)]
+
+
+def test_a_tempo_may_change_where_it_is_allowed_to(tiny_composer, invented) -> None:
+    asked = {"bars": 6, "prompt": invented(bars=1, tempo_bpm=90), "sampling": SAMPLING}
+    free = tiny_composer.compose(**asked, constraints=PIANO)
+    bound = tiny_composer.compose(**asked, constraints=replace(PIANO, tempo_changes=False))
+    named = sum(word.startswith("Tempo_") for word in words(tiny_composer, free))
+    assert named > 0
+    assert len(free.score.tempos) == 1 + named
+    assert len(bound.score.tempos) == 1
+
+
+def test_a_piece_from_nothing_says_its_tempo(tiny_composer) -> None:
+    bound = tiny_composer.compose(
+        bars=2, sampling=SAMPLING, constraints=replace(PIANO, tempo_changes=False)
+    )
+    assert [(tempo.time, tempo.qpm) for tempo in bound.score.tempos] == [(0, 120)]
+    free = tiny_composer.compose(bars=3, sampling=SAMPLING)
+    late = [tempo.time for tempo in tiny_composer.tokenizer.decode(free.tokens).tempos]
+    assert late
+    assert late[0] > 0
+    assert [tempo.time for tempo in free.score.tempos] == [0, *late]
+
+
+def test_constraints_of_ones_own_are_kept(tiny_composer) -> None:
+    wish = Constraints(programs={40, DRUMS}, meter=(6, 8), tempo_changes=False, max_empty_bars=0)
+    piece = tiny_composer.compose(bars=5, sampling=SAMPLING, constraints=wish)
+    assert programs_of(piece.score) <= {40, DRUMS}
+    assert {(s.numerator, s.denominator) for s in piece.score.time_signatures} == {(6, 8)}
+    assert all(
+        any(name.startswith("Pitch") for name in tiny_composer.tokenizer.expand(bar))
+        for bar in piece.bar_tokens
+    )
+    assert piece.constraints is wish
+
+
+def test_a_meter_no_token_says_is_played_by_another_as_long(tiny_composer) -> None:
+    piece = tiny_composer.compose(
+        bars=2, sampling=SAMPLING, constraints=Constraints(meter=(2, 2), programs={0})
+    )
+    assert {(s.numerator, s.denominator) for s in piece.score.time_signatures} == {(4, 4)}
+
+
+# -- Rare instruments ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chamber(tiny_tokenizer, tmp_path_factory) -> Composer:
+    """A composer that has heard piano, organ, violin and drums only."""
+    import torch
+
+    torch.manual_seed(0)
+    config = MusicLSTMConfig(
+        vocab_size=len(tiny_tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        programs=[DRUMS, 0, 16, 40],
+    )
+    folder = tmp_path_factory.mktemp("chamber")
+    save_checkpoint(folder, MusicLSTMForCausalLM(config), tiny_tokenizer)
+    return Composer.from_pretrained(folder)
+
+
+def heard(composer: Composer, piece: Composition) -> set[str]:
+    return {word for word in words(composer, piece) if word.startswith("Program_")}
+
+
+def test_a_rare_instrument_is_played_by_a_relative_and_comes_back(chamber, invented) -> None:
+    seed = invented(bars=2, programs=(19, 0))  # church organ and piano
+    piece = chamber.compose(bars=4, prompt=seed, sampling=SAMPLING)
+    assert heard(chamber, piece) <= {"Program_16", "Program_0"}
+    assert "Program_16" in heard(chamber, piece)
+    assert programs_of(piece.score) == {19, 0}
+    assert piece.constraints.programs == {19, 0}
+    assert 19 in {program for program, *_ in notes_of(piece.score, start=piece.seed_end_tick)}
+
+
+def test_who_stands_for_itself_stays_itself(chamber, invented) -> None:
+    # Five instruments, three stand-ins: two have to share, and the trained ones keep their name.
+    seed = invented(bars=1, programs=(0, 16, 40, 41, 1))
+    piece = chamber.compose(bars=6, prompt=seed, sampling=SAMPLING)
+    new = {program for program, *_ in notes_of(piece.score, start=piece.seed_end_tick)}
+    assert new == {0, 16, 40}
+
+
+def test_only_instruments_it_has_heard_play_by_themselves(chamber, invented) -> None:
+    for prompt in (None, invented(bars=1, programs=(19,))):
+        piece = chamber.compose(
+            bars=6, prompt=prompt, sampling=SAMPLING, constraints=Constraints(meter=(2, 4))
+        )
+        assert heard(chamber, piece) <= {"Program_0", "Program_16", "Program_40", "Program_-1"}
+
+
+def test_a_rare_instrument_can_be_asked_for(chamber, invented) -> None:
+    wish = Constraints(programs={19}, meter=(2, 4))
+    alone = chamber.compose(bars=3, sampling=SAMPLING, constraints=wish)
+    assert heard(chamber, alone) == {"Program_16"}
+    assert programs_of(alone.score) == {19}
+    assert [track.name for track in alone.score.tracks] == ["Church Organ"]
+    after = chamber.compose(bars=3, prompt=invented(bars=1), sampling=SAMPLING, constraints=wish)
+    assert {program for program, *_ in notes_of(after.score, start=after.seed_end_tick)} == {19}
+
+
+def test_a_wish_is_kept_where_the_seed_needs_the_same_stand_in(chamber, invented) -> None:
+    # The church organ of the seed is heard as an organ; the organ that is asked for is itself.
+    piece = chamber.compose(
+        bars=3,
+        prompt=invented(bars=1, programs=(19,)),
+        sampling=SAMPLING,
+        constraints=Constraints(programs={16}, meter=(2, 4)),
+    )
+    new = {program for program, *_ in notes_of(piece.score, start=piece.seed_end_tick)}
+    assert new == {16}
+
+
+def test_an_extended_piece_keeps_its_stand_ins(chamber, invented) -> None:
+    asked = {"prompt": invented(bars=1, programs=(19, 45)), "sampling": SAMPLING}
+    piece = chamber.extend(chamber.compose(bars=1, **asked), bars=2)
+    assert piece.to_midi() == chamber.compose(bars=3, **asked).to_midi()
+
+
+# -- Prompts -------------------------------------------------------------------------------------
+
+
+def test_a_prompt_may_be_a_path_bytes_or_a_score(tiny_composer, invented, tmp_path) -> None:
+    score = invented(bars=2)
+    file = tmp_path / "motif.mid"
+    file.write_bytes(bytes(score.dumps_midi()))
+    prompts = [file, str(file), file.read_bytes(), score, score.to("quarter")]
+    pieces = [tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING) for prompt in prompts]
+    assert len({piece.tokens for piece in pieces}) == 1
+    assert len({tuple(notes_of(piece.score)) for piece in pieces}) == 1
+
+
+def test_what_the_seed_plays_matters(tiny_composer, invented) -> None:
+    one, other = (
+        tiny_composer.compose(bars=2, prompt=invented(bars=2, seed=seed), sampling=SAMPLING)
+        for seed in (0, 1)
+    )
+    assert one.tokens != other.tokens
+
+
+def test_only_the_first_bars_of_a_prompt_count_when_asked(tiny_composer, invented) -> None:
+    score = invented(bars=4)
+    piece = tiny_composer.compose(bars=2, prompt=score, prompt_bars=2, sampling=SAMPLING)
+    line = piece.seed_end_tick
+    assert piece.seed_bars == 2
+    assert line == 2 * 4 * piece.score.ticks_per_quarter
+    assert notes_of(piece.score, end=line) == notes_of(score, end=2 * 4 * 480)
+    short = tiny_composer.compose(
+        bars=2, prompt=invented(bars=2), sampling=SAMPLING
+    )  # the same chance gives the same first two bars
+    assert notes_of(short.score) == notes_of(piece.score)
+
+
+def test_more_prompt_bars_than_there_are_are_all(tiny_composer, invented) -> None:
+    score = band()
+    pieces = [
+        tiny_composer.compose(bars=1, prompt=score, prompt_bars=bars, sampling=SAMPLING)
+        for bars in (None, 3, 100)
+    ]
+    assert len({piece.to_midi() for piece in pieces}) == 1
+    assert pieces[2].seed_bars == 3
+
+
+def test_notes_are_cut_off_where_the_prompt_is(tiny_composer) -> None:
+    score = ScoreTick(480)
+    track = TrackTick("Organ", 19, False)
+    track.notes.append(NoteTick(960, 9_600, 60, 80))
+    score.tracks.append(track)
+    piece = tiny_composer.compose(bars=1, prompt=score, prompt_bars=1, sampling=SAMPLING)
+    assert notes_of(piece.score, end=piece.seed_end_tick) == [(19, 2.0, 2.0, 60, 80)]
+
+
+def test_the_first_bars_keep_their_pedals_tempos_and_meters_and_no_later_ones(
+    tiny_composer,
+) -> None:
+    score = band(bars=6)
+    bar = 3 * 480
+    for time, value in [(0, 127), (480, 0), (2 * bar, 127), (3 * bar, 0)]:
+        score.tracks[0].controls.append(ControlChangeTick(time, 64, value))
+    score.time_signatures.append(TimeSignatureTick(4 * bar, 4, 4))
+    piece = tiny_composer.compose(bars=1, prompt=score, prompt_bars=2, sampling=SAMPLING)
+    scale = piece.score.ticks_per_quarter // 480
+    controls = [(c.time // scale, c.value) for c in piece.score.tracks[0].controls]
+    assert controls == [(0, 127), (480, 0)]
+    assert [tempo.time // scale for tempo in piece.score.tempos] == [0, bar]
+    assert [(s.time, s.numerator) for s in piece.score.time_signatures] == [(0, 3)]
+
+
+def test_silent_bars_at_the_end_of_a_prompt_count(tiny_composer) -> None:
+    # A note in bar 1, a change to 3/4 at bar 3, a note in bar 5: three bars end at 4 + 4 + 3.
+    score = ScoreTick(480)
+    track = TrackTick("Piano", 0, False)
+    track.notes.append(NoteTick(0, 480, 60, 80))
+    track.notes.append(NoteTick((8 + 3 + 3) * 480, 480, 62, 80))
+    score.tracks.append(track)
+    score.time_signatures.append(TimeSignatureTick(0, 4, 4))
+    score.time_signatures.append(TimeSignatureTick(8 * 480, 3, 4))
+    piece = tiny_composer.compose(bars=2, prompt=score, prompt_bars=3, sampling=SAMPLING)
+    tpq = piece.score.ticks_per_quarter
+    assert piece.seed_end_tick == 11 * tpq
+    lines = bar_starts(piece.score, end_tick=17 * tpq)
+    assert (lines // tpq).tolist() == [0, 4, 8, 11, 14, 17]
+    assert piece.constraints.meter == (3, 4)
+
+
+def test_a_seed_in_a_meter_no_token_says_is_read_to_its_end(tiny_composer) -> None:
+    def seventeen(last_pitch: int) -> ScoreTick:
+        score = ScoreTick(480)
+        track = TrackTick("Piano", 0, False)
+        for eighth in range(34):
+            pitch = last_pitch if eighth == 33 else 60
+            track.notes.append(NoteTick(eighth * 240, 240, pitch, 80))
+        score.tracks.append(track)
+        score.time_signatures.append(TimeSignatureTick(0, 17, 8))
+        return score
+
+    one, other = (
+        tiny_composer.compose(bars=1, prompt=seventeen(pitch), sampling=SAMPLING)
+        for pitch in (60, 72)
+    )
+    assert one.seed_bars == 2
+    assert one.constraints.meter is None
+    assert not np.array_equal(one.state.scores, other.state.scores)
+
+
+def test_a_very_fine_resolution_is_kept_where_midi_cannot_say_a_finer_one(
+    tiny_composer,
+) -> None:
+    score = ScoreTick(9_601)
+    track = TrackTick("Piano", 0, False)
+    track.notes.append(NoteTick(7, 9_601, 60, 80))
+    score.tracks.append(track)
+    piece = tiny_composer.compose(bars=2, prompt=score, sampling=SAMPLING)
+    assert piece.score.ticks_per_quarter == 9_601
+    assert piece.seed_end_tick == 4 * 9_601
+    assert last_note_end(piece.score) <= 3 * 4 * 9_601
+    assert notes_of(piece.score, end=piece.seed_end_tick) == notes_of(score)
+
+
+def test_a_long_seed_is_read_from_its_last_bars(tiny_composer, invented) -> None:
+    late = invented(bars=64, meter=(2, 4), seed=1)
+    early = invented(bars=4, meter=(2, 4), seed=2)
+    long = ScoreTick(480)
+    long.time_signatures.append(TimeSignatureTick(0, 2, 4))
+    track = TrackTick("Piano", 0, False)
+    track.notes.extend(early.tracks[0].notes)
+    for note in late.tracks[0].notes:
+        track.notes.append(NoteTick(note.time + 8 * 480, note.duration, note.pitch, note.velocity))
+    long.tracks.append(track)
+    long.tempos.append(TempoTick(0, 120))
+    pieces = [
+        tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING) for prompt in (late, long)
+    ]
+    assert pieces[0].tokens == pieces[1].tokens
+    assert [piece.seed_bars for piece in pieces] == [64, 68]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        (b"", r"This file is empty \(0 bytes\)"),
+        (b"just text, renamed", "This file is"),
+        (ScoreTick(480), "This file has no notes; choose a file with something to play"),
+    ],
+)
+def test_a_prompt_that_is_no_music_is_refused(prompt, sentence, tiny_composer) -> None:
+    with pytest.raises(ScoreError, match=sentence):
+        tiny_composer.compose(bars=1, prompt=prompt)
+
+
+def test_a_missing_file_is_refused_by_its_name(tiny_composer, tmp_path) -> None:
+    with pytest.raises(ScoreError, match=r"'nothing\.mid' does not exist; pass a \.mid"):
+        tiny_composer.compose(bars=1, prompt=tmp_path / "nothing.mid")
+
+
+def test_a_prompt_that_begins_with_silence_is_refused_by_its_bars(tiny_composer) -> None:
+    score = ScoreTick(480)
+    track = TrackTick("", 0, False)
+    track.notes.append(NoteTick(6 * 1_920, 480, 60, 80))
+    score.tracks.append(track)
+    with pytest.raises(ScoreError) as refusal:
+        tiny_composer.compose(bars=1, prompt=score, prompt_bars=4)
+    assert str(refusal.value) == (
+        "The prompt has notes, but none in its first 4 bars; pass a larger prompt_bars or trim "
+        "the silence."
+    )
+
+
+def test_a_composer_without_its_checkpoint_is_refused(tiny_checkpoint, tmp_path) -> None:
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "toy")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
+        Composer.from_pretrained(folder)
+
+
+# -- What a composition gives --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def piece(tiny_composer) -> Composition:
+    return tiny_composer.compose(bars=3, prompt=band(), sampling=SAMPLING)
+
+
+def test_the_continuation_begins_at_0_and_holds_only_the_new(piece) -> None:
+    start, tpq = piece.seed_end_tick, piece.score.ticks_per_quarter
+    new = piece.continuation
+    assert new.ticks_per_quarter == tpq
+    found = sorted((n.time, n.pitch, n.duration) for track in new.tracks for n in track.notes)
+    assert found == sorted((n.time - start, n.pitch, n.duration) for n in new_notes(piece))
+    assert programs_of(new) <= programs_of(piece.score)
+    assert all(len(track.notes) for track in new.tracks)
+    assert [(s.time, s.numerator, s.denominator) for s in new.time_signatures] == [(0, 3, 4)]
+    assert [(tempo.time, tempo.mspq) for tempo in new.tempos] == [(0, piece.score.tempos[-1].mspq)]
+    assert last_note_end(new) <= 3 * 3 * tpq
+
+
+def test_the_continuation_of_nothing_is_everything(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=3, sampling=SAMPLING)
+    assert notes_of(piece.continuation) == notes_of(piece.score)
+    assert [(t.time, t.mspq) for t in piece.continuation.tempos] == [
+        (t.time, t.mspq) for t in piece.score.tempos
+    ]
+    assert [(s.time, s.numerator, s.denominator) for s in piece.continuation.time_signatures] == [
+        (s.time, s.numerator, s.denominator) for s in piece.score.time_signatures
+    ]
+
+
+def test_files_hold_the_piece_or_only_the_new(piece, tmp_path) -> None:
+    whole, new = tmp_path / "whole.mid", tmp_path / "new.mid"
+    assert piece.save_midi(whole) == whole
+    assert piece.save_midi(str(new), only_new=True) == new
+    assert whole.read_bytes() == piece.to_midi()
+    assert notes_of(ScoreTick.from_midi(whole.read_bytes())) == notes_of(piece.score)
+    assert notes_of(ScoreTick.from_midi(new.read_bytes())) == notes_of(piece.continuation)
+    assert piece.to_midi()[:4] == b"MThd"
+
+
+def test_looking_at_a_piece_does_not_change_it(piece) -> None:
+    before = piece.to_midi()
+    piece.continuation.tracks.clear()
+    piece.to_midi(only_new=True)
+    assert piece.to_midi() == before
+    with pytest.raises(FrozenInstanceError):
+        piece.bars = 99
+
+
+def test_the_tokens_are_those_of_its_bars(piece) -> None:
+    assert piece.tokens == tuple(token for bar in piece.bar_tokens for token in bar)
+    assert len(piece.bar_tokens) == piece.bars == 3
+    assert "tokens" not in repr(piece)
+
+
+def test_a_copied_piece_goes_on_like_the_first(piece, tiny_composer) -> None:
+    twin = copy.deepcopy(piece)
+    assert twin == piece
+    assert tiny_composer.extend(twin, bars=1).to_midi() == (
+        tiny_composer.extend(piece, bars=1).to_midi()
+    )
+
+
+def test_an_extended_seed_keeps_its_numbers(piece, tiny_composer) -> None:
+    longer = tiny_composer.extend(piece, bars=2)
+    assert (longer.bars, longer.seed_bars) == (5, 3)
+    assert longer.seed_end_tick == piece.seed_end_tick
+    assert longer.seed is piece.seed
+    assert longer.bar_tokens[:3] == piece.bar_tokens
