@@ -139,17 +139,15 @@ def compose(
     """
     yield Shown(status=_progress("Reading the seed", 0, bars), go=_usable(False), stop=_usable())
     chosen = None if random_seed in (None, -1) else random_seed
+    sampling = Sampling(temperature=temperature, seed=chosen)
+    shown, drawn, take = _without_files(), -DRAW_EVERY_S, None
     with _told_to_the_visitor():
-        pieces = composer.stream(
-            bars=bars, prompt=seed.score, sampling=Sampling(temperature=temperature, seed=chosen)
-        )
-    shown, drawn = _without_files(), -DRAW_EVERY_S
-    for piece in pieces:
-        take = Take(piece, seed.title)
-        if time.monotonic() - drawn >= DRAW_EVERY_S:
-            shown, drawn = shown._replace(roll=_roll(take)), time.monotonic()
-        yield shown._replace(take=take, status=_progress("Composing", piece.bars, bars))
-        shown = Shown()
+        for piece in composer.stream(bars=bars, prompt=seed.score, sampling=sampling):
+            take = Take(piece, seed.title)
+            if time.monotonic() - drawn >= DRAW_EVERY_S:
+                shown, drawn = shown._replace(roll=_roll(take)), time.monotonic()
+            yield shown._replace(take=take, status=_progress("Composing", piece.bars, bars))
+            shown = Shown()
     yield from finish(take)
 
 
@@ -170,7 +168,8 @@ def finish(take: Take | None) -> Iterator[Shown]:
         try:
             audio = render(heard(take.piece)[0])
             wav = audio.save(path / f"{name}.wav")
-            yield Shown(sound=_sound(wav), jump=_usable(), wav=_file(wav))
+            doing = _progress("Making the mp3")
+            yield Shown(status=doing, sound=_sound(wav), jump=_usable(), wav=_file(wav))
             yield Shown(mp3=_file(audio.save(path / f"{name}.mp3")))
         except RenderError as error:
             yield Shown(take=replace(take, trouble=str(error)))
@@ -412,14 +411,13 @@ def _result_panel(take: gr.State) -> list[gr.components.Component]:
     return [status, roll, sound, jump, *files]
 
 
-def serve(demo: gr.Blocks, *, host: str, port: int | None, wait: bool = True) -> str:
-    """Serve the page with the settings it was made for.
+def serve(demo: gr.Blocks, *, host: str, port: int | None) -> str:
+    """Serve the page with the settings it was made for, and return at once.
 
     Args:
         demo: From `build_demo`.
         host: The address to listen at.
         port: None: the first free one from 7860.
-        wait: Until interrupted; else return at once.
 
     Returns:
         The page's address.
@@ -430,7 +428,7 @@ def serve(demo: gr.Blocks, *, host: str, port: int | None, wait: bool = True) ->
     _, url, _ = demo.launch(
         server_name=host,
         server_port=port,
-        prevent_thread_lock=not wait,
+        prevent_thread_lock=True,
         quiet=True,
         show_error=False,
         max_file_size=LARGEST_UPLOAD,
@@ -461,12 +459,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MusicLSTMError as error:
         return _refusal(str(error))
     next(composer.stream(bars=1))  # the first step is the slow one
-    print(f"http://{options.host}:{options.port}", flush=True)
+    demo = build_demo(composer)
     try:
-        serve(build_demo(composer), host=options.host, port=options.port)
+        print(serve(demo, host=options.host, port=options.port), flush=True)
     except OSError:
         where = f"{options.host}:{options.port}"
         return _refusal(f"Nothing can be served at {where}; choose another --port or --host.")
+    demo.block_thread()
     return 0
 
 

@@ -7,6 +7,8 @@ and nothing else; code that lies beside them is never run. Knows no music.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 from transformers import GenerationConfig
+from transformers.utils import logging
 
 from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.errors import CheckpointError
@@ -94,14 +97,15 @@ def load_checkpoint(
     config = _read_config(folder, name)
     _check_pair(config, tokenizer, name)
     try:
-        loaded: Any = MusicLSTMForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with _quiet_transformers():
+            loaded: Any = MusicLSTMForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"The weights of {str(name)!r} cannot be read ({type(error).__name__}); fetch or copy "
@@ -131,6 +135,20 @@ def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
             f"config.json of {str(name)!r} describes no network that can be built ({reason}); take "
             "the file saved with the weights, or a newer musiclstm."
         ) from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No bar for weights that load in a moment, no table of what `CheckpointError` says."""
+    bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _check_pair(config: MusicLSTMConfig, tokenizer: MusicTokenizer, name: str | Path) -> None:

@@ -323,10 +323,10 @@ class Composer:
         ids = [token for bar in bar_tokens for token in bar]
         stand_ins = self._stand_ins(piece.seed, piece.constraints)
         new = with_programs(self.tokenizer.decode(ids), _way_back(stand_ins))
+        end = self.tokenizer.length_ticks(ids)
         for track in new.tracks:
             track.name = instrument_name(DRUMS if track.is_drum else track.program)
-            whole_bars = _notes_within(track, 0, self.tokenizer.length_ticks(ids))
-            track.notes = _never_struck_twice(whole_bars)
+            track.notes = _never_struck_twice(_notes_within(track, 0, end))
         if piece.seed is not None:
             return _joined(piece.seed, new)
         if all(tempo.time > 0 for tempo in new.tempos):
@@ -362,7 +362,9 @@ def _way_back(stand_ins: dict[int, int]) -> dict[int, int]:
 
 def _check_bars(name: str, bars: int) -> None:
     if not isinstance(bars, Integral) or not 1 <= bars <= MAX_BARS:
-        raise ValueError(f"{name} must be a whole number from 1 to {MAX_BARS}, got {bars}.")
+        raise ValueError(
+            f"{name} must be from 1 to {MAX_BARS}, got {bars}; only whole bars can be counted."
+        )
 
 
 # Reading a seed -----------------------------------------------------------------------------------

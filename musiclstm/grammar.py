@@ -39,9 +39,8 @@ _FOLLOWS: dict[str, set[str]] = {
 }
 _MOVES, _PROGRAMS, _PITCHES = ("Bar", "Position"), ("Program", "Drums"), ("Pitch", "PitchDrum")
 _NOWHERE = 10_000  # a position no bar reaches
-MAX_NOTES_AT_ONCE = (
-    32  # from so many on no more are asked for; fewer than an instrument has pitches
-)
+# From so many on no more are asked for; an instrument has more pitches, so one is always free.
+MAX_NOTES_AT_ONCE = 32
 
 
 @dataclass(frozen=True)

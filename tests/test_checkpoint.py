@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from musiclstm import CheckpointError, MusicLSTMConfig, MusicLSTMForCausalLM, MusicTokenizer
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
@@ -48,6 +49,13 @@ def test_a_checkpoint_comes_back_bit_by_bit_in_float32(
     )
     assert tokenizer.fingerprint == tiny_tokenizer.fingerprint
     assert not model.training
+
+
+def test_loading_says_nothing_and_leaves_transformers_as_it_was(tiny_checkpoint, capfd) -> None:
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    load_checkpoint(tiny_checkpoint)
+    assert capfd.readouterr() == ("", "")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
 def test_saving_leaves_the_weights_of_the_model_alone(tiny_tokenizer, tmp_path) -> None:

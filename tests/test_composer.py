@@ -252,7 +252,7 @@ def test_every_bar_opens_with_its_bar_line(tiny_composer) -> None:
 
 @pytest.mark.parametrize("bars", [0, -1, 4_097, 2.5, "8", None])
 def test_a_wrong_number_of_bars_is_refused(bars, tiny_composer) -> None:
-    sentence = rf"^bars must be a whole number from 1 to 4096, got {bars}\.$"
+    sentence = f"^bars must be from 1 to 4096, got {bars}; only whole bars can be counted.$"
     piece = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO)
     with pytest.raises(ValueError, match=sentence):
         tiny_composer.compose(bars=bars)
@@ -264,7 +264,7 @@ def test_a_wrong_number_of_bars_is_refused(bars, tiny_composer) -> None:
 
 @pytest.mark.parametrize("bars", [0, 1.5])
 def test_a_wrong_number_of_prompt_bars_is_refused(bars, tiny_composer, invented) -> None:
-    with pytest.raises(ValueError, match="prompt_bars must be a whole number from 1 to 4096, got"):
+    with pytest.raises(ValueError, match="prompt_bars must be from 1 to 4096, got"):
         tiny_composer.compose(bars=1, prompt=invented(), prompt_bars=bars)
 
 
@@ -420,10 +420,9 @@ def test_a_piece_from_nothing_says_its_tempo(tiny_composer) -> None:
     )
     assert [(tempo.time, tempo.qpm) for tempo in bound.score.tempos] == [(0, 120)]
     free = tiny_composer.compose(bars=3, sampling=SAMPLING)
-    late = [tempo.time for tempo in tiny_composer.tokenizer.decode(free.tokens).tempos]
-    assert late
-    assert late[0] > 0
-    assert [tempo.time for tempo in free.score.tempos] == [0, *late]
+    named = [tempo.time for tempo in tiny_composer.tokenizer.decode(free.tokens).tempos]
+    assert named
+    assert [tempo.time for tempo in free.score.tempos] == [0, *(time for time in named if time)]
 
 
 def test_constraints_of_ones_own_are_kept(tiny_composer) -> None:

@@ -24,7 +24,7 @@ class WholeCheckpoints(TrainerCallback):
         seconds_before: What earlier sessions of the same run took.
     """
 
-    def __init__(self, tokenizer: MusicTokenizer):
+    def __init__(self, tokenizer: MusicTokenizer) -> None:
         """Remember the tokenizer to save, and start the clock."""
         self._tokenizer = tokenizer
         self._begin = time.monotonic()

@@ -53,10 +53,14 @@ def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
     set_seed(training.seed)
     corpus = read_corpus(music.data.split(","), workers=music.workers)
     _report(corpus)
-    model, tokenizer = _prepare(music, corpus)
+    last = _last_checkpoint(training)
+    model, tokenizer = _prepare(music, corpus) if last is None else load_checkpoint(last)
     clock = WholeCheckpoints(tokenizer)
     trainer = _trainer(music, training, model, tokenizer, corpus, clock)
-    _train(trainer, training, clock)
+    if last is not None:
+        _say(f"Going on from {last.name}.")
+        clock.resume(last)
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
     facts = _facts(music, training, trainer, tokenizer, corpus, clock.seconds)
     folder = Path(str(training.output_dir))
     save_checkpoint(folder, trainer.network, tokenizer, facts=facts)
@@ -88,7 +92,8 @@ def _prepare(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalL
         for module in model.modules():
             if isinstance(module, LockedDropout):
                 module.share = music.dropout
-    model.config.programs = sorted({*(model.config.programs or ()), *corpus.programs()})
+    if model.config.programs is not None:  # None: it has heard them all
+        model.config.programs = sorted({*model.config.programs, *corpus.programs()})
     return model, tokenizer
 
 
@@ -143,16 +148,12 @@ def _trainer(
     )
 
 
-def _train(trainer: StatefulTrainer, training: TrainingArguments, clock: WholeCheckpoints) -> None:
-    """Train, going on from the last checkpoint of the output folder where there is one."""
+def _last_checkpoint(training: TrainingArguments) -> Path | None:
+    """Where an earlier session of this run stopped: as told, or the newest in the output folder."""
     folder = Path(str(training.output_dir))
-    last = training.resume_from_checkpoint
-    if last is None and folder.is_dir():
-        last = get_last_checkpoint(str(folder))
-    if last is not None:
-        _say(f"Going on from {Path(last).name}.")
-        clock.resume(Path(last))
-    trainer.train(resume_from_checkpoint=last)
+    told = training.resume_from_checkpoint
+    last = told or (get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+    return None if last is None else Path(last)
 
 
 def _facts(

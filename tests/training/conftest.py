@@ -8,12 +8,14 @@ import pytest
 from symusic import Note, Score, Tempo, TimeSignature, Track
 
 
-def write_piece(path: Path, *, first_pitch: int = 60, bars: int = 4, drums: bool = False) -> Path:
+def write_piece(
+    path: Path, *, first_pitch: int = 60, bars: int = 4, program: int = 0, drums: bool = False
+) -> Path:
     """A rising scale in quarters over four-four bars, with drums if wanted."""
     score = Score(480)
     score.tempos.append(Tempo(0, 120))
     score.time_signatures.append(TimeSignature(0, 4, 4))
-    track = Track("Piano", 0, False)
+    track = Track("Melody", program, False)
     for beat in range(4 * bars):
         track.notes.append(Note(480 * beat, 480, first_pitch + beat % 12, 80))
     score.tracks.append(track)

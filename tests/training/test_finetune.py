@@ -107,3 +107,14 @@ def test_the_command_prints_its_help(capsys):
         main(["--help"])
     assert stop.value.code == 0
     assert "--preset" in capsys.readouterr().out
+
+
+def test_the_same_command_again_goes_on_where_it_stopped(scales, tmp_path, capsys):
+    common = ["--data", str(scales), "--output_dir", str(tmp_path / "out"), *SMALL, *QUICK]
+    assert main([*common, "--vocab_size", "720"]) == 0
+    tokens = (tmp_path / "out" / "tokenizer.json").read_bytes()
+    assert main([*common, "--max_steps", "4", "--vocab_size", "700"]) == 0
+    assert "Going on from checkpoint-2." in capsys.readouterr().out
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text())
+    assert [run["steps"] for run in facts["runs"]] == [4]
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == tokens

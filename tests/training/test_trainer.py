@@ -108,7 +108,7 @@ def test_accumulated_batches_keep_their_own_rows(tmp_path):
 
 
 def secrets(count, *, seed):
-    """Each piece repeats one key at every second place: filler, key, filler, key …"""
+    """Each piece repeats one key at every second place: filler, key, and so on."""
     rng = np.random.default_rng(seed)
     return [
         np.array([rng.choice(KEYS), *[FILLER, 0] * (2 * STEPS - 1), FILLER]) for _ in range(count)

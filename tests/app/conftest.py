@@ -1,0 +1,84 @@
+"""The page on this machine's own address, composed for by the toy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from musiclstm import Composer, Composition
+
+
+class WatchedComposer:
+    """A composer that can be slowed down, and tells how far its last piece came.
+
+    Attributes:
+        pause_s: How long to wait after each bar.
+        bars: Composed since the last piece began.
+        ended: Set when that piece is complete, or nobody wants more of it.
+    """
+
+    def __init__(self, composer: Composer) -> None:
+        self._composer = composer
+        self.pause_s = 0.0
+        self.bars = 0
+        self.ended = threading.Event()
+
+    def stream(self, **options: Any) -> Iterator[Composition]:
+        self.bars = 0
+        self.ended.clear()
+        try:
+            for piece in self._composer.stream(**options):
+                self.bars = piece.bars
+                time.sleep(self.pause_s)
+                yield piece
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture(scope="session")
+def _shared_watched(tiny_composer: Composer) -> WatchedComposer:
+    return WatchedComposer(tiny_composer)
+
+
+@pytest.fixture
+def watched(_shared_watched: WatchedComposer) -> Iterator[WatchedComposer]:
+    """The composer of the served page; its pace is put back after each test."""
+    yield _shared_watched
+    _shared_watched.pause_s = 0.0
+
+
+@pytest.fixture(scope="session")
+def page_url(
+    _shared_watched: WatchedComposer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where the page is served as `main` would serve it."""
+    import app
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        demo = app.build_demo(_shared_watched)
+        yield app.serve(demo, host="127.0.0.1", port=None)
+        demo.close()
+
+
+@pytest.fixture(scope="session")
+def midi_file(
+    invented: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """A maker of MIDI files: `midi_file("name.mid", bars=4, tracks=["Name"])`."""
+    folder = tmp_path_factory.mktemp("midi")
+
+    def write(name: str, *, tracks: tuple[str, ...] = ("Piano",), **options: Any) -> Path:
+        score = invented(programs=range(len(tracks)), **options)
+        for track, own in zip(score.tracks, tracks, strict=True):
+            track.name = own
+        path = folder / name
+        path.write_bytes(score.dumps_midi())
+        return path
+
+    return write
