@@ -7,41 +7,33 @@ nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
-import numpy as np
-from symusic.core import (
-    ControlChangeTick,
-    ControlChangeTickList,
-    KeySignatureTickList,
-    NoteTickList,
-    PedalTickList,
-    PitchBendTick,
-    PitchBendTickList,
-    ScoreTick,
-    TempoTick,
-    TempoTickList,
-    TimeSignatureTick,
-    TimeSignatureTickList,
-    TrackTick,
-)
+from symusic.core import ScoreTick, TempoTick
 
 from musiclstm import analysis
 from musiclstm.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.decoding import PackedLSTM, Snapshot
-from musiclstm.errors import ScoreError
 from musiclstm.generation import Bar, compose_bars
-from musiclstm.grammar import Constraints, Grammar
+from musiclstm.grammar import MAX_NOTES_AT_ONCE, Constraints, Grammar
 from musiclstm.instruments import instrument_name
 from musiclstm.intake import check_score, read_midi
 from musiclstm.modeling import MusicLSTMForCausalLM
 from musiclstm.sampling import Sampling
+from musiclstm.splicing import (
+    excerpt,
+    first_bars,
+    joined,
+    most_at_once,
+    never_struck_twice,
+    notes_within,
+    on_grid,
+)
 from musiclstm.tokenization import (
     DRUMS,
     MusicTokenizer,
@@ -54,19 +46,9 @@ from musiclstm.tokenization import (
 
 CONTEXT_BARS = 64  # of a long seed, only so many are read: what came before is long forgotten
 MAX_BARS = 4_096
-_MOST_TICKS = 32_767  # per quarter note: what a MIDI file can say
-_PEDAL = 64
+_FEWEST_AT_ONCE = 4  # a lonely melody may find company
 
 Prompt: TypeAlias = "str | Path | bytes | analysis.AnyScore"
-_Events = TypeVar(
-    "_Events",
-    TempoTickList,
-    TimeSignatureTickList,
-    KeySignatureTickList,
-    ControlChangeTickList,
-    PitchBendTickList,
-    PedalTickList,
-)
 
 
 @dataclass(frozen=True)
@@ -124,7 +106,7 @@ class Composition:
     @property
     def continuation(self) -> ScoreTick:
         """Only the new bars, beginning at tick 0, with the tempo and meter that rule there."""
-        new = _excerpt(self.score, self.seed_end_tick)
+        new = excerpt(self.score, self.seed_end_tick)
         for index in reversed(range(len(new.tracks))):
             if not len(new.tracks[index].notes):
                 del new.tracks[index]
@@ -310,7 +292,7 @@ class Composer:
             return begin
         lines = analysis.bar_starts(seed.score, end_tick=seed.end_tick)
         bars = min(len(lines) - 1, CONTEXT_BARS)
-        part = _excerpt(seed.score, int(lines[-1 - bars]), seed.end_tick)
+        part = excerpt(seed.score, int(lines[-1 - bars]), seed.end_tick)
         if not programs_of(part):
             return begin
         base_ids = self.tokenizer.encode_base(with_programs(part, stand_ins))
@@ -326,9 +308,9 @@ class Composer:
         end = self.tokenizer.length_ticks(ids)
         for track in new.tracks:
             track.name = instrument_name(DRUMS if track.is_drum else track.program)
-            track.notes = _never_struck_twice(_notes_within(track, 0, end))
+            track.notes = never_struck_twice(notes_within(track, 0, end))
         if piece.seed is not None:
-            return _joined(piece.seed, new)
+            return joined(piece.seed.score, piece.seed.end_tick, new)
         if all(tempo.time > 0 for tempo in new.tempos):
             new.tempos.insert(0, TempoTick(0, analysis.DEFAULT_TEMPO_BPM))
         return new
@@ -338,13 +320,14 @@ class Composer:
 
 
 def _as_the_seed(seed: Seed | None) -> Constraints:
-    """Its instruments, its last meter, and no change of tempo."""
+    """Its instruments, its last meter, its fullest chord, and no change of tempo."""
     if seed is None:
         return Constraints()
     return Constraints(
         programs=frozenset(programs_of(seed.score)),
         meter=_ruling_meter(seed),
         tempo_changes=False,
+        max_notes_at_once=min(max(most_at_once(seed.score), _FEWEST_AT_ONCE), MAX_NOTES_AT_ONCE),
     )
 
 
@@ -373,11 +356,11 @@ def _check_bars(name: str, bars: int) -> None:
 def _read_seed(prompt: Prompt, prompt_bars: int | None, grid_ticks: int) -> Seed:
     if prompt_bars is not None:
         _check_bars("prompt_bars", prompt_bars)
-    score = _on_grid(_read_prompt(prompt), grid_ticks)
+    score = on_grid(_read_prompt(prompt), grid_ticks)
     lines = analysis.bar_starts(score)
     if prompt_bars is not None and prompt_bars < len(lines) - 1:
         lines = lines[: prompt_bars + 1]
-        score = _first_bars(score, int(lines[-1]), prompt_bars)
+        score = first_bars(score, int(lines[-1]), prompt_bars)
     return Seed(score=score, bars=len(lines) - 1, end_tick=int(lines[-1]))
 
 
@@ -385,146 +368,3 @@ def _read_prompt(prompt: Prompt) -> ScoreTick:
     if isinstance(prompt, str | Path | bytes):
         return read_midi(prompt)[0]
     return check_score(prompt)[0]
-
-
-def _on_grid(score: ScoreTick, grid_ticks: int) -> ScoreTick:
-    """The score in ticks that the grid divides.
-
-    Exact, except where a file counts so finely that a MIDI file could not say the product.
-    """
-    wanted = math.lcm(score.ticks_per_quarter, grid_ticks)
-    return score if wanted > _MOST_TICKS else score.resample(wanted, min_dur=1)
-
-
-def _first_bars(score: ScoreTick, end: int, bars: int) -> ScoreTick:
-    """Everything before a bar line."""
-    cut = score.copy()
-    cut.tempos = _before(cut.tempos, end)
-    cut.time_signatures = _before(cut.time_signatures, end)
-    cut.key_signatures = _before(cut.key_signatures, end)
-    cut.tracks = type(cut.tracks)(t for t in cut.tracks if len(_notes_within(t, 0, end)))
-    if not len(cut.tracks):
-        raise ScoreError(
-            f"The prompt has notes, but none in its first {bars} bars; pass a larger prompt_bars "
-            "or trim the silence."
-        )
-    for track in cut.tracks:
-        track.notes = _notes_within(track, 0, end)
-        track.controls = _before(track.controls, end)
-        track.pitch_bends = _before(track.pitch_bends, end)
-        track.pedals = _before(track.pedals, end)
-    return cut
-
-
-def _before(events: _Events, end: int) -> _Events:
-    table = events.numpy()
-    keep = table["time"] < end
-    if "duration" in table:
-        table["duration"] = np.minimum(table["duration"], end - table["time"])
-    return type(events).from_numpy(*(values[keep] for values in table.values()))
-
-
-def _excerpt(score: ScoreTick, start: int, end: int | None = None) -> ScoreTick:
-    """Notes that begin in [start, end), cut off at the end, moved to 0, with what rules there."""
-    part = ScoreTick(score.ticks_per_quarter)
-    part.tempos.append(TempoTick(0, analysis.tempo_at(score, start)))
-    for tempo in score.tempos:
-        if start < tempo.time and (end is None or tempo.time < end):
-            part.tempos.append(TempoTick(tempo.time - start, mspq=tempo.mspq))
-    part.time_signatures.append(TimeSignatureTick(0, *analysis.meter_at(score, start)))
-    for meter in score.time_signatures:
-        if start < meter.time and (end is None or meter.time < end):
-            moved = TimeSignatureTick(meter.time - start, meter.numerator, meter.denominator)
-            part.time_signatures.append(moved)
-    for track in score.tracks:
-        copy = TrackTick(track.name, track.program, track.is_drum)
-        copy.notes = _notes_within(track, start, end)
-        part.tracks.append(copy)
-    return part
-
-
-def _notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList:
-    notes = track.notes.numpy()
-    time = notes["time"]
-    chosen = (time >= start) & (True if end is None else time < end)
-    picked = {name: values[chosen] for name, values in notes.items()}
-    if end is not None:
-        picked["duration"] = np.minimum(picked["duration"], end - picked["time"])
-    picked["time"] = picked["time"] - start
-    return NoteTickList.from_numpy(*picked.values())
-
-
-# Joining seed and new music -----------------------------------------------------------------------
-
-
-def _joined(seed: Seed, new: ScoreTick) -> ScoreTick:
-    """The seed, and after its last bar line the new music, in the tracks that play it."""
-    whole = seed.score.copy()
-    scale, at = whole.ticks_per_quarter / new.ticks_per_quarter, seed.end_tick
-    for track in whole.tracks:
-        _let_go(track, at)
-    for track in new.tracks:
-        notes = track.notes.numpy()
-        time = np.rint(notes["time"] * scale).astype(np.int32)
-        end = np.rint((notes["time"] + notes["duration"]) * scale).astype(np.int32)
-        notes["time"], notes["duration"] = time + at, np.maximum(end - time, 1)
-        _hand_out(whole, track, notes)
-    for tempo in new.tempos:
-        whole.tempos.append(TempoTick(round(tempo.time * scale) + at, mspq=tempo.mspq))
-    _go_on_in_meters(whole, new, at, scale)
-    return whole
-
-
-def _let_go(track: TrackTick, at: int) -> None:
-    """Lift the pedal and straighten the pitch bend that a seed would leave behind."""
-    pedal = [control.value for control in track.controls if control.number == _PEDAL]
-    if pedal and pedal[-1]:
-        track.controls.append(ControlChangeTick(at, _PEDAL, 0))
-    if len(track.pitch_bends) and track.pitch_bends[-1].value:
-        track.pitch_bends.append(PitchBendTick(at, 0))
-
-
-def _go_on_in_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) -> None:
-    """Add the meters of the new music; what only says the ruling one in other words is left out."""
-    ruling = plain_meter(*analysis.meter_at(whole, at))
-    for meter in new.time_signatures:
-        signature = (meter.numerator, meter.denominator)
-        if signature != ruling:
-            time = round(meter.time * scale) + at
-            whole.time_signatures.append(TimeSignatureTick(time, *signature))
-        ruling = signature
-
-
-def _hand_out(whole: ScoreTick, source: TrackTick, notes: dict[str, np.ndarray]) -> None:
-    """Give notes to the seed's tracks of that instrument, each to the one that plays nearest."""
-    own = [
-        track
-        for track in whole.tracks
-        if track.is_drum == source.is_drum and (source.is_drum or track.program == source.program)
-    ]
-    if not own:
-        whole.tracks.append(TrackTick(source.name, source.program, source.is_drum))
-        own = [whole.tracks[-1]]
-    centres = np.array([_middle(track) for track in own])
-    nearest = np.abs(notes["pitch"][:, None] - centres).argmin(axis=1)
-    for index, track in enumerate(own):
-        chosen = {name: values[nearest == index] for name, values in notes.items()}
-        track.notes.extend(NoteTickList.from_numpy(*chosen.values()))
-
-
-def _middle(track: TrackTick) -> float:
-    """The pitch around which a track plays."""
-    return float(np.median(track.notes.numpy()["pitch"])) if len(track.notes) else 60.0
-
-
-def _never_struck_twice(notes: NoteTickList) -> NoteTickList:
-    """A note ends where the same key is struck again; by time, then by pitch."""
-    table = notes.numpy()
-    order = np.lexsort((table["time"], table["pitch"]))
-    time, pitch, duration = (table[name][order] for name in ("time", "pitch", "duration"))
-    again = (pitch[1:] == pitch[:-1]) & (time[1:] > time[:-1])
-    room = np.where(again, time[1:] - time[:-1], duration[:-1])
-    duration[:-1] = np.minimum(duration[:-1], room)
-    table["duration"][order] = duration
-    by_time = np.lexsort((table["pitch"], table["time"]))
-    return NoteTickList.from_numpy(*(values[by_time] for values in table.values()))

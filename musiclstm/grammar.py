@@ -8,7 +8,7 @@ past the bar line, no note is struck twice at once, and bars end only where they
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,7 +40,7 @@ _FOLLOWS: dict[str, set[str]] = {
 _MOVES, _PROGRAMS, _PITCHES = ("Bar", "Position"), ("Program", "Drums"), ("Pitch", "PitchDrum")
 _NOWHERE = 10_000  # a position no bar reaches
 # From so many on no more are asked for; an instrument has more pitches, so one is always free.
-MAX_NOTES_AT_ONCE = 32
+MAX_NOTES_AT_ONCE = 32  # struck together, unless the constraints say less
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Constraints:
             as 4/4); None: any.
         tempo_changes: Whether the tempo may change.
         max_empty_bars: At most so many bars without a note in a row, 0 or more.
+        max_notes_at_once: At most so many notes struck together, 1 to 32.
 
     Raises:
         ValueError: Nothing could be played, or a value the tokens cannot say.
@@ -62,6 +63,7 @@ class Constraints:
     meter: tuple[int, int] | None = None
     tempo_changes: bool = True
     max_empty_bars: int = 1
+    max_notes_at_once: int = MAX_NOTES_AT_ONCE
 
     def __post_init__(self) -> None:
         """Refuse what cannot be kept."""
@@ -79,6 +81,11 @@ class Constraints:
             )
         if self.max_empty_bars < 0:
             raise ValueError(f"max_empty_bars must be 0 or more, got {self.max_empty_bars}.")
+        if not 1 <= self.max_notes_at_once <= MAX_NOTES_AT_ONCE:
+            raise ValueError(
+                f"max_notes_at_once must be from 1 to {MAX_NOTES_AT_ONCE}, got "
+                f"{self.max_notes_at_once}."
+            )
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,8 @@ class _Token:
     notes_here: tuple[tuple[int, int], ...]  # (program, pitch) before it moves on
     notes_last: tuple[tuple[int | None, int], ...]  # where it ends; None: the program came before
     notes: int
-    asks_here: bool  # whether it begins another note before it moves on
+    begun_here: int  # notes it begins before it moves on
+    crowd: int  # most notes it strikes together
     has_tempo: bool
 
 
@@ -123,6 +131,7 @@ class Grammar:
             and (wish.programs is None or wish.programs.issuperset(token.programs))
             and (self._meter is None or token.meter in (None, self._meter))
             and (wish.tempo_changes or not token.has_tempo)
+            and token.crowd <= wish.max_notes_at_once
         )
 
     @cached_property
@@ -136,9 +145,9 @@ class Grammar:
         return self.begins_bar | (self._first == "EOS")
 
     @cached_property
-    def asks_here(self) -> np.ndarray:
-        """Tokens that begin another note at the current position, (vocab,) bool."""
-        return np.array([token.asks_here for token in self.tokens])
+    def begun_here(self) -> np.ndarray:
+        """How many notes each token begins at the current position, (vocab,) int."""
+        return np.array([token.begun_here for token in self.tokens])
 
     @cached_property
     def struck_by(self) -> dict[tuple[int, int], list[int]]:
@@ -188,6 +197,7 @@ def _describe(parts: tuple[str, ...]) -> _Token:
     meters = [_meter(value) for kind, value in pairs if kind == "TimeSig"]
     notes = _notes(pairs)
     moves = sum(kind in _MOVES for kind, _ in pairs)
+    led = pairs[0][0] in _PITCHES
     return _Token(
         first=pairs[0][0],
         last=pairs[-1][0],
@@ -200,7 +210,8 @@ def _describe(parts: tuple[str, ...]) -> _Token:
         notes_here=tuple((p, pitch) for moved, p, pitch in notes if not moved and p is not None),
         notes_last=tuple((p, pitch) for moved, p, pitch in notes if moved == moves),
         notes=len(notes),
-        asks_here=any(kind in _PROGRAMS for kind, _ in takewhile(_stays, pairs)),
+        begun_here=sum(kind in _PROGRAMS for kind, _ in takewhile(_stays, pairs)) + led,
+        crowd=max(Counter(moved for moved, _, _ in notes).values(), default=0),
         has_tempo=any(kind == "Tempo" for kind, _ in pairs),
     )
 
@@ -267,9 +278,8 @@ class Walk:
             mask[self._grammar.doubling.get(self._program, [])] = False
         if self._must_play():
             mask &= ~self._grammar.ends_bar
-        if len(self._struck) >= MAX_NOTES_AT_ONCE:
-            mask &= ~self._grammar.asks_here
-        return mask
+        room = self._grammar.constraints.max_notes_at_once - len(self._struck)
+        return mask & (self._grammar.begun_here <= room)
 
     def _must_play(self) -> bool:
         empty_before = self._empty_bars >= self._grammar.constraints.max_empty_bars

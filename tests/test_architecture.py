@@ -53,7 +53,9 @@ ARROWS: dict[str, set[str]] = {
         "analysis",
         "instruments",
         "ranking",
+        "splicing",
     },
+    "splicing": {"analysis", "tokenization"},
     "cli": {
         "composer",
         "checkpoint",

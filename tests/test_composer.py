@@ -322,7 +322,10 @@ def test_instruments_meter_and_tempo_of_the_seed_go_on(tiny_composer) -> None:
     played = {program for program, *_ in notes_of(piece.score, start=start)}
     assert played <= {40, 33, DRUMS}
     assert piece.constraints == Constraints(
-        programs=frozenset({40, 33, DRUMS}), meter=(3, 4), tempo_changes=False
+        programs=frozenset({40, 33, DRUMS}),
+        meter=(3, 4),
+        tempo_changes=False,
+        max_notes_at_once=4,
     )
     assert meter_at(piece.score, start + 10_000) == (3, 4)
     assert [(s.time, s.numerator) for s in piece.score.time_signatures] == [(0, 3)]
@@ -769,3 +772,27 @@ def test_an_extended_seed_keeps_its_numbers(piece, tiny_composer) -> None:
     assert longer.seed_end_tick == piece.seed_end_tick
     assert longer.seed is piece.seed
     assert longer.bar_tokens[:3] == piece.bar_tokens
+
+
+def test_a_seed_that_fades_out_does_not_silence_what_follows(tiny_composer) -> None:
+    score = ScoreTick(480)
+    track = TrackTick("Fading", 0, False)
+    for beat in range(8):
+        track.notes.append(NoteTick(480 * beat, 480, 60, 90))
+        track.controls.append(ControlChangeTick(480 * beat, 11, 110 - 15 * beat))
+    score.tracks.append(track)
+    piece = tiny_composer.compose(prompt=score, bars=1, sampling=Sampling(seed=1))
+    controls = [(c.time, c.number, c.value) for c in piece.score.tracks[0].controls]
+    assert controls[-1] == (piece.seed_end_tick, 11, 110)
+
+
+def test_the_new_music_is_no_thicker_than_the_seed(tiny_composer) -> None:
+    score = ScoreTick(480)
+    for number in range(3):
+        track = TrackTick("Choir", 52, False)
+        for beat in range(8):
+            for voice in range(2):
+                track.notes.append(NoteTick(480 * beat, 480, 50 + 10 * number + 4 * voice, 90))
+        score.tracks.append(track)
+    piece = tiny_composer.compose(prompt=score, bars=4, sampling=Sampling(seed=1))
+    assert piece.constraints.max_notes_at_once == 6

@@ -439,3 +439,18 @@ def test_a_plain_set_of_programs_will_do() -> None:
     wish = Constraints(programs={0, 40})
     assert wish == Constraints(programs=frozenset({0, 40}))
     assert hash(wish) == hash(Constraints(programs=[40, 0]))
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_no_more_notes_are_struck_together_than_wished(tiny_tokenizer, most) -> None:
+    grammar = Grammar(tiny_tokenizer, Constraints(max_notes_at_once=most))
+    for seed in range(4):
+        score = tiny_tokenizer.decode(wander(grammar, seed=seed, bars=3, most_tokens=60))
+        times = [note.time for track in score.tracks for note in track.notes]
+        assert max(map(times.count, times), default=0) <= most
+
+
+@pytest.mark.parametrize("most", [0, 33])
+def test_a_limit_of_notes_that_means_nothing_is_refused(most) -> None:
+    with pytest.raises(ValueError, match=f"max_notes_at_once must be from 1 to 32, got {most}"):
+        Constraints(max_notes_at_once=most)

@@ -1,0 +1,202 @@
+"""Scores cut at bar lines and joined again.
+
+Gives copies, never changes the caller's score. Knows no network: only where music ends, and what
+has to be put right where other music begins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TypeVar
+
+import numpy as np
+from symusic.core import (
+    ControlChangeTick,
+    ControlChangeTickList,
+    KeySignatureTickList,
+    NoteTickList,
+    PedalTickList,
+    PitchBendTick,
+    PitchBendTickList,
+    ScoreTick,
+    TempoTick,
+    TempoTickList,
+    TimeSignatureTick,
+    TimeSignatureTickList,
+    TrackTick,
+)
+
+from musiclstm import analysis
+from musiclstm.errors import ScoreError
+from musiclstm.tokenization import plain_meter
+
+_MOST_TICKS = 32_767  # per quarter note: what a MIDI file can say
+_PEDAL, _VOLUME, _EXPRESSION = 64, 7, 11
+
+_Events = TypeVar(
+    "_Events",
+    TempoTickList,
+    TimeSignatureTickList,
+    KeySignatureTickList,
+    ControlChangeTickList,
+    PitchBendTickList,
+    PedalTickList,
+)
+
+
+def most_at_once(score: ScoreTick) -> int:
+    """Notes of the fullest chord: struck at one tick, over all tracks; 0 without notes."""
+    struck = Counter[int]()
+    for track in score.tracks:
+        struck.update(track.notes.numpy()["time"].tolist())
+    return max(struck.values(), default=0)
+
+
+def on_grid(score: ScoreTick, grid_ticks: int) -> ScoreTick:
+    """The score in ticks that the grid divides.
+
+    Exact, except where a file counts so finely that a MIDI file could not say the product.
+    """
+    wanted = math.lcm(score.ticks_per_quarter, grid_ticks)
+    return score if wanted > _MOST_TICKS else score.resample(wanted, min_dur=1)
+
+
+def first_bars(score: ScoreTick, end: int, bars: int) -> ScoreTick:
+    """Everything before a bar line, which is that after so many bars.
+
+    Raises:
+        ScoreError: No note begins there.
+    """
+    cut = score.copy()
+    cut.tempos = _before(cut.tempos, end)
+    cut.time_signatures = _before(cut.time_signatures, end)
+    cut.key_signatures = _before(cut.key_signatures, end)
+    cut.tracks = type(cut.tracks)(t for t in cut.tracks if len(notes_within(t, 0, end)))
+    if not len(cut.tracks):
+        raise ScoreError(
+            f"The prompt has notes, but none in its first {bars} bars; pass a larger prompt_bars "
+            "or trim the silence."
+        )
+    for track in cut.tracks:
+        track.notes = notes_within(track, 0, end)
+        track.controls = _before(track.controls, end)
+        track.pitch_bends = _before(track.pitch_bends, end)
+        track.pedals = _before(track.pedals, end)
+    return cut
+
+
+def _before(events: _Events, end: int) -> _Events:
+    table = events.numpy()
+    keep = table["time"] < end
+    if "duration" in table:
+        table["duration"] = np.minimum(table["duration"], end - table["time"])
+    return type(events).from_numpy(*(values[keep] for values in table.values()))
+
+
+def excerpt(score: ScoreTick, start: int, end: int | None = None) -> ScoreTick:
+    """Notes that begin in [start, end), cut off at the end, moved to 0, with what rules there."""
+    part = ScoreTick(score.ticks_per_quarter)
+    part.tempos.append(TempoTick(0, analysis.tempo_at(score, start)))
+    for tempo in score.tempos:
+        if start < tempo.time and (end is None or tempo.time < end):
+            part.tempos.append(TempoTick(tempo.time - start, mspq=tempo.mspq))
+    part.time_signatures.append(TimeSignatureTick(0, *analysis.meter_at(score, start)))
+    for meter in score.time_signatures:
+        if start < meter.time and (end is None or meter.time < end):
+            moved = TimeSignatureTick(meter.time - start, meter.numerator, meter.denominator)
+            part.time_signatures.append(moved)
+    for track in score.tracks:
+        copy = TrackTick(track.name, track.program, track.is_drum)
+        copy.notes = notes_within(track, start, end)
+        part.tracks.append(copy)
+    return part
+
+
+def notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList:
+    """Notes that begin in [start, end), cut off at the end and moved to 0; None: no end."""
+    notes = track.notes.numpy()
+    time = notes["time"]
+    chosen = (time >= start) & (True if end is None else time < end)
+    picked = {name: values[chosen] for name, values in notes.items()}
+    if end is not None:
+        picked["duration"] = np.minimum(picked["duration"], end - picked["time"])
+    picked["time"] = picked["time"] - start
+    return NoteTickList.from_numpy(*picked.values())
+
+
+def joined(score: ScoreTick, at: int, new: ScoreTick) -> ScoreTick:
+    """A score, and from a bar line on new music, in the tracks that play its instruments."""
+    whole = score.copy()
+    scale = whole.ticks_per_quarter / new.ticks_per_quarter
+    for track in whole.tracks:
+        _let_go(track, at)
+    for track in new.tracks:
+        notes = track.notes.numpy()
+        time = np.rint(notes["time"] * scale).astype(np.int32)
+        end = np.rint((notes["time"] + notes["duration"]) * scale).astype(np.int32)
+        notes["time"], notes["duration"] = time + at, np.maximum(end - time, 1)
+        _hand_out(whole, track, notes)
+    for tempo in new.tempos:
+        whole.tempos.append(TempoTick(round(tempo.time * scale) + at, mspq=tempo.mspq))
+    _go_on_in_meters(whole, new, at, scale)
+    return whole
+
+
+def _let_go(track: TrackTick, at: int) -> None:
+    """Put right what a seed would leave behind: pedal down, pitch bent, faded out."""
+    pedal = [control.value for control in track.controls if control.number == _PEDAL]
+    if pedal and pedal[-1]:
+        track.controls.append(ControlChangeTick(at, _PEDAL, 0))
+    if len(track.pitch_bends) and track.pitch_bends[-1].value:
+        track.pitch_bends.append(PitchBendTick(at, 0))
+    for number in (_VOLUME, _EXPRESSION):
+        levels = [control.value for control in track.controls if control.number == number]
+        if levels and levels[-1] < max(levels) / 2:  # it faded out
+            track.controls.append(ControlChangeTick(at, number, max(levels)))
+
+
+def _go_on_in_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) -> None:
+    """Add the meters of the new music; what only says the ruling one in other words is left out."""
+    ruling = plain_meter(*analysis.meter_at(whole, at))
+    for meter in new.time_signatures:
+        signature = (meter.numerator, meter.denominator)
+        if signature != ruling:
+            time = round(meter.time * scale) + at
+            whole.time_signatures.append(TimeSignatureTick(time, *signature))
+        ruling = signature
+
+
+def _hand_out(whole: ScoreTick, source: TrackTick, notes: dict[str, np.ndarray]) -> None:
+    """Give notes to the seed's tracks of that instrument, each to the one that plays nearest."""
+    own = [
+        track
+        for track in whole.tracks
+        if track.is_drum == source.is_drum and (source.is_drum or track.program == source.program)
+    ]
+    if not own:
+        whole.tracks.append(TrackTick(source.name, source.program, source.is_drum))
+        own = [whole.tracks[-1]]
+    centres = np.array([_middle(track) for track in own])
+    nearest = np.abs(notes["pitch"][:, None] - centres).argmin(axis=1)
+    for index, track in enumerate(own):
+        chosen = {name: values[nearest == index] for name, values in notes.items()}
+        track.notes.extend(NoteTickList.from_numpy(*chosen.values()))
+
+
+def _middle(track: TrackTick) -> float:
+    """The pitch around which a track plays."""
+    return float(np.median(track.notes.numpy()["pitch"])) if len(track.notes) else 60.0
+
+
+def never_struck_twice(notes: NoteTickList) -> NoteTickList:
+    """A note ends where the same key is struck again; by time, then by pitch."""
+    table = notes.numpy()
+    order = np.lexsort((table["time"], table["pitch"]))
+    time, pitch, duration = (table[name][order] for name in ("time", "pitch", "duration"))
+    again = (pitch[1:] == pitch[:-1]) & (time[1:] > time[:-1])
+    room = np.where(again, time[1:] - time[:-1], duration[:-1])
+    duration[:-1] = np.minimum(duration[:-1], room)
+    table["duration"][order] = duration
+    by_time = np.lexsort((table["pitch"], table["time"]))
+    return NoteTickList.from_numpy(*(values[by_time] for values in table.values()))
