@@ -137,47 +137,52 @@ def compose(
     Raises:
         gr.Error: It cannot go on; the sentence says why.
     """
-    yield Shown(status=_progress("Reading the seed", 0, bars), go=_usable(False), stop=_usable())
+    yield _busy("Reading the seed", 0, bars)._replace(stop=_usable())
     chosen = None if random_seed in (None, -1) else random_seed
     sampling = Sampling(temperature=temperature, seed=chosen)
-    shown, drawn, take = _without_files(), -DRAW_EVERY_S, None
+    drawn, take = -DRAW_EVERY_S, None
     with _told_to_the_visitor():
         for piece in composer.stream(bars=bars, prompt=seed.score, sampling=sampling):
+            shown = _busy("Composing", piece.bars, bars)
+            if take is None:  # not earlier: until the first bar is there, the last take stays
+                shown = shown._replace(**_nothing_to_take_home())
             take = Take(piece, seed.title)
             if time.monotonic() - drawn >= DRAW_EVERY_S:
                 shown, drawn = shown._replace(roll=_roll(take)), time.monotonic()
-            yield shown._replace(take=take, status=_progress("Composing", piece.bars, bars))
-            shown = Shown()
+            yield shown._replace(take=take)
     yield from finish(take)
 
 
 def finish(take: Take | None) -> Iterator[Shown]:
-    """Draw a take and make its files, the sound last; without one, only the buttons change."""
-    yield Shown(stop=_usable(False))
-    if take is None:
-        return
-    name = f"musiclstm-{take.piece.sampling.seed}"
-    with TemporaryDirectory(prefix="musiclstm-") as folder:
-        path = Path(folder)
-        yield Shown(
-            status=_progress("Making the sound"),
-            roll=_roll(take),
-            whole_midi=_file(take.piece.save_midi(path / f"{name}.mid")),
-            new_midi=_file(take.piece.save_midi(path / f"{name}-new.mid", only_new=True)),
-        )
-        try:
-            audio = render(heard(take.piece)[0])
-            wav = audio.save(path / f"{name}.wav")
-            doing = _progress("Making the mp3")
-            yield Shown(status=doing, sound=_sound(wav), jump=_usable(), wav=_file(wav))
-            yield Shown(mp3=_file(audio.save(path / f"{name}.mp3")))
-        except RenderError as error:
-            yield Shown(take=replace(take, trouble=str(error)))
+    """Draw a take and make its files, the sound last; without a take there is nothing to do."""
+    if take is not None:
+        with TemporaryDirectory(prefix="musiclstm-") as folder:
+            try:
+                yield from _files_of(take, Path(folder) / f"musiclstm-{take.piece.sampling.seed}")
+            except RenderError as error:
+                take = replace(take, trouble=str(error))
+    yield rest(take)._replace(take=take)
 
 
-def rest(take: Take | None) -> tuple[str, Any, Any]:
-    """What the page says, and which of Continue and Stop can be pressed, when nothing runs."""
-    return (_WAITING if take is None else _summary(take)), _usable(), _usable(False)
+def _files_of(take: Take, path: Path) -> Iterator[Shown]:
+    """Offer the files of a take, the slow ones last; `path` is their common beginning."""
+    whole, new = path.with_name(f"{path.name}.mid"), path.with_name(f"{path.name}-new.mid")
+    yield _busy("Making the sound")._replace(
+        roll=_roll(take),
+        whole_midi=_file(take.piece.save_midi(whole)),
+        new_midi=_file(take.piece.save_midi(new, only_new=True)),
+        stop=_usable(False),
+    )
+    audio = render(heard(take.piece)[0])
+    wav = audio.save(whole.with_suffix(".wav"))
+    yield _busy("Making the mp3")._replace(sound=_sound(wav), jump=_usable(), wav=_file(wav))
+    yield Shown(mp3=_file(audio.save(whole.with_suffix(".mp3"))))
+
+
+def rest(take: Take | None) -> Shown:
+    """What the page says, and that Continue can be pressed, when nothing runs."""
+    status = _WAITING if take is None else _summary(take)
+    return Shown(status=status, go=_usable(), stop=_usable(False))
 
 
 def jump_to_new(take: Take) -> Any:
@@ -216,10 +221,12 @@ def _summary(take: Take) -> str:
     return f'<p role="status">{escape(first)}. <span>{how}</span></p>{trouble}'
 
 
-def _progress(doing: str, done: int = 0, of: int = 0) -> str:
+def _busy(doing: str, done: int = 0, of: int = 0) -> Shown:
+    """What is being done and how far it is; Continue has to wait."""
     said = f"{doing}: bar {done} of {of}" if done else f"{doing} …"
     known = f' value="{done}" max="{of}"' if of else ""
-    return f'<p role="status">{said}</p><progress{known} aria-label="{doing}"></progress>'
+    bar = f'<progress{known} aria-label="{doing}"></progress>'
+    return Shown(status=f'<p role="status">{said}</p>{bar}', go=_usable(False))
 
 
 def _bars(number: int) -> str:
@@ -243,10 +250,10 @@ def _sound(path: Path | None = None) -> Any:
     return gr.update(value=path and str(path), visible=True)
 
 
-def _without_files() -> Shown:
-    """The page while something new is on its way: nothing of the last take can be mistaken."""
+def _nothing_to_take_home() -> dict[str, Any]:
+    """While something new is on its way, nothing of the last take can be mistaken for it."""
     files = {name: _file() for name in ("whole_midi", "new_midi", "wav", "mp3")}
-    return Shown(sound=_sound(), jump=_usable(False), **files)
+    return {"sound": _sound(), "jump": _usable(False), **files}
 
 
 # --------------------------------------------------------------------------------------- the page
@@ -299,6 +306,7 @@ _CSS = """
 #seed li {margin: 0; font-size: .88rem}
 #seed li, #result p span {color: var(--body-text-color-subdued)}
 #result .trouble {color: var(--error-text-color)}
+#result .generating {border: 0 !important}  /* the line below the status says it better */
 #result progress {display: block; width: 100%; height: .4rem; appearance: none; border: 0;
   border-radius: 1rem; overflow: hidden; background: var(--border-color-primary)}
 #result progress::-webkit-progress-bar {background: var(--border-color-primary)}
@@ -326,15 +334,14 @@ def build_demo(composer: Composer) -> gr.Blocks:
         shown = [take, status, *result, go, stop]
         # On the status line Gradio says how many are waiting before this visitor.
         common: dict[str, Any] = {
-            "show_progress": "minimal",
+            "show_progress": "full",
             "show_progress_on": status,
             "concurrency_id": "work",
         }
         compose_here = partial(compose, composer)
         composing = go.click(compose_here, [seed, *steering], shown, api_name="compose", **common)
-        finishing = stop.click(finish, take, shown, cancels=composing, api_name="stop", **common)
-        for event in (composing, finishing):
-            event.then(rest, take, [status, go, stop], api_visibility="private")
+        stop.click(None, cancels=composing).then(finish, take, shown, api_name="finish", **common)
+        composing.failure(rest, take, shown, api_visibility="private")
     return demo.queue(api_open=False, max_size=20, default_concurrency_limit=2)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import SchedulerType, get_last_checkpoint
 
 from musiclstm import __version__
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
@@ -175,7 +175,12 @@ def _facts(
         "window": music.window,
         "rows": training.train_batch_size * training.gradient_accumulation_steps,
         "learning_rate": training.learning_rate,
-        "schedule": str(training.lr_scheduler_type),
+        "schedule": SchedulerType(training.lr_scheduler_type).value,
+        "augmentation": {
+            "pitch": music.augment_pitch,
+            "velocity": music.augment_velocity,
+            "tempo": music.augment_tempo,
+        },
         "seed": training.seed,
         "device": str(training.device),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",

@@ -197,6 +197,7 @@ def test_every_bar_is_told_and_the_sound_comes_last(
         "Composing: bar 3 of 3",
         "Making the sound …",
         "Making the mp3 …",
+        "3 bars after 8 bars of Minuet. Random seed 7, temperature 1.",
     ]
 
 
@@ -250,9 +251,7 @@ def test_the_random_seed_that_was_drawn_is_shown(
     seen = continued(tiny_composer, seed, bars=1, random_seed=none)
     drawn = seen.take.piece.sampling.seed
     assert drawn not in (None, -1)
-    assert text_of(app.rest(seen.take)[0]) == (
-        f"1 bar after 8 bars of Minuet. Random seed {drawn}, temperature 1."
-    )
+    assert seen.texts[-1] == (f"1 bar after 8 bars of Minuet. Random seed {drawn}, temperature 1.")
 
 
 @pytest.mark.usefixtures("quick_sound")
@@ -306,7 +305,7 @@ def test_without_a_soundfont_the_midi_still_comes_and_the_sentence_is_shown(
     monkeypatch.setattr(app, "render", silent)
     seen = continued(tiny_composer, seed)
     assert set(seen.files) == {"whole_midi", "new_midi"}
-    assert text_of(app.rest(seen.take)[0]).endswith("There is no SoundFont; install <one>.")
+    assert seen.texts[-1].endswith("There is no SoundFont; install <one>.")
 
 
 @pytest.mark.parametrize("after_bars", [0, 1])
@@ -324,13 +323,12 @@ def test_an_error_of_ours_while_composing_is_one_sentence(
         continued(Failing(), seed)
 
 
-def test_stop_before_the_first_bar_leaves_the_page_as_it_was() -> None:
-    (shown,) = app.finish(None)
-    assert shown._replace(stop=gr.skip()) == app.Shown()
-    assert shown.stop["interactive"] is False
-    text, go, stop = app.rest(None)
-    assert "appears here" in text
-    assert (go["interactive"], stop["interactive"]) == (True, False)
+def test_after_an_error_or_a_stop_without_a_bar_continue_can_be_pressed() -> None:
+    assert [*app.finish(None)] == [app.rest(None)._replace(take=None)]
+    shown = app.rest(None)
+    assert "appears here" in text_of(shown.status)
+    assert (shown.go["interactive"], shown.stop["interactive"]) == (True, False)
+    assert shown[2:-2] == app.Shown()[2:-2]  # all else stays
 
 
 @pytest.mark.usefixtures("quick_sound")
@@ -364,7 +362,7 @@ def test_of_a_long_seed_the_last_sixteen_bars_are_heard(
     ]  # fmt: skip
     assert [(note.time, note.pitch) for note in part.tracks[0].notes] == expected
     assert len(bar_starts(part, end_tick=max(last_note_end(part), 18 * bar))) - 1 == 18
-    summary = text_of(app.rest(app.Take(piece, "Long"))[0])
+    summary = text_of(app.rest(app.Take(piece, "Long")).status)
     assert summary.startswith("2 bars after 20 bars of Long, of which you hear the last 16.")
 
 
@@ -400,9 +398,9 @@ class Visitor:
         offered = [output[3]["value"] for output in job.outputs() if output[3].get("value")]
         return Path(offered[-1]).read_bytes()
 
-    def press_stop(self) -> bytes:
+    def finish(self) -> bytes:
         """The whole MIDI file that is offered for what the visitor has."""
-        job = self.client.submit(api_name="/stop")
+        job = self.client.submit(api_name="/finish")
         job.result(timeout=120)
         offered = [output[3]["value"] for output in job.outputs() if output[3].get("value")]
         return Path(offered[-1]).read_bytes()
@@ -421,7 +419,7 @@ def test_two_visitors_keep_their_own_piece(
     ann.choose("Ode to Joy (Beethoven)")
     bob.choose("Canon in D (Pachelbel)")
     pieces = [ann.press_continue(bars=2), bob.press_continue(bars=1)]
-    assert [ann.press_stop(), bob.press_stop()] == pieces
+    assert [ann.finish(), bob.finish()] == pieces
     for title, bars, piece in zip(
         ("Ode to Joy (Beethoven)", "Canon in D (Pachelbel)"), (2, 1), pieces, strict=True
     ):
@@ -439,7 +437,7 @@ def test_a_bad_file_loses_neither_the_seed_nor_the_piece(
     piece = ann.press_continue(bars=1)
     with pytest.raises(AppError, match=re.escape(bad_file[1])):
         ann.drop(bad_file[0])
-    assert ann.press_stop() == piece
+    assert ann.finish() == piece
     assert ann.press_continue(bars=1) == piece
 
 
@@ -448,7 +446,7 @@ def test_a_file_beyond_two_megabytes_is_refused(
 ) -> None:
     large = tmp_path / "large.mid"
     large.write_bytes(bytes(2_200_000))
-    with pytest.raises(Exception, match="413|too large|[Mm]aximum"):
+    with pytest.raises(Exception, match=r"413|too large|[Mm]aximum"):
         visitor().drop(large)
 
 
