@@ -238,16 +238,20 @@ def _roll(take: Take) -> str:
     return draw_roll(score, seed_end_tick=begin, height_px=300, title=f"{take.title}, continued")
 
 
+# Nothing is shown or hidden later on: Gradio builds a component anew when that changes, and updates
+# that arrive in the meantime are lost.
+
+
 def _usable(yes: bool = True) -> Any:
-    return gr.update(interactive=yes, visible=True)
+    return gr.update(interactive=yes)
 
 
 def _file(path: Path | None = None) -> Any:
-    return gr.update(value=path and str(path), interactive=path is not None, visible=True)
+    return gr.update(value=path and str(path), interactive=path is not None)
 
 
 def _sound(path: Path | None = None) -> Any:
-    return gr.update(value=path and str(path), visible=True)
+    return gr.update(value=path and str(path))
 
 
 def _nothing_to_take_home() -> dict[str, Any]:
@@ -402,17 +406,16 @@ def _result_panel(take: gr.State) -> list[gr.components.Component]:
             type="filepath",
             interactive=False,
             autoplay=False,
-            visible=False,
             buttons=[],
             waveform_options=gr.WaveformOptions(show_recording_waveform=False),
             scale=5,
             min_width=280,
         )
-        jump = gr.Button("Skip to new bars", visible=False, size="md", min_width=180)
+        jump = gr.Button("Skip to new bars", interactive=False, size="md", min_width=180)
         jump.click(jump_to_new, take, sound, show_progress="hidden", api_visibility="private")
     with gr.Row():
         files = [
-            gr.DownloadButton(label, visible=False, size="md", min_width=120)
+            gr.DownloadButton(label, interactive=False, size="md", min_width=120)
             for label in ("MIDI", "MIDI, new bars", "Sound, wav", "Sound, mp3")
         ]
     return [status, roll, sound, jump, *files]
