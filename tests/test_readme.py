@@ -46,7 +46,9 @@ def test_every_snippet_of_python_runs(code, room):
 @pytest.mark.fluidsynth
 @pytest.mark.parametrize("line", commands("python -m musiclstm"))
 def test_every_command_of_musiclstm_runs(line, room):
-    assert main(shlex.split(line)[3:]) == 0
+    # The bundled weights stand in for those that the reader has trained by then.
+    words = [word.replace("runs/mine", "default") for word in shlex.split(line)]
+    assert main(words[3:]) == 0
 
 
 @pytest.mark.parametrize("line", commands("python -m training") + commands("python -m benchmarks"))
