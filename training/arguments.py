@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
+import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -97,14 +98,33 @@ class MusicArguments:
     workers: int | None = field(default=None, metadata={"help": "Processes that read MIDI."})
 
 
+class _Parser(HfArgumentParser):
+    """Takes whole names only, and ends with status 1 as every other slip does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"error: {message}; see '{self.prog} --help'.\n")
+
+
 def parse(argv: list[str] | None = None) -> tuple[MusicArguments, TrainingArguments]:
-    """Read the command line; the chosen preset fills in what it does not say."""
-    parser = HfArgumentParser(
+    """Read the command line; the chosen preset fills in what it does not say.
+
+    Raises:
+        ValueError: A name that nobody knows, or settings that this machine cannot follow.
+    """
+    parser = _Parser(
         cast("Any", (MusicArguments, TrainingArguments)),  # its own type leaves dataclasses out
         prog="python -m training.finetune",
         description="Teach a model your own MIDI: a folder, a zip, or several.",
+        allow_abbrev=False,
     )
-    preset, _ = parser.parse_known_args(argv)
+    preset, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"nobody knows {' '.join(unknown)}")
+    if preset.preset == "gpu" and not torch.accelerator.is_available():
+        raise ValueError(
+            "The preset gpu needs a GPU that PyTorch can use, and there is none here; take "
+            "--preset cpu or cpu-quick."
+        )
     parser.set_defaults(**_COMMON, **PRESETS[preset.preset])
     music, training = parser.parse_args_into_dataclasses(argv)
     return music, training

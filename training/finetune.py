@@ -31,10 +31,9 @@ SCRATCH = "scratch"
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 when the checkpoint folder is written, 1 with a sentence when not."""
-    music, training = parse(argv)
     try:
-        finetune(music, training)
-    except MusicLSTMError as error:
+        finetune(*parse(argv))
+    except (MusicLSTMError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

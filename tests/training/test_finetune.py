@@ -118,3 +118,26 @@ def test_the_same_command_again_goes_on_where_it_stopped(scales, tmp_path, capsy
     facts = json.loads((tmp_path / "out" / "facts.json").read_text())
     assert [run["steps"] for run in facts["runs"]] == [4]
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == tokens
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "x", "--learning_rat", "3"], "error: nobody knows --learning_rat 3"),
+        ([], "error: the following arguments are required: --data"),
+        (["--data", "x", "--preset", "tpu"], "error: argument --preset: invalid choice: 'tpu'"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_status_1(arguments, sentence, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith(sentence)
+    assert error.count("\n") == 1
+
+
+def test_the_gpu_preset_without_a_gpu_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    assert main(["--data", "x", "--output_dir", "y", "--preset", "gpu"]) == 1
+    assert capsys.readouterr().err.startswith("error: The preset gpu needs a GPU")
