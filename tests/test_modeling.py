@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+from shutil import which
 
 import pytest
 import torch
@@ -396,7 +397,7 @@ def test_training_under_bfloat16_autocast_works(window) -> None:
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not which("c++"), reason="torch.compile needs a C++ compiler on the CPU")
 @pytest.mark.parametrize("window", WINDOWS)
 @torch.no_grad()
 def test_the_compiled_network_says_the_same(window) -> None:
