@@ -12,9 +12,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from musiclstm.tokenization import MusicTokenizer
 
 CURVE_FILE = "learning_curve.png"
-
-
 TIME_FILE = "training_time.json"
+_BITS = "eval_bits_per_note"
 
 
 class WholeCheckpoints(TrainerCallback):
@@ -71,7 +70,7 @@ def draw_curve(history: list[dict[str, float]], path: Path) -> None:
 
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
     loss = [(row["step"], row["loss"]) for row in history if "loss" in row]
-    bits = [(row["step"], row["eval_bits_per_note"]) for row in history if _BITS in row]
+    bits = [(row["step"], row[_BITS]) for row in history if _BITS in row]
     if loss:
         axis.plot(*zip(*loss, strict=True), color="#9aa5b1", label="training loss (nats per token)")
     axis.set_xlabel("step")
@@ -83,6 +82,3 @@ def draw_curve(history: list[dict[str, float]], path: Path) -> None:
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
-
-
-_BITS = "eval_bits_per_note"

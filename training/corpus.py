@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -100,12 +100,6 @@ class Corpus:
 
     def _piece(self, index: int) -> np.ndarray:
         return self._ids[self._offsets[index] : self._offsets[index + 1]]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Changes with any piece or split."""
-        names = json.dumps([asdict(piece) for piece in self.pieces])
-        return hashlib.sha256(self._ids.tobytes() + names.encode()).hexdigest()[:16]
 
     def programs(self) -> list[int]:
         """Programs that the train split lets one learn, -1 for drums.
@@ -278,7 +272,13 @@ class _Encoded:
 
 
 def _encode_all(sources: list[Source], workers: int) -> list[_Encoded]:
-    progress = {"total": len(sources), "unit": "file", "desc": "Reading MIDI", "leave": False}
+    progress: dict[str, Any] = {
+        "total": len(sources),
+        "unit": "file",
+        "desc": "Reading MIDI",
+        "leave": False,
+        "disable": None,  # in a log file a bar is only noise
+    }
     if workers == 1 or len(sources) < 8:
         return [_encode(source) for source in tqdm(sources, **progress)]
     with ProcessPoolExecutor(workers) as pool:

@@ -54,13 +54,13 @@ def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
     _report(corpus)
     last = _last_checkpoint(training)
     model, tokenizer = _prepare(music, corpus) if last is None else load_checkpoint(last)
-    clock = WholeCheckpoints(tokenizer)
-    trainer = _trainer(music, training, model, tokenizer, corpus, clock)
+    checkpoints = WholeCheckpoints(tokenizer)
+    trainer = _trainer(music, training, model, tokenizer, corpus, checkpoints)
     if last is not None:
         _say(f"Going on from {last.name}.")
-        clock.resume(last)
+        checkpoints.resume(last)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    facts = _facts(music, training, trainer, tokenizer, corpus, clock.seconds)
+    facts = _facts(music, training, trainer, tokenizer, corpus, checkpoints.seconds)
     folder = Path(str(training.output_dir))
     save_checkpoint(folder, trainer.network, tokenizer, facts=facts)
     _say(f"Saved {folder}: " + ", ".join(_figures(facts)))
@@ -121,7 +121,7 @@ def _trainer(
     model: MusicLSTMForCausalLM,
     tokenizer: MusicTokenizer,
     corpus: Corpus,
-    clock: WholeCheckpoints,
+    checkpoints: WholeCheckpoints,
 ) -> StatefulTrainer:
     rows = training.per_device_train_batch_size * training.world_size
     windows = Windows(
@@ -143,7 +143,7 @@ def _trainer(
         windows,
         tokenizer=tokenizer,
         held_out_pieces=corpus.tokens("valid"),
-        callbacks=[clock, LearningCurve()],
+        callbacks=[checkpoints, LearningCurve()],
     )
 
 

@@ -91,7 +91,10 @@ def test_what_was_read_once_comes_from_the_cache(scales, monkeypatch):
 def test_two_processes_read_the_same_as_one(scales, tmp_path):
     one = read_corpus([scales], workers=1, cache=tmp_path / "one")
     two = read_corpus([scales], workers=2, cache=tmp_path / "two")
-    assert one.fingerprint == two.fingerprint
+    assert one.pieces == two.pieces
+    for split in ("train", "valid", "test"):
+        for a, b in zip(one.tokens(split), two.tokens(split), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_programs_are_those_that_play_in_enough_pieces(scales, tmp_path):
@@ -134,4 +137,13 @@ def test_a_corpus_of_broken_files_names_the_first(tmp_path):
 def test_a_broken_zip_is_one_sentence(tmp_path):
     (tmp_path / "x.zip").write_text("hello")
     with pytest.raises(CorpusError, match=r"'x\.zip' is not a readable zip"):
+        read_corpus([tmp_path], workers=1)
+
+
+def test_a_zip_of_too_many_files_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.corpus.MAX_MEMBERS", 2)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for number in range(3):
+            archive.writestr(f"{number}.mid", b"")
+    with pytest.raises(CorpusError, match=r"'x\.zip' holds 3 files, more than 2; split it up"):
         read_corpus([tmp_path], workers=1)

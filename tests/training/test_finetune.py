@@ -141,3 +141,14 @@ def test_the_gpu_preset_without_a_gpu_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     assert main(["--data", "x", "--output_dir", "y", "--preset", "gpu"]) == 1
     assert capsys.readouterr().err.startswith("error: The preset gpu needs a GPU")
+
+
+def test_a_corpus_that_is_all_held_out_is_one_sentence(scales, tmp_path, capsys):
+    piece = sorted(scales.glob("*.mid"))[0]
+    (tmp_path / piece.name).write_bytes(piece.read_bytes())
+    manifest = {"pieces": [{"file": piece.name, "split": "test"}]}
+    (tmp_path / "MANIFEST.json").write_text(json.dumps(manifest))
+    out = str(tmp_path / "out")
+    assert main(["--data", str(tmp_path), "--output_dir", out, *SMALL, *QUICK]) == 1
+    error = capsys.readouterr().err
+    assert error == "error: The corpus has no piece to train on; add MIDI files to --data.\n"
