@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 
+import httpx
 import pytest
 import torch
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
@@ -277,3 +280,15 @@ def test_code_beside_the_weights_is_not_run(folder) -> None:
         (folder / name).write_text("raise SystemExit('this code must not run')")
     model, _ = load_checkpoint(folder)
     assert type(model) is MusicLSTMForCausalLM
+
+
+@pytest.mark.parametrize(("revision", "where"), [(None, ""), ("v2", " at revision 'v2'")])
+def test_a_model_that_the_hub_does_not_know_is_one_sentence(monkeypatch, revision, where) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        request = httpx.Request("GET", "https://hub.invalid/user/model")
+        raise RepositoryNotFoundError("404", response=httpx.Response(404, request=request))
+
+    monkeypatch.setattr("musiclstm.checkpoint.snapshot_download", unknown)
+    sentence = f"There is no folder and no model 'user/model'{where} on the Hub, or it is private"
+    with pytest.raises(CheckpointError, match=re.escape(sentence)):
+        find_checkpoint("user/model", revision=revision)

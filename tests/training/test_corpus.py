@@ -147,3 +147,18 @@ def test_a_zip_of_too_many_files_is_one_sentence(tmp_path, monkeypatch):
             archive.writestr(f"{number}.mid", b"")
     with pytest.raises(CorpusError, match=r"'x\.zip' holds 3 files, more than 2; split it up"):
         read_corpus([tmp_path], workers=1)
+
+
+def test_a_file_that_cannot_be_read_is_told_and_left_out(scales, tmp_path):
+    files = sorted(scales.glob("*.mid"))[:2]
+    packed = tmp_path / "x.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in files:
+            archive.write(file, file.name)
+        broken = archive.getinfo(files[0].name).header_offset + 40
+    data = bytearray(packed.read_bytes())
+    data[broken + 30] ^= 0xFF  # its checksum no longer fits
+    packed.write_bytes(data)
+    corpus = read_corpus([tmp_path], workers=1)
+    assert [piece.name for piece in corpus.pieces] == [files[1].name]
+    assert corpus.skipped[0].reason.startswith("it cannot be read (")
