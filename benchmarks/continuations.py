@@ -24,7 +24,8 @@ from symusic.core import NoteTickList, ScoreTick
 from benchmarks.pieces import read_split
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm import analysis
-from musiclstm.composer import Composer, Composition
+from musiclstm.composer import Composer
+from musiclstm.composition import Composition
 from musiclstm.intake import Limits, read_midi
 from musiclstm.pianoroll import draw_roll
 from musiclstm.sampling import Sampling

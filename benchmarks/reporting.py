@@ -33,18 +33,19 @@ class Report:
     facts: Any
 
 
-def parser(module: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the options that every benchmark has."""
+def parser(module: str, description: str, *, data: bool = True) -> argparse.ArgumentParser:
+    """A parser with the options that benchmarks share; `data`: those of one that reads pieces."""
     found = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    found.add_argument(
-        "--data",
-        required=True,
-        type=lambda text: [part for part in text.split(",") if part],
-        help="folders, zips or MIDI files, separated by commas",
-    )
-    found.add_argument(
-        "--split", default="test", choices=("train", "valid", "test"), help="which pieces"
-    )
+    if data:
+        found.add_argument(
+            "--data",
+            required=True,
+            type=lambda text: [part for part in text.split(",") if part],
+            help="folders, zips or MIDI files, separated by commas",
+        )
+        found.add_argument(
+            "--split", default="test", choices=("train", "valid", "test"), help="which pieces"
+        )
     found.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return found
 

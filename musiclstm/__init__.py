@@ -8,8 +8,10 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from musiclstm.composer import Composer, Composition
+from musiclstm.composer import Composer
+from musiclstm.composition import Composition, Passage
 from musiclstm.configuration import MusicLSTMConfig
+from musiclstm.constraints import Constraints
 from musiclstm.errors import (
     CheckpointError,
     CorpusError,
@@ -20,12 +22,13 @@ from musiclstm.errors import (
     ScoreError,
     SoundfontNotFoundError,
 )
-from musiclstm.grammar import Constraints
 from musiclstm.intake import Limits, SeedReport, read_midi
 from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM, MusicLSTMModel
+from musiclstm.processors import logits_processors
 from musiclstm.rendering import Audio, render
 from musiclstm.sampling import Sampling
 from musiclstm.seeds import bundled_seeds
+from musiclstm.surprise import Surprise
 from musiclstm.tokenization import MusicTokenizer
 
 __version__ = "0.1.0"
@@ -44,6 +47,7 @@ __all__ = [
     "MusicLSTMForCausalLM",
     "MusicLSTMModel",
     "MusicTokenizer",
+    "Passage",
     "PublishError",
     "RenderError",
     "RendererMissingError",
@@ -51,8 +55,10 @@ __all__ = [
     "ScoreError",
     "SeedReport",
     "SoundfontNotFoundError",
+    "Surprise",
     "__version__",
     "bundled_seeds",
+    "logits_processors",
     "read_midi",
     "render",
 ]

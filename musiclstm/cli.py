@@ -10,18 +10,24 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from musiclstm import rendering
 from musiclstm.audio import FORMATS
 from musiclstm.checkpoint import DEFAULT, load_checkpoint
-from musiclstm.composer import Composer, Composition
+from musiclstm.composer import Composer
+from musiclstm.composition import Composition
+from musiclstm.constraints import Constraints
 from musiclstm.errors import MusicLSTMError
 from musiclstm.intake import read_midi
 from musiclstm.pianoroll import draw_roll
 from musiclstm.sampling import Sampling
+from musiclstm.surprise import Surprise
+
+_Value = TypeVar("_Value")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,34 +71,43 @@ def _say(text: str) -> None:
 def _compose(arguments: argparse.Namespace) -> None:
     composer = Composer.from_pretrained(arguments.model)
     begin = time.monotonic()
-    piece = composer.compose(
+    pieces = composer.takes(
+        arguments.takes,
         bars=arguments.bars,
         prompt=getattr(arguments, "midi", None),
         prompt_bars=getattr(arguments, "prompt_bars", None),
         sampling=_sampling(arguments),
+        constraints=_constraints(arguments, composer),
+        surprise=_surprise(arguments.surprise),
     )
-    _write(arguments, piece, seconds=time.monotonic() - begin)
+    seconds = time.monotonic() - begin
+    for number, piece in enumerate(pieces, start=1):
+        _write(arguments, piece, number if len(pieces) > 1 else None)
+    _say(f"composed in {seconds:.1f} s")
 
 
-def _write(arguments: argparse.Namespace, piece: Composition, *, seconds: float) -> None:
+def _write(arguments: argparse.Namespace, piece: Composition, number: int | None) -> None:
     only_new = getattr(arguments, "only_new", False)
     score = piece.continuation if only_new else piece.score
-    piece.save_midi(arguments.out, only_new=only_new)
+    out = _numbered(arguments.out, number)
+    piece.save_midi(out, only_new=only_new)
     notes = piece.score.note_num() - (piece.seed.score.note_num() if piece.seed else 0)
-    _say(
-        f"{arguments.out}: {piece.bars} new bars, {notes} notes in {seconds:.1f} s, "
-        f"seed {piece.sampling.seed}"
-    )
+    _say(f"{out}: {piece.bars} new bars, {notes} notes, seed {piece.sampling.seed}")
     if arguments.roll:
         boundary = None if only_new or piece.seed is None else piece.seed_end_tick
-        Path(arguments.roll).write_text(
-            draw_roll(score, seed_end_tick=boundary, title=Path(arguments.out).stem),
-            encoding="utf-8",
+        _numbered(arguments.roll, number).write_text(
+            draw_roll(score, seed_end_tick=boundary, title=out.stem), encoding="utf-8"
         )
     if arguments.audio:
         audio = rendering.render(score, soundfont=arguments.soundfont)
-        audio.save(arguments.audio)
-        _say(f"{arguments.audio}: {audio.seconds:.1f} s of sound, peak {audio.peak:.2f}")
+        sound = audio.save(_numbered(arguments.audio, number))
+        _say(f"{sound}: {audio.seconds:.1f} s of sound, peak {audio.peak:.2f}")
+
+
+def _numbered(path: str, number: int | None) -> Path:
+    """The path of a single take as it is; of several `a-1.mid`, `a-2.mid`, and so on."""
+    file = Path(path)
+    return file if number is None else file.with_stem(f"{file.stem}-{number}")
 
 
 def _sampling(arguments: argparse.Namespace) -> Sampling:
@@ -100,8 +115,45 @@ def _sampling(arguments: argparse.Namespace) -> Sampling:
         temperature=arguments.temperature,
         top_p=arguments.top_p,
         top_k=arguments.top_k,
+        min_p=arguments.min_p,
+        floor=arguments.floor,
+        pitch_temperature=arguments.pitch_temperature,
+        rhythm_temperature=arguments.rhythm_temperature,
+        repetition_penalty=arguments.repetition_penalty,
         seed=arguments.seed,
     )
+
+
+def _constraints(arguments: argparse.Namespace, composer: Composer) -> Constraints | None:
+    """What was asked for, and else what the seed asks for; None: nothing was asked for."""
+    asked: dict[str, Any] = {
+        "programs": arguments.instruments and frozenset(arguments.instruments),
+        "meter": arguments.meter,
+        "tempo_bpm": arguments.tempo,
+        "key": arguments.key,
+        "pitch_ranges": arguments.range and dict(arguments.range),
+        "max_polyphony": arguments.polyphony,
+        "notes_per_bar": arguments.density,
+        "ending": arguments.ending or None,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if not asked:
+        return None
+    midi, bars = getattr(arguments, "midi", None), getattr(arguments, "prompt_bars", None)
+    return replace(composer.constraints_of(midi, prompt_bars=bars), **asked)
+
+
+def _surprise(text: str) -> Surprise:
+    """A schedule by name, or an amount for every bar."""
+    if text.isalpha():
+        return Surprise(text)
+    try:
+        return Surprise([float(part) for part in text.split(",")])
+    except ValueError as error:
+        raise ValueError(
+            f"--surprise must be off, gentle, bold, or amounts from 0 to 1 for each bar such as "
+            f"0,0,0.8, got {text!r}."
+        ) from error
 
 
 def _render(arguments: argparse.Namespace) -> None:
@@ -188,9 +240,87 @@ def _add_writing(parser: argparse.ArgumentParser, *, bars: int) -> None:
     parser.add_argument(
         "--top-p", type=float, default=defaults.top_p, help="(default: %(default)s)"
     )
-    parser.add_argument("--top-k", type=int, default=defaults.top_k, help="0: off (the default)")
     parser.add_argument("--seed", type=int, help="the same seed gives the same piece")
+    parser.add_argument(
+        "--takes", type=int, default=1, metavar="N", help="so many at once, in numbered files"
+    )
+    parser.add_argument(
+        "--surprise",
+        default="off",
+        metavar="WHEN",
+        help="off, gentle, bold, or an amount from 0 to 1 for every bar: 0,0,0.8 (default: off)",
+    )
+    _add_constraints(parser.add_argument_group("what the music keeps to (default: as the seed)"))
+    _add_finer_sampling(parser.add_argument_group("finer choices"), defaults)
     _add_model(parser)
+
+
+def _add_constraints(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--key", help="such as 'D minor' or 'F# dorian'; seed: that of the seed")
+    group.add_argument("--meter", type=_meter, metavar="3/4", help="of every bar")
+    group.add_argument("--tempo", type=float, metavar="BPM", help="quarter notes per minute")
+    group.add_argument(
+        "--instruments", type=_programs, metavar="0,40", help="MIDI programs, -1 for drums"
+    )
+    group.add_argument(
+        "--range",
+        type=_pitch_range,
+        action="append",
+        metavar="40:55-88",
+        help="lowest and highest pitch of a program; may be given several times",
+    )
+    group.add_argument("--polyphony", type=int, metavar="N", help="most notes sounding together")
+    group.add_argument("--density", type=_two_numbers, metavar="4-16", help="notes in every bar")
+    group.add_argument("--ending", action="store_true", help="come to a close in the last bars")
+
+
+def _add_finer_sampling(group: argparse._ArgumentGroup, defaults: Sampling) -> None:
+    group.add_argument("--top-k", type=int, default=defaults.top_k, help="0: off (the default)")
+    group.add_argument("--min-p", type=float, default=defaults.min_p, help="0: off (the default)")
+    group.add_argument(
+        "--floor",
+        type=float,
+        default=defaults.floor,
+        help="never take what is less likely; 0: off (the default)",
+    )
+    group.add_argument("--pitch-temperature", type=float, help="(default: as --temperature)")
+    group.add_argument("--rhythm-temperature", type=float, help="(default: as --temperature)")
+    group.add_argument(
+        "--repetition-penalty",
+        type=float,
+        default=defaults.repetition_penalty,
+        help="above 1: less likely to take up an earlier bar again (default: %(default)s)",
+    )
+
+
+def _meter(text: str) -> tuple[int, int]:
+    return _read(text, "a meter such as 3/4", lambda: _pair(text, "/"))
+
+
+def _programs(text: str) -> list[int]:
+    return _read(text, "MIDI programs such as 0,40", lambda: [int(p) for p in text.split(",")])
+
+
+def _pitch_range(text: str) -> tuple[int, tuple[int, int]]:
+    program, _, ends = text.partition(":")
+    wanted = "a program and its pitches such as 40:55-88"
+    return _read(text, wanted, lambda: (int(program), _pair(ends, "-")))
+
+
+def _two_numbers(text: str) -> tuple[int, int]:
+    return _read(text, "two numbers such as 4-16", lambda: _pair(text, "-"))
+
+
+def _pair(text: str, between: str) -> tuple[int, int]:
+    low, high = text.split(between)
+    return int(low), int(high)
+
+
+def _read(text: str, wanted: str, reader: Callable[[], _Value]) -> _Value:
+    try:
+        return reader()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}") from error
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -1,14 +1,13 @@
 """Where everything meets: a seed in, music that goes on out.
 
-`Composer` joins intake, tokenizer, network, grammar and sampling; `Composition` is what it gives: a
-score, and all that is needed to go on from it or to make it again. It renders nothing and draws
-nothing.
+`Composer` joins intake, tokenizer, network, plans and the loop; what it gives is a `Composition`.
+It renders nothing and draws nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
@@ -18,13 +17,15 @@ from symusic.core import ScoreTick, TempoTick
 
 from musiclstm import analysis
 from musiclstm.checkpoint import DEFAULT, load_checkpoint
-from musiclstm.decoding import PackedLSTM, Snapshot
-from musiclstm.generation import Bar, compose_bars
-from musiclstm.grammar import MAX_NOTES_AT_ONCE, Constraints, Grammar
+from musiclstm.composition import Composition, Passage, Seed
+from musiclstm.constraints import AS_THE_SEED, MAX_NOTES_AT_ONCE, Constraints, Scale
+from musiclstm.decoding import MAX_ROWS, PackedLSTM, Precision
+from musiclstm.generation import Bar, Take, compose_bars, compose_takes
 from musiclstm.instruments import instrument_name
 from musiclstm.intake import check_score, read_midi
 from musiclstm.modeling import MusicLSTMForCausalLM
-from musiclstm.sampling import Sampling
+from musiclstm.planning import Bars, Planner, Wishes
+from musiclstm.sampling import MAX_SEED, Sampling
 from musiclstm.splicing import (
     excerpt,
     first_bars,
@@ -34,6 +35,7 @@ from musiclstm.splicing import (
     notes_within,
     on_grid,
 )
+from musiclstm.surprise import Surprise
 from musiclstm.tokenization import (
     DRUMS,
     MusicTokenizer,
@@ -51,104 +53,44 @@ _FEWEST_AT_ONCE = 4  # a lonely melody may find company
 Prompt: TypeAlias = "str | Path | bytes | analysis.AnyScore"
 
 
-@dataclass(frozen=True)
-class Seed:
-    """What a composition goes on from, ready to be read.
-
-    Attributes:
-        score: The music itself, in ticks that the grid divides.
-        bars: How many bars it has.
-        end_tick: The bar line where it ends and the new music begins.
-    """
-
-    score: ScoreTick
-    bars: int
-    end_tick: int
-
-
-@dataclass(frozen=True)
-class Composition:
-    """A piece, and everything needed to explain it, go on from it, or make it again.
-
-    Attributes:
-        score: The seed followed by the new bars, in ticks.
-        bars: New bars, without the seed.
-        bar_tokens: Ids of every new bar.
-        state: Where the network stands at the end.
-        sampling: How notes were chosen; the seed of the random numbers is always set.
-        constraints: What the music kept to.
-        seed: What it goes on from; None: from nothing.
-    """
-
-    score: ScoreTick
-    bars: int
-    bar_tokens: tuple[tuple[int, ...], ...] = field(repr=False)
-    state: Snapshot = field(repr=False, compare=False)
-    sampling: Sampling
-    constraints: Constraints
-    seed: Seed | None = field(repr=False, default=None)
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """Ids of all new bars."""
-        return tuple(token for bar in self.bar_tokens for token in bar)
-
-    @property
-    def seed_bars(self) -> int:
-        """Bars of the seed; 0 without one."""
-        return self.seed.bars if self.seed else 0
-
-    @property
-    def seed_end_tick(self) -> int:
-        """Where the new music begins in `score`; 0 without a seed."""
-        return self.seed.end_tick if self.seed else 0
-
-    @property
-    def continuation(self) -> ScoreTick:
-        """Only the new bars, beginning at tick 0, with the tempo and meter that rule there."""
-        new = excerpt(self.score, self.seed_end_tick)
-        for index in reversed(range(len(new.tracks))):
-            if not len(new.tracks[index].notes):
-                del new.tracks[index]
-        return new
-
-    def to_midi(self, *, only_new: bool = False) -> bytes:
-        """The piece as a MIDI file; `only_new` leaves the seed out."""
-        return bytes((self.continuation if only_new else self.score).dumps_midi())
-
-    def save_midi(self, path: str | Path, *, only_new: bool = False) -> Path:
-        """Write `to_midi` into a file and return its path."""
-        path = Path(path)
-        path.write_bytes(self.to_midi(only_new=only_new))
-        return path
-
-
 class Composer:
     """Goes on from your music, or begins some.
 
     Holds no state of any piece, so any number of listeners can share one.
     """
 
-    def __init__(self, model: MusicLSTMForCausalLM, tokenizer: MusicTokenizer) -> None:
+    def __init__(
+        self,
+        model: MusicLSTMForCausalLM,
+        tokenizer: MusicTokenizer,
+        *,
+        precision: Precision | None = None,
+    ) -> None:
         """Take a model and its tokenizer; `from_pretrained` is the usual way."""
         self.model, self.tokenizer = model, tokenizer
-        self._network = PackedLSTM(model)
-        self._grammars: dict[Constraints, Grammar] = {}
+        self._network = PackedLSTM(model, precision=precision)
+        self._planner = Planner(tokenizer)
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path = DEFAULT, *, revision: str | None = None
+        cls,
+        name: str | Path = DEFAULT,
+        *,
+        revision: str | None = None,
+        precision: Precision | None = None,
     ) -> Composer:
         """Load weights and tokenizer by one name.
 
         Args:
             name: "default" for the bundled weights, a checkpoint folder, or a Hub id.
             revision: Branch, tag or commit on the Hub; None: its main branch.
+            precision: Of the steps, `int8` or `float32`; None: int8 where this machine is fast
+                with it.
 
         Raises:
             CheckpointError: Something is missing, unreadable, or does not belong together.
         """
-        return cls(*load_checkpoint(name, revision=revision))
+        return cls(*load_checkpoint(name, revision=revision), precision=precision)
 
     def compose(
         self,
@@ -158,6 +100,7 @@ class Composer:
         prompt_bars: int | None = None,
         sampling: Sampling | None = None,
         constraints: Constraints | None = None,
+        surprise: Surprise | None = None,
     ) -> Composition:
         """Go on from a prompt for exactly so many bars, or begin a new piece.
 
@@ -166,16 +109,56 @@ class Composer:
             prompt: A MIDI file, its bytes, or a score; None: start from nothing.
             prompt_bars: Use only the first so many bars of the prompt; None: all.
             sampling: How notes are chosen; None: the defaults.
-            constraints: What the music keeps to. None: the meter, tempo and instruments of the
-                prompt.
+            constraints: What the music keeps to. None: what `constraints_of` the prompt gives.
+            surprise: At which bars the music takes a turn; None: at none.
 
         Raises:
             ScoreError: The prompt cannot be read or has no notes where it is used.
-            ValueError: bars or prompt_bars out of range.
+            ValueError: bars or prompt_bars out of range, or constraints that cannot be kept here.
         """
         _check_bars("bars", bars)
-        piece = self._begin(prompt, prompt_bars, sampling, constraints)
+        piece = self._begin(prompt, prompt_bars, sampling, constraints, surprise)
         return self._longer(piece, list(self._new_bars(piece, bars)))
+
+    def takes(
+        self,
+        count: int,
+        *,
+        bars: int = 16,
+        prompt: Prompt | None = None,
+        prompt_bars: int | None = None,
+        sampling: Sampling | None = None,
+        constraints: Constraints | None = None,
+        surprise: Surprise | None = None,
+    ) -> tuple[Composition, ...]:
+        """Several ways to go on at once, faster than one after the other.
+
+        Each has a random seed of its own, counted up from that of `sampling`; `compose` with that
+        seed gives the same take.
+
+        Args:
+            count: How many, 1 to 32.
+            bars: As in `compose`.
+            prompt: As in `compose`.
+            prompt_bars: As in `compose`.
+            sampling: As in `compose`.
+            constraints: As in `compose`.
+            surprise: As in `compose`.
+
+        Raises:
+            ScoreError: As in `compose`.
+            ValueError: As in `compose`, or count out of range.
+        """
+        _check_bars("bars", bars)
+        if not isinstance(count, Integral) or not 1 <= count <= MAX_ROWS:
+            raise ValueError(f"count must be from 1 to {MAX_ROWS}, got {count}.")
+        first = self._begin(prompt, prompt_bars, sampling, constraints, surprise)
+        pieces = [replace(first, sampling=_counted_up(first.sampling, i)) for i in range(count)]
+        takes = [self._take(piece, bars) for piece in pieces]
+        new: list[list[Bar]] = [[] for _ in pieces]
+        for number, bar in compose_takes(self._network, takes, bars=bars):
+            new[number].append(bar)
+        return tuple(self._longer(piece, own) for piece, own in zip(pieces, new, strict=True))
 
     def stream(
         self,
@@ -185,13 +168,48 @@ class Composer:
         prompt_bars: int | None = None,
         sampling: Sampling | None = None,
         constraints: Constraints | None = None,
+        surprise: Surprise | None = None,
     ) -> Iterator[Composition]:
         """`compose`, given bar by bar: the same piece, a bar longer each time."""
         _check_bars("bars", bars)
-        return self._drafts(self._begin(prompt, prompt_bars, sampling, constraints), bars)
+        piece = self._begin(prompt, prompt_bars, sampling, constraints, surprise)
+        return self._drafts(piece, bars)
+
+    def endless(
+        self,
+        *,
+        prompt: Prompt | None = None,
+        prompt_bars: int | None = None,
+        sampling: Sampling | None = None,
+        constraints: Constraints | None = None,
+        surprise: Surprise | None = None,
+    ) -> Iterator[Passage]:
+        """Music without end, bar by bar, in constant memory: what `compose` would go on with.
+
+        Args:
+            prompt: As in `compose`.
+            prompt_bars: As in `compose`.
+            sampling: As in `compose`.
+            constraints: As in `compose`.
+            surprise: As in `compose`.
+
+        Raises:
+            ScoreError: As in `compose`.
+            ValueError: As in `compose`, or constraints that ask for an ending.
+        """
+        piece = self._begin(prompt, prompt_bars, sampling, constraints, surprise)
+        if piece.constraints.ending:
+            raise ValueError("Endless music has no ending; leave constraints.ending out.")
+        bars = compose_bars(self._network, self._take(piece, None))
+        return (self._passage(piece, number, bar) for number, bar in enumerate(bars))
 
     def extend(
-        self, piece: Composition, *, bars: int = 8, sampling: Sampling | None = None
+        self,
+        piece: Composition,
+        *,
+        bars: int = 8,
+        sampling: Sampling | None = None,
+        surprise: Surprise | None = None,
     ) -> Composition:
         """Let a composition go on for so many more bars; nothing is read twice.
 
@@ -200,6 +218,8 @@ class Composer:
             bars: New bars, 1 to 4096.
             sampling: How notes are chosen; None: as in `piece`, random seed included, which gives
                 what a longer `compose` would have given.
+            surprise: At which bars the music takes a turn, the bars of `piece` counted; None: as in
+                `piece`.
 
         Raises:
             ValueError: bars out of range.
@@ -207,9 +227,28 @@ class Composer:
         _check_bars("bars", bars)
         if sampling is not None:
             piece = replace(piece, sampling=sampling.with_seed())
+        if surprise is not None:
+            piece = replace(piece, surprise=surprise)
         return self._longer(piece, list(self._new_bars(piece, bars)))
 
+    def constraints_of(
+        self, prompt: Prompt | None = None, *, prompt_bars: int | None = None
+    ) -> Constraints:
+        """What `compose` keeps to where nothing else is asked: change it by `dataclasses.replace`.
+
+        Its instruments, its last meter, its fullest chord, and no change of tempo; all is free
+        without a prompt.
+
+        Raises:
+            ScoreError: As in `compose`.
+        """
+        return _as_the_seed(self._seed(prompt, prompt_bars))
+
     # The steps of it.
+
+    def _seed(self, prompt: Prompt | None, prompt_bars: int | None) -> Seed | None:
+        grid_ticks = self.tokenizer.ticks_per_quarter
+        return None if prompt is None else _read_seed(prompt, prompt_bars, grid_ticks)
 
     def _begin(
         self,
@@ -217,30 +256,34 @@ class Composer:
         prompt_bars: int | None,
         sampling: Sampling | None,
         constraints: Constraints | None,
+        surprise: Surprise | None,
     ) -> Composition:
         """A composition that has read its seed and has no new bar yet."""
-        grid_ticks = self.tokenizer.ticks_per_quarter
-        seed = None if prompt is None else _read_seed(prompt, prompt_bars, grid_ticks)
-        constraints = constraints or _as_the_seed(seed)
+        seed = self._seed(prompt, prompt_bars)
+        constraints = _with_key_named(constraints or _as_the_seed(seed), seed)
         return Composition(
-            score=ScoreTick(grid_ticks) if seed is None else seed.score,
+            score=ScoreTick(self.tokenizer.ticks_per_quarter) if seed is None else seed.score,
             bars=0,
             bar_tokens=(),
             state=self._network.read(self._ids(seed, self._stand_ins(seed, constraints))),
             sampling=(sampling or Sampling()).with_seed(),
             constraints=constraints,
+            surprise=surprise or Surprise(),
             seed=seed,
         )
 
-    def _new_bars(self, piece: Composition, bars: int) -> Iterator[Bar]:
-        endless = compose_bars(
-            self._network,
-            self._grammar(piece),
-            piece.sampling,
-            piece.state,
-            before=piece.bar_tokens,
+    def _take(self, piece: Composition, bars: int | None) -> Take:
+        wishes = Wishes(
+            constraints=self._in_trained_programs(piece),
+            sampling=piece.sampling,
+            surprise=piece.surprise,
+            end=piece.bars + bars if bars and piece.constraints.ending else None,
+            key=lambda before: self._key(piece, before),
         )
-        return islice(endless, bars)
+        return Take(piece.state, self._planner.plan(wishes), piece.bar_tokens)
+
+    def _new_bars(self, piece: Composition, bars: int) -> Iterator[Bar]:
+        return islice(compose_bars(self._network, self._take(piece, bars)), bars)
 
     def _drafts(self, piece: Composition, bars: int) -> Iterator[Composition]:
         new: list[Bar] = []
@@ -258,6 +301,13 @@ class Composer:
             state=new[-1].snapshot,
         )
 
+    def _passage(self, piece: Composition, number: int, bar: Bar) -> Passage:
+        score = self._decoded(piece, bar.tokens)
+        if number == 0:
+            _set_tempo(score, piece)
+        length = self.tokenizer.length_ticks(bar.tokens)
+        return Passage(number, score, length, bar.tokens, bar.snapshot)
+
     # What may be played.
 
     def _stand_ins(self, seed: Seed | None, constraints: Constraints) -> dict[int, int]:
@@ -267,22 +317,27 @@ class Composer:
             asked |= programs_of(seed.score)
         return relatives(asked, self.model.config.programs)
 
-    def _grammar(self, piece: Composition) -> Grammar:
-        constraints = self._in_trained_programs(piece)
-        if constraints not in self._grammars:
-            if len(self._grammars) >= 64:
-                self._grammars.clear()
-            self._grammars[constraints] = Grammar(self.tokenizer, constraints)
-        return self._grammars[constraints]
-
     def _in_trained_programs(self, piece: Composition) -> Constraints:
         stand_ins = self._stand_ins(piece.seed, piece.constraints)
-        asked, known = piece.constraints.programs, self.model.config.programs
-        if asked is not None:
-            return replace(piece.constraints, programs=frozenset(stand_ins[p] for p in asked))
-        if known is not None:
-            return replace(piece.constraints, programs=frozenset(known) | {*stand_ins.values()})
-        return piece.constraints
+        wish, known = piece.constraints, self.model.config.programs
+        ranges = _ranges_of_stand_ins(wish.ranges, stand_ins, known)
+        if wish.programs is not None:
+            programs = frozenset(stand_ins[program] for program in wish.programs)
+        elif known is not None:
+            programs = frozenset(known) | {*stand_ins.values()}
+        else:
+            return replace(wish, pitch_ranges=ranges)
+        return replace(wish, programs=programs, pitch_ranges=ranges)
+
+    def _key(self, piece: Composition, before: Bars) -> Scale | None:
+        """The key asked for, else that of the seed, else that of the new bars so far."""
+        if piece.constraints.key is not None:
+            return Scale.named(piece.constraints.key)
+        if piece.seed is not None and (found := analysis.estimate_key(piece.seed.score)):
+            return Scale.named(str(found))
+        new = self._decoded(piece, [token for bar in before for token in bar])
+        found = analysis.estimate_key(new)
+        return None if found is None else Scale.named(str(found))
 
     # From a seed to ids.
 
@@ -303,17 +358,22 @@ class Composer:
 
     def _score(self, piece: Composition, bar_tokens: tuple[tuple[int, ...], ...]) -> ScoreTick:
         ids = [token for bar in bar_tokens for token in bar]
-        stand_ins = self._stand_ins(piece.seed, piece.constraints)
-        new = with_programs(self.tokenizer.decode(ids), _way_back(stand_ins))
+        new = self._decoded(piece, ids)
         end = self.tokenizer.length_ticks(ids)
         for track in new.tracks:
-            track.name = instrument_name(DRUMS if track.is_drum else track.program)
             track.notes = never_struck_twice(notes_within(track, 0, end))
+        _set_tempo(new, piece)
         if piece.seed is not None:
             return joined(piece.seed.score, piece.seed.end_tick, new)
-        if all(tempo.time > 0 for tempo in new.tempos):
-            new.tempos.insert(0, TempoTick(0, analysis.DEFAULT_TEMPO_BPM))
         return new
+
+    def _decoded(self, piece: Composition, ids: Sequence[int]) -> ScoreTick:
+        """New bars from tick 0, in the instruments of the music."""
+        stand_ins = self._stand_ins(piece.seed, piece.constraints)
+        score = with_programs(self.tokenizer.decode(ids), _way_back(stand_ins))
+        for track in score.tracks:
+            track.name = instrument_name(DRUMS if track.is_drum else track.program)
+        return score
 
 
 # What the seed asks for ---------------------------------------------------------------------------
@@ -331,16 +391,57 @@ def _as_the_seed(seed: Seed | None) -> Constraints:
     )
 
 
+def _with_key_named(constraints: Constraints, seed: Seed | None) -> Constraints:
+    if constraints.key != AS_THE_SEED:
+        return constraints
+    if seed is None:
+        raise ValueError(
+            "key='seed' needs a prompt whose key can be estimated; pass a prompt, or name a key "
+            "such as 'D minor'."
+        )
+    found = analysis.estimate_key(seed.score)
+    return replace(constraints, key=None if found is None else str(found))
+
+
 def _ruling_meter(seed: Seed) -> tuple[int, int] | None:
     """The meter in which the seed ends, as the tokens say it; None where they cannot."""
     meter = plain_meter(*analysis.meter_at(seed.score, seed.end_tick))
     return meter if knows_meter(*meter) else None
 
 
-def _way_back(stand_ins: dict[int, int]) -> dict[int, int]:
+def _way_back(stand_ins: Mapping[int, int]) -> dict[int, int]:
     """From stand-ins to the programs of the music; who stands for itself stays itself."""
     back = {stand_in: program for program, stand_in in sorted(stand_ins.items())}
     return back | {program: program for program, s in stand_ins.items() if s == program}
+
+
+def _ranges_of_stand_ins(
+    ranges: Mapping[int, tuple[int, int]],
+    stand_ins: Mapping[int, int],
+    known: Collection[int] | None,
+) -> dict[int, tuple[int, int]]:
+    """Pitch ranges by the programs that the network plays."""
+    back = _way_back(stand_ins)
+    played = stand_ins.keys() | back.keys() | set(ranges if known is None else known)
+    return {
+        stand_ins.get(program, program): ends
+        for program, ends in ranges.items()
+        if program in played and back.get(stand_ins.get(program, program), program) == program
+    }
+
+
+def _counted_up(sampling: Sampling, steps: int) -> Sampling:
+    assert sampling.seed is not None
+    return replace(sampling, seed=(sampling.seed + steps) % (MAX_SEED + 1))
+
+
+def _set_tempo(new: ScoreTick, piece: Composition) -> None:
+    """The tempo asked for; else the seed's goes on, and a piece from nothing has the usual one."""
+    bpm = piece.constraints.tempo_bpm
+    if bpm is None and piece.seed is None and all(tempo.time > 0 for tempo in new.tempos):
+        bpm = analysis.DEFAULT_TEMPO_BPM
+    if bpm is not None:
+        new.tempos.insert(0, TempoTick(0, bpm))
 
 
 def _check_bars(name: str, bars: int) -> None:

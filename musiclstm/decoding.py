@@ -1,21 +1,38 @@
 """The trained network packed once for single steps, and snapshots of what it remembers.
 
-One step of an LSTM is a matrix times a short vector: each layer's two weight matrices stand here
-side by side, so that one product does a layer. A seed is read through the whole-sequence path of
-modeling.py instead. Scores in, scores out: this file does not know what a token is.
+A seed is read through the whole-sequence path of modeling.py; then every token is one step. One
+step is weights times short vectors, so it costs what reading the weights costs: they are packed as
+int8 (kernel.py), a quarter of the bytes. Without a compiler torch's own int8 product takes the
+steps, and without that the float32 cell on weights side by side. Scores in, scores out: this file
+does not know what a token is.
+
+Threads: the compiled step keeps to one. A second one would read faster only weights too big for the
+cache, and the free machine's other core renders what is heard (docs/log.md has the measurement).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
 
+import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM, MusicLSTMLayer
+from musiclstm import kernel
+from musiclstm.modeling import (
+    AttentionReadout,
+    LSTMState,
+    MusicLSTMForCausalLM,
+    MusicLSTMLayer,
+)
+
+Precision: TypeAlias = Literal["int8", "float32"]
+MAX_ROWS = 32
 
 
 @dataclass(frozen=True, eq=False)  # tensors do not compare to one truth
@@ -56,13 +73,32 @@ class PackedLSTM:
     """A network to listen to: reads sequences, then steps token by token.
 
     Holds no state of its own, so any number of takes can share it.
+
+    Attributes:
+        config: The model's.
+        precision: What the weights of a step are: `int8` or `float32`.
+        engine: Who takes the steps: `compiled` (kernel.c) or `torch`.
+        weight_bytes: What one step reads of them.
     """
 
-    def __init__(self, model: MusicLSTMForCausalLM) -> None:
+    def __init__(
+        self,
+        model: MusicLSTMForCausalLM,
+        *,
+        precision: Precision | None = None,
+        compiled: bool | None = None,
+    ) -> None:
         """Pack the weights of a model; the model itself is kept for reading seeds.
 
+        Args:
+            model: float32 and on the CPU.
+            precision: `int8` is four times smaller and as much faster; `float32` gives the model's
+                own scores. None: int8 where this machine has a fast product of it.
+            compiled: False keeps kernel.c out. None: used for int8 where it can be built.
+
         Raises:
-            ValueError: The model is not float32 on the CPU, where single steps are fastest.
+            ValueError: The model is not float32 on the CPU, where single steps are fastest, or
+                this machine cannot do what is asked for.
         """
         weight = model.lm_head.weight
         if weight.dtype != torch.float32 or weight.device.type != "cpu":
@@ -73,7 +109,9 @@ class PackedLSTM:
             )
         self._model = model.eval()
         self.config = model.config
-        self._layers = [_PackedLayer(layer) for layer in model.model.layers]
+        self._packed = _pack(model, precision, compiled)
+        self.precision, self.engine = self._packed.precision, self._packed.engine
+        self.weight_bytes = self._packed.weight_bytes
 
     @torch.inference_mode()
     def read(self, ids: Sequence[int], snapshot: Snapshot | None = None) -> Snapshot:
@@ -91,38 +129,274 @@ class PackedLSTM:
         )
         return Snapshot(output.logits[:, -1], output.past_key_values)
 
+    def stepper(self, snapshots: Sequence[Snapshot]) -> Stepper:
+        """Go on from some snapshots, side by side.
+
+        Raises:
+            ValueError: No row, or more than 32 rows.
+        """
+        return Stepper(self._model, self._packed, snapshots)
+
+
+class Stepper:
+    """Some takes side by side, one token a row and step.
+
+    What a row gives does not depend on the other rows.
+
+    Attributes:
+        scores: Logits of every row's next token, (rows, vocab) float32; every step writes them
+            anew, so copy what is to stay.
+    """
+
+    def __init__(
+        self, model: MusicLSTMForCausalLM, packed: _Packed, snapshots: Sequence[Snapshot]
+    ) -> None:
+        self._packed = packed
+        self._readout = model.model.readout
+        self._take(snapshots)
+
+    def _take(self, snapshots: Sequence[Snapshot]) -> None:
+        states = [each.state for each in snapshots]
+        rows = sum(state.batch_size for state in states)
+        if not 1 <= rows <= MAX_ROWS:
+            raise ValueError(f"A stepper has from 1 to {MAX_ROWS} rows, got {rows}.")
+        self._hidden, self._cell = (
+            np.concatenate([part.numpy() for part in parts], axis=1, dtype=np.float32)
+            for parts in ([s.hidden for s in states], [s.cell for s in states])
+        )
+        self._memory = torch.cat([state.memory for state in states])
+        self._filled = torch.cat([state.filled for state in states])
+        self._seen = [state.seen for state in states for _ in range(state.batch_size)]
+        self._desk = self._packed.desk(self._hidden, self._cell)
+        self.scores = self._desk.scores
+        self.scores[:] = torch.cat([each.scores for each in snapshots]).numpy()
+
+    def step(self, ids: Sequence[int]) -> None:
+        """Read one token per row; `scores` are those of what comes next."""
+        self._desk.ids[:] = ids
+        self._desk.read()
+        if self._readout is not None:
+            self._look_back(self._readout)
+        self._desk.score()
+        for row in range(len(self._seen)):
+            self._seen[row] += 1
+
     @torch.inference_mode()
-    def step(self, ids: Tensor, snapshot: Snapshot) -> Snapshot:
-        """Read one token per row, (batch,)."""
-        network, state = self._model.model, snapshot.state
-        x = functional.embedding(ids, network.embed_tokens.weight)  # (batch, hidden)
-        hidden, cell = torch.empty_like(state.hidden), torch.empty_like(state.cell)
-        for i, layer in enumerate(self._layers):
-            x, hidden[i], cell[i] = layer.step(x, state.hidden[i], state.cell[i])
-        x = network.norm(x)
-        memory, filled = state.memory, state.filled
-        if network.readout is not None:
-            steps = x[:, None]
-            x = network.readout(steps, memory, filled)[:, 0]
-            memory, filled = network.readout.remember(steps, memory, filled, None)
-        scores = self._model.lm_head(x)
-        return Snapshot(scores, LSTMState(hidden, cell, memory, filled, state.seen + 1))
+    def _look_back(self, readout: AttentionReadout) -> None:
+        steps = torch.from_numpy(self._desk.outputs)[:, None]
+        for row in range(len(steps)):  # one by one: torch rounds a batch differently
+            at = slice(row, row + 1)
+            memory, filled = self._memory[at], self._filled[at]
+            found = readout(steps[at], memory, filled)
+            self._memory[at], self._filled[at] = readout.remember(steps[at], memory, filled, None)
+            steps[at] = found
+
+    def snapshot(self, row: int = 0) -> Snapshot:
+        """Where a row stands; stays as it is whatever comes after."""
+        at = slice(row, row + 1)
+        hidden, cell = (torch.from_numpy(x[:, at].copy()) for x in (self._hidden, self._cell))
+        memory, filled = self._memory[at].clone(), self._filled[at].clone()
+        state = LSTMState(hidden, cell, memory, filled, self._seen[row])
+        return Snapshot(torch.from_numpy(self.scores[at].copy()), state)
+
+    def restore(self, snapshot: Snapshot, row: int = 0) -> None:
+        """Let a row go on from a snapshot of one row."""
+        at, state = slice(row, row + 1), snapshot.state
+        self._hidden[:, at], self._cell[:, at] = state.hidden.numpy(), state.cell.numpy()
+        self._memory[at], self._filled[at] = state.memory, state.filled
+        self._seen[row] = state.seen
+        self.scores[at] = snapshot.scores.numpy()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only, in this order.
+
+        Raises:
+            ValueError: No row is left.
+        """
+        self._take([self.snapshot(row) for row in rows])
+
+
+# Who takes the steps ------------------------------------------------------------------------------
+
+
+class _Desk(Protocol):
+    """Some rows in work: `kernel.Desk`, or torch's."""
+
+    ids: np.ndarray
+    outputs: np.ndarray
+    scores: np.ndarray
+
+    def read(self) -> None: ...
+
+    def score(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """Weights made ready by one of the engines."""
+
+    desk: Callable[[np.ndarray, np.ndarray], _Desk]
+    weight_bytes: int
+    precision: Precision
+    engine: Literal["compiled", "torch"]
+
+
+def _pack(
+    model: MusicLSTMForCausalLM, precision: Precision | None, compiled: bool | None
+) -> _Packed:
+    if precision not in (None, "int8", "float32"):
+        raise ValueError(f"precision must be 'int8', 'float32' or None, got {precision!r}.")
+    library = None if precision == "float32" or compiled is False else kernel.load()
+    if library is not None:
+        network = kernel.CompiledNetwork(library, _as_arrays(model))
+        return _Packed(network.desk, network.weight_bytes, "int8", "compiled")
+    if compiled:
+        raise ValueError(
+            "compiled=True needs int8, a C compiler and a processor with AVX2 or the dot product "
+            "of arm64; leave it out, and torch takes the steps."
+        )
+    return _pack_for_torch(model, precision)
+
+
+def _as_arrays(model: MusicLSTMForCausalLM) -> kernel.Weights:
+    network = model.model
+    weights = [[w.detach() for w in layer.lstm.all_weights[0]] for layer in network.layers]
+    norms = [each.norm for each in network.layers] + [network.norm]
+    return kernel.Weights(
+        of_input=[each[0].numpy() for each in weights],
+        of_memory=[each[1].numpy() for each in weights],
+        biases=[(each[2] + each[3]).numpy() for each in weights],
+        norms=[
+            torch.stack([norm.weight, norm.bias]).detach().numpy()
+            for norm in norms
+            if isinstance(norm, nn.LayerNorm)
+        ],
+        epsilon=next((norm.eps for norm in norms if isinstance(norm, nn.LayerNorm)), 0.0),
+        embeddings=network.embed_tokens.weight.detach().numpy(),
+        head=model.lm_head.weight.detach().numpy(),
+        residual=model.config.residual,
+    )
+
+
+# Steps by torch -----------------------------------------------------------------------------------
+
+_Product: TypeAlias = Callable[[Tensor], Tensor]
+
+
+def _pack_for_torch(model: MusicLSTMForCausalLM, precision: Precision | None) -> _Packed:
+    matrices = [_side_by_side(layer) for layer in model.model.layers]
+    matrices.append(model.lm_head.weight.detach())
+    if precision != "float32":
+        try:
+            products = [_int8_product(each) for each in matrices]
+        except (AttributeError, RuntimeError, NotImplementedError) as error:
+            if precision == "int8":
+                raise ValueError(
+                    "This processor and this torch have no fast product of int8; leave precision "
+                    "out, and steps are taken in float32."
+                ) from error
+        else:
+            return _by_torch(model, products, sum(each.numel() for each in matrices), "int8")
+    products = [_float32_product(each) for each in matrices]
+    return _by_torch(model, products, sum(4 * each.numel() for each in matrices), "float32")
+
+
+def _by_torch(
+    model: MusicLSTMForCausalLM, products: list[_Product], weight_bytes: int, precision: Precision
+) -> _Packed:
+    layers = [
+        _PackedLayer(layer, product)
+        for layer, product in zip(model.model.layers, products, strict=False)
+    ]
+
+    def desk(hidden: np.ndarray, cell: np.ndarray) -> _TorchDesk:
+        return _TorchDesk(model, layers, products[-1], hidden, cell)
+
+    return _Packed(desk, weight_bytes, precision, "torch")
+
+
+def _side_by_side(layer: MusicLSTMLayer) -> Tensor:
+    weight_ih, weight_hh, *_ = layer.lstm.all_weights[0]
+    return torch.cat([weight_ih, weight_hh], dim=1).detach()
+
+
+def _float32_product(weight: Tensor) -> _Product:
+    return lambda x: functional.linear(x, weight)
+
+
+def _int8_product(weight: Tensor) -> _Product:
+    """Int8 weights, dynamic activations; tried once, as not every processor has it."""
+    scales = (weight.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the way to make a quantized tensor is deprecated
+        zeros = torch.zeros(len(weight), dtype=torch.long)
+        values = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        packed = torch.ops.quantized.linear_prepack(values, None)
+
+    def product(x: Tensor) -> Tensor:
+        # The range is halved because two products of full int8 do not fit into 16 bits, which is
+        # where processors without a dot product of int8 add them up.
+        return torch.ops.quantized.linear_dynamic(x, packed, reduce_range=True)
+
+    with torch.inference_mode():
+        product(torch.zeros(1, weight.shape[1]))
+    return product
 
 
 class _PackedLayer:
     """One layer's weights, side by side."""
 
-    def __init__(self, layer: MusicLSTMLayer) -> None:
-        weight_ih, weight_hh, bias_ih, bias_hh = layer.lstm.all_weights[0]
-        self._weight = torch.cat([weight_ih, weight_hh], dim=1).detach()
+    def __init__(self, layer: MusicLSTMLayer, product: _Product) -> None:
+        _, _, bias_ih, bias_hh = layer.lstm.all_weights[0]
         self._bias = (bias_ih + bias_hh).detach()
+        self._product = product
         self._norm: nn.Module = layer.norm
         self._residual = layer.residual
 
     def step(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, hidden) three times in, three times out."""
+        """(1, hidden) three times in, three times out."""
         both = torch.cat([self._norm(x), hidden], dim=1)
-        enter, forget, new, out = functional.linear(both, self._weight, self._bias).chunk(4, dim=1)
+        enter, forget, new, out = (self._product(both) + self._bias).chunk(4, dim=1)
         cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
         hidden = out.sigmoid() * cell.tanh()
         return (x + hidden if self._residual else hidden), hidden, cell
+
+
+class _TorchDesk:
+    """Some rows in work, one after the other: torch rounds a batch differently from a row alone."""
+
+    def __init__(
+        self,
+        model: MusicLSTMForCausalLM,
+        layers: list[_PackedLayer],
+        head: _Product,
+        hidden: np.ndarray,
+        cell: np.ndarray,
+    ) -> None:
+        rows, size = hidden.shape[1:]
+        self._model, self._layers, self._head = model, layers, head
+        self._hidden, self._cell = torch.from_numpy(hidden), torch.from_numpy(cell)
+        self.ids = np.zeros(rows, np.int64)
+        self.outputs = np.empty((rows, size), np.float32)
+        self.scores = np.empty((rows, model.config.vocab_size), np.float32)
+
+    @torch.inference_mode()
+    def read(self) -> None:
+        """As `kernel.Desk.read`."""
+        network = self._model.model
+        embedded = functional.embedding(torch.from_numpy(self.ids), network.embed_tokens.weight)
+        outputs = torch.from_numpy(self.outputs)
+        for row in range(len(embedded)):
+            at = slice(row, row + 1)
+            x = embedded[at]
+            for i, layer in enumerate(self._layers):
+                state = self._hidden[i, at], self._cell[i, at]
+                x, self._hidden[i, at], self._cell[i, at] = layer.step(x, *state)
+            outputs[at] = network.norm(x)
+
+    @torch.inference_mode()
+    def score(self) -> None:
+        """As `kernel.Desk.score`."""
+        outputs, scores = torch.from_numpy(self.outputs), torch.from_numpy(self.scores)
+        for row in range(len(outputs)):
+            scores[row] = self._head(outputs[row : row + 1])[0]

@@ -1,20 +1,25 @@
-"""The loop: a snapshot in, bars of tokens and new snapshots out.
+"""The loop: snapshots in, bars of tokens and new snapshots out, for one take or several at once.
 
 Knows numbers, not music: what a bar is, the grammar says; what comes next, the network; which of it
-is taken, the sampling. No MIDI, no files, no sound.
+is taken, the sampling; how one bar differs from another, the plan. No MIDI, no files, no sound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-import torch
+import numpy as np
 
-from musiclstm.decoding import PackedLSTM, Snapshot
+from musiclstm.decoding import PackedLSTM, Snapshot, Stepper
 from musiclstm.grammar import Grammar, Walk
-from musiclstm.sampling import Sampling
+from musiclstm.sampling import Repetition, Sampling
+
+_REMEMBERED = 64  # bars; an endless take must not grow
+
+Bars: TypeAlias = Sequence[tuple[int, ...]]
+Plan: TypeAlias = Callable[[int, Bars], tuple[Grammar, Sampling]]
 
 
 @dataclass(frozen=True)
@@ -30,46 +35,113 @@ class Bar:
     snapshot: Snapshot
 
 
-def compose_bars(
-    network: PackedLSTM,
-    grammar: Grammar,
-    sampling: Sampling,
-    snapshot: Snapshot,
-    *,
-    before: Sequence[tuple[int, ...]] = (),
-) -> Iterator[Bar]:
-    """Bars without end, each as soon as it is finished.
+@dataclass(frozen=True)
+class Take:
+    """What a take is made from.
 
-    Args:
-        network: Scores the next token.
-        grammar: Says which tokens may come.
-        sampling: Chooses; its seed must be set.
-        snapshot: Where the network stands: at a bar line.
+    Attributes:
+        snapshot: Where the network stands: at a bar line, one row.
+        plan: What may come and how it is chosen in the bar of a number, counted from 0, given the
+            last bars before it; the seed of every sampling must be set.
         before: Ids of the bars that this take has already. The random numbers of a bar depend on
             how many come before it, so that a take resumed at bar 8 goes on as it would have at
             once.
     """
-    walk = Walk(grammar, before)
-    for number in count(len(before)):
-        bar = _compose_bar(network, grammar, sampling, snapshot, walk, number)
-        yield bar
-        snapshot = bar.snapshot
+
+    snapshot: Snapshot
+    plan: Plan
+    before: Bars = field(default=(), repr=False)
 
 
-def _compose_bar(
-    network: PackedLSTM,
-    grammar: Grammar,
-    sampling: Sampling,
-    snapshot: Snapshot,
-    walk: Walk,
-    number: int,
-) -> Bar:
-    rng = sampling.random_for(number)
-    tokens: list[int] = []
-    token = sampling.choose(snapshot.scores[0].numpy(), walk.begin_bar(), rng)
-    while not tokens or not grammar.ends_bar[token]:
-        tokens.append(token)
-        walk.advance(token)
-        snapshot = network.step(torch.tensor([token]), snapshot)
-        token = sampling.choose(snapshot.scores[0].numpy(), walk.allowed(), rng)
-    return Bar(tuple(tokens), snapshot)
+def compose_bars(network: PackedLSTM, take: Take) -> Iterator[Bar]:
+    """Bars of one take without end, each as soon as it is finished."""
+    return (bar for _, bar in compose_takes(network, [take]))
+
+
+def compose_takes(
+    network: PackedLSTM, takes: Sequence[Take], *, bars: int | None = None
+) -> Iterator[tuple[int, Bar]]:
+    """Bars of several takes, each as soon as it is finished, with the number of its take.
+
+    What a take becomes does not depend on the others.
+
+    Args:
+        network: Scores the next token of every take.
+        takes: At most 32.
+        bars: How many new ones each take gets; None: no end.
+    """
+    pens = [_Pen(number, take, bars) for number, take in enumerate(takes)]
+    stepper = network.stepper([take.snapshot for take in takes])
+    while True:
+        for row, pen in enumerate(pens):
+            if pen.write(stepper.scores[row]):
+                yield pen.number, Bar(pen.finished(), stepper.snapshot(row))
+        pens = _still_writing(pens, stepper)
+        if not pens:
+            return
+        stepper.step([pen.token for pen in pens])
+
+
+def _still_writing(pens: list[_Pen], stepper: Stepper) -> list[_Pen]:
+    rows = [row for row, pen in enumerate(pens) if not pen.done]
+    if rows and len(rows) < len(pens):
+        stepper.keep(rows)
+    return [pens[row] for row in rows]
+
+
+class _Pen:
+    """What writes one take: the bar it is in, and the rules and random numbers of that bar."""
+
+    def __init__(self, number: int, take: Take, bars: int | None) -> None:
+        self.number = number
+        self.token = 0
+        self.done = False
+        self._plan = take.plan
+        self._bar = len(take.before)
+        self._end = None if bars is None else self._bar + bars
+        self._before = list(take.before[-_REMEMBERED:])
+        self._walk = Walk(take.plan(self._bar, self._before)[0], self._before)
+        self._tokens: list[int] = []
+        self._scratch = np.empty(take.snapshot.scores.shape[1], np.float32)
+        self._open()
+
+    def _open(self) -> None:
+        self._grammar, self._sampling = self._plan(self._bar, self._before)
+        self._random = self._sampling.random_for(self._bar)
+        self._repetition = Repetition(self._sampling, self._before, self._grammar.holds_note)
+        self._walk.open_bar(self._grammar)
+        self._tokens = []
+
+    def write(self, scores: np.ndarray) -> bool:
+        """Choose the next token from the scores; whether that ends a bar.
+
+        A bar is over when a token is chosen that opens another. Which one does open it, the random
+        numbers of that bar decide.
+        """
+        token = self._choose(scores)
+        over = bool(self._tokens) and self._grammar.ends_bar[token]
+        if over:
+            self._turn_page()
+            token = token if self.done else self._choose(scores)
+        if not self.done:
+            self._walk.advance(token)
+            self._repetition.advance(token)
+            self._tokens.append(token)
+        self.token = token
+        return over
+
+    def _choose(self, scores: np.ndarray) -> int:
+        masked = self._walk.masked(scores, self._scratch)
+        self._repetition.penalise(masked)
+        return self._sampling.choose(masked, self._random, self._grammar.kinds)
+
+    def _turn_page(self) -> None:
+        self._before = [*self._before[1 - _REMEMBERED :], tuple(self._tokens)]
+        self._bar += 1
+        self.done = self._bar == self._end
+        if not self.done:
+            self._open()
+
+    def finished(self) -> tuple[int, ...]:
+        """The bar that ended last."""
+        return self._before[-1]

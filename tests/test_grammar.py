@@ -1,4 +1,7 @@
-"""Which token may follow which: whatever is chosen can be played, and what was written may be."""
+"""Which token may follow which: whatever is chosen can be played, and what was written may be.
+
+That constraints are kept is shown in test_constraints.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from symusic.core import NoteTick, ScoreTick, TrackTick
 
 from musiclstm import Constraints, MusicTokenizer
-from musiclstm.grammar import MAX_NOTES_AT_ONCE, Grammar, Walk
+from musiclstm.grammar import MAX_NOTES_AT_ONCE, Grammar, Shape, Walk
 from musiclstm.tokenization import DRUMS, POSITIONS_PER_BEAT, plain_meter
 
 NOTE = ["Program_0", "Pitch_60", "Velocity_79", "Duration_1.0.12"]
@@ -45,8 +48,9 @@ def follow(walk: Walk, tokenizer: MusicTokenizer, *words: str) -> np.ndarray:
     """Take base tokens by name, each of which must be allowed; what may come next."""
     names = names_of(tokenizer)
     for word in words:
-        mask = walk.begin_bar() if word == "Bar_None" else walk.allowed()
-        assert mask[names[word]], word
+        if word == "Bar_None":
+            walk.open_bar()
+        assert walk.allowed()[names[word]], word
         walk.advance(names[word])
     return walk.allowed()
 
@@ -134,9 +138,8 @@ def wander(grammar: Grammar, *, seed: int, bars: int, most_tokens: int = 60) -> 
     same notes again and again, where mistakes would show. A bar of `most_tokens` ends soon.
     """
     rng = random.Random(seed)
-    liked = np.array(
-        [_pleases(token, set(rng.sample(range(55, 65), 3))) for token in grammar.tokens]
-    )
+    pitches = set(rng.sample(range(55, 65), 3))
+    liked = np.array([_pleases(token, pitches) for token in grammar.tokens])
     stays = np.array([token.first not in ("Bar", "EOS", "Position") for token in grammar.tokens])
 
     def pick(mask: np.ndarray) -> int:
@@ -149,7 +152,8 @@ def wander(grammar: Grammar, *, seed: int, bars: int, most_tokens: int = 60) -> 
 
     walk, ids = Walk(grammar), []
     for _ in range(bars):
-        token, length = pick(walk.begin_bar()), 0
+        walk.open_bar()
+        token, length = pick(walk.allowed()), 0
         while length == 0 or not grammar.ends_bar[token]:
             ids.append(token)
             walk.advance(token)
@@ -161,8 +165,8 @@ def wander(grammar: Grammar, *, seed: int, bars: int, most_tokens: int = 60) -> 
 
 
 def _pleases(token, pitches: set[int]) -> bool:
-    pitched = {pitch for _, pitch in token.notes_last} | {pitch for _, pitch in token.notes_here}
-    return {*token.programs} <= {0, 40, DRUMS} and pitched <= pitches
+    struck = {note.pitch for note in token.notes if note.pitch is not None}
+    return {*token.programs} <= {0, 40, DRUMS} and struck <= pitches
 
 
 # -- Whatever is chosen can be played ------------------------------------------------------------
@@ -247,8 +251,7 @@ def test_encoded_scores_are_accepted_token_by_token(
 def accept(grammar: Grammar, ids: list[int], tokenizer: MusicTokenizer) -> None:
     walk = Walk(grammar)
     for place, token in enumerate(ids):
-        mask = walk.allowed() if place else walk.begin_bar()
-        assert mask[token], (place, tokenizer.parts[token])
+        assert walk.allowed()[token], (place, tokenizer.parts[token])
         walk.advance(token)
 
 
@@ -369,8 +372,8 @@ def test_no_more_notes_are_asked_for_than_can_be_played(grammars, plain) -> None
 
 def test_masks_are_ours_to_change(grammars, tiny_tokenizer) -> None:
     walk = Walk(grammars())
-    walk.begin_bar()[:] = False
-    assert walk.begin_bar().any()
+    walk.allowed()[:] = False
+    assert walk.allowed().any()
     follow(walk, tiny_tokenizer, "Bar_None", "TimeSig_4/4")[:] = False
     assert walk.allowed().any()
 
@@ -378,7 +381,6 @@ def test_masks_are_ours_to_change(grammars, tiny_tokenizer) -> None:
 def test_a_bar_ends_where_another_begins_or_the_piece_does(grammars, tiny_tokenizer) -> None:
     grammar = grammars()
     for index, part in enumerate(tiny_tokenizer.parts):
-        assert grammar.begins_bar[index] == (part[0] == "Bar_None")
         assert grammar.ends_bar[index] == (part[0] in ("Bar_None", "EOS_None"))
 
 
@@ -400,45 +402,226 @@ def test_a_walk_resumed_behind_bars_goes_on_like_the_one_before(
     played = wander(grammar, seed=seed, bars=1, most_tokens=10)
     bars = [played, *[empty] * silence]
     resumed, whole = Walk(grammar, bars), Walk(grammar)
-    for token in (token for bar in bars for token in bar):
-        whole.advance(token)
+    for bar in bars:
+        whole.open_bar()
+        for token in bar:
+            whole.advance(token)
+    for walk in (resumed, whole):
+        walk.open_bar()
     for token in empty:
         for walk in (resumed, whole):
             walk.advance(token)
         assert np.array_equal(resumed.allowed(), whole.allowed())
 
 
-# -- Refusals ------------------------------------------------------------------------------------
+def test_scores_are_left_alone_and_what_may_come_keeps_its_own(grammars, tiny_tokenizer) -> None:
+    walk = Walk(grammars())
+    mask = follow(walk, tiny_tokenizer, *BAR, "Position_5", *NOTE)
+    scores = np.random.default_rng(0).normal(size=len(tiny_tokenizer)).astype(np.float32)
+    before, out = scores.copy(), np.full_like(scores, 7)
+    assert walk.masked(scores, out) is out
+    assert np.array_equal(scores, before)
+    assert np.array_equal(out[mask], scores[mask])
+    assert (out[~mask] == -np.inf).all()
+
+
+@pytest.mark.parametrize("nonsense", [np.nan, np.inf, 3e38, -3e38])
+def test_scores_without_sense_do_not_break_the_rules(nonsense, grammars, tiny_tokenizer) -> None:
+    walk = Walk(grammars())
+    mask = follow(walk, tiny_tokenizer, *BAR, "Position_5")
+    scores = np.full(len(tiny_tokenizer), nonsense, np.float32)
+    out = walk.masked(scores, np.empty_like(scores))
+    assert np.isfinite(out[mask]).all()
+    assert (out[~mask] == -np.inf).all()
+
+
+def test_a_fork_goes_its_own_way(grammars, tiny_tokenizer) -> None:
+    walk = Walk(grammars(Constraints(max_polyphony=2)))
+    before = follow(walk, tiny_tokenizer, *BAR, "Position_5", *NOTE)
+    other = walk.fork()
+    assert np.array_equal(other.allowed(), before)
+    follow(other, tiny_tokenizer, "Program_0", "Pitch_64", "Velocity_79", "Duration_4.0.4")
+    follow(other, tiny_tokenizer, "Bar_None", "TimeSig_4/4", "Position_20", *NOTE)
+    assert np.array_equal(walk.allowed(), before)
+
+
+def test_what_has_ended_stays_so(grammars, tiny_tokenizer) -> None:
+    walk = Walk(grammars())
+    mask = follow(walk, tiny_tokenizer, *BAR, "Position_5", *NOTE, "EOS_None")
+    assert np.flatnonzero(mask).tolist() == [tiny_tokenizer.eos_id]
+
+
+def test_tokens_are_sorted_into_pitch_and_rhythm(grammars, plain) -> None:
+    kinds = grammars(merged=False).kinds
+    expected = dict.fromkeys(("Program", "Pitch", "PitchDrum"), 1)
+    expected |= dict.fromkeys(("Position", "Duration", "Bar", "TimeSig", "Tempo"), 2)
+    for index, name in enumerate(plain.base_tokens):
+        assert kinds[index] == expected.get(name.split("_")[0], 0), name
+
+
+def test_tables_do_not_grow_without_end(plain, monkeypatch) -> None:
+    monkeypatch.setattr("musiclstm.rules._MOST_TABLES", 5)
+    grammar = Grammar(plain)
+    for position in range(20):
+        table = grammar.later(position, 48)
+        assert table is grammar.later(position, 48)
+    assert len(grammar._tables) == 5
+
+
+def test_a_tokenizer_that_learns_more_is_read_anew(invented) -> None:
+    tokenizer = MusicTokenizer()
+    assert len(Grammar(tokenizer).tokens) == len(tokenizer)
+    tokenizer.learn_merges([tokenizer.encode_base(invented(bars=8))], len(tokenizer) + 20)
+    assert len(Grammar(tokenizer).tokens) == len(tokenizer)
+
+
+def test_an_opener_has_to_fit_its_own_bar(plain, invented) -> None:
+    # Merges across "Bar TimeSig Position Program Pitch": one that strikes a note at once.
+    tokenizer = MusicTokenizer()
+    piece = invented(bars=40, programs=(0,), seed=4)
+    tokenizer.learn_merges([tokenizer.encode_base(piece)], len(tokenizer) + 200)
+    striking = [
+        index
+        for index, parts in enumerate(tokenizer.parts)
+        if parts[0] == "Bar_None" and "Program_0" in parts and parts[1] == "TimeSig_4/4"
+    ]
+    assert striking
+    grammar = Grammar(tokenizer, Constraints(max_polyphony=1))
+    walk = Walk(grammar)
+    long_note = ("Program_0", "Pitch_60", "Velocity_79", "Duration_4.0.4")
+    mask = follow(walk, tokenizer, "Bar_None", "TimeSig_4/4", "Position_12", *long_note)
+    # The note still sounds on the next downbeat. A token that is thrown away does no harm.
+    assert mask[striking].any()
+    assert mask[names_of(tokenizer)["Bar_None"]]
+    walk.open_bar()
+    assert not walk.allowed()[striking].any()
+
+
+# -- Shapes --------------------------------------------------------------------------------------
+
+FOUR = ("Bar_None", "TimeSig_4/4")
+
+
+def kept(tokenizer: MusicTokenizer, mask: np.ndarray, kind: str) -> set[str]:
+    """The values of the base tokens of a kind that are allowed."""
+    names = tokenizer.base_tokens
+    pairs = [names[index].split("_") for index in np.flatnonzero(mask[: len(names)])]
+    return {value for found, value in pairs if found == kind}
+
+
+def test_off_beat_the_first_note_comes_between_beats_and_then_all_is_free(tiny_tokenizer) -> None:
+    walk = Walk(Grammar(tiny_tokenizer, shape=Shape(off_beat=True)))
+    places = kept(tiny_tokenizer, follow(walk, tiny_tokenizer, *FOUR), "Position")
+    assert places == {str(place) for place in range(48) if place % 12}
+    mask = follow(walk, tiny_tokenizer, "Position_5", *NOTE)
+    assert {"12", "24", "36"} <= kept(tiny_tokenizer, mask, "Position")
+
+
+def test_off_mode_the_first_pitch_lies_outside_and_then_all_is_free(tiny_tokenizer) -> None:
+    c_major = frozenset({0, 2, 4, 5, 7, 9, 11})
+    walk = Walk(Grammar(tiny_tokenizer, shape=Shape(off_mode=c_major)))
+    drum = ("Program_-1", "PitchDrum_36", "Velocity_79", "Duration_0.1.12")
+    mask = follow(walk, tiny_tokenizer, *FOUR, "Position_0", *drum, "Program_0")
+    assert {int(pitch) % 12 for pitch in kept(tiny_tokenizer, mask, "Pitch")} == {1, 3, 6, 8, 10}
+    rest = ("Pitch_61", "Velocity_79", "Duration_1.0.12", "Program_40")
+    assert "60" in kept(tiny_tokenizer, follow(walk, tiny_tokenizer, *rest), "Pitch")
+
+
+def test_off_mode_gives_way_to_the_key(tiny_tokenizer) -> None:
+    c_major = frozenset({0, 2, 4, 5, 7, 9, 11})
+    grammar = Grammar(tiny_tokenizer, Constraints(key="C major"), Shape(off_mode=c_major))
+    mask = follow(Walk(grammar), tiny_tokenizer, *FOUR, "Position_0", "Program_0")
+    assert {int(pitch) % 12 for pitch in kept(tiny_tokenizer, mask, "Pitch")} == c_major
+
+
+def test_off_beat_gives_way_where_every_position_is_needed(tiny_tokenizer) -> None:
+    wish = Constraints(meter=(1, 8), notes_per_bar=(12, 12), max_notes_at_once=1)
+    walk = Walk(Grammar(tiny_tokenizer, wish, Shape(off_beat=True)))
+    mask = follow(walk, tiny_tokenizer, "Bar_None", "TimeSig_1/8")
+    assert kept(tiny_tokenizer, mask, "Position") == {"0"}
+
+
+def test_in_a_closed_bar_every_note_ends_by_the_bar_line(tiny_tokenizer) -> None:
+    walk = Walk(Grammar(tiny_tokenizer, shape=Shape(closed=True)))
+    mask = follow(walk, tiny_tokenizer, *FOUR, "Position_36", *NOTE[:3])
+    assert "Duration_1.0.12" in names_of(tiny_tokenizer)
+    assert kept(tiny_tokenizer, mask, "Duration") == {f"0.{n}.12" for n in range(1, 12)} | {
+        "1.0.12"
+    }
+
+
+def test_a_final_chord_has_its_pitches_on_the_downbeat_and_nothing_else(tiny_tokenizer) -> None:
+    shape = Shape(closed=True, chord=frozenset({0, 4, 7}), downbeat_only=True)
+    walk = Walk(Grammar(tiny_tokenizer, Constraints(programs={0, 40, DRUMS}), shape))
+    mask = follow(walk, tiny_tokenizer, *FOUR)
+    assert kept(tiny_tokenizer, mask, "Position") == {"0"}
+    assert not kept(tiny_tokenizer, mask, "Bar")
+    mask = follow(walk, tiny_tokenizer, "Position_0")
+    assert kept(tiny_tokenizer, mask, "Program") == {"0", "40"}  # the drums wait
+    mask = follow(walk, tiny_tokenizer, "Program_0")
+    assert {int(pitch) % 12 for pitch in kept(tiny_tokenizer, mask, "Pitch")} == {0, 4, 7}
+    mask = follow(walk, tiny_tokenizer, "Pitch_60", "Velocity_79", "Duration_4.0.4")
+    assert kept(tiny_tokenizer, mask, "Program") == {"0", "40", "-1"}
+    assert kept(tiny_tokenizer, mask, "Bar") == {"None"}
+    assert kept(tiny_tokenizer, mask, "Position") == set()
+
+
+def test_softer_makes_loud_notes_less_likely_and_forbids_none(tiny_tokenizer) -> None:
+    names = names_of(tiny_tokenizer)
+    scores = np.zeros(len(tiny_tokenizer), np.float32)
+    walk = Walk(Grammar(tiny_tokenizer, shape=Shape(softer=4)))
+    mask = follow(walk, tiny_tokenizer, *FOUR, "Position_0", *NOTE[:2])
+    out = walk.masked(scores, np.empty_like(scores))
+    heard = [out[names[f"Velocity_{v}"]] for v in (7, 63, 127)]
+    assert heard == sorted(heard, reverse=True)
+    assert heard[2] == -4
+    plainly = Walk(Grammar(tiny_tokenizer))
+    assert np.array_equal(mask, follow(plainly, tiny_tokenizer, *FOUR, "Position_0", *NOTE[:2]))
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"programs": frozenset()}, "programs must name at least one instrument; None allows all."),
-        (
-            {"programs": frozenset({0, 128})},
-            r"programs must be from -1 \(drums\) to 127, got \[0, 128\]",
-        ),
-        ({"programs": frozenset({-2})}, r"programs must be from -1 \(drums\) to 127, got \[-2\]."),
-        (
-            {"meter": (17, 8)},
-            "meter 17/8 is not one the tokens can say; use 1 to 12 quarters, 1 to",
-        ),
-        ({"meter": (4, 3)}, "meter 4/3 is not one the tokens can say"),
-        ({"meter": (4, 0)}, "meter 4/0 is not one the tokens can say"),
-        ({"meter": (0, 4)}, "meter 0/4 is not one the tokens can say"),
-        ({"max_empty_bars": -1}, "max_empty_bars must be 0 or more, got -1."),
+        ({"off_beat": True, "downbeat_only": True}, "off_beat and downbeat_only contradict"),
+        ({"softer": -1}, "softer must be 0 or more, got -1."),
+        ({"softer": float("nan")}, "softer must be 0 or more, got nan."),
+        ({"chord": {12}}, r"chord must be pitch classes from 0 to 11, got \{12\}."),
+        ({"off_mode": {-1}}, r"off_mode must be pitch classes from 0 to 11, got \{-1\}."),
+        ({"chord": set()}, "chord must name at least one pitch class; None allows all."),
     ],
 )
-def test_what_cannot_be_kept_is_refused(values, sentence) -> None:
+def test_a_shape_that_cannot_be_is_refused(values, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
-        Constraints(**values)
+        Shape(**values)
 
 
-def test_a_plain_set_of_programs_will_do() -> None:
-    wish = Constraints(programs={0, 40})
-    assert wish == Constraints(programs=frozenset({0, 40}))
-    assert hash(wish) == hash(Constraints(programs=[40, 0]))
+def test_a_chord_that_nobody_may_play_is_refused(tiny_tokenizer) -> None:
+    wish = Constraints(programs={0}, pitch_ranges={0: (60, 62)})
+    with pytest.raises(ValueError, match=r"chord asks for the pitch classes \[7\], of which key"):
+        Grammar(tiny_tokenizer, wish, Shape(chord={7}))
+
+
+def test_drums_alone_need_no_chord(tiny_tokenizer) -> None:
+    grammar = Grammar(tiny_tokenizer, Constraints(programs={DRUMS}), Shape(chord={7}))
+    mask = follow(Walk(grammar), tiny_tokenizer, *FOUR)
+    assert mask[names_of(tiny_tokenizer)["Bar_None"]]
+
+
+def test_a_shape_rules_only_the_bars_it_is_given_for(tiny_tokenizer) -> None:
+    plainly = Grammar(tiny_tokenizer)
+    walk = Walk(plainly)
+    walk.open_bar(Grammar(tiny_tokenizer, shape=Shape(downbeat_only=True)))
+    names = names_of(tiny_tokenizer)
+    for word in FOUR:
+        walk.advance(names[word])
+    assert kept(tiny_tokenizer, walk.allowed(), "Position") == {"0"}
+    walk.open_bar(plainly)
+    for word in FOUR:
+        walk.advance(names[word])
+    assert len(kept(tiny_tokenizer, walk.allowed(), "Position")) == 48
+
+
+# -- Notes struck together -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
@@ -450,7 +633,16 @@ def test_no_more_notes_are_struck_together_than_wished(tiny_tokenizer, most) -> 
         assert max(map(times.count, times), default=0) <= most
 
 
-@pytest.mark.parametrize("most", [0, 33])
-def test_a_limit_of_notes_that_means_nothing_is_refused(most) -> None:
-    with pytest.raises(ValueError, match=f"max_notes_at_once must be from 1 to 32, got {most}"):
-        Constraints(max_notes_at_once=most)
+def test_a_merged_token_does_not_ask_for_one_note_too_many(unison) -> None:
+    # `… Program_40 Pitch_60 … Program_0` leaves a note to be struck, which counts too.
+    grammar = Grammar(unison, Constraints(max_notes_at_once=1))
+    asking = [
+        index
+        for index, token in enumerate(grammar.tokens)
+        if token.last in ("Program", "Pitch") and len(token.programs) > 1
+    ]
+    assert asking
+    for seed in range(6):
+        score = unison.decode(wander(grammar, seed=seed, bars=3, most_tokens=30))
+        times = [note.time for track in score.tracks for note in track.notes]
+        assert len(times) == len(set(times))

@@ -1,27 +1,50 @@
-"""From scores and a mask to one token."""
+"""From scores to one token."""
 
 from __future__ import annotations
 
 import random
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
 
 from musiclstm import Sampling
-from musiclstm.sampling import MAX_SEED
+from musiclstm.sampling import MAX_SEED, MAX_TEMPERATURE, Repetition
 
 SCORES = np.log(np.array([0.05, 0.5, 0.2, 0.15, 0.1], dtype=np.float32))
 RANDOM_7_0 = 0.7059339087777089
-ALL = np.ones(5, dtype=bool)
+CHOICES_7_0 = [2, 2, 1, 4, 1, 1, 2, 1, 2, 2, 3, 1]  # where the numbers fall, worked out by hand
+KINDS = np.array([0, 1, 1, 2, 2], dtype=np.int8)
+FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)
 
 
-def choices(sampling: Sampling, *, allowed=ALL, scores=SCORES, count=4_000) -> np.ndarray:
+def choices(sampling: Sampling, *, scores=SCORES, kinds=None, count=4_000) -> np.ndarray:
     rng = random.Random(1)
-    return np.array([sampling.choose(scores, allowed, rng) for _ in range(count)])
+    return np.array([sampling.choose(scores.copy(), rng, kinds) for _ in range(count)])
 
 
 def shares(chosen: np.ndarray) -> np.ndarray:
     return np.bincount(chosen, minlength=5) / len(chosen)
+
+
+def only(*tokens: int, scores=SCORES) -> np.ndarray:
+    allowed = np.full(len(scores), -np.inf, dtype=np.float32)
+    allowed[[*tokens]] = scores[[*tokens]]
+    return allowed
+
+
+def kept(sampling: Sampling, scores=SCORES) -> set[int]:
+    return {int(token) for token in np.flatnonzero(sampling.shares(scores))}
+
+
+def peaked(seed: int, size: int = 2_048) -> np.ndarray:
+    """Scores as a trained network gives them: a few high ones, a long tail, half not allowed."""
+    numbers = np.random.default_rng(seed)
+    scores = (3 * numbers.standard_normal(size)).astype(np.float32)
+    scores[numbers.random(size) < 0.5] = -np.inf
+    return scores
 
 
 def test_temperature_0_takes_the_likeliest_every_time() -> None:
@@ -31,7 +54,7 @@ def test_temperature_0_takes_the_likeliest_every_time() -> None:
 def test_temperature_0_needs_no_chance() -> None:
     rng = random.Random(1)
     before = rng.getstate()
-    Sampling(temperature=0).choose(SCORES, ALL, rng)
+    Sampling(temperature=0).choose(SCORES.copy(), rng)
     assert rng.getstate() == before
 
 
@@ -75,29 +98,216 @@ def test_top_k_and_top_p_hold_together() -> None:
 
 
 def test_only_allowed_tokens_are_chosen() -> None:
-    allowed = np.array([True, False, False, True, False])
-    found = shares(choices(Sampling(temperature=1, top_p=1), allowed=allowed))
+    found = shares(choices(Sampling(temperature=1, top_p=1), scores=only(0, 3)))
     np.testing.assert_allclose(found, [1 / 4, 0, 0, 3 / 4, 0], atol=0.03)
-    assert Sampling(temperature=0).choose(SCORES, allowed, random.Random(1)) == 3
+    assert Sampling(temperature=0).choose(only(0, 3), random.Random(1)) == 3
 
 
 def test_a_single_allowed_token_is_chosen_however_unlikely() -> None:
-    scores = np.array([50.0, -50.0], dtype=np.float32)
-    allowed = np.array([False, True])
-    assert Sampling(top_k=1, top_p=0.1).choose(scores, allowed, random.Random(1)) == 1
+    scores = np.array([-np.inf, -50.0], dtype=np.float32)
+    assert Sampling(top_k=1, top_p=0.1).choose(scores, random.Random(1)) == 1
 
 
-def test_scores_and_mask_stay_as_they_are() -> None:
-    scores, allowed = SCORES.copy(), np.array([True, True, False, True, True])
-    Sampling(seed=1).choose(scores, allowed, random.Random(1))
-    np.testing.assert_array_equal(scores, SCORES)
-    assert allowed.tolist() == [True, True, False, True, True]
+@pytest.mark.parametrize("scores", [[-np.inf, -np.inf], [1.0, np.nan], [1.0, np.inf]])
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_scores_that_leave_no_choice_are_refused(scores, temperature) -> None:
+    sentence = "The highest score must be a finite number, got (-inf|nan|inf): no token is allowed"
+    with pytest.raises(ValueError, match=sentence):
+        Sampling(temperature=temperature).choose(np.float32(scores), random.Random(1))
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-300, 1e-9, 0.9, 100])
+def test_scores_however_far_apart_give_an_allowed_token(temperature) -> None:
+    scores = np.array([-3e38, 3e38, -np.inf, 2e38, 0], dtype=np.float32)
+    assert Sampling(temperature=temperature).choose(scores, random.Random(1)) == 1
+    lowest = np.array([-np.inf, -3.4e38, -np.inf], dtype=np.float32)
+    assert Sampling(temperature=temperature).choose(lowest, random.Random(1)) == 1
+
+
+def test_of_equally_likely_tokens_the_first_is_the_likeliest() -> None:
+    scores = np.array([0, 2, 1, 2], dtype=np.float32)
+    assert Sampling(temperature=0).choose(scores, random.Random(1)) == 1
+
+
+def test_what_is_as_likely_as_the_last_that_stays_stays_too() -> None:
+    scores = np.log(np.array([0.4, 0.2, 0.2, 0.15, 0.05], dtype=np.float32))
+    assert kept(Sampling(temperature=1, top_p=0.5), scores) == {0, 1, 2}
+    assert kept(Sampling(temperature=1, top_p=1, top_k=2), scores) == {0, 1, 2}
+
+
+# -- Floor, min_p, and the order ------------------------------------------------------------------
+
+
+def test_below_the_floor_nothing_is_taken() -> None:
+    assert set(choices(Sampling(temperature=1, top_p=1, floor=0.12))) == {1, 2, 3}
+
+
+def test_the_likeliest_is_taken_even_below_the_floor() -> None:
+    assert set(choices(Sampling(temperature=1, top_p=1, floor=0.6), count=50)) == {1}
+    assert set(choices(Sampling(temperature=1, top_p=1, floor=1), count=50)) == {1}
+
+
+def test_the_floor_is_for_what_the_temperature_made_of_it() -> None:
+    # At temperature 2 the least likely has 11 %, at 1 it has 5 %.
+    assert 0 in kept(Sampling(temperature=2, top_p=1, floor=0.1))
+    assert 0 not in kept(Sampling(temperature=1, top_p=1, floor=0.1))
+
+
+def test_the_floor_is_for_shares_among_what_is_allowed() -> None:
+    assert kept(Sampling(temperature=1, top_p=1, floor=0.2), only(0, 3)) == {0, 3}
+
+
+def test_min_p_is_relative_to_the_likeliest() -> None:
+    assert set(choices(Sampling(temperature=1, top_p=1, min_p=0.25))) == {1, 2, 3}
+    assert set(choices(Sampling(temperature=1, top_p=1, min_p=1), count=50)) == {1}
+
+
+def test_floor_comes_before_top_k_and_top_k_before_top_p() -> None:
+    # Of 0.5, 0.2, 0.15 the floor leaves 10 : 4 : 3; the first alone reaches 58 % of that.
+    assert kept(Sampling(temperature=1, floor=0.12, top_p=0.58)) == {1}
+    assert kept(Sampling(temperature=1, top_p=0.58)) == {1, 2}
+    # Of the two likeliest the first reaches 71 %.
+    assert kept(Sampling(temperature=1, top_k=2, top_p=0.7)) == {1}
+    assert kept(Sampling(temperature=1, top_p=0.7)) == {1, 2}
+
+
+# -- Temperatures of their own --------------------------------------------------------------------
+
+
+def test_a_temperature_of_pitches_moves_no_share_between_kinds() -> None:
+    found = Sampling(temperature=1, top_p=1, pitch_temperature=0.5).shares(SCORES, KINDS)
+    np.testing.assert_allclose(found[[0, 3, 4]], [0.05, 0.15, 0.1], rtol=1e-5)
+    np.testing.assert_allclose(found[[1, 2]], [0.7 * 25 / 29, 0.7 * 4 / 29], rtol=1e-5)
+
+
+def test_a_temperature_of_rhythm_is_for_rhythm_only() -> None:
+    found = Sampling(temperature=1, top_p=1, rhythm_temperature=0).shares(SCORES, KINDS)
+    np.testing.assert_allclose(found, [0.05, 0.5, 0.2, 0.25, 0], rtol=1e-5)
+
+
+def test_tokens_are_chosen_as_the_temperatures_of_their_kinds_say() -> None:
+    sampling = Sampling(temperature=2, top_p=1, pitch_temperature=0, rhythm_temperature=1)
+    expected = sampling.shares(SCORES, KINDS)
+    found = shares(choices(sampling, kinds=KINDS))
+    np.testing.assert_allclose(found, expected, atol=0.03)
+    assert expected[2] == 0
+
+
+def test_equal_temperatures_of_all_kinds_are_one_temperature() -> None:
+    own = Sampling(temperature=0.7, pitch_temperature=0.7, rhythm_temperature=0.7)
+    scores, kinds = peaked(1), np.arange(2_048) % 3
+    np.testing.assert_allclose(
+        own.shares(scores, kinds), Sampling(temperature=0.7).shares(scores), rtol=1e-4
+    )
+
+
+def test_at_temperature_0_the_likeliest_says_the_kind_and_the_kind_says_the_token() -> None:
+    found = Sampling(temperature=0, top_p=1, pitch_temperature=1).shares(SCORES, KINDS)
+    np.testing.assert_allclose(found, [0, 5 / 7, 2 / 7, 0, 0], rtol=1e-5)
+
+
+def test_a_kind_of_which_nothing_is_allowed_takes_no_share() -> None:
+    sampling = Sampling(temperature=1, top_p=1, pitch_temperature=0.5)
+    np.testing.assert_allclose(sampling.shares(only(0, 3), KINDS), [0.25, 0, 0, 0.75, 0], rtol=1e-5)
+
+
+def test_temperatures_of_kinds_without_kinds_are_refused() -> None:
+    with pytest.raises(ValueError, match="need to know which kind each token is of; pass kinds"):
+        Sampling(pitch_temperature=1).choose(SCORES.copy(), random.Random(1))
+
+
+# -- Long vocabularies ----------------------------------------------------------------------------
+
+
+def reference(sampling: Sampling, scores: np.ndarray) -> np.ndarray:
+    """Temperature and top_p in the plainest way, float64."""
+    logits = scores.astype(np.float64) / sampling.temperature
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    order = np.argsort(-shares, kind="stable")
+    enough = int(np.searchsorted(shares[order].cumsum(), sampling.top_p)) + 1
+    kept = np.zeros_like(shares)
+    kept[order[:enough]] = shares[order[:enough]]
+    return kept / kept.sum()
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.98, 0.9999])
+@pytest.mark.parametrize("temperature", [0.3, 0.9, 2.0])
+def test_the_nucleus_is_what_sorting_everything_would_give(top_p, temperature) -> None:
+    sampling = Sampling(temperature=temperature, top_p=top_p)
+    for seed in range(5):
+        scores = peaked(seed)
+        np.testing.assert_allclose(sampling.shares(scores), reference(sampling, scores), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(),
+        Sampling(temperature=1.5, top_p=0.6),
+        Sampling(top_p=0.9, floor=0.01),
+        Sampling(top_k=7, top_p=0.8),
+        Sampling(min_p=0.2),
+        Sampling(pitch_temperature=0.4, top_p=0.7),
+    ],
+)
+def test_choices_come_as_often_as_their_shares_say(sampling) -> None:
+    scores, kinds = peaked(3, size=24), np.arange(24) % 3
+    expected = sampling.shares(scores, kinds)
+    found = np.bincount(choices(sampling, scores=scores, kinds=kinds, count=20_000), minlength=24)
+    np.testing.assert_allclose(found / 20_000, expected, atol=0.015)
+    assert (expected[found > 0] > 0).all()
+
+
+def test_no_choice_is_outside_the_nucleus() -> None:
+    scores = peaked(4)
+    sampling = Sampling(temperature=1.2, top_p=0.7)
+    assert set(choices(sampling, scores=scores)) <= kept(sampling, scores)
+
+
+@given(
+    scores=arrays(np.float32, st.integers(1, 40), elements=FLOATS),
+    allowed=st.integers(0, 2**40 - 1),
+    sampling=st.builds(
+        Sampling,
+        temperature=st.floats(0, MAX_TEMPERATURE),
+        top_p=st.floats(0, 1, exclude_min=True),
+        top_k=st.integers(0, 50),
+        min_p=st.floats(0, 1),
+        floor=st.floats(0, 1),
+        pitch_temperature=st.none() | st.floats(0, MAX_TEMPERATURE),
+        rhythm_temperature=st.none() | st.floats(0, MAX_TEMPERATURE),
+    ),
+    seed=st.integers(0, 100),
+)
+def test_whatever_the_scores_and_settings_an_allowed_token_is_chosen(
+    scores, allowed, sampling, seed
+) -> None:
+    for place in range(len(scores)):
+        if not allowed >> place & 1:
+            scores[place] = -np.inf
+    scores[seed % len(scores)] = 1.0
+    kinds = np.arange(len(scores)) % 3
+    shares = sampling.shares(scores, kinds)
+    assert shares.sum() == pytest.approx(1)
+    token = sampling.choose(scores.copy(), random.Random(seed), kinds)
+    assert scores[token] > -np.inf
+    assert shares[token] > 0
+
+
+# -- Chance ---------------------------------------------------------------------------------------
+
+
+def test_choices_are_the_same_on_every_machine() -> None:
+    rng = Sampling(seed=7).random_for(0)
+    found = [Sampling(temperature=1).choose(SCORES.copy(), rng) for _ in range(12)]
+    assert found == CHOICES_7_0
 
 
 def test_the_same_random_numbers_give_the_same_choice() -> None:
     sampling = Sampling(temperature=1, top_p=1, seed=7)
     draws = [
-        [sampling.choose(SCORES, ALL, rng) for _ in range(20)]
+        [sampling.choose(SCORES.copy(), rng) for _ in range(20)]
         for rng in (sampling.random_for(3), sampling.random_for(3))
     ]
     assert draws[0] == draws[1]
@@ -127,6 +337,112 @@ def test_two_draws_of_a_seed_differ() -> None:
     assert len({Sampling().with_seed().seed for _ in range(4)}) > 1
 
 
+# -- Hotter ---------------------------------------------------------------------------------------
+
+
+def test_hotter_by_nothing_is_the_same() -> None:
+    sampling = Sampling(top_k=5, floor=0.1, min_p=0.1, rhythm_temperature=0.5, seed=7)
+    assert sampling.hotter(0) == sampling
+
+
+def test_hotter_raises_every_temperature_and_widens_the_choice() -> None:
+    sampling = Sampling(
+        temperature=0.8, pitch_temperature=0.6, top_p=0.9, top_k=5, floor=0.1, min_p=0.2, seed=7
+    )
+    hotter = sampling.hotter(0.5)
+    assert (hotter.temperature, hotter.pitch_temperature) == pytest.approx((1.2, 0.9))
+    assert hotter.rhythm_temperature is None
+    assert (hotter.top_p, hotter.top_k) == (pytest.approx(0.925), 8)
+    assert (hotter.floor, hotter.min_p) == pytest.approx((0.075, 0.15))
+    assert hotter.seed == 7
+
+
+def test_hotter_surprises_where_there_was_no_chance() -> None:
+    assert Sampling(temperature=0).hotter(0.3).temperature == 0.3
+    assert Sampling(temperature=0.1).hotter(0.3).temperature == 0.3
+    assert len(kept(Sampling(temperature=0.5, top_k=1).hotter(0.1))) == 2
+
+
+def test_hotter_stays_within_what_a_temperature_may_be() -> None:
+    assert Sampling(temperature=60).hotter(1).temperature == MAX_TEMPERATURE
+
+
+@pytest.mark.parametrize("amount", [-0.1, 1.1, float("nan"), "much"])
+def test_an_amount_that_means_nothing_is_refused(amount) -> None:
+    with pytest.raises(ValueError, match=f"amount must be from 0 to 1, got {amount}; 0 changes"):
+        Sampling().hotter(amount)
+
+
+# -- Repetition -----------------------------------------------------------------------------------
+
+NOTES = np.array([False, False, True, True, True, False])
+
+
+def costs(bars, so_far, *, penalty=2.0, back=4, notes=NOTES) -> list[float]:
+    """In halvings: how often the penalty is taken off each token after those of a bar so far."""
+    sampling = Sampling(repetition_penalty=penalty, repetition_bars=back)
+    repetition = Repetition(sampling, bars, notes)
+    for token in so_far:
+        repetition.advance(token)
+    scores = np.zeros(6)
+    repetition.penalise(scores)
+    return [round(-score / np.log(penalty), 6) for score in scores]
+
+
+def test_going_on_with_a_copy_costs() -> None:
+    assert costs([(0, 2, 5, 3)], [0, 2]) == [0, 0, 0, 0, 0, 1]
+    assert costs([(0, 2, 5, 3)], [0, 2, 5]) == [0, 0, 0, 1, 0, 0]
+
+
+def test_going_on_costs_once_for_every_bar_that_it_would_copy() -> None:
+    assert costs([(0, 2, 5), (0, 2, 4), (0, 2, 5)], [0, 2]) == [0, 0, 0, 0, 1, 2]
+
+
+def test_a_bar_that_began_otherwise_costs_nothing() -> None:
+    assert costs([(0, 2, 5), (1, 2, 5)], [0, 3]) == [0] * 6
+    assert costs([(0, 2, 5, 3)], [0, 3, 5]) == [0] * 6
+
+
+def test_bars_may_begin_alike_up_to_the_first_note() -> None:
+    assert costs([(0, 1, 2)], [0, 1]) == [0] * 6
+    assert costs([(0, 1, 2)], [0, 1], notes=None) == [0, 0, 1, 0, 0, 0]
+    assert costs([(2, 1, 2)], []) == [0] * 6
+
+
+def test_where_the_copied_bar_ended_nothing_costs() -> None:
+    assert costs([(0, 2)], [0, 2]) == [0] * 6
+    assert costs([(0, 2)], [0, 2, 5, 3]) == [0] * 6
+
+
+def test_a_bar_without_tokens_is_no_bar_to_copy() -> None:
+    assert costs([(), (2, 5)], [2]) == [0, 0, 0, 0, 0, 1]
+
+
+def test_only_the_last_bars_cost() -> None:
+    assert costs([(2, 5), (3, 5), (4, 5)], [2], back=2) == [0] * 6
+    assert costs([(2, 5), (3, 5), (4, 5)], [3], back=2) == [0, 0, 0, 0, 0, 1]
+
+
+def test_a_penalty_makes_a_token_so_many_times_less_likely() -> None:
+    repetition = Repetition(Sampling(repetition_penalty=3), [(4, 1)])
+    repetition.advance(4)
+    scores = SCORES.copy()
+    repetition.penalise(scores)
+    expected = np.array([0.05, 0.5 / 3, 0.2, 0.15, 0.1])
+    np.testing.assert_allclose(np.exp(scores), expected, rtol=1e-5)
+
+
+def test_a_penalty_of_1_leaves_scores_alone() -> None:
+    repetition = Repetition(Sampling(), [(2, 3)], NOTES)
+    repetition.advance(2)
+    scores = SCORES.copy()
+    repetition.penalise(scores)
+    np.testing.assert_array_equal(scores, SCORES)
+
+
+# -- Refusals -------------------------------------------------------------------------------------
+
+
 def test_the_record_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Sampling().temperature = 2
@@ -139,10 +455,33 @@ def test_the_record_cannot_be_changed() -> None:
             {"temperature": -0.5},
             "temperature must be 0 or more, got -0.5; use 0 for the most likely note every time.",
         ),
+        ({"temperature": None}, "^temperature must be 0 or more, got None"),
+        (
+            {"temperature": float("inf")},
+            "temperature must be at most 100, got inf; above 2 hardly anything of the network is",
+        ),
+        ({"pitch_temperature": -1}, "pitch_temperature must be 0 or more, got -1; use 0 for the"),
+        ({"rhythm_temperature": 101}, "rhythm_temperature must be at most 100, got 101; above 2"),
+        ({"min_p": 1.5}, "min_p must be from 0 to 1, got 1.5; 0 is off."),
+        ({"floor": -0.1}, "floor must be from 0 to 1, got -0.1; 0 is off."),
+        ({"floor": "low"}, "floor must be from 0 to 1, got low; 0 is off."),
+        (
+            {"repetition_penalty": 0.5},
+            "repetition_penalty must be 1 or more, got 0.5; 1 is off, and 2 makes going on with a "
+            "copy half as likely.",
+        ),
+        ({"repetition_penalty": float("inf")}, "repetition_penalty must be 1 or more, got inf"),
+        (
+            {"repetition_bars": 0},
+            "repetition_bars must be a whole number, 1 or more, got 0; repetition_penalty=1 turns",
+        ),
+        ({"repetition_bars": 1.5}, "repetition_bars must be a whole number, 1 or more, got 1.5"),
         ({"temperature": float("nan")}, "temperature must be 0 or more, got nan"),
         ({"top_p": 0}, "top_p must be above 0 and at most 1, got 0; 1 is off."),
         ({"top_p": 1.5}, "top_p must be above 0 and at most 1, got 1.5; 1 is off."),
+        ({"top_p": "most"}, "top_p must be above 0 and at most 1, got most; 1 is off."),
         ({"top_k": -1}, "top_k must be 0 or more, got -1; 0 is off."),
+        ({"top_k": 2.5}, "top_k must be a whole number, got 2.5; 0 is off."),
         ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, got -1."),
         ({"seed": MAX_SEED + 1}, "seed must be a whole number from 0 to 4294967295, got 42949"),
         ({"seed": 7.0}, "seed must be a whole number from 0 to 4294967295, got 7.0."),

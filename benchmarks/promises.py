@@ -1,0 +1,168 @@
+"""Whether music keeps its constraints, read from the score alone, and constraints made by chance.
+
+Shared by tests and by the command that composes thousands of takes. Knows nothing of tokens, masks
+or how the promises are kept, so it can judge them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+from symusic.core import ScoreTick
+
+from musiclstm import Constraints, analysis
+from musiclstm.constraints import SCALES
+from musiclstm.tokenization import DRUMS, plain_meter
+
+_TONICS = ("C", "C#", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+_METERS = ((4, 4), (3, 4), (2, 4), (6, 8), (12, 8), (5, 8), (1, 8), (2, 2), (3, 16), (7, 16))
+_PROGRAMS = (DRUMS, 0, 6, 24, 33, 40, 48, 56, 73)  # of every kind; all are trained
+
+
+class _Note(NamedTuple):
+    program: int
+    pitch: int
+    start: int
+    end: int
+
+
+def holds(score: ScoreTick, constraints: Constraints, *, bars: int) -> list[str]:
+    """What is wrong with a piece that should have so many bars and keep to constraints.
+
+    Args:
+        score: From the first bar line on, in ticks.
+        constraints: What it should keep to; a key must be named.
+        bars: How many bars it should have.
+
+    Returns:
+        Complaints, one sentence each; none where every promise is kept.
+    """
+    notes = sorted(_notes_of(score), key=lambda note: (note.start, note.program, note.pitch))
+    far = analysis.last_note_end(score) + bars * 16 * score.ticks_per_quarter
+    lines = [int(line) for line in analysis.bar_starts(score, end_tick=far)[: bars + 1]]
+    return [
+        *_about_time(score, notes, lines, constraints),
+        *_about_pitches(notes, constraints),
+        *_about_crowds(notes, constraints),
+        *_about_bars(notes, lines, constraints),
+    ]
+
+
+def _notes_of(score: ScoreTick) -> Iterator[_Note]:
+    """All notes, each cut off where its key is struck again."""
+    for track in score.tracks:
+        program = DRUMS if track.is_drum else track.program
+        by_pitch = sorted(track.notes, key=lambda note: (note.pitch, note.time))
+        for pitch, group in groupby(by_pitch, key=lambda note: note.pitch):
+            same = list(group)
+            starts = [note.time for note in same[1:]] + [2**31]
+            for note, again in zip(same, starts, strict=True):
+                end = min(note.time + note.duration, max(again, note.time))
+                yield _Note(program, pitch, note.time, end)
+
+
+def _about_time(
+    score: ScoreTick, notes: list[_Note], lines: list[int], constraints: Constraints
+) -> Iterator[str]:
+    if constraints.meter is not None:
+        wanted = plain_meter(*constraints.meter)
+        for line in lines[:-1]:
+            found = plain_meter(*analysis.meter_at(score, line))
+            if found != wanted:
+                yield f"The bar at tick {line} is a {found[0]}/{found[1]}."
+    tempos = {round(tempo.qpm, 2) for tempo in score.tempos}
+    if not constraints.allows_tempos and len(tempos) > 1:
+        yield f"The tempo changes: {sorted(tempos)}."
+    if constraints.tempo_bpm is not None and any(
+        abs(tempo - constraints.tempo_bpm) > 0.1 for tempo in tempos
+    ):
+        yield f"The tempo is {sorted(tempos)}, not {constraints.tempo_bpm}."
+    for note in notes:
+        if not 0 <= note.start < lines[-1]:
+            yield f"{note} begins outside the bars."
+        if note.end <= note.start:
+            yield f"{note} has no length."
+
+
+def _about_pitches(notes: list[_Note], constraints: Constraints) -> Iterator[str]:
+    allowed = {note.program: frozenset[int]() for note in notes}
+    for program in allowed:
+        allowed[program] = frozenset(constraints.pitches(program))
+    for note in notes:
+        if constraints.programs is not None and note.program not in constraints.programs:
+            yield f"{note} is of an instrument that may not play."
+        if note.pitch not in allowed[note.program]:
+            yield f"{note} is out of range or key."
+
+
+def _about_crowds(notes: list[_Note], constraints: Constraints) -> Iterator[str]:
+    for (start, key), count in Counter((n.start, (n.program, n.pitch)) for n in notes).items():
+        if count > 1:
+            yield f"{key} is struck {count} times at tick {start}."
+    for start, count in Counter(note.start for note in notes).items():
+        if count > constraints.max_notes_at_once:
+            yield f"{count} notes are struck at tick {start}."
+    if constraints.max_polyphony is None or not notes:
+        return
+    starts = np.sort([note.start for note in notes])
+    ends = np.sort([note.end for note in notes])
+    begun = np.searchsorted(starts, starts, side="right")
+    sounding = begun - np.searchsorted(ends, starts, side="right")
+    for start, count in zip(starts, sounding, strict=True):
+        if count > constraints.max_polyphony:
+            yield f"{count} notes sound at tick {start}."
+
+
+def _about_bars(notes: list[_Note], lines: list[int], constraints: Constraints) -> Iterator[str]:
+    starts = [note.start for note in notes]
+    counts = np.histogram(starts, bins=lines)[0].tolist() if len(lines) > 1 else []
+    run = 0
+    for bar, count in enumerate(counts):
+        run = 0 if count else run + 1
+        if run > constraints.max_empty_bars:
+            yield f"Bar {bar} is the {run}th empty one in a row."
+        if constraints.notes_per_bar is not None:
+            fewest, most = constraints.notes_per_bar
+            if constraints.ending and bar == len(counts) - 1:
+                fewest = min(fewest, 1)  # the last chord
+            if not fewest <= count <= most:
+                yield f"Bar {bar} has {count} notes, not {fewest} to {most}."
+
+
+# Constraints made by chance -----------------------------------------------------------------------
+
+
+def random_constraints(rng: random.Random) -> Constraints:
+    """Constraints that contradict nothing; each wish is there about every second time."""
+    programs = frozenset(rng.sample(_PROGRAMS, rng.randint(1, 4))) if rng.random() < 0.7 else None
+    fewest = rng.randint(0, 12)
+    return Constraints(
+        programs=programs,
+        meter=rng.choice((None, rng.choice(_METERS))),
+        tempo_bpm=rng.choice((None, rng.randint(40, 250))),
+        tempo_changes=rng.random() < 0.5,
+        key=rng.choice((None, f"{rng.choice(_TONICS)} {rng.choice(SCALES)}")),
+        pitch_ranges=rng.choice((None, _random_ranges(rng, programs))),
+        max_polyphony=rng.choice((None, rng.randint(1, 8))),
+        max_notes_at_once=rng.choice((1, 2, 4, 8, 32)),
+        notes_per_bar=rng.choice((None, (fewest, max(1, fewest) + rng.randint(0, 20)))),
+        max_empty_bars=rng.randint(0, 3),
+        ending=programs != frozenset({DRUMS}) and rng.random() < 0.3,
+    )
+
+
+def _random_ranges(
+    rng: random.Random, programs: frozenset[int] | None
+) -> dict[int, tuple[int, int]]:
+    """For some programs a range that has a tone of every scale."""
+    found = {}
+    for program in programs or rng.sample(_PROGRAMS, 3):
+        if rng.random() < 0.6:
+            lowest = rng.randint(30, 70)
+            found[program] = (lowest, lowest + rng.randint(4, 18))
+    return found

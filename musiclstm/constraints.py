@@ -1,0 +1,258 @@
+"""What the music has to keep to, and refusals of what nobody could keep to.
+
+`Constraints` is a frozen record, given per call; `Scale` reads the name of a key. Nothing here
+knows tokens or how the constraints are kept: that is the grammar's work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import TypeAlias
+
+from musiclstm.tokenization import DRUMS, POSITIONS_PER_BEAT, knows_meter, plain_meter
+
+# From so many on no more are asked for; an instrument has more pitches, so one is always free.
+MAX_NOTES_AT_ONCE = 32  # struck together, unless the constraints say less
+AS_THE_SEED = "seed"  # a key still to be estimated
+SLOWEST_BPM, FASTEST_BPM = 20, 300
+
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
+# Semitones above the tonic. Plain minor takes the leading tone too, as music in minor does.
+_MODES: dict[str, tuple[int, ...]] = {
+    "major": (0, 2, 4, 5, 7, 9, 11),
+    "minor": (0, 2, 3, 5, 7, 8, 10, 11),
+    "natural minor": (0, 2, 3, 5, 7, 8, 10),
+    "harmonic minor": (0, 2, 3, 5, 7, 8, 11),
+    "melodic minor": (0, 2, 3, 5, 7, 9, 11),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "lydian": (0, 2, 4, 6, 7, 9, 11),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "locrian": (0, 1, 3, 5, 6, 8, 10),
+    "major pentatonic": (0, 2, 4, 7, 9),
+    "minor pentatonic": (0, 3, 5, 7, 10),
+    "blues": (0, 3, 5, 6, 7, 10),
+    "whole tone": (0, 2, 4, 6, 8, 10),
+    "chromatic": tuple(range(12)),
+}
+SCALES = tuple(_MODES)
+
+PitchRanges: TypeAlias = tuple[tuple[int, tuple[int, int]], ...]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A tonic and the pitch classes above it.
+
+    Attributes:
+        tonic: Pitch class of the first degree, 0 (C) to 11 (B).
+        mode: One of `SCALES`.
+    """
+
+    tonic: int
+    mode: str
+
+    @classmethod
+    def named(cls, name: str) -> Scale:
+        """The scale that a name such as `F# dorian` means.
+
+        Raises:
+            ValueError: No such scale.
+        """
+        found = re.fullmatch(r"([A-Ga-g])([#♯b♭]?)\s+(\S.*)", str(name).strip())
+        mode = " ".join(found[3].lower().split()) if found else ""
+        if not found or mode not in _MODES:
+            raise ValueError(
+                f"key {name!r} is not known; use a tonic such as C, F# or Bb, a space and one of: "
+                f"{', '.join(SCALES)}."
+            )
+        return cls((_LETTERS[found[1].upper()] + _ACCIDENTALS[found[2]]) % 12, mode)
+
+    @property
+    def pitch_classes(self) -> frozenset[int]:
+        """The tones of the scale, each 0 (C) to 11 (B)."""
+        return frozenset((self.tonic + step) % 12 for step in _MODES[self.mode])
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What the music has to keep to, whatever the network would like.
+
+    Args:
+        programs: MIDI programs that may play, -1 for drums; None: any.
+        meter: Numerator and denominator of every bar, or of another meter as long (2/2 is written
+            as 4/4); None: any.
+        tempo_bpm: Quarter notes per minute, 20 to 300, and no change of it; None: as it comes.
+        tempo_changes: Whether the tempo may change.
+        key: Such as `D minor` or `F# dorian`, see `SCALES`; "seed": that of the seed; None: any.
+            Drums are never bound by it.
+        pitch_ranges: Lowest and highest MIDI pitch of a program, -1 for drums; a dict will do.
+            None: any.
+        max_polyphony: At most so many notes sounding together, over all instruments; None: any.
+        max_notes_at_once: At most so many notes struck together, 1 to 32.
+        notes_per_bar: Fewest and most notes that begin in each bar; None: any. The last chord of
+            an ending may have fewer.
+        max_empty_bars: At most so many bars without a note in a row, 0 or more.
+        ending: Whether the last bars lead to a close, where everything is released.
+
+    Raises:
+        ValueError: Nothing could be played, two wishes contradict each other, or a value the tokens
+            cannot say.
+    """
+
+    programs: frozenset[int] | None = None
+    meter: tuple[int, int] | None = None
+    tempo_bpm: float | None = None
+    tempo_changes: bool = True
+    key: str | None = None
+    pitch_ranges: Mapping[int, tuple[int, int]] | PitchRanges | None = None
+    max_polyphony: int | None = None
+    max_notes_at_once: int = MAX_NOTES_AT_ONCE
+    notes_per_bar: tuple[int, int] | None = None
+    max_empty_bars: int = 1
+    ending: bool = False
+
+    def __post_init__(self) -> None:
+        """Bring plain values into their form, and refuse what cannot be kept."""
+        if self.programs is not None:
+            object.__setattr__(self, "programs", frozenset(self.programs))  # a plain set will do
+        if self.notes_per_bar is not None:
+            object.__setattr__(self, "notes_per_bar", tuple(self.notes_per_bar))
+        object.__setattr__(self, "pitch_ranges", _sorted_ranges(self.pitch_ranges))
+        self._check_programs()
+        self._check_time()
+        self._check_numbers()
+        self._check_pitches()
+        self._check_density()
+        if self.ending and self.programs == frozenset({DRUMS}):
+            raise ValueError(
+                "ending needs an instrument with pitches to close on, and programs names only "
+                "drums; allow another program, or leave ending out."
+            )
+
+    @property
+    def pitch_classes(self) -> frozenset[int] | None:
+        """What the key allows; None: everything."""
+        if self.key in (None, AS_THE_SEED):
+            return None
+        return Scale.named(str(self.key)).pitch_classes
+
+    @property
+    def allows_tempos(self) -> bool:
+        """Whether the music may say how fast it is."""
+        return self.tempo_changes and self.tempo_bpm is None
+
+    @property
+    def ranges(self) -> dict[int, tuple[int, int]]:
+        """`pitch_ranges` by program; empty where there are none."""
+        return dict(self.pitch_ranges or ())
+
+    def pitches(self, program: int) -> list[int]:
+        """The MIDI pitches that a program may play, rising."""
+        lowest, highest = self.ranges.get(program, (0, 127))
+        classes = None if program == DRUMS else self.pitch_classes
+        return [p for p in range(lowest, highest + 1) if classes is None or p % 12 in classes]
+
+    def most_in_bar(self, meter: tuple[int, int], choices: int = 10_000) -> int:
+        """How many notes fit into a bar, where there are so many different ones to strike."""
+        together = min(self.max_notes_at_once, self.max_polyphony or choices, choices)
+        return meter[0] * POSITIONS_PER_BEAT * together
+
+    def _check_programs(self) -> None:
+        if self.programs is not None and not self.programs:
+            raise ValueError("programs must name at least one instrument; None allows all.")
+        if any(not -1 <= program <= 127 for program in self.programs or ()):
+            wrong = sorted(self.programs or ())
+            raise ValueError(f"programs must be from -1 (drums) to 127, got {wrong}.")
+
+    def _check_time(self) -> None:
+        if self.meter is not None and not knows_meter(*self.meter):
+            raise ValueError(
+                f"meter {self.meter[0]}/{self.meter[1]} is not one the tokens can say; use 1 to 12 "
+                "quarters, 1 to 16 eighths, or a meter as long as one of these."
+            )
+        bpm = self.tempo_bpm
+        if bpm is not None and not (isinstance(bpm, Real) and SLOWEST_BPM <= bpm <= FASTEST_BPM):
+            raise ValueError(f"tempo_bpm must be from {SLOWEST_BPM} to {FASTEST_BPM}, got {bpm}.")
+
+    def _check_numbers(self) -> None:
+        if not _is_whole(self.max_empty_bars) or self.max_empty_bars < 0:
+            raise ValueError(f"max_empty_bars must be 0 or more, got {self.max_empty_bars}.")
+        together = self.max_notes_at_once
+        if not _is_whole(together) or not 1 <= together <= MAX_NOTES_AT_ONCE:
+            raise ValueError(
+                f"max_notes_at_once must be from 1 to {MAX_NOTES_AT_ONCE}, got {together}."
+            )
+        most = self.max_polyphony
+        if most is not None and (not _is_whole(most) or most < 1):
+            raise ValueError(f"max_polyphony must be 1 or more, got {most}; None is no limit.")
+
+    def _check_pitches(self) -> None:
+        if self.key != AS_THE_SEED and self.key is not None:
+            Scale.named(self.key)
+        for program, (lowest, highest) in self.ranges.items():
+            self._check_range(program, lowest, highest)
+            if not self.pitches(program):
+                raise ValueError(
+                    f"pitch_ranges allows program {program} only {lowest} to {highest}, where "
+                    f"{self.key} has no tone; widen the range or leave the key out."
+                )
+
+    def _check_range(self, program: int, lowest: int, highest: int) -> None:
+        if not -1 <= program <= 127:
+            raise ValueError(f"pitch_ranges must name programs from -1 to 127, got {program}.")
+        if not 0 <= lowest <= highest <= 127:
+            raise ValueError(
+                f"pitch_ranges of program {program} must be a lowest and a highest pitch from 0 to "
+                f"127, got {lowest} and {highest}."
+            )
+        if self.programs is not None and program not in self.programs:
+            raise ValueError(
+                f"pitch_ranges names program {program}, which may not play; add it to programs or "
+                "leave its range out."
+            )
+
+    def _check_density(self) -> None:
+        if self.notes_per_bar is None:
+            return
+        if len(self.notes_per_bar) != 2 or not all(map(_is_whole, self.notes_per_bar)):
+            raise ValueError(
+                f"notes_per_bar must be two whole numbers, fewest and most, got "
+                f"{self.notes_per_bar}."
+            )
+        fewest, most = self.notes_per_bar
+        if not 0 <= fewest <= most or most < 1:
+            raise ValueError(
+                f"notes_per_bar must be fewest and most notes with 0 <= fewest <= most and most at "
+                f"least 1, got {fewest} and {most}."
+            )
+        if self.meter is not None and fewest > self.most_in_bar(plain_meter(*self.meter)):
+            raise ValueError(
+                f"notes_per_bar asks for at least {fewest} notes, but a bar of {self.meter[0]}/"
+                f"{self.meter[1]} has room for {self.most_in_bar(plain_meter(*self.meter))}; ask "
+                "for fewer or raise max_polyphony and max_notes_at_once."
+            )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral)
+
+
+def _sorted_ranges(
+    ranges: Mapping[int, tuple[int, int]] | Iterable[tuple[int, tuple[int, int]]] | None,
+) -> PitchRanges | None:
+    """One form for all ways to say it, so that equal wishes are equal records."""
+    if ranges is None:
+        return None
+    pairs = dict(ranges).items()
+    for program, ends in pairs:
+        if len(ends) != 2 or not all(_is_whole(value) for value in (program, *ends)):
+            raise ValueError(
+                f"pitch_ranges of program {program} must be a lowest and a highest pitch, got "
+                f"{ends}."
+            )
+    return tuple(sorted((program, (ends[0], ends[1])) for program, ends in pairs)) or None

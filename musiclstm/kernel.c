@@ -1,0 +1,361 @@
+/* One step of the stacked LSTM of modeling.py for a few rows, on int8 weights.
+ *
+ * A step is memory traffic: every weight is read once and used once per row. So the weights are
+ * int8 and lie in the order in which they are read, four rows of a matrix side by side in blocks
+ * of 32 columns; kernel.py writes them so. What a layer reads is rounded to -127..127 with one
+ * scale for its input and one for its memory, sums are exact integers, everything else is float.
+ * Hence a row comes out the same, bit for bit, whatever other rows there are.
+ *
+ * Knows nothing of Python, of tokens or of music. No memory is allocated here.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+enum { COLUMNS = 32, BLOCK = 4 * COLUMNS, LANES = 8, AHEAD = 1024 };
+
+typedef struct {
+    int32_t layers, size, vocab; /* vocab: rounded up to a multiple of four */
+    int32_t residual, layer_norm;
+    float epsilon;
+    const int8_t *weights;    /* (layers, units, 2, blocks, 4 gates, 32): of the input, of memory */
+    const float *scales;      /* (layers, units, 2, 4 gates) */
+    const float *biases;      /* (layers, units, 4 gates) */
+    const float *norms;       /* (layers + 1, 2, size): weight and bias */
+    const float *embeddings;  /* (vocab, size) */
+    const int8_t *head;       /* (vocab / 4, blocks, 4 tokens, 32) */
+    const float *head_scales; /* (vocab) */
+} Network;
+
+/* What a matrix is multiplied with: rounded values, their magnitudes, and what one unit is worth. */
+typedef struct {
+    int8_t *values;
+    uint8_t *magnitudes;
+    float scale;
+} Rounded;
+
+/* Four sums of products of int8, exact ------------------------------------------------------- */
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+
+/* Magnitudes of x times (w with the sign of x): unsigned times signed is what the processor has.
+ * Two products of at most 127 * 127 fit into 16 bits. */
+static inline __m256i add_products(__m256i sum, __m256i magnitude, __m256i x, const int8_t *w) {
+    __m256i signed_w = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)w), x);
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    return _mm256_dpbusd_epi32(sum, magnitude, signed_w);
+#elif defined(__AVXVNNI__)
+    return _mm256_dpbusd_avx_epi32(sum, magnitude, signed_w);
+#else
+    __m256i pairs = _mm256_maddubs_epi16(magnitude, signed_w);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
+}
+
+static inline void four_products(const int8_t *w, const Rounded *x, int blocks, int32_t *out) {
+    __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+    for (int i = 0; i < blocks; i++, w += BLOCK) {
+        /* The processor stops reading ahead at every page; this does not. */
+        _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)w + AHEAD + 64, _MM_HINT_T0);
+        __m256i value = _mm256_loadu_si256((const __m256i *)(x->values + COLUMNS * i));
+        __m256i magnitude = _mm256_loadu_si256((const __m256i *)(x->magnitudes + COLUMNS * i));
+        a = add_products(a, magnitude, value, w);
+        b = add_products(b, magnitude, value, w + COLUMNS);
+        c = add_products(c, magnitude, value, w + 2 * COLUMNS);
+        d = add_products(d, magnitude, value, w + 3 * COLUMNS);
+    }
+    __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    __m128i low = _mm256_castsi256_si128(sums), high = _mm256_extracti128_si256(sums, 1);
+    _mm_storeu_si128((__m128i *)out, _mm_add_epi32(low, high));
+}
+
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
+
+static inline int32x4_t add_products(int32x4_t sum, const int8_t *x, const int8_t *w) {
+    sum = vdotq_s32(sum, vld1q_s8(w), vld1q_s8(x));
+    return vdotq_s32(sum, vld1q_s8(w + 16), vld1q_s8(x + 16));
+}
+
+static inline void four_products(const int8_t *w, const Rounded *x, int blocks, int32_t *out) {
+    int32x4_t a = vdupq_n_s32(0), b = a, c = a, d = a;
+    for (int i = 0; i < blocks; i++, w += BLOCK) {
+        const int8_t *values = x->values + COLUMNS * i;
+        __builtin_prefetch(w + AHEAD);
+        __builtin_prefetch(w + AHEAD + 64);
+        a = add_products(a, values, w);
+        b = add_products(b, values, w + COLUMNS);
+        c = add_products(c, values, w + 2 * COLUMNS);
+        d = add_products(d, values, w + 3 * COLUMNS);
+    }
+    out[0] = vaddvq_s32(a), out[1] = vaddvq_s32(b), out[2] = vaddvq_s32(c), out[3] = vaddvq_s32(d);
+}
+
+#else
+#error "No fast product of int8 on this processor: decoding.py has its own way then."
+#endif
+
+/* 0 when the sums above are right on this machine; asked once, in a process of its own. */
+int32_t self_check(void) {
+    int8_t w[2 * BLOCK], values[2 * COLUMNS];
+    uint8_t magnitudes[2 * COLUMNS];
+    const Rounded x = {values, magnitudes, 1.0f};
+    int32_t found[4], wrong = 0;
+    for (int i = 0; i < 2 * BLOCK; i++) w[i] = (int8_t)(i % 3 ? 127 - i % 5 : i % 7 - 127);
+    for (int i = 0; i < 2 * COLUMNS; i++) {
+        values[i] = (int8_t)(i % 4 ? 127 - i % 2 : i % 3 - 127);
+        magnitudes[i] = (uint8_t)(values[i] < 0 ? -values[i] : values[i]);
+    }
+    four_products(w, &x, 2, found);
+    for (int row = 0; row < 4; row++)
+        for (int i = 0; i < 2 * COLUMNS; i++)
+            found[row] -= w[i / COLUMNS * BLOCK + row * COLUMNS + i % COLUMNS] * values[i];
+    for (int row = 0; row < 4; row++) wrong |= found[row];
+    return wrong != 0;
+}
+
+/* Element by element; plain loops that the compiler turns into vectors ------------------------ */
+
+static inline float exponential(float x) {
+    x = x < 87.0f ? x : 87.0f;
+    x = x > -87.0f ? x : -87.0f;
+    /* Adding 1.5 * 2^23 leaves no digits behind the point: the nearest whole number. */
+    float power = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+    /* ln 2 in two parts, so that the difference keeps all its digits */
+    float r = (x - power * 0.693359375f) + power * 2.12194440e-4f;
+    float e = 1.0f + r * (1 / 7.0f); /* Taylor, Horner's way; |r| is at most ln(2) / 2 */
+    e = 1.0f + r * (1 / 6.0f) * e;
+    e = 1.0f + r * (1 / 5.0f) * e;
+    e = 1.0f + r * (1 / 4.0f) * e;
+    e = 1.0f + r * (1 / 3.0f) * e;
+    e = 1.0f + r * (1 / 2.0f) * e;
+    e = 1.0f + r * e;
+    union { int32_t bits; float value; } two = {((int32_t)power + 127) << 23};
+    return e * two.value;
+}
+
+static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+static inline float hyperbolic_tangent(float x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
+
+/* Sums run in eight lanes, in one order on every machine. */
+static float sum_of(const float *x, int size) {
+    float lanes[LANES] = {0};
+    int i = 0;
+    for (; i + LANES <= size; i += LANES)
+        for (int l = 0; l < LANES; l++) lanes[l] += x[i + l];
+    for (int l = 0; i < size; i++, l++) lanes[l] += x[i];
+    return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5]))
+         + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+}
+
+static float root(float x) { return __builtin_sqrtf(x); }
+
+static void normalise(const float *x, const float *norm, int size, float epsilon, float *out) {
+    float mean = sum_of(x, size) / size;
+    for (int i = 0; i < size; i++) out[i] = (x[i] - mean) * (x[i] - mean);
+    float scale = 1.0f / root(sum_of(out, size) / size + epsilon);
+    for (int i = 0; i < size; i++) out[i] = (x[i] - mean) * scale * norm[i] + norm[size + i];
+}
+
+static void round_off(const float *restrict x, int size, Rounded *out) {
+    int8_t *restrict values = out->values;
+    uint8_t *restrict magnitudes = out->magnitudes;
+    int32_t largest = 0; /* floats without a sign are in the order of their bits */
+    for (int i = 0; i < size; i++) {
+        union { float value; int32_t bits; } each = {x[i]};
+        int32_t magnitude = each.bits & 0x7fffffff;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    union { int32_t bits; float value; } most = {largest};
+    float units = most.value > 0 ? 127.0f / most.value : 0.0f;
+    for (int i = 0; i < size; i++) {
+        float scaled = x[i] * units;
+        int32_t value = (int32_t)(scaled + (scaled < 0 ? -0.5f : 0.5f));
+        values[i] = (int8_t)value;
+        magnitudes[i] = (uint8_t)(value < 0 ? -value : value);
+    }
+    out->scale = most.value / 127.0f;
+}
+
+/* gates: (4, size) in the order input, forget, new, output; residual: 1 or 0 */
+static void remember(const float *restrict gates, int size, float residual, float *restrict hidden,
+                     float *restrict cell, float *restrict x) {
+    for (int i = 0; i < size; i++) {
+        float enter = sigmoid(gates[i]), forget = sigmoid(gates[size + i]);
+        float fresh = hyperbolic_tangent(gates[2 * size + i]);
+        float out = sigmoid(gates[3 * size + i]);
+        cell[i] = forget * cell[i] + enter * fresh;
+        hidden[i] = out * hyperbolic_tangent(cell[i]);
+        x[i] = residual * x[i] + hidden[i];
+    }
+}
+
+/* The stack ------------------------------------------------------------------------------------ */
+
+/* Where a call keeps what lies between its parts; one piece of memory that the caller lends. */
+typedef struct {
+    Rounded *input, *memory; /* (rows) */
+    float *gates;            /* (rows, 4, size) */
+    float *normed;           /* (size) */
+} Desk;
+
+static int32_t whole_blocks(int32_t size) { return (size + COLUMNS - 1) / COLUMNS; }
+
+int64_t desk_bytes(const Network *net, int32_t rows) {
+    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS;
+    return rows * (2 * (int64_t)sizeof(Rounded) + 4 * columns + 16 * (int64_t)net->size)
+         + 4 * (int64_t)net->size;
+}
+
+/* The desk arrives filled with zeros, and columns beyond `size` stay zero. */
+static Desk lay_out(const Network *net, int32_t rows, char *at) {
+    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS;
+    Desk desk;
+    desk.input = (Rounded *)at, at += rows * sizeof(Rounded);
+    desk.memory = (Rounded *)at, at += rows * sizeof(Rounded);
+    desk.gates = (float *)at, at += rows * 16 * (int64_t)net->size;
+    desk.normed = (float *)at, at += 4 * (int64_t)net->size;
+    for (int32_t row = 0; row < 2 * rows; row++) { /* `memory` lies right behind `input` */
+        desk.input[row].values = (int8_t *)at, at += columns;
+        desk.input[row].magnitudes = (uint8_t *)at, at += columns;
+    }
+    return desk;
+}
+
+static void weigh(const Network *net, int32_t layer, int32_t rows, const Desk *desk) {
+    const int32_t size = net->size, blocks = whole_blocks(size);
+    const int8_t *w = net->weights + (size_t)layer * size * 2 * blocks * BLOCK;
+    const float *scale = net->scales + (size_t)layer * size * 8;
+    const float *bias = net->biases + (size_t)layer * size * 4;
+    for (int32_t unit = 0; unit < size; unit++) {
+        for (int32_t row = 0; row < rows; row++) {
+            const Rounded *x = desk->input + row, *h = desk->memory + row;
+            float *gates = desk->gates + (size_t)row * 4 * size + unit;
+            int32_t of_x[4], of_h[4];
+            four_products(w, x, blocks, of_x);
+            four_products(w + blocks * BLOCK, h, blocks, of_h);
+            for (int gate = 0; gate < 4; gate++)
+                gates[gate * size] = of_x[gate] * (x->scale * scale[gate])
+                                   + of_h[gate] * (h->scale * scale[4 + gate]) + bias[gate];
+        }
+        w += 2 * blocks * BLOCK, scale += 8, bias += 4;
+    }
+}
+
+static void run_layer(const Network *net, int32_t layer, int32_t rows, const Desk *desk,
+                      float *hidden, float *cell, float *x) {
+    const int32_t size = net->size;
+    for (int32_t row = 0; row < rows; row++) {
+        const float *entering = x + (size_t)row * size;
+        if (net->layer_norm) {
+            const float *norm = net->norms + (size_t)layer * 2 * size;
+            normalise(entering, norm, size, net->epsilon, desk->normed);
+            entering = desk->normed;
+        }
+        round_off(entering, size, desk->input + row);
+        round_off(hidden + (size_t)row * size, size, desk->memory + row);
+    }
+    weigh(net, layer, rows, desk);
+    for (int32_t row = 0; row < rows; row++) {
+        size_t at = (size_t)row * size;
+        remember(desk->gates + 4 * at, size, (float)net->residual, hidden + at, cell + at, x + at);
+    }
+}
+
+/* Reads one token a row. hidden, cell: (layers, rows, size), moved on in place; out: (rows, size),
+ * what the last norm gives. */
+void run_stack(const Network *net, int32_t rows, const int64_t *ids, float *hidden, float *cell,
+               float *out, char *lent) {
+    const int32_t size = net->size;
+    const Desk desk = lay_out(net, rows, lent);
+    for (int32_t row = 0; row < rows; row++)
+        for (int32_t i = 0; i < size; i++)
+            out[(size_t)row * size + i] = net->embeddings[(size_t)ids[row] * size + i];
+    for (int32_t layer = 0; layer < net->layers; layer++) {
+        size_t at = (size_t)layer * rows * size;
+        run_layer(net, layer, rows, &desk, hidden + at, cell + at, out);
+    }
+    if (!net->layer_norm) return;
+    for (int32_t row = 0; row < rows; row++) {
+        float *x = out + (size_t)row * size;
+        normalise(x, net->norms + (size_t)net->layers * 2 * size, size, net->epsilon, desk.normed);
+        for (int32_t i = 0; i < size; i++) x[i] = desk.normed[i];
+    }
+}
+
+/* x: (rows, size); scores: (rows, vocab) */
+void run_head(const Network *net, int32_t rows, const float *x, float *scores, char *lent) {
+    const int32_t size = net->size, blocks = whole_blocks(size);
+    const Desk desk = lay_out(net, rows, lent);
+    for (int32_t row = 0; row < rows; row++)
+        round_off(x + (size_t)row * size, size, desk.input + row);
+    for (int32_t token = 0; token < net->vocab; token += 4) {
+        for (int32_t row = 0; row < rows; row++) {
+            int32_t sums[4];
+            four_products(net->head + (size_t)token * blocks * COLUMNS, desk.input + row, blocks,
+                          sums);
+            for (int i = 0; i < 4; i++)
+                scores[(size_t)row * net->vocab + token + i] =
+                    sums[i] * (desk.input[row].scale * net->head_scales[token + i]);
+        }
+    }
+}
+
+/* One token ------------------------------------------------------------------------------------ */
+
+enum { STRETCH = 64, NO_TOKEN = -1, OUTSIDE = -2 };
+
+static float highest_of(const float *x, int size) {
+    float lanes[LANES], highest;
+    int i = 0;
+    for (int l = 0; l < LANES; l++) lanes[l] = x[0];
+    for (; i + LANES <= size; i += LANES)
+        for (int l = 0; l < LANES; l++) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+    for (highest = lanes[0]; i < size; i++) highest = x[i] > highest ? x[i] : highest;
+    for (int l = 0; l < LANES; l++) highest = lanes[l] > highest ? lanes[l] : highest;
+    return highest;
+}
+
+static int is_number_throughout(const float *x, int size) {
+    int32_t broken = 0;
+    for (int i = 0; i < size; i++) broken |= x[i] != x[i];
+    return !broken;
+}
+
+static double stretch_sum(const float *x, int32_t from, int32_t size) {
+    return sum_of(x + from, size - from < STRETCH ? size - from : STRETCH);
+}
+
+/* The first place whose share, added to all before it, passes `target`. */
+static int32_t place_of(const float *shares, int32_t size, double target) {
+    int32_t place = 0, last = size - 1;
+    for (double part; place < size; place += STRETCH, target -= part)
+        if ((part = stretch_sum(shares, place, size)) > target) break;
+    for (; place < size; place++) {
+        if (shares[place] > target) return place;
+        target -= shares[place];
+    }
+    while (shares[last] == 0) last--; /* rounded past the end */
+    return last;
+}
+
+/* Draws in proportion to exp(score * rate); `chance` is from 0 to below 1. Leaves the shares where
+ * the scores were. NO_TOKEN where nothing is allowed (all at minus infinity) or a score is no number;
+ * OUTSIDE where the token drawn is not among the likeliest that together reach `top_p`. */
+int32_t draw(float *scores, int32_t size, float rate, double top_p, double chance) {
+    const float highest = highest_of(scores, size);
+    if (highest - highest != 0 || !is_number_throughout(scores, size)) return NO_TOKEN;
+    for (int32_t i = 0; i < size; i++) {
+        float below = (scores[i] - highest) * rate, share = exponential(below);
+        scores[i] = below > -40.0f ? share : 0.0f;
+    }
+    const float *shares = scores;
+    double whole = 0.0, likelier = 0.0;
+    for (int32_t i = 0; i < size; i += STRETCH) whole += stretch_sum(shares, i, size);
+    const int32_t place = place_of(shares, size, chance * whole);
+    if (shares[place] > (1.0 - top_p) * whole) return place; /* the others cannot reach it alone */
+    for (int32_t i = 0; i < size; i++) likelier += shares[i] > shares[place] ? shares[i] : 0.0f;
+    return likelier >= top_p * whole ? OUTSIDE : place;
+}
