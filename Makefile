@@ -60,10 +60,10 @@ have-python:
 	@$(SYSTEM) python
 
 have-sound:
-	@$(SYSTEM) python $(WITH_SOUND)
+	@$(SYSTEM) python $(WITH_SOUND) speed
 
 have-browser:
-	@$(SYSTEM) python $(WITH_SOUND) browser
+	@$(SYSTEM) python $(WITH_SOUND) speed browser
 
 $(MADE):
 	$(PYTHON) -m venv --clear $(VENV)

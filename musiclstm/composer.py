@@ -173,7 +173,7 @@ class Composer:
         """`compose`, given bar by bar: the same piece, a bar longer each time."""
         _check_bars("bars", bars)
         piece = self._begin(prompt, prompt_bars, sampling, constraints, surprise)
-        return self._drafts(piece, bars)
+        return self._drafts(piece, self._new_bars(piece, bars))
 
     def endless(
         self,
@@ -285,9 +285,9 @@ class Composer:
     def _new_bars(self, piece: Composition, bars: int) -> Iterator[Bar]:
         return islice(compose_bars(self._network, self._take(piece, bars)), bars)
 
-    def _drafts(self, piece: Composition, bars: int) -> Iterator[Composition]:
+    def _drafts(self, piece: Composition, bars: Iterator[Bar]) -> Iterator[Composition]:
         new: list[Bar] = []
-        for bar in self._new_bars(piece, bars):
+        for bar in bars:
             new.append(bar)
             yield self._longer(piece, new)
 
@@ -394,13 +394,13 @@ def _as_the_seed(seed: Seed | None) -> Constraints:
 def _with_key_named(constraints: Constraints, seed: Seed | None) -> Constraints:
     if constraints.key != AS_THE_SEED:
         return constraints
-    if seed is None:
+    found = None if seed is None else analysis.estimate_key(seed.score)
+    if found is None:
         raise ValueError(
             "key='seed' needs a prompt whose key can be estimated; pass a prompt, or name a key "
             "such as 'D minor'."
         )
-    found = analysis.estimate_key(seed.score)
-    return replace(constraints, key=None if found is None else str(found))
+    return replace(constraints, key=str(found))
 
 
 def _ruling_meter(seed: Seed) -> tuple[int, int] | None:

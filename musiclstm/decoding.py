@@ -133,7 +133,7 @@ class PackedLSTM:
         """Go on from some snapshots, side by side.
 
         Raises:
-            ValueError: No row, or more than 32 rows.
+            ValueError: No row, more than 32 rows, or a snapshot of another network.
         """
         return Stepper(self._model, self._packed, snapshots)
 
@@ -151,17 +151,19 @@ class Stepper:
     def __init__(
         self, model: MusicLSTMForCausalLM, packed: _Packed, snapshots: Sequence[Snapshot]
     ) -> None:
-        self._packed = packed
+        self._config, self._packed = model.config, packed
         self._readout = model.model.readout
         self._take(snapshots)
 
     def _take(self, snapshots: Sequence[Snapshot]) -> None:
+        for snapshot in snapshots:
+            self._check(snapshot)
         states = [each.state for each in snapshots]
         rows = sum(state.batch_size for state in states)
         if not 1 <= rows <= MAX_ROWS:
             raise ValueError(f"A stepper has from 1 to {MAX_ROWS} rows, got {rows}.")
         self._hidden, self._cell = (
-            np.concatenate([part.numpy() for part in parts], axis=1, dtype=np.float32)
+            np.ascontiguousarray(np.concatenate([part.numpy() for part in parts], axis=1))
             for parts in ([s.hidden for s in states], [s.cell for s in states])
         )
         self._memory = torch.cat([state.memory for state in states])
@@ -171,8 +173,30 @@ class Stepper:
         self.scores = self._desk.scores
         self.scores[:] = torch.cat([each.scores for each in snapshots]).numpy()
 
+    def _check(self, snapshot: Snapshot) -> None:
+        """The compiled step writes where it is told to: sizes must be right."""
+        config, hidden = self._config, snapshot.state.hidden
+        own = (config.num_hidden_layers, config.hidden_size, config.vocab_size)
+        found = (len(hidden), hidden.shape[2], snapshot.scores.shape[1])
+        if own != found:
+            raise ValueError(
+                f"A snapshot of another network cannot be gone on with: it has {found[0]} layers "
+                f"of {found[1]} and {found[2]} tokens, this one {own[0]} of {own[1]} and {own[2]}."
+            )
+
     def step(self, ids: Sequence[int]) -> None:
-        """Read one token per row; `scores` are those of what comes next."""
+        """Read one token per row; `scores` are those of what comes next.
+
+        Raises:
+            ValueError: More or fewer tokens than rows.
+            IndexError: No such token.
+        """
+        if len(ids) != len(self._seen):
+            raise ValueError(f"A step has one token a row, {len(self._seen)}; got {len(ids)}.")
+        for token in ids:
+            if not 0 <= token < self._config.vocab_size:
+                last = self._config.vocab_size - 1
+                raise IndexError(f"Tokens go from 0 to {last}, got {token}.")
         self._desk.ids[:] = ids
         self._desk.read()
         if self._readout is not None:
@@ -184,12 +208,11 @@ class Stepper:
     @torch.inference_mode()
     def _look_back(self, readout: AttentionReadout) -> None:
         steps = torch.from_numpy(self._desk.outputs)[:, None]
-        for row in range(len(steps)):  # one by one: torch rounds a batch differently
+        for row in range(len(steps)):  # copies, one by one: see _TorchDesk
             at = slice(row, row + 1)
-            memory, filled = self._memory[at], self._filled[at]
-            found = readout(steps[at], memory, filled)
-            self._memory[at], self._filled[at] = readout.remember(steps[at], memory, filled, None)
-            steps[at] = found
+            step, memory, filled = steps[at].clone(), self._memory[at].clone(), self._filled[at]
+            steps[at] = readout(step, memory, filled)
+            self._memory[at], self._filled[at] = readout.remember(step, memory, filled, None)
 
     def snapshot(self, row: int = 0) -> Snapshot:
         """Where a row stands; stays as it is whatever comes after."""
@@ -200,7 +223,12 @@ class Stepper:
         return Snapshot(torch.from_numpy(self.scores[at].copy()), state)
 
     def restore(self, snapshot: Snapshot, row: int = 0) -> None:
-        """Let a row go on from a snapshot of one row."""
+        """Let a row go on from a snapshot of one row.
+
+        Raises:
+            ValueError: It is of another network.
+        """
+        self._check(snapshot)
         at, state = slice(row, row + 1), snapshot.state
         self._hidden[:, at], self._cell[:, at] = state.hidden.numpy(), state.cell.numpy()
         self._memory[at], self._filled[at] = state.memory, state.filled
@@ -363,7 +391,11 @@ class _PackedLayer:
 
 
 class _TorchDesk:
-    """Some rows in work, one after the other: torch rounds a batch differently from a row alone."""
+    """Some rows in work, one after the other.
+
+    Torch rounds a batch differently from a row alone, and a row in the middle of a tensor from one
+    at its beginning: so every row is copied out, as if there were no others.
+    """
 
     def __init__(
         self,
@@ -388,9 +420,9 @@ class _TorchDesk:
         outputs = torch.from_numpy(self.outputs)
         for row in range(len(embedded)):
             at = slice(row, row + 1)
-            x = embedded[at]
+            x = embedded[at].clone()
             for i, layer in enumerate(self._layers):
-                state = self._hidden[i, at], self._cell[i, at]
+                state = self._hidden[i, at].clone(), self._cell[i, at].clone()
                 x, self._hidden[i, at], self._cell[i, at] = layer.step(x, *state)
             outputs[at] = network.norm(x)
 
@@ -399,4 +431,4 @@ class _TorchDesk:
         """As `kernel.Desk.score`."""
         outputs, scores = torch.from_numpy(self.outputs), torch.from_numpy(self.scores)
         for row in range(len(outputs)):
-            scores[row] = self._head(outputs[row : row + 1])[0]
+            scores[row] = self._head(outputs[row : row + 1].clone())[0]

@@ -11,25 +11,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { COLUMNS = 32, BLOCK = 4 * COLUMNS, LANES = 8, AHEAD = 1024 };
+enum { COLUMNS = 32, BLOCK = 4 * COLUMNS, LANES = 8, AHEAD = 2048 };
+
+static const float TINY = 1e-36f; /* what is smaller is taken for nothing */
 
 typedef struct {
     int32_t layers, size, vocab; /* vocab: rounded up to a multiple of four */
     int32_t residual, layer_norm;
     float epsilon;
-    const int8_t *weights;    /* (layers, units, 2, blocks, 4 gates, 32): of the input, of memory */
-    const float *scales;      /* (layers, units, 2, 4 gates) */
-    const float *biases;      /* (layers, units, 4 gates) */
+    const int8_t *weights;    /* (layers, units / 4, 4 gates, 2, blocks, 4 units, 32); the 2: of the
+                                 input, of memory */
+    const float *scales;      /* (layers, 2, 4 gates, units); units: size rounded up to fours */
+    const float *biases;      /* (layers, 4 gates, units) */
     const float *norms;       /* (layers + 1, 2, size): weight and bias */
     const float *embeddings;  /* (vocab, size) */
     const int8_t *head;       /* (vocab / 4, blocks, 4 tokens, 32) */
     const float *head_scales; /* (vocab) */
 } Network;
 
-/* What a matrix is multiplied with: rounded values, their magnitudes, and what one unit is worth. */
+/* What a matrix is multiplied with: rounded values, and what one unit of them is worth. */
 typedef struct {
     int8_t *values;
-    uint8_t *magnitudes;
     float scale;
 } Rounded;
 
@@ -59,7 +61,7 @@ static inline void four_products(const int8_t *w, const Rounded *x, int blocks, 
         _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
         _mm_prefetch((const char *)w + AHEAD + 64, _MM_HINT_T0);
         __m256i value = _mm256_loadu_si256((const __m256i *)(x->values + COLUMNS * i));
-        __m256i magnitude = _mm256_loadu_si256((const __m256i *)(x->magnitudes + COLUMNS * i));
+        __m256i magnitude = _mm256_abs_epi8(value);
         a = add_products(a, magnitude, value, w);
         b = add_products(b, magnitude, value, w + COLUMNS);
         c = add_products(c, magnitude, value, w + 2 * COLUMNS);
@@ -99,14 +101,11 @@ static inline void four_products(const int8_t *w, const Rounded *x, int blocks, 
 /* 0 when the sums above are right on this machine; asked once, in a process of its own. */
 int32_t self_check(void) {
     int8_t w[2 * BLOCK], values[2 * COLUMNS];
-    uint8_t magnitudes[2 * COLUMNS];
-    const Rounded x = {values, magnitudes, 1.0f};
+    const Rounded x = {values, 1.0f};
     int32_t found[4], wrong = 0;
     for (int i = 0; i < 2 * BLOCK; i++) w[i] = (int8_t)(i % 3 ? 127 - i % 5 : i % 7 - 127);
-    for (int i = 0; i < 2 * COLUMNS; i++) {
+    for (int i = 0; i < 2 * COLUMNS; i++)
         values[i] = (int8_t)(i % 4 ? 127 - i % 2 : i % 3 - 127);
-        magnitudes[i] = (uint8_t)(values[i] < 0 ? -values[i] : values[i]);
-    }
     four_products(w, &x, 2, found);
     for (int row = 0; row < 4; row++)
         for (int i = 0; i < 2 * COLUMNS; i++)
@@ -161,7 +160,6 @@ static void normalise(const float *x, const float *norm, int size, float epsilon
 
 static void round_off(const float *restrict x, int size, Rounded *out) {
     int8_t *restrict values = out->values;
-    uint8_t *restrict magnitudes = out->magnitudes;
     int32_t largest = 0; /* floats without a sign are in the order of their bits */
     for (int i = 0; i < size; i++) {
         union { float value; int32_t bits; } each = {x[i]};
@@ -169,23 +167,21 @@ static void round_off(const float *restrict x, int size, Rounded *out) {
         largest = magnitude > largest ? magnitude : largest;
     }
     union { int32_t bits; float value; } most = {largest};
-    float units = most.value > 0 ? 127.0f / most.value : 0.0f;
+    float units = most.value > TINY ? 127.0f / most.value : 0.0f;
     for (int i = 0; i < size; i++) {
         float scaled = x[i] * units;
-        int32_t value = (int32_t)(scaled + (scaled < 0 ? -0.5f : 0.5f));
-        values[i] = (int8_t)value;
-        magnitudes[i] = (uint8_t)(value < 0 ? -value : value);
+        values[i] = (int8_t)(int32_t)(scaled + (scaled < 0 ? -0.5f : 0.5f));
     }
-    out->scale = most.value / 127.0f;
+    out->scale = most.value > TINY ? most.value / 127.0f : 0.0f;
 }
 
-/* gates: (4, size) in the order input, forget, new, output; residual: 1 or 0 */
-static void remember(const float *restrict gates, int size, float residual, float *restrict hidden,
-                     float *restrict cell, float *restrict x) {
+/* gates: (4, units) in the order input, forget, new, output; residual: 1 or 0 */
+static void remember(const float *restrict gates, int size, int units, float residual,
+                     float *restrict hidden, float *restrict cell, float *restrict x) {
     for (int i = 0; i < size; i++) {
-        float enter = sigmoid(gates[i]), forget = sigmoid(gates[size + i]);
-        float fresh = hyperbolic_tangent(gates[2 * size + i]);
-        float out = sigmoid(gates[3 * size + i]);
+        float enter = sigmoid(gates[i]), forget = sigmoid(gates[units + i]);
+        float fresh = hyperbolic_tangent(gates[2 * units + i]);
+        float out = sigmoid(gates[3 * units + i]);
         cell[i] = forget * cell[i] + enter * fresh;
         hidden[i] = out * hyperbolic_tangent(cell[i]);
         x[i] = residual * x[i] + hidden[i];
@@ -197,51 +193,59 @@ static void remember(const float *restrict gates, int size, float residual, floa
 /* Where a call keeps what lies between its parts; one piece of memory that the caller lends. */
 typedef struct {
     Rounded *input, *memory; /* (rows) */
-    float *gates;            /* (rows, 4, size) */
+    int32_t *sums;           /* (rows, 2, 4 gates, units) */
+    float *gates;            /* (4, units) */
     float *normed;           /* (size) */
 } Desk;
 
 static int32_t whole_blocks(int32_t size) { return (size + COLUMNS - 1) / COLUMNS; }
 
+static int32_t whole_fours(int32_t size) { return (size + 3) / 4 * 4; }
+
 int64_t desk_bytes(const Network *net, int32_t rows) {
-    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS;
-    return rows * (2 * (int64_t)sizeof(Rounded) + 4 * columns + 16 * (int64_t)net->size)
-         + 4 * (int64_t)net->size;
+    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS, units = whole_fours(net->size);
+    return rows * (2 * (int64_t)sizeof(Rounded) + 2 * columns + 32 * units)
+         + 16 * units + 4 * (int64_t)net->size;
 }
 
 /* The desk arrives filled with zeros, and columns beyond `size` stay zero. */
 static Desk lay_out(const Network *net, int32_t rows, char *at) {
-    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS;
+    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS, units = whole_fours(net->size);
     Desk desk;
     desk.input = (Rounded *)at, at += rows * sizeof(Rounded);
     desk.memory = (Rounded *)at, at += rows * sizeof(Rounded);
-    desk.gates = (float *)at, at += rows * 16 * (int64_t)net->size;
+    desk.sums = (int32_t *)at, at += rows * 32 * units;
+    desk.gates = (float *)at, at += 16 * units;
     desk.normed = (float *)at, at += 4 * (int64_t)net->size;
-    for (int32_t row = 0; row < 2 * rows; row++) { /* `memory` lies right behind `input` */
+    for (int32_t row = 0; row < 2 * rows; row++) /* `memory` lies right behind `input` */
         desk.input[row].values = (int8_t *)at, at += columns;
-        desk.input[row].magnitudes = (uint8_t *)at, at += columns;
-    }
     return desk;
 }
 
-static void weigh(const Network *net, int32_t layer, int32_t rows, const Desk *desk) {
-    const int32_t size = net->size, blocks = whole_blocks(size);
-    const int8_t *w = net->weights + (size_t)layer * size * 2 * blocks * BLOCK;
-    const float *scale = net->scales + (size_t)layer * size * 8;
-    const float *bias = net->biases + (size_t)layer * size * 4;
-    for (int32_t unit = 0; unit < size; unit++) {
-        for (int32_t row = 0; row < rows; row++) {
-            const Rounded *x = desk->input + row, *h = desk->memory + row;
-            float *gates = desk->gates + (size_t)row * 4 * size + unit;
-            int32_t of_x[4], of_h[4];
-            four_products(w, x, blocks, of_x);
-            four_products(w + blocks * BLOCK, h, blocks, of_h);
-            for (int gate = 0; gate < 4; gate++)
-                gates[gate * size] = of_x[gate] * (x->scale * scale[gate])
-                                   + of_h[gate] * (h->scale * scale[4 + gate]) + bias[gate];
+/* All products of a layer, in the order in which the weights lie. */
+static void multiply(const Network *net, int32_t layer, int32_t rows, const Desk *desk) {
+    const int32_t blocks = whole_blocks(net->size), units = whole_fours(net->size);
+    const int8_t *w = net->weights + (size_t)layer * 4 * units * 2 * blocks * COLUMNS;
+    for (int32_t unit = 0; unit < units; unit += 4) {
+        for (int32_t gate = 0; gate < 4; gate++, w += 2 * blocks * BLOCK) {
+            for (int32_t row = 0; row < rows; row++) {
+                int32_t *sums = desk->sums + (size_t)row * 8 * units + gate * units + unit;
+                four_products(w, desk->input + row, blocks, sums);
+                four_products(w + blocks * BLOCK, desk->memory + row, blocks, sums + 4 * units);
+            }
         }
-        w += 2 * blocks * BLOCK, scale += 8, bias += 4;
     }
+}
+
+static void weigh(const Network *net, int32_t layer, int32_t row, const Desk *desk) {
+    const int32_t count = 4 * whole_fours(net->size);
+    const int32_t *restrict of_x = desk->sums + (size_t)row * 2 * count, *of_h = of_x + count;
+    const float *scale_x = net->scales + (size_t)layer * 2 * count, *scale_h = scale_x + count;
+    const float *bias = net->biases + (size_t)layer * count;
+    const float x = desk->input[row].scale, h = desk->memory[row].scale;
+    float *restrict gates = desk->gates;
+    for (int32_t i = 0; i < count; i++)
+        gates[i] = of_x[i] * (x * scale_x[i]) + of_h[i] * (h * scale_h[i]) + bias[i];
 }
 
 static void run_layer(const Network *net, int32_t layer, int32_t rows, const Desk *desk,
@@ -257,10 +261,12 @@ static void run_layer(const Network *net, int32_t layer, int32_t rows, const Des
         round_off(entering, size, desk->input + row);
         round_off(hidden + (size_t)row * size, size, desk->memory + row);
     }
-    weigh(net, layer, rows, desk);
+    multiply(net, layer, rows, desk);
     for (int32_t row = 0; row < rows; row++) {
         size_t at = (size_t)row * size;
-        remember(desk->gates + 4 * at, size, (float)net->residual, hidden + at, cell + at, x + at);
+        weigh(net, layer, row, desk);
+        remember(desk->gates, size, whole_fours(size), (float)net->residual, hidden + at, cell + at,
+                 x + at);
     }
 }
 

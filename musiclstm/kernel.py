@@ -37,6 +37,7 @@ _PATIENCE_S = 60
 _CHECK = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).self_check())"
 _COLUMNS = 32  # this and the next two as in kernel.c
 NO_TOKEN, OUTSIDE = -1, -2
+_TINY = 3e-39  # a scale below has no reciprocal in float32
 
 _log = logging.getLogger(__name__)
 
@@ -91,17 +92,23 @@ def load() -> Library | None:
 
 
 def _built() -> Path:
+    """A library of this source for this processor; one that came to harm is built anew."""
     compiler = next(filter(None, map(shutil.which, _compilers())), None)
     if compiler is None:
         raise FileNotFoundError("there is no C compiler")
-    folder = _private_folder()
-    library = folder / f"step-{_identity(compiler)}.so"
-    if not library.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as room:
-            fresh = Path(room) / library.name
-            _build(compiler, fresh)
-            fresh.replace(library)  # whole or not at all, whoever else is building
-    return library
+    folder, identity = _private_folder(), _identity(compiler)
+    for library in folder.glob(f"step-{identity}-*.so"):
+        if library.stem.endswith(_digest(library.read_bytes())):
+            return library
+    with tempfile.TemporaryDirectory(dir=folder) as room:
+        fresh = Path(room) / "step.so"
+        _build(compiler, fresh)
+        # Whole or not at all, whoever else is building; its name says what is in it.
+        return fresh.replace(folder / f"step-{identity}-{_digest(fresh.read_bytes())}.so")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _compilers() -> Iterator[str]:
@@ -126,10 +133,8 @@ def _build(compiler: str, library: Path) -> None:
 
 def _identity(compiler: str) -> str:
     """Changes with the source, the compiler and the processor."""
-    found = hashlib.sha256(_SOURCE.read_bytes())
-    for part in (*_FLAGS, compiler, platform.platform(), _processor()):
-        found.update(part.encode())
-    return found.hexdigest()[:16]
+    parts = (*_FLAGS, compiler, platform.platform(), _processor())
+    return _digest(_SOURCE.read_bytes() + "\n".join(parts).encode())
 
 
 def _processor() -> str:
@@ -143,14 +148,15 @@ def _processor() -> str:
 
 def _private_folder() -> Path:
     """Where nobody else may put a library for us to load."""
-    usual = Path(os.environ.get(CACHE_VARIABLE, Path.home() / ".cache" / "musiclstm")) / "kernels"
     try:
+        named = os.environ.get(CACHE_VARIABLE)
+        usual = (Path(named) if named else Path.home() / ".cache" / "musiclstm") / "kernels"
         usual.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = usual.stat()
         ours = status.st_uid == os.getuid() and not status.st_mode & 0o022
         if ours and os.access(usual, os.W_OK):
             return usual
-    except OSError:
+    except (OSError, RuntimeError):  # not writable; no home
         pass
     return _folder_of_this_process()
 
@@ -226,7 +232,7 @@ class CompiledNetwork:
         arrays = {
             "weights": np.stack([blocks for blocks, _ in layers]),
             "scales": np.stack([scales for _, scales in layers]),
-            "biases": np.stack([_by_unit(each) for each in weights.biases]),
+            "biases": np.stack([_by_gate(each) for each in weights.biases]),
             "norms": np.array(weights.norms, np.float32),
             "embeddings": weights.embeddings,
             "head": _in_blocks(head.reshape(-1, 4, self.size)),
@@ -249,7 +255,9 @@ class CompiledNetwork:
 
         Both are float32 and contiguous, and every step moves them on in place.
         """
-        return Desk(self._library, self._network, self.vocab, hidden, cell)
+        desk = Desk(self._library, self._network, self.vocab, hidden, cell)
+        desk.owner = self
+        return desk
 
 
 class Desk:
@@ -259,7 +267,10 @@ class Desk:
         ids: Set before `read`, (rows,) int64.
         outputs: What `read` gives, (rows, size).
         scores: What `score` makes of `outputs`, (rows, vocab).
+        owner: Whose weights they are; held, since the library knows only where they are.
     """
+
+    owner: CompiledNetwork
 
     def __init__(
         self,
@@ -294,22 +305,27 @@ class Desk:
 
 
 def _layer(of_input: np.ndarray, of_memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks (units, 2, blocks, 4 gates, 32) and scales (units, 2, 4 gates) of one layer."""
+    """Of a layer blocks (units / 4, 4 gates, 2, blocks, 4 units, 32), scales (2, 4, units)."""
     parts = [_rounded(each) for each in (of_input, of_memory)]
-    blocks = np.stack([_in_blocks(_by_unit(values)) for values, _ in parts], axis=1)
-    return blocks, np.stack([_by_unit(scales) for _, scales in parts], axis=1)
+    blocks = [_in_blocks(_by_gate(values).reshape(-1, 4, values.shape[1])) for values, _ in parts]
+    # (4 gates * units / 4, blocks, 4 units, 32) each, the gates first
+    both = np.stack([each.reshape(4, -1, *each.shape[1:]) for each in blocks], axis=2)
+    return both.swapaxes(0, 1), np.stack([_by_gate(scales) for _, scales in parts])
 
 
 def _rounded(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int8 values and one scale a row; a row of zeros stays one."""
     scales = np.abs(matrix).max(axis=1) / 127
+    scales[scales < _TINY] = 0
     units = np.divide(1, scales, out=np.zeros_like(scales), where=scales > 0)
     return np.rint(matrix * units[:, None]).astype(np.int8), scales.astype(np.float32)
 
 
-def _by_unit(rows: np.ndarray) -> np.ndarray:
-    """(4 * size, …) to (size, 4, …): the four gates of a unit side by side."""
-    return np.ascontiguousarray(rows.reshape(4, -1, *rows.shape[1:]).swapaxes(0, 1))
+def _by_gate(rows: np.ndarray) -> np.ndarray:
+    """(4 * size, …) to (4, units, …): every gate filled up to a multiple of four."""
+    gates = rows.reshape(4, -1, *rows.shape[1:])
+    short = -gates.shape[1] % 4
+    return np.pad(gates, ((0, 0), (0, short), *((0, 0) for _ in rows.shape[1:])))
 
 
 def _in_blocks(rows: np.ndarray) -> np.ndarray:

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs the system packages that are missing, and leaves alone what is there.
 #
-#   scripts/system_packages.sh [python] [sound] [browser]
+#   scripts/system_packages.sh [python] [sound] [speed] [browser]
 #
 # python   Python 3.11 or newer that can make a virtual environment; PYTHON names it
 # sound    libfluidsynth and a General MIDI SoundFont
+# speed    a C compiler, which builds the step of kernel.c; without it torch is six times slower
 # browser  Chromium for the tests of the page; they are skipped where it cannot be had
 #
 # Knows apt (with sudo when not root) and Homebrew. Elsewhere one sentence says what to install.
@@ -37,6 +38,8 @@ has_soundfont() {
   done
   return 1
 }
+
+has_compiler() { has cc || has gcc || has clang; }
 
 has_chromium() { has chromium || has chromium-browser || has google-chrome; }
 
@@ -82,6 +85,13 @@ install_with_apt() {
   apt_install $(apt_packages "$@")
 }
 
+install_compiler() {  # never a reason to stop: see musiclstm/kernel.py
+  if has apt-get && ! has_compiler && { [ "$(id -u)" -eq 0 ] || has sudo; }; then
+    { as_root apt-get update && apt_install gcc libc6-dev; } || true
+  fi
+  has_compiler || echo "No C compiler is here: composing works, but six times slower."
+}
+
 # Ubuntu has Chromium as a snap only; there the tests of the page are skipped, and say so.
 # Playwright, which steers it, brings a program that needs libatomic.
 install_browser() {
@@ -107,8 +117,8 @@ install_with_brew() {
 
 for thing in "$@"; do
   case "$thing" in
-    python | sound | browser) ;;
-    *) fail "'$thing' is none of python, sound, browser." ;;
+    python | sound | speed | browser) ;;
+    *) fail "'$thing' is none of python, sound, speed, browser." ;;
   esac
 done
 [ "$PYTHON" = python3 ] || has "$PYTHON" || fail \
@@ -124,4 +134,5 @@ if [ "${#wanted[@]}" -gt 0 ]; then
 fi
 "$PYTHON" -c 'import sys; exit(sys.version_info < (3, 11))' || fail \
   "Python 3.11 or newer is needed and '$PYTHON' is older; name another: make PYTHON=python3.12 …"
+case " $* " in *" speed "*) install_compiler ;; esac
 case " $* " in *" browser "*) install_browser ;; esac

@@ -6,6 +6,7 @@ import copy
 import gc
 import shutil
 from dataclasses import FrozenInstanceError, replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -26,11 +27,17 @@ from musiclstm import (
     Constraints,
     MusicLSTMConfig,
     MusicLSTMForCausalLM,
+    Passage,
     Sampling,
     ScoreError,
+    Surprise,
 )
-from musiclstm.analysis import bar_starts, last_note_end, meter_at, tempo_at
+from musiclstm.analysis import bar_starts, estimate_key, last_note_end, meter_at, tempo_at
 from musiclstm.checkpoint import save_checkpoint
+from musiclstm.constraints import Scale
+from musiclstm.decoding import PackedLSTM
+from musiclstm.planning import tonic_chord
+from musiclstm.sampling import MAX_SEED
 from musiclstm.tokenization import DRUMS, POSITIONS_PER_BEAT, plain_meter, programs_of
 
 SAMPLING = Sampling(temperature=1.0, seed=7)
@@ -525,6 +532,76 @@ def test_an_extended_piece_keeps_its_stand_ins(chamber, invented) -> None:
     assert piece.to_midi() == chamber.compose(bars=3, **asked).to_midi()
 
 
+def pitches_of(piece: Composition, program: int) -> list[int]:
+    new = notes_of(piece.score, start=piece.seed_end_tick)
+    return [pitch for played, _, _, pitch, _ in new if played == program]
+
+
+@pytest.mark.parametrize("with_prompt", [False, True], ids=["alone", "after others"])
+def test_the_pitches_of_a_rare_instrument_are_kept(with_prompt, chamber, invented) -> None:
+    # Church organ by the organ, cello by the violin, drums by themselves.
+    ranges = {19: (48, 59), 42: (36, 50), DRUMS: (36, 42)}
+    wish = Constraints(programs={19, 42, DRUMS}, meter=(2, 4), pitch_ranges=ranges)
+    prompt = invented(bars=1, programs=(0,)) if with_prompt else None
+    seen = set()
+    for take in chamber.takes(6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=wish):
+        new = notes_of(take.score, start=take.seed_end_tick)
+        for program, _, _, pitch, _ in new:
+            low, high = ranges[program]
+            assert low <= pitch <= high
+        seen |= {program for program, *_ in new}
+        assert take.constraints == wish
+    assert seen == {19, 42, DRUMS}
+
+
+def test_pitches_are_those_of_the_instrument_and_not_of_its_stand_in(chamber, invented) -> None:
+    # No programs are named: the seed's church organ is heard as the organ, and keeps its range.
+    prompt = invented(bars=1, programs=(19, 0))
+    wish = Constraints(meter=(2, 4), pitch_ranges={19: (60, 64), 16: (30, 33), 0: (70, 80)})
+    found = {19: [], 16: [], 0: []}
+    for take in chamber.takes(6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=wish):
+        for program, pitches in found.items():
+            pitches += pitches_of(take, program)
+    assert {*found[19]} <= {*range(60, 65)}
+    assert found[19]
+    assert found[16] == []  # the organ stands for another
+    assert {*found[0]} <= {*range(70, 81)}
+    assert found[0]
+
+
+def test_the_pitches_of_an_instrument_that_does_not_play_change_nothing(chamber) -> None:
+    asked = {"bars": 3, "sampling": SAMPLING}
+    plain = chamber.compose(**asked, constraints=Constraints(meter=(2, 4)))
+    other = chamber.compose(
+        **asked, constraints=Constraints(meter=(2, 4), pitch_ranges={45: (60, 61)})
+    )
+    assert other.tokens == plain.tokens
+
+
+def test_what_an_instrument_of_the_seed_may_play_is_kept_beside_its_stand_in(
+    chamber, invented
+) -> None:
+    # The organ is asked for by name, and the seed has a church organ: both are heard as an organ.
+    wish = Constraints(programs={16}, meter=(2, 4), pitch_ranges={16: (40, 45)})
+    piece = chamber.compose(
+        bars=4, prompt=invented(bars=1, programs=(19,)), sampling=SAMPLING, constraints=wish
+    )
+    assert pitches_of(piece, 16)
+    assert {*pitches_of(piece, 16)} <= {*range(40, 46)}
+    assert pitches_of(piece, 19) == []
+
+
+def test_a_rare_instrument_ends_a_piece_and_is_heard_without_end(chamber) -> None:
+    wish = Constraints(programs={19}, meter=(2, 4), key="G major", pitch_ranges={19: (55, 67)})
+    ending = replace(wish, ending=True)
+    piece = chamber.compose(bars=3, sampling=SAMPLING, constraints=ending)
+    assert_it_ends(chamber, piece, {7, 11, 2})
+    assert programs_of(piece.score) == {19}
+    for passage in islice(chamber.endless(sampling=SAMPLING, constraints=wish), 3):
+        assert programs_of(passage.score) <= {19}
+        assert all(55 <= pitch <= 67 for *_, pitch, _ in notes_of(passage.score))
+
+
 # -- Prompts -------------------------------------------------------------------------------------
 
 
@@ -796,3 +873,543 @@ def test_the_new_music_is_no_thicker_than_the_seed(tiny_composer) -> None:
         score.tracks.append(track)
     piece = tiny_composer.compose(prompt=score, bars=4, sampling=Sampling(seed=1))
     assert piece.constraints.max_notes_at_once == 6
+
+
+# -- Several takes -------------------------------------------------------------------------------
+
+
+def everything(prompt: ScoreTick | None) -> dict[str, object]:
+    """A wish for as much as can be wished for at once."""
+    return {
+        "prompt": prompt,
+        "sampling": Sampling(temperature=1.0, seed=7, repetition_penalty=1.5, repetition_bars=2),
+        "constraints": Constraints(
+            programs={0, 40},
+            meter=(3, 4),
+            tempo_bpm=88,
+            key="D minor" if prompt is None else "seed",
+            pitch_ranges={0: (36, 72), 40: (55, 90)},
+            max_polyphony=5,
+            notes_per_bar=(2, 12),
+        ),
+        "surprise": Surprise("bold"),
+    }
+
+
+@pytest.mark.parametrize("with_prompt", [False, True], ids=["alone", "with a prompt"])
+@pytest.mark.parametrize("wish", ["plain", "everything"])
+def test_takes_are_what_composing_with_their_seeds_gives(
+    wish, with_prompt, tiny_composer, invented
+) -> None:
+    prompt = invented(bars=2, programs=(0, 40)) if with_prompt else None
+    asked = everything(prompt) if wish == "everything" else {"prompt": prompt, "sampling": SAMPLING}
+    takes = tiny_composer.takes(3, bars=3, **asked)
+    assert [take.sampling.seed for take in takes] == [7, 8, 9]
+    for take in takes:
+        alone = tiny_composer.compose(bars=3, **(asked | {"sampling": take.sampling}))
+        assert take == alone
+        assert take.to_midi() == alone.to_midi()
+        assert take.state.to_bytes() == alone.state.to_bytes()
+    assert takes[0] == tiny_composer.compose(bars=3, **asked)
+    assert len({take.tokens for take in takes}) == 3
+
+
+def test_takes_differ_in_their_seed_only(tiny_composer) -> None:
+    asked = everything(None)
+    for take in tiny_composer.takes(2, bars=1, **asked):
+        assert replace(take.sampling, seed=7) == asked["sampling"]
+        assert (take.constraints, take.surprise) == (asked["constraints"], asked["surprise"])
+
+
+def test_the_last_seed_of_all_is_followed_by_the_first(tiny_composer) -> None:
+    takes = tiny_composer.takes(3, bars=1, sampling=Sampling(seed=MAX_SEED - 1), constraints=PIANO)
+    assert [take.sampling.seed for take in takes] == [MAX_SEED - 1, MAX_SEED, 0]
+    first = tiny_composer.compose(bars=1, sampling=Sampling(seed=0), constraints=PIANO)
+    assert takes[2].tokens == first.tokens
+
+
+def test_takes_draw_a_seed_where_there_is_none(tiny_composer) -> None:
+    one, other = tiny_composer.takes(2, bars=1, constraints=PIANO)
+    assert other.sampling.seed == (one.sampling.seed + 1) % (MAX_SEED + 1)
+    again = tiny_composer.compose(bars=1, constraints=PIANO, sampling=other.sampling)
+    assert again.tokens == other.tokens
+
+
+def test_as_many_takes_as_there_may_be(tiny_composer) -> None:
+    takes = tiny_composer.takes(32, bars=1, sampling=SAMPLING, constraints=PIANO)
+    assert [take.bars for take in takes] == [1] * 32
+    last = tiny_composer.compose(bars=1, sampling=Sampling(1.0, seed=38), constraints=PIANO)
+    assert takes[31].tokens == last.tokens
+
+
+def test_a_take_goes_on_like_any_piece(tiny_composer) -> None:
+    asked = everything(None)
+    _, second = tiny_composer.takes(2, bars=2, **asked)
+    whole = tiny_composer.takes(2, bars=5, **asked)[1]
+    assert tiny_composer.extend(second, bars=3).to_midi() == whole.to_midi()
+
+
+@pytest.mark.parametrize("count", [0, -1, 33, 2.0, "2", None])
+def test_a_wrong_number_of_takes_is_refused(count, tiny_composer) -> None:
+    with pytest.raises(ValueError, match=f"^count must be from 1 to 32, got {count}"):
+        tiny_composer.takes(count, bars=1, constraints=PIANO)
+
+
+@pytest.mark.parametrize("bars", [0, 4_097, 1.5])
+def test_takes_of_a_wrong_number_of_bars_are_refused(bars, tiny_composer) -> None:
+    with pytest.raises(ValueError, match=r"^bars must be from 1 to 4096"):
+        tiny_composer.takes(2, bars=bars)
+
+
+# -- However it is asked for, the same music -----------------------------------------------------
+
+WISHES = {
+    "surprise": {"surprise": Surprise("bold")},
+    "surprises bar by bar": {"surprise": Surprise([0, 0.9, 0.2, 0.7, 1, 0.6])},
+    "key": {"constraints": Constraints(meter=(2, 4), key="E minor")},
+    "density": {"constraints": Constraints(meter=(2, 4), notes_per_bar=(3, 5))},
+    "voices": {"constraints": Constraints(meter=(2, 4), max_polyphony=2)},
+    "silence": {"constraints": Constraints(meter=(2, 4), max_empty_bars=3, notes_per_bar=(0, 1))},
+    "tempo": {"constraints": Constraints(meter=(2, 4), tempo_bpm=71)},
+    "repetition": {
+        "sampling": Sampling(1.0, seed=7, repetition_penalty=2, repetition_bars=3),
+        "constraints": PIANO,
+    },
+    "temperatures": {
+        "sampling": Sampling(1.0, 0.9, 40, 7, pitch_temperature=0.5, rhythm_temperature=1.3)
+    },
+}
+
+
+@pytest.fixture(params=[*WISHES, "everything"])
+def asked(request, invented) -> dict[str, object]:
+    """Something to wish for, with a prompt or without."""
+    if request.param == "everything":
+        return everything(invented(bars=2, programs=(0, 40)))
+    with_prompt = len(request.param) % 2
+    prompt = invented(bars=1) if with_prompt else None
+    return {"sampling": SAMPLING, "prompt": prompt} | WISHES[request.param]
+
+
+def test_an_extended_piece_equals_a_longer_one_whatever_was_wished_for(
+    asked, tiny_composer
+) -> None:
+    whole = tiny_composer.compose(bars=6, **asked)
+    for cut in (1, 2, 5):
+        piece = tiny_composer.extend(tiny_composer.compose(bars=cut, **asked), bars=6 - cut)
+        assert piece == whole
+        assert piece.to_midi() == whole.to_midi()
+        assert piece.state.to_bytes() == whole.state.to_bytes()
+
+
+def test_the_last_draft_of_a_stream_equals_the_piece_whatever_was_wished_for(
+    asked, tiny_composer
+) -> None:
+    *_, last = tiny_composer.stream(bars=4, **asked)
+    whole = tiny_composer.compose(bars=4, **asked)
+    assert last == whole
+    assert last.to_midi() == whole.to_midi()
+
+
+def test_endless_music_has_the_bars_of_the_piece_whatever_was_wished_for(
+    asked, tiny_composer
+) -> None:
+    whole = tiny_composer.compose(bars=5, **asked)
+    passages = list(islice(tiny_composer.endless(**asked), 5))
+    assert tuple(passage.tokens for passage in passages) == whole.bar_tokens
+    assert [passage.number for passage in passages] == [*range(5)]
+    assert passages[-1].state.to_bytes() == whole.state.to_bytes()
+
+
+def test_turns_of_surprise_change_the_music_from_their_bar_on(tiny_composer) -> None:
+    asked = {"bars": 4, "sampling": SAMPLING, "constraints": replace(PIANO, key="C major")}
+    plain = tiny_composer.compose(**asked)
+    turned = tiny_composer.compose(**asked, surprise=Surprise([0, 0, 0.9]))
+    assert turned.bar_tokens[:2] == plain.bar_tokens[:2]
+    assert turned.bar_tokens[2] != plain.bar_tokens[2]
+    assert turned.surprise == Surprise([0, 0, 0.9])
+    assert plain.surprise == Surprise()
+
+
+def test_a_piece_may_go_on_with_other_surprises(tiny_composer) -> None:
+    asked = {"sampling": SAMPLING, "constraints": PIANO}
+    piece = tiny_composer.compose(bars=2, **asked)
+    bold = Surprise([1] * 4)
+    longer = tiny_composer.extend(piece, bars=2, surprise=bold)
+    assert longer.surprise == bold
+    assert longer.bar_tokens[:2] == piece.bar_tokens
+    assert longer.bar_tokens != tiny_composer.extend(piece, bars=2).bar_tokens
+    # The bars of the piece are counted: what is wished for bars 0 and 1 is over.
+    late = tiny_composer.extend(piece, bars=2, surprise=Surprise([1, 1]))
+    assert late.bar_tokens == tiny_composer.extend(piece, bars=2).bar_tokens
+
+
+@pytest.mark.slow
+def test_a_very_long_piece_can_be_extended_as_well(tiny_composer) -> None:
+    # More bars than are remembered, and turns away from a key that only they tell.
+    asked = {
+        "sampling": SAMPLING,
+        "constraints": Constraints(programs={0}, meter=(2, 4)),
+        "surprise": Surprise("bold"),
+    }
+    whole = tiny_composer.compose(bars=100, **asked)
+    for cut in (66, 90):
+        piece = tiny_composer.extend(tiny_composer.compose(bars=cut, **asked), bars=100 - cut)
+        assert piece.bar_tokens == whole.bar_tokens
+    passages = islice(tiny_composer.endless(**asked), 100)
+    assert tuple(passage.tokens for passage in passages) == whole.bar_tokens
+
+
+# -- Music without end ---------------------------------------------------------------------------
+
+
+def side_by_side(passages: list[Passage]) -> list[tuple]:
+    """Every note as (program, beat, pitch, velocity, beats), the bars one after the other."""
+    found, at = [], 0.0
+    for passage in passages:
+        tpq = passage.score.ticks_per_quarter
+        found += [
+            (program, at + beat, pitch, velocity, beats)
+            for program, beat, beats, pitch, velocity in notes_of(passage.score)
+        ]
+        at += passage.length_ticks / tpq
+    return sorted(found)
+
+
+@pytest.mark.parametrize("with_prompt", [False, True], ids=["alone", "with a prompt"])
+def test_bars_without_end_side_by_side_are_the_piece(with_prompt, tiny_composer, invented) -> None:
+    prompt = invented(bars=2, programs=(0, -1)) if with_prompt else None
+    wish = Constraints(programs={0, 40, DRUMS})
+    asked = {"prompt": prompt, "sampling": Sampling(1.2, seed=5), "constraints": wish}
+    passages = list(islice(tiny_composer.endless(**asked), 8))
+    piece = tiny_composer.compose(bars=8, **asked)
+    found = side_by_side(passages)
+    expected = sorted(
+        (program, beat, pitch, velocity, beats)
+        for program, beat, beats, pitch, velocity in notes_of(piece.continuation)
+    )
+    assert len(found) > 20
+    assert [note[:4] for note in found] == [note[:4] for note in expected]
+    end = sum(p.length_ticks for p in passages) / tiny_composer.tokenizer.ticks_per_quarter
+    struck = {(program, beat, pitch) for program, beat, pitch, *_ in found}
+    cut = 0
+    for (program, beat, pitch, _, beats), (*_, shorter) in zip(found, expected, strict=True):
+        if shorter == beats:
+            continue
+        # What was cut off ends where the same key is struck again, or with the piece.
+        cut += 1
+        assert shorter < beats
+        assert beat + shorter == end or (program, beat + shorter, pitch) in struck
+    assert cut < len(found) / 2
+
+
+def test_a_passage_is_a_bar_alone(tiny_composer) -> None:
+    wish = Constraints(programs={0, 40}, meter=(3, 4))
+    passages = list(islice(tiny_composer.endless(sampling=SAMPLING, constraints=wish), 4))
+    tpq = tiny_composer.tokenizer.ticks_per_quarter
+    for passage in passages:
+        assert passage.length_ticks == 3 * tpq
+        assert passage.score.ticks_per_quarter == tpq
+        assert all(0 <= beat < 3 for _, beat, *_ in notes_of(passage.score))
+        assert [(s.time, s.numerator) for s in passage.score.time_signatures] == [(0, 3)]
+        assert {track.name for track in passage.score.tracks} <= {"Acoustic Grand Piano", "Violin"}
+
+
+def test_a_passage_stands_where_its_tokens_end(tiny_composer, invented) -> None:
+    asked = {"prompt": invented(bars=1), "sampling": SAMPLING, "constraints": PIANO}
+    first, second = islice(tiny_composer.endless(**asked), 2)
+    piece = tiny_composer.compose(bars=1, **asked)
+    assert first.state.to_bytes() == piece.state.to_bytes()
+    assert second.state.state.seen == first.state.state.seen + len(second.tokens)
+
+
+def test_the_tempo_is_said_once(tiny_composer, invented) -> None:
+    for prompt, wish, expected in [
+        (None, replace(PIANO, tempo_bpm=72), [72]),
+        (None, replace(PIANO, tempo_changes=False), [120]),
+        (invented(bars=1, tempo_bpm=90), replace(PIANO, tempo_bpm=72), [72]),
+        (invented(bars=1, tempo_bpm=90), replace(PIANO, tempo_changes=False), []),
+    ]:
+        asked = {"prompt": prompt, "sampling": SAMPLING, "constraints": wish}
+        first, *rest = islice(tiny_composer.endless(**asked), 3)
+        assert [round(tempo.qpm, 2) for tempo in first.score.tempos] == expected
+        assert not any(len(passage.score.tempos) for passage in rest)
+
+
+def test_endless_music_refuses_before_its_first_bar(tiny_composer) -> None:
+    wish = Constraints(programs={0}, ending=True)
+    with pytest.raises(ValueError, match=r"has no ending; leave constraints\.ending out"):
+        tiny_composer.endless(constraints=wish)
+    with pytest.raises(ScoreError):
+        tiny_composer.endless(prompt=b"not MIDI")
+
+
+def test_endless_music_can_be_left(tiny_composer) -> None:
+    passages = tiny_composer.endless(sampling=SAMPLING, constraints=PIANO)
+    assert next(passages).number == 0
+    passages.close()
+    assert next(passages, None) is None
+
+
+# -- An ending -----------------------------------------------------------------------------------
+
+
+def assert_it_ends(composer: Composer, piece: Composition, chord: set[int]) -> None:
+    """The last bar strikes its chord once and everything is released; nothing is cut off."""
+    raw = composer.tokenizer.decode(piece.tokens)  # as it was written, uncut
+    tpq = raw.ticks_per_quarter
+    length = composer.tokenizer.length_ticks(piece.tokens)
+    last = length - composer.tokenizer.length_ticks(piece.bar_tokens[-1])
+    struck = notes_of(raw, start=last)
+    assert {beat * tpq for _, beat, *_ in struck} == {last}
+    pitched = {pitch % 12 for program, *_, pitch, _ in struck if program != DRUMS}
+    assert pitched
+    assert pitched <= chord
+    assert last_note_end(raw) <= length
+    assert all((beat + beats) * tpq <= last for _, beat, beats, *_ in notes_of(raw, end=last))
+
+
+@pytest.mark.parametrize("bars", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("key", "chord"),
+    [("Eb major", {3, 7, 10}), ("F# dorian", {6, 9, 1}), ("A minor pentatonic", {9, 0, 4})],
+)
+def test_an_ending_is_in_the_key_asked_for(key, chord, bars, tiny_composer) -> None:
+    wish = Constraints(programs={0, 40, DRUMS}, key=key, ending=True)
+    for take in tiny_composer.takes(4, bars=bars, sampling=SAMPLING, constraints=wish):
+        assert_it_ends(tiny_composer, take, chord)
+        assert take.bars == bars
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["asked for", "by itself"])
+def test_an_ending_is_in_the_key_of_the_seed(named, tiny_composer, invented) -> None:
+    for seed in range(4):
+        prompt = invented(bars=2, seed=seed)
+        key = Scale.named(str(estimate_key(prompt)))
+        wish = replace(
+            tiny_composer.constraints_of(prompt), ending=True, key="seed" if named else None
+        )
+        piece = tiny_composer.compose(bars=3, prompt=prompt, sampling=SAMPLING, constraints=wish)
+        assert_it_ends(tiny_composer, piece, {*tonic_chord(key)})
+
+
+def test_an_ending_of_a_piece_from_nothing_is_in_its_own_key(tiny_composer) -> None:
+    wish = Constraints(programs={0, 40}, ending=True)
+    for take in tiny_composer.takes(8, bars=4, sampling=SAMPLING, constraints=wish):
+        before = [token for bar in take.bar_tokens[:-1] for token in bar]
+        key = Scale.named(str(estimate_key(tiny_composer.tokenizer.decode(before))))
+        assert_it_ends(tiny_composer, take, {*tonic_chord(key)})
+
+
+@pytest.mark.parametrize("meter", METERS, ids=str)
+def test_an_ending_comes_in_every_meter(meter, tiny_composer) -> None:
+    wish = Constraints(programs={0}, meter=meter, key="C major", ending=True)
+    piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=wish)
+    assert_it_ends(tiny_composer, piece, {0, 4, 7})
+
+
+def test_an_ending_keeps_to_all_else_that_was_wished_for(tiny_composer) -> None:
+    asked = everything(None)
+    wish = replace(asked["constraints"], ending=True)
+    for take in tiny_composer.takes(4, bars=4, **(asked | {"constraints": wish})):
+        assert_it_ends(tiny_composer, take, {2, 5, 9})
+        ranges = wish.ranges
+        for program, _, _, pitch, _ in notes_of(take.score):
+            low, high = ranges[program]
+            assert low <= pitch <= high
+            assert pitch % 12 in Scale.named("D minor").pitch_classes
+
+
+def test_all_ways_to_ask_for_an_ending_give_the_same(tiny_composer, invented) -> None:
+    wish = Constraints(programs={0}, ending=True)
+    asked = {"prompt": invented(bars=1), "sampling": SAMPLING, "constraints": wish}
+    whole = tiny_composer.compose(bars=4, **asked)
+    *_, draft = tiny_composer.stream(bars=4, **asked)
+    assert draft == whole == tiny_composer.takes(1, bars=4, **asked)[0]
+
+
+def test_a_piece_that_has_ended_may_go_on_and_end_again(tiny_composer) -> None:
+    wish = Constraints(programs={0}, key="C major", ending=True)
+    piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=wish)
+    longer = tiny_composer.extend(piece, bars=3)
+    assert longer.bar_tokens[:3] == piece.bar_tokens
+    assert_it_ends(tiny_composer, longer, {0, 4, 7})
+
+
+# -- Key, tempo, and what cannot be --------------------------------------------------------------
+
+
+def test_the_key_of_the_seed_is_named_and_kept(tiny_composer, invented) -> None:
+    prompt = invented(bars=2, programs=(0, 40, DRUMS), seed=3)
+    name = str(estimate_key(prompt))
+    wish = replace(tiny_composer.constraints_of(prompt), key="seed")
+    piece = tiny_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=wish)
+    assert piece.constraints == replace(wish, key=name)
+    new = notes_of(piece.score, start=piece.seed_end_tick)
+    pitched = {pitch % 12 for program, *_, pitch, _ in new if program != DRUMS}
+    assert pitched
+    assert pitched <= Scale.named(name).pitch_classes
+    longer = tiny_composer.extend(piece, bars=1)
+    assert longer.constraints.key == name
+
+
+def test_only_the_bars_that_are_used_speak_for_a_key(tiny_composer) -> None:
+    score = ScoreTick(480)
+    track = TrackTick("Piano", 0, False)
+    for bar, chord in enumerate([(60, 64, 67), (61, 65, 68)]):
+        for pitch in chord:
+            track.notes.append(NoteTick(1_920 * bar, 1_920, pitch, 80))
+    score.tracks.append(track)
+    piece = tiny_composer.compose(
+        bars=1, prompt=score, prompt_bars=1, sampling=SAMPLING, constraints=Constraints(key="seed")
+    )
+    assert piece.constraints.key == "C major"
+
+
+def test_the_key_of_a_seed_needs_a_seed(tiny_composer) -> None:
+    wish = Constraints(key="seed")
+    for ask in (tiny_composer.compose, tiny_composer.stream, tiny_composer.endless):
+        with pytest.raises(ValueError, match="key='seed' needs a prompt whose key can be"):
+            ask(constraints=wish)
+    with pytest.raises(ValueError, match="key='seed' needs a prompt"):
+        tiny_composer.takes(2, constraints=wish)
+
+
+def test_a_seed_of_drums_has_no_key_to_keep_to(tiny_composer, invented) -> None:
+    prompt = invented(bars=1, programs=(DRUMS,))
+    with pytest.raises(ValueError, match="key='seed' needs a prompt whose key can be estimated"):
+        tiny_composer.compose(bars=1, prompt=prompt, constraints=Constraints(key="seed"))
+
+
+def tempos(score: ScoreTick) -> list[tuple[float, float]]:
+    return [(t.time / score.ticks_per_quarter, round(t.qpm, 1)) for t in score.tempos]
+
+
+def test_a_tempo_that_is_asked_for_begins_with_the_new_music(tiny_composer) -> None:
+    seed = band(meter=(3, 4), bars=3)  # 97.3, from the second bar on 61.7
+    wish = replace(tiny_composer.constraints_of(seed), tempo_bpm=144)
+    asked = {"prompt": seed, "sampling": SAMPLING, "constraints": wish}
+    expected = [(0, 97.3), (3, 61.7), (9, 144)]
+    piece = tiny_composer.compose(bars=3, **asked)
+    assert tempos(piece.score) == expected
+    assert tempos(ScoreTick.from_midi(piece.to_midi())) == expected
+    assert tempos(tiny_composer.extend(piece, bars=1).score) == expected
+    assert tempos(piece.continuation) == [(0, 144)]
+    assert tempos(ScoreTick.from_midi(piece.to_midi(only_new=True))) == [(0, 144)]
+    assert [tempos(draft.score) for draft in tiny_composer.stream(bars=2, **asked)] == [
+        expected
+    ] * 2
+
+
+def test_a_tempo_later_in_the_prompt_than_its_last_note_does_not_rule(tiny_composer) -> None:
+    seed = band(meter=(3, 4), bars=1)
+    seed.tempos.append(TempoTick(3 * 480, 50))
+    seed.tempos.append(TempoTick(30 * 480, 40))
+    wish = replace(tiny_composer.constraints_of(seed), tempo_bpm=144)
+    piece = tiny_composer.compose(bars=12, prompt=seed, sampling=SAMPLING, constraints=wish)
+    end = last_note_end(piece.score)
+    assert tempo_at(piece.score, piece.seed_end_tick) == pytest.approx(144, abs=0.01)
+    assert tempo_at(piece.score, end) == pytest.approx(144, abs=0.01)
+
+
+def test_a_piece_from_nothing_has_the_tempo_asked_for(tiny_composer) -> None:
+    wish = replace(PIANO, tempo_bpm=63.5)
+    piece = tiny_composer.compose(bars=4, sampling=SAMPLING, constraints=wish)
+    assert tempos(piece.score) == [(0, 63.5)]
+    assert not [word for word in words(tiny_composer, piece) if word.startswith("Tempo_")]
+
+
+def test_what_composing_keeps_to_by_itself_can_be_asked_for(tiny_composer, invented) -> None:
+    seed = band()
+    wish = tiny_composer.constraints_of(seed)
+    assert wish == Constraints(
+        programs={40, 33, DRUMS}, meter=(3, 4), tempo_changes=False, max_notes_at_once=4
+    )
+    plain = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
+    asked = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING, constraints=wish)
+    assert asked == plain
+    assert tiny_composer.constraints_of() == Constraints()
+    long = invented(bars=2, programs=(0,))
+    long.tracks.append(band(bars=6).tracks[2])  # the bass begins with the first bar
+    assert tiny_composer.constraints_of(long, prompt_bars=1).programs == {0, 33}
+    with pytest.raises(ScoreError):
+        tiny_composer.constraints_of(b"not MIDI")
+    with pytest.raises(ValueError, match="prompt_bars must be"):
+        tiny_composer.constraints_of(seed, prompt_bars=0)
+
+
+IMPOSSIBLE = [
+    (Constraints(programs={DRUMS}, pitch_ranges={DRUMS: (0, 20)}), "leaves nothing to play"),
+    (Constraints(programs={0}, pitch_ranges={0: (60, 60)}, notes_per_bar=(900, 999)), "at least"),
+    (
+        Constraints(programs={0}, key="C major", pitch_ranges={0: (62, 62)}, ending=True),
+        r"\[0, 4, 7\]",
+    ),
+]
+
+
+@pytest.mark.parametrize("way", ["compose", "stream", "takes", "endless"])
+@pytest.mark.parametrize(("wish", "sentence"), IMPOSSIBLE, ids=["pitches", "density", "ending"])
+def test_what_cannot_be_is_refused_before_anything_is_composed(
+    wish, sentence, way, tiny_composer, invented, monkeypatch
+) -> None:
+    def compose(*_: object) -> None:
+        raise AssertionError("this would have been composed")
+
+    monkeypatch.setattr(PackedLSTM, "stepper", compose)
+    ask = getattr(tiny_composer, way)
+    count = (2,) if way == "takes" else ()
+    if way == "endless" and wish.ending:
+        sentence = "Endless music has no ending"
+    for prompt in (None, invented(bars=1)):
+        with pytest.raises(ValueError, match=sentence):
+            ask(*count, prompt=prompt, constraints=wish)
+
+
+def test_a_piece_of_another_network_is_not_gone_on_with(tiny_composer, tiny_tokenizer) -> None:
+    config = MusicLSTMConfig(vocab_size=len(tiny_tokenizer), hidden_size=64, num_hidden_layers=2)
+    other = Composer(MusicLSTMForCausalLM(config), tiny_tokenizer)
+    piece = other.compose(bars=1, sampling=SAMPLING, constraints=PIANO)
+    with pytest.raises(ValueError, match="another"):
+        tiny_composer.extend(piece, bars=1)
+
+
+# -- Precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_steps_are_as_precise_as_asked_for(precision, tiny_checkpoint, tiny_model) -> None:
+    composer = Composer.from_pretrained(tiny_checkpoint, precision=precision)
+    assert composer._network.precision == precision
+    asked = {"bars": 3, "sampling": SAMPLING, "constraints": PIANO}
+    piece = composer.compose(**asked)
+    assert piece.bars == 3
+    again = Composer(tiny_model, composer.tokenizer, precision=precision)
+    assert again.compose(**asked) == piece
+    assert composer.takes(2, **asked)[0] == piece
+    assert composer.extend(composer.compose(**(asked | {"bars": 1})), bars=2) == piece
+
+
+def test_a_precision_there_is_not_is_refused(tiny_model, tiny_tokenizer) -> None:
+    with pytest.raises(ValueError, match="precision must be 'int8', 'float32' or None, got 'fp8'"):
+        Composer(tiny_model, tiny_tokenizer, precision="fp8")
+
+
+# -- Whatever the network -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-8, 300.0, 1e6], ids=str)
+@pytest.mark.parametrize("precision", [None, "float32"])
+def test_any_weights_compose(scale, precision, tiny_tokenizer) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    config = MusicLSTMConfig(vocab_size=len(tiny_tokenizer), hidden_size=32, num_hidden_layers=2)
+    model = MusicLSTMForCausalLM(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(scale)
+    composer = Composer(model, tiny_tokenizer, precision=precision)
+    piece = composer.compose(bars=3, sampling=SAMPLING, constraints=everything(None)["constraints"])
+    assert piece.bars == 3
+    assert last_note_end(piece.score) <= 9 * piece.score.ticks_per_quarter

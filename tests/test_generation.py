@@ -1,21 +1,26 @@
-"""The loop, with a network whose scores are known."""
+"""The loop, with a network whose scores are known, and with one that plays nonsense."""
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
-from musiclstm import Constraints, MusicTokenizer, Sampling
+from musiclstm import Constraints, MusicTokenizer, Sampling, kernel
 from musiclstm.decoding import PackedLSTM, Snapshot
-from musiclstm.generation import compose_bars
+from musiclstm.generation import Bar, Take, compose_bars, compose_takes
 from musiclstm.grammar import Grammar
 from musiclstm.modeling import LSTMState
 
 SILENT = ("Bar_None", "TimeSig_4/4")
 LOUD = (*SILENT, "Position_0", "Program_0", "Pitch_60", "Velocity_79", "Duration_1.0.12")
+COLD = Sampling(temperature=0, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -29,25 +34,52 @@ def grammar(tokenizer) -> Grammar:
 
 
 class Parrot:
-    """A network that wants to say a list of tokens, and counts what it has been told."""
+    """A network that wants to say a list of tokens, and counts what it has been told.
+
+    Its own stepper, too.
+    """
 
     def __init__(self, tokenizer: MusicTokenizer, *words: str) -> None:
         names = {name: index for index, name in enumerate(tokenizer.base_tokens)}
         self.wanted, self.vocabulary = [names[word] for word in words], len(tokenizer)
-        self.told: list[int] = []
+        self.told: list[list[int]] = []
+        self.read: list[int] = []  # tokens a row
+        self.scores = np.empty((0, 0), np.float32)
 
-    def start(self) -> Snapshot:
-        return self.snapshot(0)
-
-    def snapshot(self, read: int) -> Snapshot:
-        scores = torch.zeros(1, self.vocabulary)
-        scores[0, self.wanted[read % len(self.wanted)]] = 9.0
+    def start(self, read: int = 0) -> Snapshot:
         nothing = torch.zeros(1, 1, 0)
-        return Snapshot(scores, LSTMState(nothing, nothing, nothing, torch.zeros(1), read))
+        state = LSTMState(nothing, nothing, nothing, torch.zeros(1), read)
+        return Snapshot(torch.from_numpy(self._wishes(read))[None], state)
 
-    def step(self, ids: torch.Tensor, snapshot: Snapshot) -> Snapshot:
-        self.told.append(int(ids[0]))
-        return self.snapshot(snapshot.state.seen + 1)
+    def _wishes(self, read: int) -> np.ndarray:
+        scores = np.zeros(self.vocabulary, np.float32)
+        scores[self.wanted[read % len(self.wanted)]] = 9
+        return scores
+
+    def stepper(self, snapshots: Sequence[Snapshot]) -> Parrot:
+        self.read = [each.state.seen for each in snapshots]
+        self._score()
+        return self
+
+    def _score(self) -> None:
+        self.scores = np.stack([self._wishes(read) for read in self.read])
+
+    def step(self, ids: Sequence[int]) -> None:
+        assert len(ids) == len(self.read)
+        self.told.append([int(token) for token in ids])
+        self.read = [read + 1 for read in self.read]
+        self._score()
+
+    def snapshot(self, row: int = 0) -> Snapshot:
+        return self.start(self.read[row])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.read = [self.read[row] for row in rows]
+        self._score()
+
+
+def always(grammar: Grammar, sampling: Sampling) -> Callable:
+    return lambda bar, before: (grammar, sampling)
 
 
 def words(tokenizer: MusicTokenizer, ids) -> tuple[str, ...]:
@@ -56,7 +88,7 @@ def words(tokenizer: MusicTokenizer, ids) -> tuple[str, ...]:
 
 def test_bars_are_what_the_network_wants_most(tokenizer, grammar) -> None:
     parrot = Parrot(tokenizer, *LOUD, *SILENT)
-    bars = compose_bars(parrot, grammar, Sampling(temperature=0, seed=0), parrot.start())
+    bars = compose_bars(parrot, Take(parrot.start(), always(grammar, COLD)))
     said = [words(tokenizer, bar.tokens) for bar in islice(bars, 4)]
     assert said == [LOUD, SILENT, LOUD, SILENT]
 
@@ -65,18 +97,18 @@ def test_the_token_that_opens_the_next_bar_is_not_read_before_it_is_asked_for(
     tokenizer, grammar
 ) -> None:
     parrot = Parrot(tokenizer, *LOUD)
-    bars = compose_bars(parrot, grammar, Sampling(temperature=0, seed=0), parrot.start())
+    bars = compose_bars(parrot, Take(parrot.start(), always(grammar, COLD)))
     first = next(bars)
-    assert tuple(parrot.told) == first.tokens
+    assert [token for (token,) in parrot.told] == [*first.tokens]
     assert first.snapshot.state.seen == len(first.tokens)
     second = next(bars)
-    assert tuple(parrot.told) == first.tokens + second.tokens
+    assert [token for (token,) in parrot.told] == [*first.tokens, *second.tokens]
 
 
 def test_a_network_that_wants_to_stop_goes_on_all_the_same(tokenizer, grammar) -> None:
     parrot = Parrot(tokenizer, *LOUD, "EOS_None")
     # The end is no token of a bar: the parrot is not told it, and wants it again and again.
-    bars = compose_bars(parrot, grammar, Sampling(temperature=0, seed=0), parrot.start())
+    bars = compose_bars(parrot, Take(parrot.start(), always(grammar, COLD)))
     said = [words(tokenizer, bar.tokens) for bar in islice(bars, 3)]
     assert all(bar[0] == "Bar_None" and "EOS_None" not in bar for bar in said)
     assert said[0] == LOUD
@@ -85,15 +117,166 @@ def test_a_network_that_wants_to_stop_goes_on_all_the_same(tokenizer, grammar) -
 def test_what_the_grammar_forbids_is_not_said(tokenizer) -> None:
     parrot = Parrot(tokenizer, *LOUD)
     other = Grammar(tokenizer, Constraints(programs=frozenset({40}), meter=(3, 4)))
-    bars = compose_bars(parrot, other, Sampling(temperature=0, seed=0), parrot.start())
+    bars = compose_bars(parrot, Take(parrot.start(), always(other, COLD)))
     said = words(tokenizer, next(bars).tokens)
     assert "Program_0" not in said
     assert said[:2] == ("Bar_None", "TimeSig_3/4")
 
 
+# Several takes, with the parrot -------------------------------------------------------------------
+
+
+def test_a_take_that_is_done_is_read_no_more(tokenizer, grammar) -> None:
+    # Three takes in bars of 7 and 2 tokens, begun at different places of the parrot's speech.
+    parrot = Parrot(tokenizer, *LOUD, *SILENT)
+    starts = [parrot.start(at) for at in (0, len(LOUD), 0)]
+    takes = [Take(start, always(grammar, COLD)) for start in starts]
+    order = [number for number, _ in compose_takes(parrot, takes, bars=1)]
+    assert order == [1, 0, 2]
+    assert [len(told) for told in parrot.told] == [3] * len(SILENT) + [2] * (
+        len(LOUD) - len(SILENT)
+    )
+
+
+def test_the_snapshot_of_a_take_is_its_own(tokenizer, grammar) -> None:
+    parrot = Parrot(tokenizer, *LOUD, *SILENT)
+    takes = [Take(parrot.start(at), always(grammar, COLD)) for at in (0, len(LOUD))]
+    ends = {}
+    for number, bar in compose_takes(parrot, takes, bars=3):
+        ends.setdefault(number, []).append(bar.snapshot.state.seen)
+    long, short = len(LOUD), len(SILENT)
+    assert ends[0] == [long, long + short, 2 * long + short]
+    assert ends[1] == [long + short, 2 * long + short, 2 * long + 2 * short]
+
+
+@pytest.mark.parametrize("bars", [1, 2, 5])
+def test_takes_get_exactly_the_bars_asked_for(bars, tokenizer, grammar) -> None:
+    parrot = Parrot(tokenizer, *LOUD, *SILENT)
+    before = ((1, 2),) * 3
+    takes = [
+        Take(parrot.start(), always(grammar, COLD)),
+        Take(parrot.start(), always(grammar, COLD), before[:0]),
+        Take(parrot.start(len(LOUD)), always(grammar, COLD)),
+    ]
+    found = [number for number, _ in compose_takes(parrot, takes, bars=bars)]
+    assert sorted(found) == sorted([0, 1, 2] * bars)
+
+
+def test_without_an_end_takes_go_on(tokenizer, grammar) -> None:
+    parrot = Parrot(tokenizer, *LOUD)
+    takes = [Take(parrot.start(), always(grammar, COLD))] * 2
+    found = [number for number, _ in islice(compose_takes(parrot, takes), 40)]
+    assert found == [0, 1] * 20
+
+
+# The plan -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked() -> list[tuple[int, tuple]]:
+    """What a plan was asked: the number of a bar, and the bars before it."""
+    return []
+
+
+def listening(grammar: Grammar, sampling: Sampling, asked: list) -> Callable:
+    def plan(bar: int, before: Sequence[tuple[int, ...]]) -> tuple[Grammar, Sampling]:
+        asked.append((bar, tuple(before)))
+        return grammar, sampling
+
+    return plan
+
+
+def test_the_plan_is_asked_bar_by_bar_with_the_bars_before(tokenizer, grammar, asked) -> None:
+    parrot = Parrot(tokenizer, *LOUD, *SILENT)
+    take = Take(parrot.start(), listening(grammar, COLD, asked))
+    said = [bar.tokens for _, bar in compose_takes(parrot, [take], bars=4)]
+    assert {bar for bar, _ in asked} == {0, 1, 2, 3}
+    assert [bar for bar, _ in asked] == sorted(bar for bar, _ in asked)
+    assert all(before == tuple(said[:bar]) for bar, before in asked)
+
+
+def test_the_plan_counts_the_bars_that_a_take_has(tokenizer, grammar, asked) -> None:
+    parrot = Parrot(tokenizer, *LOUD, *SILENT)
+    first = Take(parrot.start(), always(grammar, COLD))
+    before = tuple(bar.tokens for bar in islice(compose_bars(parrot, first), 5))
+    take = Take(parrot.start(), listening(grammar, COLD, asked), before)
+    said = [bar.tokens for _, bar in compose_takes(parrot, [take], bars=2)]
+    assert {bar for bar, _ in asked} == {5, 6}
+    assert all(found == (*before, *said)[:bar] for bar, found in asked)
+
+
+def test_the_plan_may_change_the_rules_with_every_bar(tokenizer) -> None:
+    parrot = Parrot(tokenizer, *LOUD)
+    rules = [
+        Grammar(tokenizer, Constraints(meter=meter, max_empty_bars=0))
+        for meter in ((3, 4), (2, 4), (6, 8))
+    ]
+    take = Take(parrot.start(), lambda bar, before: (rules[bar % 3], COLD))
+    said = [words(tokenizer, bar.tokens) for bar in islice(compose_bars(parrot, take), 6)]
+    assert [bar[1] for bar in said] == ["TimeSig_3/4", "TimeSig_2/4", "TimeSig_6/8"] * 2
+
+
+def test_the_plan_may_change_the_sampling_with_every_bar(network, tiny_grammar, start) -> None:
+    def plan(bar: int, before: Sequence) -> tuple[Grammar, Sampling]:
+        return tiny_grammar, Sampling(temperature=1.0, seed=5 if bar < 2 else 6)
+
+    changed = bars_of(network, Take(start, plan), 4)
+    whole = bars_of(network, Take(start, always(tiny_grammar, Sampling(1.0, seed=5))), 4)
+    assert [bar.tokens for bar in changed[:2]] == [bar.tokens for bar in whole[:2]]
+    assert changed[2].tokens != whole[2].tokens
+
+
+def test_a_take_remembers_no_more_than_64_bars(tokenizer, grammar, asked) -> None:
+    parrot = Parrot(tokenizer, *SILENT, *LOUD)
+    before = tuple((1, 2, number) for number in range(70))
+    take = Take(parrot.start(), listening(grammar, COLD, asked), ())
+    bars = [bar.tokens for bar in islice(compose_bars(parrot, take), 80)]
+    assert max(len(found) for _, found in asked) == 64
+    assert all(found == tuple(bars[max(0, bar - 64) : bar]) for bar, found in asked)
+    asked.clear()
+    long = Take(parrot.start(), listening(grammar, COLD, asked), (*before[:0], *bars))
+    next(compose_bars(parrot, long))
+    assert asked[0] == (80, tuple(bars[-64:]))
+
+
+def test_endless_music_takes_no_more_memory_with_time(
+    tiny_model, tiny_tokenizer, tiny_grammar
+) -> None:
+    network = PackedLSTM(tiny_model)
+    start = network.read([tiny_tokenizer.bos_id])
+    take = Take(start, always(tiny_grammar, Sampling(seed=1)))
+    bars = compose_bars(network, take)
+    for _ in islice(bars, 100):  # until all is warm and 64 bars are remembered
+        pass
+    gc.collect()
+    tracemalloc.start()
+    for _ in islice(bars, 50):
+        pass
+    gc.collect()
+    early, _ = tracemalloc.get_traced_memory()
+    for _ in islice(bars, 200):
+        pass
+    gc.collect()
+    late, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert late - early < 30_000  # 200 bars of a hundred tokens would be many times that
+
+
+# With a network that plays nonsense ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["compiled", "int8", "float32"])
+def network(request, tiny_model) -> PackedLSTM:
+    if request.param == "compiled":
+        if kernel.load() is None:
+            pytest.skip("this machine has no compiled step")
+        return PackedLSTM(tiny_model, compiled=True)
+    return PackedLSTM(tiny_model, precision=request.param, compiled=False)
+
+
 @pytest.fixture(scope="module")
-def network(tiny_model) -> PackedLSTM:
-    return PackedLSTM(tiny_model)
+def start(network, tiny_tokenizer) -> Snapshot:
+    return network.read([tiny_tokenizer.bos_id])
 
 
 @pytest.fixture(scope="module")
@@ -102,56 +285,125 @@ def tiny_grammar(tiny_tokenizer) -> Grammar:
     return Grammar(tiny_tokenizer, wish)
 
 
+def bars_of(network: PackedLSTM, take: Take, bars: int) -> list[Bar]:
+    return list(islice(compose_bars(network, take), bars))
+
+
+def assert_same(found: Sequence[Bar], expected: Sequence[Bar]) -> None:
+    """The same tokens, and the network at the same place, to the last bit."""
+    assert [bar.tokens for bar in found] == [bar.tokens for bar in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.snapshot.to_bytes() == other.snapshot.to_bytes()
+
+
 @pytest.mark.parametrize("temperature", [0, 1.0])
 @pytest.mark.parametrize("cut", [1, 3, 4])
 def test_a_resumed_take_equals_an_uninterrupted_one(
-    cut, temperature, network, tiny_grammar, tiny_tokenizer
+    cut, temperature, network, tiny_grammar, start
 ) -> None:
-    sampling = Sampling(temperature=temperature, seed=5)
-    start = network.read([tiny_tokenizer.bos_id])
-    whole = list(islice(compose_bars(network, tiny_grammar, sampling, start), 6))
+    plan = always(tiny_grammar, Sampling(temperature=temperature, seed=5))
+    whole = bars_of(network, Take(start, plan), 6)
     before = tuple(bar.tokens for bar in whole[:cut])
-    rest = compose_bars(network, tiny_grammar, sampling, whole[cut - 1].snapshot, before=before)
-    resumed = list(islice(rest, 6 - cut))
-    assert [bar.tokens for bar in resumed] == [bar.tokens for bar in whole[cut:]]
-    assert torch.equal(resumed[-1].snapshot.scores, whole[-1].snapshot.scores)
+    bytes_between = whole[cut - 1].snapshot.to_bytes()
+    rest = bars_of(network, Take(Snapshot.from_bytes(bytes_between), plan, before), 6 - cut)
+    assert_same(rest, whole[cut:])
 
 
-def test_a_bar_made_again_alone_is_the_same_bar(network, tiny_grammar, tiny_tokenizer) -> None:
-    sampling = Sampling(seed=5)
-    start = network.read([tiny_tokenizer.bos_id])
-    whole = list(islice(compose_bars(network, tiny_grammar, sampling, start), 4))
+def test_a_bar_made_again_alone_is_the_same_bar(network, tiny_grammar, start) -> None:
+    plan = always(tiny_grammar, Sampling(seed=5))
+    whole = bars_of(network, Take(start, plan), 4)
     before = tuple(bar.tokens for bar in whole[:3])
-    again = next(compose_bars(network, tiny_grammar, sampling, whole[2].snapshot, before=before))
-    assert again.tokens == whole[3].tokens
+    assert_same(bars_of(network, Take(whole[2].snapshot, plan, before), 1), whole[3:])
 
 
-def test_the_snapshot_stands_at_the_bar_line(network, tiny_grammar, tiny_tokenizer) -> None:
+@pytest.mark.parametrize("count", [1, 3, 32])
+def test_takes_in_a_batch_equal_the_same_takes_alone(
+    count, network, tiny_grammar, tiny_tokenizer, start
+) -> None:
+    other = Grammar(tiny_tokenizer, Constraints(meter=(3, 4)))
+    takes = [
+        Take(start, always((tiny_grammar, other)[seed % 2], Sampling(temperature=1.0, seed=seed)))
+        for seed in range(count)
+    ]
+    together: list[list[Bar]] = [[] for _ in takes]
+    for number, bar in compose_takes(network, takes, bars=2):
+        together[number].append(bar)
+    assert len({tuple(bar.tokens for bar in bars) for bars in together}) == count
+    chosen = range(count) if count < 5 else (0, 1, 16, 31)
+    for number in chosen:
+        assert_same(together[number], bars_of(network, takes[number], 2))
+
+
+def test_takes_resumed_in_a_batch_equal_uninterrupted_ones(network, tiny_grammar, start) -> None:
+    # Each has another number of bars already; one has none.
+    plans = [always(tiny_grammar, Sampling(temperature=1.0, seed=seed)) for seed in range(4)]
+    wholes = [bars_of(network, Take(start, plan), 5) for plan in plans]
+    takes = [
+        Take(
+            whole[cut - 1].snapshot if cut else start,
+            plan,
+            tuple(bar.tokens for bar in whole[:cut]),
+        )
+        for cut, (plan, whole) in enumerate(zip(plans, wholes, strict=True))
+    ]
+    found: list[list[Bar]] = [[] for _ in takes]
+    for number, bar in compose_takes(network, takes, bars=2):
+        found[number].append(bar)
+    for cut, (bars, whole) in enumerate(zip(found, wholes, strict=True)):
+        assert_same(bars, whole[cut : cut + 2])
+
+
+def test_a_batch_that_is_left_and_gone_on_with_equals_one_that_was_not(
+    network, tiny_grammar, start
+) -> None:
+    plans = [always(tiny_grammar, Sampling(temperature=1.0, seed=seed)) for seed in range(3)]
+    whole: list[list[Bar]] = [[], [], []]
+    for number, bar in compose_takes(network, [Take(start, plan) for plan in plans], bars=4):
+        whole[number].append(bar)
+    halves = [
+        Take(bars[1].snapshot, plan, tuple(bar.tokens for bar in bars[:2]))
+        for plan, bars in zip(plans, whole, strict=True)
+    ]
+    rest: list[list[Bar]] = [[], [], []]
+    for number, bar in compose_takes(network, halves[::-1], bars=2):
+        rest[2 - number].append(bar)
+    for number in range(3):
+        assert_same(rest[number], whole[number][2:])
+
+
+def test_the_snapshot_stands_at_the_bar_line(tiny_model, tiny_grammar, tiny_tokenizer) -> None:
+    network = PackedLSTM(tiny_model, precision="float32")
     start = network.read([tiny_tokenizer.bos_id])
-    bars = list(islice(compose_bars(network, tiny_grammar, Sampling(seed=5), start), 2))
+    bars = bars_of(network, Take(start, always(tiny_grammar, Sampling(seed=5))), 2)
     ids = [tiny_tokenizer.bos_id, *bars[0].tokens, *bars[1].tokens]
     read = network.read(ids)
     torch.testing.assert_close(bars[1].snapshot.scores, read.scores, atol=1e-5, rtol=0)
     assert bars[1].snapshot.state.seen == len(ids)
 
 
-def test_two_takes_in_turn_are_what_they_are_alone(network, tiny_grammar, tiny_tokenizer) -> None:
-    start = network.read([tiny_tokenizer.bos_id])
-
-    def take(seed: int):
-        return compose_bars(network, tiny_grammar, Sampling(seed=seed), start)
-
-    alone = [[bar.tokens for bar in islice(take(seed), 3)] for seed in (1, 2)]
-    one, other = take(1), take(2)
-    in_turn = [(next(one).tokens, next(other).tokens) for _ in range(3)]
-    assert [list(tokens) for tokens in zip(*in_turn, strict=True)] == alone
-    assert alone[0] != alone[1]
+def test_two_takes_in_turn_are_what_they_are_alone(network, tiny_grammar, start) -> None:
+    takes = [Take(start, always(tiny_grammar, Sampling(seed=seed))) for seed in (1, 2)]
+    alone = [bars_of(network, take, 3) for take in takes]
+    one, other = (compose_bars(network, take) for take in takes)
+    in_turn = [(next(one), next(other)) for _ in range(3)]
+    for found, expected in zip(zip(*in_turn, strict=True), alone, strict=True):
+        assert_same(found, expected)
+    assert alone[0][0].tokens != alone[1][0].tokens
 
 
-def test_bars_come_as_numbers(network, tiny_grammar, tiny_tokenizer) -> None:
-    bar = next(
-        compose_bars(network, tiny_grammar, Sampling(seed=5), network.read([tiny_tokenizer.bos_id]))
-    )
+def test_making_a_take_leaves_what_it_is_made_from_as_it_was(network, tiny_grammar, start) -> None:
+    kept = start.to_bytes()
+    first = bars_of(network, Take(start, always(tiny_grammar, Sampling(seed=1))), 2)
+    middle = first[0].snapshot.to_bytes()
+    take = Take(first[0].snapshot, always(tiny_grammar, Sampling(seed=1)), (first[0].tokens,))
+    bars_of(network, take, 2)
+    assert start.to_bytes() == kept
+    assert first[0].snapshot.to_bytes() == middle
+    assert take == replace(take)
+
+
+def test_bars_come_as_numbers(network, tiny_grammar, tiny_tokenizer, start) -> None:
+    bar = next(compose_bars(network, Take(start, always(tiny_grammar, Sampling(seed=5)))))
     assert all(type(token) is int for token in bar.tokens)
     assert bar.snapshot.scores.shape == (1, len(tiny_tokenizer))
     assert np.isfinite(bar.snapshot.scores.numpy()).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shlex
@@ -24,8 +25,7 @@ import importlib.util, sys
 spec = importlib.util.spec_from_file_location("kernel", sys.argv[1])
 kernel = sys.modules["kernel"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(kernel)
-library = kernel.load()
-print("none" if library is None else library.self_check())
+print("none" if kernel.load() is None else "loaded")
 """
 WRONG = "int self_check(void) { return 1; }"
 CRASHING = "int self_check(void) { __builtin_trap(); }"
@@ -135,9 +135,10 @@ SIZES = [(1, 1), (4, 8), (7, 5), (24, 30), (31, 33), (32, 4), (33, 6), (40, 127)
 @pytest.mark.parametrize("norms", [True, False], ids=["norms", "plain"])
 def test_one_step_is_that_of_the_reference(size, vocab, residual, norms, library) -> None:
     weights = invented(size, vocab, residual=residual, **({} if norms else {"norms": []}))
+    network = kernel.CompiledNetwork(library, weights)
     hidden, cell = states(1, 3, size)
     expected_hidden, expected_cell = hidden.copy(), cell.copy()
-    desk = kernel.CompiledNetwork(library, weights).desk(hidden, cell)
+    desk = network.desk(hidden, cell)
     desk.ids[:] = ids = [0, vocab // 2, vocab - 1]
     desk.read()
     outputs = Reference(weights).read(ids, expected_hidden, expected_cell)
@@ -154,7 +155,8 @@ def test_many_steps_through_a_stack_are_those_of_the_reference(library) -> None:
     weights = invented(45, 21, layers=3, seed=1)
     hidden, cell = states(3, 2, 45)
     reference, again = Reference(weights), (hidden.copy(), cell.copy())
-    desk = kernel.CompiledNetwork(library, weights).desk(hidden, cell)
+    network = kernel.CompiledNetwork(library, weights)
+    desk = network.desk(hidden, cell)
     for step in range(10):
         desk.ids[:] = ids = [step, 20 - step]
         desk.read()
@@ -171,7 +173,8 @@ def test_sums_are_exact_to_the_last_unit(size, library) -> None:
     head[:, 0] = 127
     head[0], head[1] = 127, -127
     hidden, cell = states(1, 4, size)
-    desk = kernel.CompiledNetwork(library, invented(size, 10, head=head)).desk(hidden, cell)
+    network = kernel.CompiledNetwork(library, invented(size, 10, head=head))
+    desk = network.desk(hidden, cell)
     desk.outputs[:] = rng.integers(-127, 128, (4, size))
     desk.outputs[:, 0] = -127
     desk.outputs[0], desk.outputs[1] = 127, -127
@@ -185,7 +188,8 @@ def test_rows_of_zeros_score_nothing(library) -> None:
     weights = invented(24, 6)
     weights.head[3] = 0
     hidden, cell = np.zeros((2, 1, 1, 24), np.float32)
-    desk = kernel.CompiledNetwork(library, weights).desk(hidden, cell)
+    network = kernel.CompiledNetwork(library, weights)
+    desk = network.desk(hidden, cell)
     desk.outputs[:] = 1
     desk.score()
     assert desk.scores[0, 3] == 0
@@ -200,8 +204,8 @@ def test_scores_grow_with_the_weights_however_small_or_large(scale, library) -> 
     hidden, cell = states(1, 1, 24)
     scores = []
     for head in (weights.head, weights.head * np.float32(scale)):
-        scaled = invented(24, 6, head=head)
-        desk = kernel.CompiledNetwork(library, scaled).desk(hidden.copy(), cell.copy())
+        network = kernel.CompiledNetwork(library, invented(24, 6, head=head))
+        desk = network.desk(hidden.copy(), cell.copy())
         desk.read()
         desk.score()
         scores.append(desk.scores.copy())
@@ -214,10 +218,10 @@ def test_numbers_too_small_for_a_scale_are_taken_for_nothing(library) -> None:
     weights.embeddings[1] = 0
     weights.embeddings[2] = 1e-40
     weights.head[2] = 1e-42
-    found = []
+    network, found = kernel.CompiledNetwork(library, weights), []
     for token in (1, 2):
         hidden, cell = states(1, 1, 24)
-        desk = kernel.CompiledNetwork(library, weights).desk(hidden, cell)
+        desk = network.desk(hidden, cell)
         desk.ids[:] = token
         desk.read()
         desk.score()
@@ -233,17 +237,88 @@ def test_gates_far_open_and_far_closed_are_so(library) -> None:
         weights = invented(size, 3, residual=False, norms=[])
         weights.biases[0][:] = np.repeat(np.array(bias, np.float32), size)
         hidden, cell = states(1, 1, size)
-        before = cell.copy()
-        desk = kernel.CompiledNetwork(library, weights).desk(hidden, cell)
+        before, network = cell.copy(), kernel.CompiledNetwork(library, weights)
+        desk = network.desk(hidden, cell)
         desk.read()
         np.testing.assert_allclose(hidden, expected, atol=1e-6)
         np.testing.assert_allclose(cell, 1 if bias[0] > 0 else before, atol=1e-6)
 
 
 def test_only_what_a_step_reads_counts_as_weights(library) -> None:
-    weights = invented(33, 6, layers=2)  # 64 columns are read, and 8 tokens
-    network = kernel.CompiledNetwork(library, weights)
-    assert network.weight_bytes == 2 * 4 * 33 * 2 * 64 + 8 * 64
+    network = kernel.CompiledNetwork(library, invented(64, 6, layers=2))
+    assert network.weight_bytes == 2 * 4 * 64 * 2 * 64 + 8 * 64  # of 8 tokens, two not there
+
+
+def test_a_desk_outlives_the_network_that_made_it(library) -> None:
+    found = []
+    for held in (True, False):
+        network = kernel.CompiledNetwork(library, invented(64, 32))
+        hidden, cell = states(1, 1, 64)
+        desk = network.desk(hidden, cell)
+        if not held:
+            del network  # and its weights, where nobody holds them; then others take their place
+            gc.collect()
+            others = [np.full(size, 77, np.int8) for size in 2 * (64 * 2 * 2 * 128, 2_048, 8_192)]
+        desk.read()
+        desk.score()
+        found.append(desk.scores.copy())
+    assert len(others) == 6
+    assert np.array_equal(*found)
+
+
+# The draw -----------------------------------------------------------------------------------------
+
+
+def shares_of(scores: np.ndarray, rate: float) -> np.ndarray:
+    powers = np.exp((scores.astype(np.float64) - scores.max()) * rate)
+    return powers / powers.sum()
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 63, 64, 65, 200, 2_048])
+def test_a_draw_is_in_proportion_to_the_shares(size, library) -> None:
+    rng = np.random.default_rng(size)
+    scores = rng.normal(size=size).astype(np.float32) * 3
+    scores[rng.random(size) < 0.3] = -np.inf
+    scores[size // 2] = 1
+    shares = shares_of(scores, 1 / 0.9)
+    ends = shares.cumsum()
+    for chance in [0.0, *rng.random(200), np.nextafter(1, 0)]:
+        place = library.draw(scores.copy(), 1 / 0.9, 1.0, chance)
+        assert shares[place] > 0
+        assert ends[place] - shares[place] - 1e-5 <= chance <= ends[place] + 1e-5
+
+
+def test_a_draw_leaves_the_shares_where_the_scores_were(library) -> None:
+    scores = np.array([1, 3, -np.inf, 2.5, -60], np.float32)
+    expected = shares_of(scores, 2)
+    library.draw(scores, 2.0, 1.0, 0.5)
+    np.testing.assert_allclose(scores / scores.sum(), expected, atol=1e-6)
+    assert scores[2] == scores[4] == 0
+
+
+def test_a_draw_tells_when_its_place_is_not_among_the_likeliest(library) -> None:
+    scores = np.log(np.array([0.1, 0.5, 0.15, 0.25], np.float32))
+    for chance, top_p, expected in [
+        (0.05, 1.0, 0),
+        (0.05, 0.8, kernel.OUTSIDE),
+        (0.05, 0.95, 0),
+        (0.3, 0.1, 1),
+        (0.65, 0.7, kernel.OUTSIDE),
+        (0.65, 0.8, 2),
+        (0.9, 0.4, kernel.OUTSIDE),
+    ]:
+        assert library.draw(scores.copy(), 1.0, top_p, chance) == expected
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("size", [1, 5, 8, 64, 100])
+def test_a_draw_from_no_numbers_is_none_and_leaves_them(size, wrong, library) -> None:
+    for scores in (np.full(size, wrong, np.float32), np.zeros(size, np.float32)):
+        scores[-1] = wrong
+        if np.isneginf(scores).all() or not np.isneginf(wrong):
+            before = scores.copy()
+            assert library.draw(scores, 1.0, 0.9, 0.5) == kernel.NO_TOKEN
+            assert np.array_equal(scores, before, equal_nan=True)
 
 
 # Building -----------------------------------------------------------------------------------------
@@ -318,15 +393,15 @@ def test_the_library_is_built_once_and_nothing_else_is_left(
     compiler, cache, script, tmp_path
 ) -> None:
     log = tmp_path / "log"
-    script(f"echo built >> {log}; exec {compiler} \"$@\"")
-    assert kernel.load().self_check() == 0
+    script(f'echo built >> {log}; exec {compiler} "$@"')
+    assert kernel.load() is not None
     assert kernel.load() is kernel.load()
     assert len(log.read_text().split()) == 1
     assert [path.name for path in cache.iterdir()] == [path.name for path in libraries(cache)]
     kernel.load.cache_clear()
     assert kernel.load() is not None
     with load_in_another_process() as child:
-        assert child.stdout.read() == "0\n"
+        assert child.stdout.read() == "loaded\n"
     assert len(log.read_text().split()) == 1
     assert len(libraries(cache)) == 1
 
@@ -337,7 +412,7 @@ def test_two_processes_may_build_at_once(compiler, cache, script, tmp_path) -> N
     wait = f"echo built >> {log}; while [ $(wc -l < {log}) -lt 2 ]; do sleep 0.01; done"
     script(f'{wait}; exec {compiler} -O0 "$@"')
     children = [load_in_another_process(wait=False) for _ in range(2)]
-    assert [child.communicate()[0] for child in children] == ["0\n", "0\n"]
+    assert [child.communicate()[0] for child in children] == ["loaded\n", "loaded\n"]
     assert len(log.read_text().split()) == 2
     assert len(libraries(cache)) == 1
     assert len(list(cache.iterdir())) == 1
@@ -360,10 +435,9 @@ def test_a_compiler_that_knows_only_the_other_flag_will_do(
     compiler, cache, script, tmp_path
 ) -> None:
     log = tmp_path / "log"
-    refuse = f'for each; do echo "$each" >> {log}; [ "$each" = -march=native ] && exit 1; done'
-    good = other_source(compiler, tmp_path, "int self_check(void) { return 0; }")
-    script(f"{refuse}; {good}")
-    assert kernel.load() is not None
+    refuse = 'case "$*" in *-march=native*) exit 1;; esac'
+    script(f'{refuse}; echo "$@" >> {log}; exec {compiler} -O0 -march=native "$@"')
+    kernel.load()  # whether it can be loaded is up to the real compiler
     assert "-mcpu=native" in log.read_text().split()
 
 
@@ -454,7 +528,7 @@ def test_a_cache_that_others_may_write_to_is_not_used(mode, compiler, cache) -> 
 def test_a_cache_that_is_a_file_is_not_used(compiler, cache) -> None:
     cache.parent.write_text("not a folder", encoding="utf-8")
     folder = kernel._private_folder()
-    assert kernel.load().self_check() == 0
+    assert kernel.load() is not None
     assert [path.parent for path in libraries(folder)] == [folder]
     shutil.rmtree(folder)
 
@@ -462,9 +536,7 @@ def test_a_cache_that_is_a_file_is_not_used(compiler, cache) -> None:
 def test_a_cache_that_cannot_be_written_is_not_used(cache, monkeypatch) -> None:
     cache.mkdir(parents=True, mode=0o500)
     real = os.access  # an administrator may write everywhere, so the answer is given here
-    monkeypatch.setattr(
-        kernel.os, "access", lambda path, mode: path != cache and real(path, mode)
-    )
+    monkeypatch.setattr(kernel.os, "access", lambda path, mode: path != cache and real(path, mode))
     folder = kernel._private_folder()
     assert folder != cache
     folder.rmdir()
@@ -502,12 +574,12 @@ def test_a_cache_that_is_named_needs_no_home(cache, monkeypatch) -> None:
 @pytest.mark.parametrize("left", [0, 100, 1_000, 8_192], ids="{} bytes left".format)
 def test_a_library_cut_short_in_the_cache_is_built_anew(left, compiler, cache) -> None:
     with load_in_another_process() as child:
-        assert child.stdout.read() == "0\n"
+        assert child.stdout.read() == "loaded\n"
     (broken,) = libraries(cache)
     whole = broken.read_bytes()
     broken.write_bytes(whole[:left])
     with load_in_another_process() as child:  # it may end by a signal
-        assert (child.returncode, child.stdout.read()) == (0, "0\n")
+        assert (child.returncode, child.stdout.read()) == (0, "loaded\n")
 
 
 # No int8 at all -----------------------------------------------------------------------------------

@@ -55,4 +55,4 @@ def test_the_system_script_refuses_what_it_does_not_know() -> None:
     script = ROOT / "scripts" / "system_packages.sh"
     answer = subprocess.run([script, "drums"], capture_output=True, text=True, check=False)
     assert answer.returncode == 1
-    assert answer.stderr == "error: 'drums' is none of python, sound, browser.\n"
+    assert answer.stderr == "error: 'drums' is none of python, sound, speed, browser.\n"
