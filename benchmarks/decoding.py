@@ -2,15 +2,17 @@
 
 All in one run, taking turns, medians of several rounds: packed decoding as the composer does it;
 `generate()` of transformers on the same weights; a bare loop over `nn.LSTM`, without masks; a Llama
-of the same size with its key and value cache under `generate()`. Masks and sampling are the same in
-all three that have them. Every rival gets as many threads as suit it best. Then what masks and
-sampling cost, and how near a step comes to what the memory can deliver.
+of the same size with its key and value cache under `generate()`. Masks and sampling are the same
+in all three that have them. All run on one thread: at these sizes a second one gains a rival
+little, and where anything else runs on that core it loses much.
+
+Then what masks and sampling cost (the clock runs on inside the loop, so that it counts all but the
+steps themselves), and how near a step comes to what the memory can deliver.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.checkpoint import load_checkpoint
 from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.constraints import Constraints
-from musiclstm.decoding import PackedLSTM
+from musiclstm.decoding import PackedLSTM, Snapshot, Stepper
 from musiclstm.generation import Take, compose_takes
 from musiclstm.grammar import Grammar
 from musiclstm.modeling import MusicLSTMForCausalLM
@@ -63,6 +65,7 @@ def measure(options: argparse.Namespace) -> Report:
     """Every rival on every network and batch."""
     if min(options.rounds, options.tokens, *options.batches) < 1:
         raise ReportError("--rounds, --tokens and --batches must be 1 or more.")
+    torch.set_num_threads(1)
     model, tokenizer = load_checkpoint(options.model)
     networks = {str(options.model): model, "4x512": _fresh(tokenizer, 512)}
     rows = []
@@ -74,7 +77,7 @@ def measure(options: argparse.Namespace) -> Report:
     memory = _memory(_fresh(tokenizer, WIDE), tokenizer, options)
     facts = {
         "engine": rows[0]["engine"],
-        "threads": torch.get_num_threads(),
+        "threads": 1,
         "rounds": options.rounds,
         "tokens a take": options.tokens,
         "rows": rows,
@@ -101,12 +104,10 @@ class _Rival:
     """One way to write: `write(n)` writes n tokens a row; `times` are seconds a token and row."""
 
     write: Callable[[int], int]
-    threads: int = 1
     times: list[float] = field(default_factory=list)
 
     def time(self, tokens: int) -> float:
         """Seconds for each token of all rows together."""
-        torch.set_num_threads(self.threads)
         begin = time.perf_counter()
         written = self.write(tokens)
         return (time.perf_counter() - begin) / written
@@ -135,38 +136,27 @@ def _race(
     _take_turns(rivals, options)
     notes_a_token = composer.notes / composer.tokens
     per_s = {rival: 1 / found.median() for rival, found in rivals.items()}
-    step = rivals["steps alone"].median()
     return {
         "network": name,
         "batch": batch,
         "engine": f"{network.engine}, {network.precision}",
         "tokens per s": per_s,
         "notes per s": per_s["packed"] * notes_a_token,
-        "threads": {rival: found.threads for rival, found in rivals.items()},
         "packed / generate()": per_s["packed"] / per_s["generate()"],
         "packed / nn.LSTM loop": per_s["packed"] / per_s["nn.LSTM loop"],
         "packed / Llama generate()": per_s["packed"] / per_s["Llama generate()"],
-        "masks and sampling / step": rivals["packed"].median() / step - 1,
+        "masks and sampling / step": composer.beside_steps(5 * options.tokens),
         "parameters": sum(p.numel() for p in model.parameters()),
         "parameters of the Llama": sum(p.numel() for p in llama.parameters()),
     }
 
 
 def _take_turns(rivals: dict[str, _Rival], options: argparse.Namespace) -> None:
-    for rival in rivals.values():  # also a warm-up
-        trials = {}
-        for threads in {1, _cores()}:
-            rival.threads = threads
-            rival.time(8)
-            trials[threads] = rival.time(max(options.tokens // 4, 8))
-        rival.threads = min(trials, key=lambda threads: trials[threads])
+    for rival in rivals.values():
+        rival.time(16)  # warm up
     for _ in range(options.rounds):
         for rival in rivals.values():
             rival.times.append(rival.time(options.tokens))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 class _Composing:
@@ -182,9 +172,12 @@ class _Composing:
 
     def write(self, tokens: int) -> int:
         """At least so many tokens a take, to the end of a bar."""
+        return self._write(self._network, tokens)
+
+    def _write(self, network: PackedLSTM, tokens: int) -> int:
         takes = [self._take(seed) for seed in range(self._batch)]
         written = 0
-        for _, bar in compose_takes(self._network, takes):
+        for _, bar in compose_takes(network, takes):
             written += len(bar.tokens)
             self.tokens += len(bar.tokens)
             self.notes += sum(self._notes[token] for token in bar.tokens)
@@ -192,6 +185,17 @@ class _Composing:
             if written >= tokens * self._batch:
                 return written
         raise AssertionError("takes without end")
+
+    def beside_steps(self, tokens: int, *, rounds: int = 5) -> float:
+        """Time outside of the steps over time inside, in the same loop; the median of some."""
+        found = []
+        for _ in range(rounds):
+            clocked = _Clocked(self._network)
+            begin = time.perf_counter()
+            self._write(cast("PackedLSTM", clocked), tokens)
+            whole = time.perf_counter() - begin
+            found.append(whole / clocked.seconds - 1)
+        return statistics.median(found)
 
     def _take(self, seed: int) -> Take:
         sampling = replace(SAMPLING, seed=seed)
@@ -203,6 +207,27 @@ class _Composing:
         for number in range(tokens):
             stepper.step([self._last[number % len(self._last)]] * self._batch)
         return tokens * self._batch
+
+
+class _Clocked:
+    """A packed network whose steps are timed."""
+
+    def __init__(self, network: PackedLSTM) -> None:
+        self._network = network
+        self.seconds = 0.0
+
+    def stepper(self, snapshots: Sequence[Snapshot]) -> Stepper:
+        """As `PackedLSTM.stepper`."""
+        stepper = self._network.stepper(snapshots)
+        step = stepper.step
+
+        def timed(ids: Sequence[int]) -> None:
+            begin = time.perf_counter()
+            step(ids)
+            self.seconds += time.perf_counter() - begin
+
+        stepper.step = timed  # type: ignore[method-assign]
+        return stepper
 
 
 def _generating(
@@ -314,7 +339,6 @@ def _reading(count: int) -> Callable[[], float]:
     )
 
     def read() -> float:
-        torch.set_num_threads(1)
         return max(array.nbytes / _seconds(way, repeat=3) for way in ways)
 
     return read

@@ -20,6 +20,7 @@ class Outlook:
 
     Attributes:
         length: Positions of the bar.
+        shortest_next: Positions that the next bar has at least.
         room: How many more notes may sound, at each position of this bar and the next;
             (2 x length + 1,), at the end a place for "nowhere", which has room without limit.
     """
@@ -33,6 +34,7 @@ class Outlook:
         together: int,
         most_in_token: int = 0,
         downbeat_only: bool = False,
+        shortest_next: int | None = None,
     ) -> None:
         """Count what sounds.
 
@@ -43,8 +45,10 @@ class Outlook:
             together: Most notes that may be struck together.
             most_in_token: Most notes that one token can let sound.
             downbeat_only: Whether notes are struck on the first position of the bar only.
+            shortest_next: Positions that the next bar has at least; None: as many as this one.
         """
         self.length = length
+        self.shortest_next = length if shortest_next is None else shortest_next
         self._together = together
         self._most_in_token = most_in_token
         self._downbeat_only = downbeat_only

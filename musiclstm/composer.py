@@ -317,8 +317,13 @@ class Composer:
             asked |= programs_of(seed.score)
         return relatives(asked, self.model.config.programs)
 
+    def _parts(self, piece: Composition) -> dict[int, int]:
+        """The same for those that may play in the new music."""
+        heard, asked = self._stand_ins(piece.seed, piece.constraints), piece.constraints.programs
+        return heard if asked is None else {program: heard[program] for program in asked}
+
     def _in_trained_programs(self, piece: Composition) -> Constraints:
-        stand_ins = self._stand_ins(piece.seed, piece.constraints)
+        stand_ins = self._parts(piece)
         wish, known = piece.constraints, self.model.config.programs
         ranges = _ranges_of_stand_ins(wish.ranges, stand_ins, known)
         if wish.programs is not None:
@@ -369,8 +374,7 @@ class Composer:
 
     def _decoded(self, piece: Composition, ids: Sequence[int]) -> ScoreTick:
         """New bars from tick 0, in the instruments of the music."""
-        stand_ins = self._stand_ins(piece.seed, piece.constraints)
-        score = with_programs(self.tokenizer.decode(ids), _way_back(stand_ins))
+        score = with_programs(self.tokenizer.decode(ids), _way_back(self._parts(piece)))
         for track in score.tracks:
             track.name = instrument_name(DRUMS if track.is_drum else track.program)
         return score

@@ -70,21 +70,22 @@ def compose_takes(
         takes: At most 32.
         bars: How many new ones each take gets; None: no end.
     """
-    pens = [_Pen(number, take, bars) for number, take in enumerate(takes)]
     stepper = network.stepper([take.snapshot for take in takes])
-    while True:
+    scratch = np.empty(stepper.scores.shape[1], np.float32)  # one for all: see kernel.Library
+    pens = [_Pen(number, take, bars, scratch) for number, take in enumerate(takes)]
+    while pens:
         for row, pen in enumerate(pens):
             if pen.write(stepper.scores[row]):
                 yield pen.number, Bar(pen.finished(), stepper.snapshot(row))
-        pens = _still_writing(pens, stepper)
-        if not pens:
-            return
-        stepper.step([pen.token for pen in pens])
+        if any(pen.done for pen in pens):
+            pens = _still_writing(pens, stepper)
+        if pens:
+            stepper.step([pen.token for pen in pens])
 
 
 def _still_writing(pens: list[_Pen], stepper: Stepper) -> list[_Pen]:
     rows = [row for row, pen in enumerate(pens) if not pen.done]
-    if rows and len(rows) < len(pens):
+    if rows:
         stepper.keep(rows)
     return [pens[row] for row in rows]
 
@@ -92,7 +93,7 @@ def _still_writing(pens: list[_Pen], stepper: Stepper) -> list[_Pen]:
 class _Pen:
     """What writes one take: the bar it is in, and the rules and random numbers of that bar."""
 
-    def __init__(self, number: int, take: Take, bars: int | None) -> None:
+    def __init__(self, number: int, take: Take, bars: int | None, scratch: np.ndarray) -> None:
         self.number = number
         self.token = 0
         self.done = False
@@ -102,7 +103,7 @@ class _Pen:
         self._before = list(take.before[-_REMEMBERED:])
         self._walk = Walk(take.plan(self._bar, self._before)[0], self._before)
         self._tokens: list[int] = []
-        self._scratch = np.empty(take.snapshot.scores.shape[1], np.float32)
+        self._scratch = scratch
         self._open()
 
     def _open(self) -> None:

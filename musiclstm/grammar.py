@@ -185,6 +185,7 @@ class Walk:
             together=grammar.strikes_together,
             most_in_token=grammar.most_sounding,
             downbeat_only=grammar.shape.downbeat_only,
+            shortest_next=grammar.shortest_bar // unit,
         )
 
     def _ends(self, unit: int) -> list[int]:
@@ -256,7 +257,7 @@ class Walk:
         grammar = self._grammar
         latest = view.length if grammar.closing else NO_LIMIT
         if grammar.constraints.ending:  # so that a closed bar is followed by silence
-            latest = min(latest, 2 * view.length)
+            latest = min(latest, view.length + view.shortest_next)
         if grammar.voices is not None:
             latest = min(latest, view.latest_end(max(1, grammar.fewest)))
         return latest
@@ -266,7 +267,7 @@ class Walk:
         grammar, to_bar_line = self._grammar, view.length - self._position
         longest = to_bar_line if grammar.closing else NO_LIMIT
         if grammar.constraints.ending:
-            longest = min(longest, to_bar_line + view.length)
+            longest = min(longest, to_bar_line + view.shortest_next)
         if grammar.voices is not None:
             missing = self._wanted - self._begun
             spare = self._strikes_left() - missing if missing > 0 else NO_LIMIT

@@ -8,6 +8,7 @@ torch nor music.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import logging
@@ -53,6 +54,10 @@ class Library:
         library.desk_bytes.restype = ctypes.c_int64
         self.desk_bytes = library.desk_bytes
         self.run_stack, self.run_head = library.run_stack, library.run_head
+        self._place: tuple[np.ndarray | None, int] = (
+            None,
+            0,
+        )  # the last array drawn from, its address
         self._draw = library.draw
         self._draw.argtypes = (
             ctypes.c_void_p,
@@ -75,14 +80,18 @@ class Library:
             The place; NO_TOKEN where the highest score is no finite number, and then the scores
             stay; OUTSIDE where the place drawn is not among the likeliest that reach `top_p`.
         """
-        at = ctypes.addressof(ctypes.c_char.from_buffer(scores.data))
+        known, at = self._place
+        if scores is not known:  # a take uses one array over and over
+            at = ctypes.addressof(ctypes.c_char.from_buffer(scores.data))
+            self._place = scores, at
         return int(self._draw(at, len(scores), rate, top_p, chance))
 
 
 @cache
 def load() -> Library | None:
     """The library, built if it was not yet; None where it cannot be."""
-    if os.environ.get(SWITCH) == "off" or sys.platform == "win32":
+    frozen = getattr(sys, "frozen", False) or not sys.executable  # no Python to try it with
+    if os.environ.get(SWITCH) == "off" or sys.platform == "win32" or frozen:
         return None
     try:
         return Library(_built())
@@ -163,7 +172,9 @@ def _private_folder() -> Path:
 
 @cache
 def _folder_of_this_process() -> Path:
-    return Path(tempfile.mkdtemp(prefix="musiclstm-"))
+    folder = tempfile.mkdtemp(prefix="musiclstm-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 # The network as kernel.c wants it -----------------------------------------------------------------

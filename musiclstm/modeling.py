@@ -22,6 +22,9 @@ from transformers.utils.generic import ModelOutput
 
 from .configuration import MusicLSTMConfig
 
+# Not every processor can read an LSTM in bfloat16, and torch fails instead of helping itself.
+_HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
 
 class LSTMState(Cache):
     """All the network remembers: a few kilobytes, however long the piece.
@@ -194,6 +197,9 @@ class MusicLSTMLayer(nn.Module):
     def _read(
         self, x: Tensor, hidden: Tensor, cell: Tensor, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not _HAS_BFLOAT16:
+            with torch.autocast("cpu", enabled=False):
+                return self._read(x.float(), hidden.float(), cell.float(), lengths)
         state = (hidden[None].contiguous(), cell[None].contiguous())
         if lengths is None:
             out, (hidden, cell) = self.lstm(x, state)

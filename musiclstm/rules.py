@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musiclstm.anatomy import NOWHERE
+from musiclstm.anatomy import NOWHERE, bar_of
 from musiclstm.constraints import AS_THE_SEED, Constraints
 from musiclstm.tokenization import DRUMS, POSITIONS_PER_BEAT, MusicTokenizer, plain_meter
 from musiclstm.vocabulary import Group, vocabulary_of
@@ -149,8 +149,9 @@ class Grammar:
         self.has_pitched = wish.programs is None or bool(wish.programs - {DRUMS})
         if self.shape.chord is not None and self.has_pitched and not classes.any():
             raise ValueError(
-                f"chord asks for the pitch classes {sorted(self.shape.chord)}, of which key and "
-                "pitch_ranges leave none to any instrument; choose other ones or widen the ranges."
+                f"ending asks for a chord of the pitch classes {sorted(self.shape.chord)}, of "
+                "which key and pitch_ranges leave none to any instrument; widen the ranges, or "
+                "leave ending out."
             )
 
     def _meters(self) -> list[tuple[int, int]]:
@@ -201,6 +202,7 @@ class Grammar:
         self.most_asked_here = int(vocabulary.begun_here[lawful].max())
         self.most_sounding = 1 + self.most_asked
         self._longest_bar = max(above for above, _ in self._meters()) * POSITIONS_PER_BEAT
+        self.shortest_bar = min(length * unit for length, unit in map(bar_of, self._meters()))
         self.closing = self.shape.closed
         self.must_sound = self.shape.chord is not None and self.has_pitched
         # Whether a walk has to look ahead.

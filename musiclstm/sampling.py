@@ -173,7 +173,8 @@ class Sampling:
 
     def _drawn_by(self, library: kernel.Library, scores: np.ndarray, rng: random.Random) -> int:
         """The same in one call of compiled code."""
-        scores = np.ascontiguousarray(scores, np.float32)
+        if scores.dtype != np.float32 or not scores.flags.c_contiguous:
+            scores = scores.astype(np.float32)
         token = library.draw(scores, self._plain_rate, self.top_p, rng.random())
         if token == kernel.NO_TOKEN:
             _highest(scores)  # says why
@@ -211,6 +212,7 @@ class Sampling:
 
     @cached_property
     def _is_plain(self) -> bool:
+        """Whether only `temperature` and `top_p` have a say."""
         return not (self._has_kinds or self.top_k or self.floor or self.min_p)
 
     @cached_property

@@ -83,7 +83,7 @@ def test_a_roll_can_be_drawn_beside(model, seed, tmp_path):
 @pytest.mark.fluidsynth
 def test_compose_can_render_at_once(model, tmp_path):
     audio = tmp_path / "a.wav"
-    command = ["compose", "--bars", "1", "--seed", "7", "--out", str(tmp_path / "a.mid"), *model]
+    command = ["compose", "--bars", "2", "--seed", "7", "--out", str(tmp_path / "a.mid"), *model]
     assert main([*command, "--audio", str(audio)]) == 0
     samples, rate = soundfile.read(audio)
     assert rate == 44_100

@@ -591,6 +591,24 @@ def test_what_an_instrument_of_the_seed_may_play_is_kept_beside_its_stand_in(
     assert pitches_of(piece, 19) == []
 
 
+@pytest.mark.parametrize(
+    ("seed", "asked"),
+    [((0, 16, 40), 73), ((0, 16, 40, 73), 33), ((0, 16, 19, 20, 40), 18)],
+    ids=str,
+)
+def test_only_what_is_asked_for_plays_where_the_seed_needs_every_stand_in(
+    seed, asked, chamber, invented
+) -> None:
+    # Whoever stands in for what is asked for plays the seed's instruments too, but not now.
+    wish = Constraints(programs={asked}, meter=(2, 4), pitch_ranges={asked: (50, 60)})
+    piece = chamber.compose(
+        bars=3, prompt=invented(bars=1, programs=seed), sampling=SAMPLING, constraints=wish
+    )
+    new = notes_of(piece.score, start=piece.seed_end_tick)
+    assert {program for program, *_ in new} == {asked}
+    assert all(50 <= pitch <= 60 for *_, pitch, _ in new)
+
+
 def test_a_rare_instrument_ends_a_piece_and_is_heard_without_end(chamber) -> None:
     wish = Constraints(programs={19}, meter=(2, 4), key="G major", pitch_ranges={19: (55, 67)})
     ending = replace(wish, ending=True)
@@ -1199,6 +1217,14 @@ def test_an_ending_of_a_piece_from_nothing_is_in_its_own_key(tiny_composer) -> N
         before = [token for bar in take.bar_tokens[:-1] for token in bar]
         key = Scale.named(str(estimate_key(tiny_composer.tokenizer.decode(before))))
         assert_it_ends(tiny_composer, take, {*tonic_chord(key)})
+
+
+@pytest.mark.parametrize("seed", [0, 32, 64])
+def test_nothing_rings_on_where_the_last_bars_are_shorter_than_others(seed, tiny_composer) -> None:
+    wish = Constraints(programs={0, 40}, key="C major", ending=True)  # in any meter
+    wild = Sampling(temperature=2.0, seed=seed)
+    for take in tiny_composer.takes(32, bars=3, sampling=wild, constraints=wish):
+        assert_it_ends(tiny_composer, take, {0, 4, 7})
 
 
 @pytest.mark.parametrize("meter", METERS, ids=str)

@@ -597,7 +597,9 @@ def test_a_shape_that_cannot_be_is_refused(values, sentence) -> None:
 
 def test_a_chord_that_nobody_may_play_is_refused(tiny_tokenizer) -> None:
     wish = Constraints(programs={0}, pitch_ranges={0: (60, 62)})
-    with pytest.raises(ValueError, match=r"chord asks for the pitch classes \[7\], of which key"):
+    with pytest.raises(
+        ValueError, match=r"ending asks for a chord of the pitch classes \[7\], of which key"
+    ):
         Grammar(tiny_tokenizer, wish, Shape(chord={7}))
 
 

@@ -332,6 +332,7 @@ def cache(monkeypatch, tmp_path) -> Path:
     monkeypatch.setenv(kernel.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.delenv(kernel.SWITCH, raising=False)
     monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(kernel.tempfile, "tempdir", str(tmp_path))
     forget = (kernel.load.cache_clear, kernel._folder_of_this_process.cache_clear)
     for each in forget:
         each()
@@ -393,7 +394,7 @@ def test_the_library_is_built_once_and_nothing_else_is_left(
     compiler, cache, script, tmp_path
 ) -> None:
     log = tmp_path / "log"
-    script(f'echo built >> {log}; exec {compiler} "$@"')
+    script(f'echo built >> {log}; exec {compiler} "$@" -O0')
     assert kernel.load() is not None
     assert kernel.load() is kernel.load()
     assert len(log.read_text().split()) == 1
@@ -410,7 +411,7 @@ def test_two_processes_may_build_at_once(compiler, cache, script, tmp_path) -> N
     log = tmp_path / "log"
     # Each waits for the other, so that both build.
     wait = f"echo built >> {log}; while [ $(wc -l < {log}) -lt 2 ]; do sleep 0.01; done"
-    script(f'{wait}; exec {compiler} -O0 "$@"')
+    script(f'{wait}; exec {compiler} "$@" -O0')
     children = [load_in_another_process(wait=False) for _ in range(2)]
     assert [child.communicate()[0] for child in children] == ["loaded\n", "loaded\n"]
     assert len(log.read_text().split()) == 2
@@ -436,7 +437,7 @@ def test_a_compiler_that_knows_only_the_other_flag_will_do(
 ) -> None:
     log = tmp_path / "log"
     refuse = 'case "$*" in *-march=native*) exit 1;; esac'
-    script(f'{refuse}; echo "$@" >> {log}; exec {compiler} -O0 -march=native "$@"')
+    script(f'{refuse}; echo "$@" >> {log}; exec {compiler} "$@" -O0 -march=native')
     kernel.load()  # whether it can be loaded is up to the real compiler
     assert "-mcpu=native" in log.read_text().split()
 
@@ -525,7 +526,8 @@ def test_a_cache_that_others_may_write_to_is_not_used(mode, compiler, cache) -> 
     folder.rmdir()
 
 
-def test_a_cache_that_is_a_file_is_not_used(compiler, cache) -> None:
+def test_a_cache_that_is_a_file_is_not_used(compiler, cache, script) -> None:
+    script(f'exec {compiler} "$@" -O0')
     cache.parent.write_text("not a folder", encoding="utf-8")
     folder = kernel._private_folder()
     assert kernel.load() is not None
@@ -549,7 +551,7 @@ def test_no_place_to_write_at_all_is_no_compiled_step(no_library, cache, monkeyp
 
 
 def test_a_user_without_a_home_has_a_composer_all_the_same(
-    cache, monkeypatch, tiny_model, tiny_tokenizer
+    cache, script, monkeypatch, tiny_model, tiny_tokenizer
 ) -> None:
     # As in a container that runs under a number nobody has given a name.
     def nobody() -> Path:
@@ -557,6 +559,7 @@ def test_a_user_without_a_home_has_a_composer_all_the_same(
 
     monkeypatch.delenv(kernel.CACHE_VARIABLE)
     monkeypatch.setattr(kernel.Path, "home", nobody)
+    script("exit 1")
     Composer(tiny_model, tiny_tokenizer).compose(bars=1, sampling=Sampling(seed=1))
 
 
@@ -571,8 +574,9 @@ def test_a_cache_that_is_named_needs_no_home(cache, monkeypatch) -> None:
 # A library that came to harm in the cache ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("left", [0, 100, 1_000, 8_192], ids="{} bytes left".format)
-def test_a_library_cut_short_in_the_cache_is_built_anew(left, compiler, cache) -> None:
+@pytest.mark.parametrize("left", [0, 8_192], ids="{} bytes left".format)
+def test_a_library_cut_short_in_the_cache_is_built_anew(left, compiler, cache, script) -> None:
+    script(f'exec {compiler} "$@" -O0')
     with load_in_another_process() as child:
         assert child.stdout.read() == "loaded\n"
     (broken,) = libraries(cache)
