@@ -31,9 +31,9 @@ from musiclstm.pianoroll import draw_roll
 from musiclstm.sampling import Sampling
 from musiclstm.tokenization import POSITIONS_PER_BEAT
 from training.corpus import Source
+from training.measures import can_go_on
 
 COUNT, SEED_BARS, BARS = 10, 8, 16
-NOTES_A_SEED_BAR = 2  # a seed with fewer says too little to go on from
 _Piece = tuple[Source, ScoreTick]
 _Classes = NDArray[np.float64]  # (12,), shares of the pitch classes
 
@@ -163,16 +163,14 @@ def _make_folder(folder: Path) -> None:
 def choose(pieces: Iterable[_Piece], *, count: int, seed_bars: int, bars: int) -> list[_Piece]:
     """Pieces to go on from: one of each corpus in turn, in the order of the archives.
 
-    A piece qualifies by its own first bars, whatever becomes of it: it is long enough to have gone
-    on by itself (`seed_bars` + `bars`), and its seed has two notes a bar or more, among them two
-    different pitches that are no drums.
+    Which pieces qualify, `training.measures.can_go_on` says.
 
     Raises:
         ReportError: Too few pieces qualify.
     """
     by_corpus: dict[str, list[_Piece]] = defaultdict(list)
     for source, score in pieces:
-        if _qualifies(score, seed_bars=seed_bars, bars=bars):
+        if can_go_on(score, seed_bars=seed_bars, bars=bars):
             by_corpus[source.corpus].append((source, score))
     most = max((len(own) for own in by_corpus.values()), default=0)
     in_turn = [own[i] for i in range(most) for own in by_corpus.values() if i < len(own)]
@@ -182,14 +180,6 @@ def choose(pieces: Iterable[_Piece], *, count: int, seed_bars: int, bars: int) -
             f"notes, {count} are needed; add to --data, or lower --count."
         )
     return in_turn[:count]
-
-
-def _qualifies(score: ScoreTick, *, seed_bars: int, bars: int) -> bool:
-    lines = analysis.bar_starts(score)
-    if len(lines) <= seed_bars + bars:
-        return False
-    seed = _between(score, 0, int(lines[seed_bars]))
-    return seed.note_num() >= NOTES_A_SEED_BAR * seed_bars and len(_pitches(seed)) >= 2
 
 
 def _take(

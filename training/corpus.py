@@ -1,73 +1,107 @@
-"""Folders and zips of MIDI to token streams, read once and then cached.
+"""From what `--data` names to token streams, read once and then found again by their bytes.
 
-Broken files are told and skipped, never fatal. Zips are read in memory, member by member, within
-bounds; nothing is unpacked. Here the streams are still unmerged base ids, so that they can be
-transposed (see augmentation.py). Knows nothing of the network.
+Broken files are told and skipped, never fatal. The streams stay on the disk (see store.py) and are
+mapped from there, so that memory does not grow with the music. Here they are still unmerged base
+ids, so that they can be transposed (see augmentation.py). Knows nothing of the network.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from sys import intern
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from musiclstm.errors import CorpusError, MusicLSTMError
-from musiclstm.intake import Limits, read_midi
+from musiclstm.errors import CorpusError
+from musiclstm.intake import Limits
 from musiclstm.tokenization import MusicTokenizer
+from training.reading import Job, count_notes, encode_all
+from training.sources import SPLITS, SUFFIXES, Given, Source, forget_archives, parse
+from training.store import Chosen, Entry, Mapped, TokenStore, load_rows, save_rows, told_at
+from training.survey import Survey
 
-SUFFIXES = (".mid", ".midi", ".kar")
-MAX_MEMBERS = 200_000
-SPLITS = ("train", "valid", "test")
+__all__ = [
+    "SPLITS",
+    "SUFFIXES",
+    "Corpus",
+    "Facts",
+    "Piece",
+    "Skipped",
+    "Source",
+    "count_notes",
+    "find_sources",
+    "read_corpus",
+    "refuse_empty",
+]
+
 HELD_OUT_SHARE = 0.05
-_FORMAT = 2  # raise it when the meaning of the cached arrays changes
+_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
+_FORMAT = 4  # raise it when the meaning of what is stored changes
 
 
-@dataclass(frozen=True)
-class Source:
-    """One file of the corpus before it is read."""
+class Facts(Mapping[str, Any]):
+    """What `Survey.facts` said of a piece, read from the disk when it is asked for."""
 
-    name: str
-    container: Path
-    member: str | None  # inside a zip
-    split: str | None  # as its manifest says
-    licence: str | None
+    __slots__ = ("_index", "_line")
 
-    @property
-    def corpus(self) -> str:
-        """Name of the zip or folder it lies in."""
-        return self.container.stem if self.member else self.container.parent.name
+    def __init__(self, index: Path, line: int) -> None:
+        """Take the index of a shard, and where in it the line of the piece begins."""
+        self._index, self._line = index, line
 
-    def read(self, limit: int) -> bytes:
-        """At most `limit` + 1 bytes, whatever sizes the archive declares."""
-        if self.member is None:
-            with self.container.open("rb") as file:
-                return file.read(limit + 1)
-        with zipfile.ZipFile(self.container) as archive, archive.open(self.member) as file:
-            return file.read(limit + 1)
+    def _load(self) -> dict[str, Any]:
+        return _told_at(self._index, self._line).get("survey", {})
+
+    def __getitem__(self, name: str) -> Any:
+        return self._load()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load())
+
+    def __len__(self) -> int:
+        return len(self._load())
 
 
-@dataclass(frozen=True)
+@lru_cache(maxsize=1)
+def _told_at(index: Path, line: int) -> dict[str, Any]:
+    """The last one is kept: facts of a piece are asked for one after the other."""
+    return told_at(index, line)
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """One piece that was read: where its ids stand and what it is."""
+    """One piece that was read: where its ids stand and what it is.
+
+    Attributes:
+        name: Of its file.
+        corpus: Name of the zip, folder or data set it came from.
+        split: train, valid or test.
+        notes: Among its tokens.
+        licence: As its manifest says.
+        facts: Of its `Survey`; empty if the cache has lost them since.
+        weight: How many times an epoch shows it, on the average.
+    """
 
     name: str
     corpus: str
     split: str
     notes: int
     licence: str | None
+    facts: Mapping[str, Any] | None = None
+    weight: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """One file that was left out, and why."""
 
@@ -83,23 +117,25 @@ class Corpus:
         skipped: What was left out.
     """
 
-    def __init__(
-        self, ids: np.ndarray, offsets: np.ndarray, pieces: list[Piece], skipped: list[Skipped]
-    ) -> None:
-        """Take ids (tokens,) uint16; piece i is `ids[offsets[i] : offsets[i + 1]]`."""
-        self._ids, self._offsets = ids, offsets
+    def __init__(self, ids: Mapped, pieces: list[Piece], skipped: list[Skipped]) -> None:
+        """Take the ids of every piece, each (tokens,) uint16, and what the pieces are."""
+        self._ids = ids
         self.pieces, self.skipped = pieces, skipped
 
-    def tokens(self, split: str) -> list[np.ndarray]:
-        """Base ids of every piece of a split."""
-        return [self._piece(i) for i, piece in enumerate(self.pieces) if piece.split == split]
+    def tokens(self, split: str) -> Sequence[np.ndarray]:
+        """Base ids of every piece of a split, read from the disk when they are looked at."""
+        return Chosen(self._ids, self._places(split))
+
+    def weights(self, split: str) -> list[float]:
+        """How many times an epoch shows each piece of a split (see weighting.py)."""
+        return [self.pieces[i].weight for i in self._places(split)]
 
     def notes(self, split: str) -> int:
         """Notes in a split."""
         return sum(piece.notes for piece in self.pieces if piece.split == split)
 
-    def _piece(self, index: int) -> np.ndarray:
-        return self._ids[self._offsets[index] : self._offsets[index + 1]]
+    def _places(self, split: str) -> list[int]:
+        return [i for i, piece in enumerate(self.pieces) if piece.split == split]
 
     def programs(self) -> list[int]:
         """Programs that the train split lets one learn, -1 for drums.
@@ -109,24 +145,26 @@ class Corpus:
         """
         names = MusicTokenizer().base_tokens
         notes, pieces = Counter[int](), Counter[int]()
-        for piece in self.tokens("train"):
+        train = self.tokens("train")
+        for piece in train:
             for index, times in zip(*np.unique(piece, return_counts=True), strict=True):
                 if names[index].startswith("Program_"):
                     program = int(names[index].removeprefix("Program_"))
                     notes[program] += int(times)
                     pieces[program] += 1
         few_notes = self.notes("train") / 2_000
-        few_pieces = min(5, len(self.tokens("train")) / 10)
+        few_pieces = min(5, len(train) / 10)
         heard = [p for p in notes if notes[p] >= few_notes and pieces[p] >= few_pieces]
         return sorted(heard or notes)
 
     def summary(self) -> list[dict[str, object]]:
-        """Per corpus: pieces and notes by split, licence; ready for facts.json."""
+        """Per corpus: pieces and notes by split, licence, weight; ready for facts.json."""
         rows = []
-        for name in dict.fromkeys(piece.corpus for piece in self.pieces):
-            own = [piece for piece in self.pieces if piece.corpus == name]
+        for name, weight in dict.fromkeys((piece.corpus, piece.weight) for piece in self.pieces):
+            own = [p for p in self.pieces if (p.corpus, p.weight) == (name, weight)]
             licences = sorted({piece.licence for piece in own if piece.licence})
             row: dict[str, object] = {"name": name, "licence": ", ".join(licences) or None}
+            row["weight"] = weight
             for split in SPLITS:
                 chosen = [piece for piece in own if piece.split == split]
                 row[split] = {"pieces": len(chosen), "notes": sum(p.notes for p in chosen)}
@@ -135,42 +173,56 @@ class Corpus:
 
 
 def read_corpus(
-    paths: Sequence[str | Path], *, workers: int | None = None, cache: Path | None = None
+    paths: Sequence[str | Path],
+    *,
+    workers: int | None = None,
+    cache: Path | None = None,
+    allow_empty: bool = False,
 ) -> Corpus:
     """Read every MIDI file under the paths.
 
+    What was read stays in the cache, found again by its bytes: an interrupted reading goes on where
+    it stopped, and a source that has not changed is not opened again.
+
     Args:
-        paths: Folders (searched to the bottom, zips in them too), zips or single MIDI files. A
-            `MANIFEST.json` beside the files may give `split` and `licence`; the rest is split by
-            piece, 90/5/5, in the order of a hash of its bytes.
+        paths: Folders (searched to the bottom, zips in them too), zips, single MIDI files, tables
+            and data sets of the Hub, each with `=weight` behind it if wanted (see
+            `sources.parse`). A `MANIFEST.json` beside the files may give `split` and `licence`; the
+            rest is split by piece, 90/5/5, in the order of a hash of its bytes.
         workers: Processes; None: one per core.
         cache: Folder for what was read; None: `~/.cache/musiclstm`, or MUSICLSTM_CACHE.
+        allow_empty: Also return a corpus in which every file was left out.
 
     Raises:
         CorpusError: A path is missing, or nothing under the paths can be used.
     """
-    sources = find_sources(paths)
-    if not sources:
-        raise CorpusError(
-            f"No MIDI file under {', '.join(repr(Path(p).name) for p in paths)}; "
-            f"expected files that end in {', '.join(SUFFIXES)}, or zips of them."
-        )
-    folder = (cache or _default_cache()) / f"tokens-{_cache_key(sources)}"
-    corpus = _load(folder) or _read(sources, folder, workers or os.cpu_count() or 1)
-    if not corpus.pieces:
-        first = corpus.skipped[0]
-        raise CorpusError(
-            f"None of {len(sources)} MIDI files can be used; the first one, {first.name!r}: "
-            f"{first.reason}"
-        )
+    given = parse(paths)
+    folder = (cache or _default_cache()) / f"tokens-{_store_key()}"
+    try:
+        with TokenStore(folder) as store:
+            rows = _read_all(given, store, folder, workers)
+            weighted = [(r, g.weight) for g, own in zip(given, rows, strict=True) for r in own]
+            if not weighted:
+                raise CorpusError(
+                    f"No MIDI file under {', '.join(repr(Path(p).name) for p in paths)}; expected "
+                    f"files that end in {', '.join(SUFFIXES)}, or zips of them."
+                )
+            corpus = _assemble(weighted, store)
+    finally:
+        forget_archives()
+    if not allow_empty:
+        refuse_empty(corpus)
     return corpus
 
 
-def _default_cache() -> Path:
-    return Path(os.environ.get("MUSICLSTM_CACHE", Path.home() / ".cache" / "musiclstm"))
-
-
-# Finding files.
+def refuse_empty(corpus: Corpus) -> None:
+    """Raise a CorpusError where no file could be used."""
+    if not corpus.pieces:
+        first = corpus.skipped[0]
+        raise CorpusError(
+            f"None of {len(corpus.skipped)} MIDI files can be used; the first one, {first.name!r}: "
+            f"{first.reason}"
+        )
 
 
 def find_sources(paths: Sequence[str | Path]) -> list[Source]:
@@ -179,180 +231,153 @@ def find_sources(paths: Sequence[str | Path]) -> list[Source]:
     Raises:
         CorpusError: A path is missing, or a zip cannot be opened.
     """
-    return [source for path in paths for source in _find(Path(path))]
+    return [source for given in parse(paths) for source in given.origin.sources()]
 
 
-def _find(path: Path) -> list[Source]:
-    if not path.exists():
-        raise CorpusError(f"There is no {path.name!r} at the path given; check --data.")
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
-    found = []
-    for file in files:
-        if file.suffix.lower() == ".zip":
-            found += list(_find_in_zip(file))
-        elif file.suffix.lower() in SUFFIXES:
-            found.append(_source(file, None))
-    return found
+def _default_cache() -> Path:
+    return Path(os.environ.get("MUSICLSTM_CACHE", Path.home() / ".cache" / "musiclstm"))
 
 
-def _find_in_zip(path: Path) -> Iterator[Source]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, OSError) as error:
-        raise CorpusError(
-            f"{path.name!r} is not a readable zip: {error}; pack it again."
-        ) from error
-    if len(members) > MAX_MEMBERS:
-        raise CorpusError(
-            f"{path.name!r} holds {len(members):,} files, more than {MAX_MEMBERS:,}; split it up."
-        )
-    for info in members:
-        if Path(info.filename).suffix.lower() in SUFFIXES:
-            yield _source(path, info.filename)
-
-
-def _source(container: Path, member: str | None) -> Source:
-    name = Path(member).name if member else container.name
-    manifest = _manifest(container.parent)
-    entry = manifest.get(name, {})
-    split = entry.get("split")
-    return Source(
-        name=name,
-        container=container,
-        member=member,
-        split=split if split in SPLITS else None,
-        licence=entry.get("licence") or manifest.get("", {}).get("licence"),
-    )
-
-
-_manifests: dict[Path, dict[str, dict[str, str]]] = {}
-
-
-def _manifest(folder: Path) -> dict[str, dict[str, str]]:
-    """What `MANIFEST.json` says of each file; under the empty name, of all."""
-    if folder not in _manifests:
-        path = folder / "MANIFEST.json"
-        content = json.loads(path.read_text()) if path.is_file() else {}
-        entries = {piece["file"]: piece for piece in content.get("pieces", [])}
-        entries[""] = {"licence": content.get("licence")}
-        _manifests[folder] = entries
-    return _manifests[folder]
+def _store_key() -> str:
+    """Changes when the same bytes would give other tokens, or more is told of them."""
+    told = " ".join(field.name for field in fields(Survey))
+    versions = f"{version('miditok')} {version('symusic')}"
+    text = f"{_FORMAT} {MusicTokenizer().fingerprint} {versions} {told}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 # Reading files.
 
 
-def _read(sources: list[Source], folder: Path, workers: int) -> Corpus:
-    results = _encode_all(sources, workers)
-    splits = _split([(s, r.digest) for s, r in zip(sources, results, strict=True) if r.ids.size])
-    kept, pieces, skipped, seen = [], [], [], set()
-    for source, result in zip(sources, results, strict=True):
-        if result.problem or result.digest in seen:
-            reason = result.problem or "the same bytes as a file before it."
-            skipped.append(Skipped(source.name, reason))
-            continue
-        seen.add(result.digest)
-        split = source.split or splits[result.digest]
-        piece = Piece(source.name, source.corpus, split, result.notes, source.licence)
-        pieces.append(piece)
-        kept.append(result.ids)
-    offsets = np.cumsum([0, *(len(ids) for ids in kept)])
-    ids = np.concatenate([*kept, np.zeros(0, np.uint16)])
-    _store(folder, ids, offsets, pieces, skipped)
-    return Corpus(ids, offsets, pieces, skipped)
+class _Row(NamedTuple):
+    """One file of a source, after its bytes were seen."""
+
+    name: str
+    corpus: str
+    split: str | None
+    licence: str | None
+    digest: bytes | None
+    problem: str | None  # why its bytes could not be read
+
+    def plain(self) -> list[str | None]:
+        """For `save_rows`."""
+        return [*self[:4], None if self.digest is None else self.digest.hex(), self.problem]
+
+    @classmethod
+    def of(cls, plain: Sequence[Any]) -> _Row:
+        """What `plain` gave."""
+        name, corpus, split, licence, digest, problem = plain
+        split, licence = (None if text is None else intern(text) for text in (split, licence))
+        known = None if digest is None else bytes.fromhex(digest)
+        return cls(name, intern(corpus), split, licence, known, problem)
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    digest: str
-    ids: np.ndarray
-    notes: int
-    problem: str | None
+class _Reading:
+    """One source on its way: known from its list, or read file by file."""
+
+    def __init__(self, given: Given, store: TokenStore, folder: Path) -> None:
+        self._origin, self._store = given.origin, store
+        identity, self.files = given.origin.survey()
+        self._list = folder / f"files-{identity[:32]}.jsonl"
+        self.rows = [_Row.of(row) for row in load_rows(self._list) or []]
+        whole = all(r.digest is None or store.find(r.digest) is not None for r in self.rows)
+        self.done = bool(self.rows) and whole
+        self._fleeting = False  # a problem that may be gone the next time
+
+    def jobs(self, bar: Any) -> Iterator[Job]:
+        """The files whose tokens nobody knows yet."""
+        self.rows.clear()
+        asked: set[bytes] = set()
+        for source in self._origin.sources():
+            data, problem = self._bytes(source)
+            digest = None if problem else hashlib.sha256(data).digest()
+            self.rows.append(
+                _Row(source.name, source.corpus, source.split, source.licence, digest, problem)
+            )
+            if digest is not None and digest not in asked:
+                asked.add(digest)
+                if self._store.find(digest) is None:
+                    yield Job(digest, source.name, data)
+            bar.update()
+
+    def _bytes(self, source: Source) -> tuple[bytes, str | None]:
+        try:
+            return source.read(Limits.training().bytes), None
+        except _READ_ERRORS as error:
+            self._fleeting |= isinstance(error, OSError)
+            return b"", f"it cannot be read ({error})."
+
+    def remember(self) -> None:
+        """Keep the list of files, so that the next time nothing need be opened."""
+        if not self.done and not self._fleeting:
+            save_rows(self._list, (row.plain() for row in self.rows))
 
 
-def _encode_all(sources: list[Source], workers: int) -> list[_Encoded]:
-    progress: dict[str, Any] = {
-        "total": len(sources),
-        "unit": "file",
-        "desc": "Reading MIDI",
-        "leave": False,
-        "disable": None,  # in a log file a bar is only noise
-    }
-    if workers == 1 or len(sources) < 8:
-        return [_encode(source) for source in tqdm(sources, **progress)]
-    with ProcessPoolExecutor(workers) as pool:
-        return list(tqdm(pool.map(_encode, sources, chunksize=8), **progress))
+def _read_all(
+    given: list[Given], store: TokenStore, folder: Path, workers: int | None
+) -> list[list[_Row]]:
+    """The files of every source; afterwards their tokens are in the store."""
+    readings = [_Reading(each, store, folder) for each in given]
+    new = [reading for reading in readings if not reading.done]
+    counts = [reading.files for reading in new]
+    total = None if None in counts else sum(count or 0 for count in counts)
+    bar = tqdm(
+        total=total,
+        unit="file",
+        desc="Reading MIDI",
+        leave=False,
+        disable=None if new else True,  # None: in a log file a bar is only noise
+    )
+    with bar:
+        jobs = (job for reading in new for job in reading.jobs(bar))
+        for found in encode_all(jobs, workers):
+            store.add(found.digest, found.ids, found.notes, found.told)
+    for reading in new:
+        reading.remember()
+    return [reading.rows for reading in readings]
 
 
-_tokenizer: MusicTokenizer | None = None  # one per worker process: building it takes a second
+# Putting it together.
 
 
-def _encode(source: Source) -> _Encoded:
-    global _tokenizer
-    _tokenizer = _tokenizer or MusicTokenizer()
-    limits = Limits.training()
-    nothing = np.zeros(0, np.uint16)
-    try:
-        data = source.read(limits.bytes)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        return _Encoded("", nothing, 0, f"it cannot be read ({error}).")
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        score, _ = read_midi(data, name=source.name, limits=limits)
-        ids = np.array(_tokenizer.encode_base(score), np.uint16)
-    except MusicLSTMError as error:
-        return _Encoded(digest, nothing, 0, str(error))
-    return _Encoded(digest, ids, count_notes(ids, _tokenizer), None)
+def _assemble(weighted: list[tuple[_Row, float]], store: TokenStore) -> Corpus:
+    splits = _split([row for row, _ in weighted if _tokens(row, store)])
+    pieces, kept, skipped, seen = list[Piece](), list[Entry](), list[Skipped](), set[bytes]()
+    for row, weight in weighted:
+        entry = None if row.digest is None else store.known(row.digest)
+        if row.digest is None or entry is None or not entry.tokens:
+            skipped.append(Skipped(row.name, _problem(row, entry, store)))
+        elif row.digest in seen:
+            skipped.append(Skipped(row.name, "the same bytes as a file before it."))
+        else:
+            seen.add(row.digest)
+            split = row.split or splits[row.digest]
+            facts = Facts(store.place(entry), entry.line)
+            pieces.append(
+                Piece(row.name, row.corpus, split, entry.notes, row.licence, facts, weight)
+            )
+            kept.append(entry)
+    return Corpus(store.mapped(kept), pieces, skipped)
 
 
-def count_notes(base_ids: np.ndarray, tokenizer: MusicTokenizer) -> int:
-    """Notes in a stream of base ids: one pitch token each."""
-    pitches = [i for i, name in enumerate(tokenizer.base_tokens) if name.startswith("Pitch")]
-    return int(np.isin(base_ids, pitches).sum())
+def _tokens(row: _Row, store: TokenStore) -> int:
+    entry = None if row.digest is None else store.known(row.digest)
+    return 0 if entry is None else entry.tokens
 
 
-def _split(sources: list[tuple[Source, str]]) -> dict[str, str]:
+def _problem(row: _Row, entry: Entry | None, store: TokenStore) -> str:
+    if row.problem is not None or entry is None:
+        return row.problem or "its tokens were lost; run again."
+    told = store.told(entry)
+    problem = str(told.get("problem", "it cannot be used."))
+    # The same bytes may have had another name when they were read.
+    return problem.replace(str(told.get("name", row.name)), row.name)
+
+
+def _split(rows: list[_Row]) -> dict[bytes, str]:
     """Splits of the pieces that no manifest has placed, by digest."""
-    order = sorted({digest for source, digest in sources if source.split is None})
+    order = sorted({row.digest for row in rows if row.split is None and row.digest is not None})
     test = round(HELD_OUT_SHARE * len(order))
     valid = max(round(HELD_OUT_SHARE * len(order)), min(1, len(order) - 1))
     names = ["test"] * test + ["valid"] * valid + ["train"] * (len(order) - test - valid)
     return dict(zip(order, names, strict=True))
-
-
-# The cache.
-
-
-def _cache_key(sources: list[Source]) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {MusicTokenizer().fingerprint}".encode())
-    for container in dict.fromkeys(source.container for source in sources):
-        stat = container.stat()
-        digest.update(f"{container.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
-    for source in sources:
-        digest.update(f"{source.name} {source.member} {source.split} {source.licence}".encode())
-    return digest.hexdigest()[:16]
-
-
-def _store(
-    folder: Path, ids: np.ndarray, offsets: np.ndarray, pieces: list[Piece], skipped: list[Skipped]
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "ids.npy", ids)
-    np.save(folder / "offsets.npy", offsets)
-    content = {"pieces": [asdict(p) for p in pieces], "skipped": [asdict(s) for s in skipped]}
-    partial = folder / "pieces.json.partial"
-    partial.write_text(json.dumps(content))
-    partial.replace(folder / "pieces.json")  # written last: a cache without it does not count
-
-
-def _load(folder: Path) -> Corpus | None:
-    if not (folder / "pieces.json").is_file():
-        return None
-    content = json.loads((folder / "pieces.json").read_text())
-    return Corpus(
-        np.load(folder / "ids.npy", mmap_mode="r"),
-        np.load(folder / "offsets.npy"),
-        [Piece(**piece) for piece in content["pieces"]],
-        [Skipped(**skipped) for skipped in content["skipped"]],
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -9,8 +10,15 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import TrainingArguments, set_seed
-from transformers.trainer_utils import SchedulerType, get_last_checkpoint
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import IntervalStrategy, SchedulerType
+from transformers.utils import logging
 
 from musiclstm import __version__
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
@@ -20,9 +28,24 @@ from musiclstm.modeling import LockedDropout, MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
 from training.arguments import MusicArguments, parse
 from training.augmentation import Augmentation
-from training.callbacks import LearningCurve, WholeCheckpoints
-from training.corpus import Corpus, read_corpus
+from training.callbacks import EarlyStopping, LearningCurve, Progress, has_stalled
+from training.checkpoints import (
+    FINISHED_FILE,
+    STATE_FILE,
+    check_whole,
+    damage,
+    is_exported,
+    newest_whole,
+    place_for,
+    write_record,
+)
+from training.corpus import Corpus, read_corpus, refuse_empty
+from training.estimate import rehearse
+from training.failures import disk_in_plain_words, memory_in_plain_words
+from training.groups import freeze, parts_of, read_parts, read_rates
+from training.listening import Listening
 from training.metrics import held_out
+from training.report import as_text, describe, write_report
 from training.trainer import StatefulTrainer
 from training.windows import Windows
 
@@ -32,7 +55,8 @@ SCRATCH = "scratch"
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 when the checkpoint folder is written, 1 with a sentence when not."""
     try:
-        finetune(*parse(argv))
+        music, training = parse(argv)
+        (dry_run if music.dry_run else finetune)(music, training)
     except (MusicLSTMError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -42,29 +66,114 @@ def main(argv: list[str] | None = None) -> int:
 def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
     """Read the corpus, train, measure, and write a checkpoint folder.
 
+    The same command again goes on where a killed session stopped; a run that has ended is exported
+    once, and then only said to be there.
+
     Returns:
         The folder, `training.output_dir`.
 
     Raises:
         CorpusError: Nothing to train on.
         CheckpointError: The model to start from cannot be used.
+        TrainingError: Too little memory or disk, or a loss that is no number.
     """
     set_seed(training.seed)
-    corpus = read_corpus(music.data.split(","), workers=music.workers)
-    _report(corpus)
+    logging.disable_progress_bar()  # of weights that are written in a moment
+    folder = Path(str(training.output_dir))
+    with training.main_process_first(local=False, desc="reading the corpus"):
+        corpus = read_corpus(music.data.split(","), workers=music.workers)
+    if training.process_index == 0:
+        _report(corpus)
+    _check_corpus(corpus, training)
     last = _last_checkpoint(training)
     model, tokenizer = _prepare(music, corpus) if last is None else load_checkpoint(last)
-    checkpoints = WholeCheckpoints(tokenizer)
-    trainer = _trainer(music, training, model, tokenizer, corpus, checkpoints)
-    if last is not None:
-        _say(f"Going on from {last.name}.")
-        checkpoints.resume(last)
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    facts = _facts(music, training, trainer, tokenizer, corpus, checkpoints.seconds)
-    folder = Path(str(training.output_dir))
-    save_checkpoint(folder, trainer.network, tokenizer, facts=facts)
-    _say(f"Saved {folder}: " + ", ".join(_figures(facts)))
+    with memory_in_plain_words(training, music.window):
+        trainer = _trainer(music, training, model, tokenizer, corpus)
+        if is_exported(folder, last, trainer.last_step):
+            _say(
+                f"This run has ended and {folder} holds its model; raise --max_steps or "
+                "--num_train_epochs to go on, or choose another --output_dir."
+            )
+            return folder
+        _train(trainer, last, music.early_stopping_patience)
+        if training.process_index == 0:
+            _export(folder, music, training, trainer, tokenizer, corpus)
+    trainer.accelerator.wait_for_everyone()
     return folder
+
+
+def dry_run(music: MusicArguments, training: TrainingArguments) -> Path:
+    """Report what a run would read and how long it would take; nothing is trained that is kept.
+
+    Returns:
+        The folder of the report, `training.output_dir`.
+
+    Raises:
+        CorpusError: Nothing to train on; the report, which says why, is written before.
+        CheckpointError: The model to start from cannot be used.
+        TrainingError: Too little memory for a step, or a folder that cannot be written to.
+    """
+    set_seed(training.seed)
+    logging.disable_progress_bar()
+    corpus = read_corpus(music.data.split(","), workers=music.workers, allow_empty=True)
+    tokenizer, estimate = MusicTokenizer(), None
+    if corpus.tokens("train"):
+        _check_corpus(corpus, training)
+        model, tokenizer = _prepare(music, corpus)
+        with memory_in_plain_words(training, music.window):
+            estimate = rehearse(
+                lambda short: _trainer(music, short, model, tokenizer, corpus),
+                training,
+                tokenizer,
+                valid=corpus.tokens("valid"),
+                test=corpus.tokens("test"),
+            )
+    facts = describe(corpus, tokenizer, preset=music.preset, estimate=estimate)
+    page = write_report(Path(str(training.output_dir)), facts)[1]
+    _say(f"{as_text(facts)}\nWrote {page} and, for programs, {page.with_suffix('.json').name}.")
+    refuse_empty(corpus)
+    _check_corpus(corpus, training)
+    return page.parent
+
+
+def _train(trainer: StatefulTrainer, last: Path | None, patience: int) -> None:
+    """Train to the end, or take the weights of a run that ended before it was exported."""
+    if last is None:
+        trainer.train()
+        return
+    trainer.stopwatch.resume(last)
+    state = TrainerState.load_from_json(str(last / STATE_FILE))
+    if state.global_step < trainer.last_step and not has_stalled(state.log_history, patience):
+        _say(f"Going on from {last.name}.")
+        trainer.train(resume_from_checkpoint=str(last))
+        return
+    _say(f"The run had ended at step {state.global_step:,}; now its model is written.")
+    trainer.state = state
+    best = place_for(last.parent, state.best_global_step or state.global_step)
+    trainer.use_checkpoint(best if damage(best) is None else last)
+
+
+def _export(
+    folder: Path,
+    music: MusicArguments,
+    training: TrainingArguments,
+    trainer: StatefulTrainer,
+    tokenizer: MusicTokenizer,
+    corpus: Corpus,
+) -> None:
+    """Write the model, and last of all that it was written."""
+    (folder / FINISHED_FILE).unlink(missing_ok=True)
+    if trainer.average is not None:
+        trainer.average.settle()
+    facts = _facts(music, training, trainer, tokenizer, corpus, trainer.stopwatch.seconds)
+    needed = 2 * facts["parameters"] + 1_000_000
+    with disk_in_plain_words(folder, needed):
+        save_checkpoint(folder, trainer.network, tokenizer, facts=facts)
+        write_record(
+            folder / FINISHED_FILE,
+            {"step": trainer.state.global_step, "last_step": trainer.last_step},
+        )
+    _say(f"Saved {folder}: " + ", ".join(_figures(facts)))
 
 
 def _report(corpus: Corpus) -> None:
@@ -78,8 +187,16 @@ def _report(corpus: Corpus) -> None:
         _say(f"  left out {skipped.name}: {skipped.reason}")
     if len(corpus.skipped) > 20:
         _say(f"  left out {len(corpus.skipped) - 20:,} more")
+
+
+def _check_corpus(corpus: Corpus, training: TrainingArguments) -> None:
+    """Refuse a corpus without training pieces; without held-out ones, evaluate nothing."""
     if not corpus.tokens("train"):
         raise CorpusError("The corpus has no piece to train on; add MIDI files to --data.")
+    if not corpus.tokens("valid"):
+        _say("No piece is held out, so nothing is evaluated; the last weights are kept.")
+        training.eval_strategy = IntervalStrategy.NO
+        training.load_best_model_at_end, training.metric_for_best_model = False, None
 
 
 def _prepare(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
@@ -121,10 +238,41 @@ def _trainer(
     model: MusicLSTMForCausalLM,
     tokenizer: MusicTokenizer,
     corpus: Corpus,
-    checkpoints: WholeCheckpoints,
 ) -> StatefulTrainer:
+    windows = _windows(music, training, tokenizer, corpus)
+    parts = parts_of(model)
+    frozen = freeze(model, read_parts(music.freeze, parts, "--freeze"))
+    weights = sum(p.numel() for p in model.parameters())
+    _say(
+        f"{weights:,} weights{f', {frozen:,} of them frozen' if frozen else ''}, "
+        f"{len(tokenizer):,} tokens in the vocabulary, {windows.tokens:,} tokens an epoch"
+    )
+    valid = corpus.tokens("valid")
+    trainer = StatefulTrainer(
+        model,
+        training,
+        windows,
+        tokenizer=tokenizer,
+        held_out_pieces=valid,
+        ema_decay=music.ema_decay,
+        rates=read_rates(music.layer_learning_rates, parts, music.layer_decay),
+        callbacks=[
+            Listening(model, tokenizer, valid, count=music.samples, say=_say),
+            LearningCurve(),
+            EarlyStopping(music.early_stopping_patience),
+        ],
+    )
+    for plain in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(plain)
+    trainer.add_callback(Progress(windows.tokens / windows.updates))
+    return trainer
+
+
+def _windows(
+    music: MusicArguments, training: TrainingArguments, tokenizer: MusicTokenizer, corpus: Corpus
+) -> Windows:
     rows = training.per_device_train_batch_size * training.world_size
-    windows = Windows(
+    return Windows(
         corpus.tokens("train"),
         tokenizer,
         lanes=rows * training.gradient_accumulation_steps,
@@ -132,27 +280,16 @@ def _trainer(
         steps=music.window,
         augmentation=Augmentation(music.augment_pitch, music.augment_velocity, music.augment_tempo),
         seed=training.seed,
-    )
-    _say(
-        f"{sum(p.numel() for p in model.parameters()):,} weights, {len(tokenizer):,} tokens in the "
-        f"vocabulary, {windows.tokens:,} tokens an epoch"
-    )
-    return StatefulTrainer(
-        model,
-        training,
-        windows,
-        tokenizer=tokenizer,
-        held_out_pieces=corpus.tokens("valid"),
-        callbacks=[checkpoints, LearningCurve()],
+        weights=corpus.weights("train"),
     )
 
 
 def _last_checkpoint(training: TrainingArguments) -> Path | None:
-    """Where an earlier session of this run stopped: as told, or the newest in the output folder."""
-    folder = Path(str(training.output_dir))
+    """Where an earlier session stopped: as told, or the newest whole one in the output folder."""
     told = training.resume_from_checkpoint
-    last = told or (get_last_checkpoint(str(folder)) if folder.is_dir() else None)
-    return None if last is None else Path(last)
+    if told is not None and str(told).lower() not in ("true", "1", "yes"):
+        return check_whole(Path(told))
+    return newest_whole(Path(str(training.output_dir)), _say)
 
 
 def _facts(
@@ -180,6 +317,12 @@ def _facts(
             "velocity": music.augment_velocity,
             "tempo": music.augment_tempo,
         },
+        "ema_decay": music.ema_decay,
+        "label_smoothing": training.label_smoothing_factor,
+        "layer_decay": music.layer_decay,
+        "layer_learning_rates": music.layer_learning_rates,
+        "frozen": music.freeze,
+        "best_step": trainer.state.best_global_step,
         "seed": training.seed,
         "device": str(training.device),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
@@ -221,6 +364,8 @@ def _figures(facts: dict[str, Any]) -> list[str]:
 
 
 def _say(text: str) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes, one speaks
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

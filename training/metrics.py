@@ -7,8 +7,9 @@ be compared across vocabularies.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
 
 STEPS = 512  # read at once; the state is carried, so the figure does not depend on it
+
+# Sees every window: scores (batch, steps, vocab); the right tokens, and which of them count, both
+# (batch, steps).
+Watch: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ def held_out(
     pieces: Sequence[np.ndarray],
     *,
     batch_size: int = 16,
+    watch: Watch | None = None,
 ) -> HeldOut:
     """Read every piece from its first token to its end, state carried, and count the bits.
 
@@ -64,6 +70,7 @@ def held_out(
         tokenizer: The one the model was trained with.
         pieces: Unmerged ids, one array a piece.
         batch_size: Pieces read side by side, the longest first.
+        watch: Called with everything that is read.
     """
     streams = [
         [tokenizer.bos_id, *ids, tokenizer.eos_id] for ids in tokenizer.compress_many(pieces)
@@ -73,7 +80,7 @@ def held_out(
     was_training = model.training
     model.eval()
     nats = sum(
-        _nats(model, order[i : i + batch_size], tokenizer.pad_id)
+        _nats(model, order[i : i + batch_size], tokenizer.pad_id, watch)
         for i in range(0, len(order), batch_size)
     )
     model.train(was_training)
@@ -82,7 +89,9 @@ def held_out(
 
 
 @torch.inference_mode()
-def _nats(model: MusicLSTMForCausalLM, streams: list[list[int]], pad_id: int) -> float:
+def _nats(
+    model: MusicLSTMForCausalLM, streams: list[list[int]], pad_id: int, watch: Watch | None
+) -> float:
     """Nats that a batch of streams costs; the longest comes first."""
     rows = [torch.tensor(stream) for stream in streams]
     table = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
@@ -96,8 +105,11 @@ def _nats(model: MusicLSTMForCausalLM, streams: list[list[int]], pad_id: int) ->
             state = state.rows(torch.arange(live, device=model.device))
         output = model(window[:, :-1], past_key_values=state)
         state = output.past_key_values
-        real = torch.arange(start, start + window.shape[1] - 1) < (lengths[:live] - 1)[:, None]
-        nats += _masked_nats(output.logits, window[:, 1:], real.to(model.device))
+        places = torch.arange(start, start + window.shape[1] - 1)
+        real = (places < (lengths[:live] - 1)[:, None]).to(model.device)
+        nats += _masked_nats(output.logits, window[:, 1:], real)
+        if watch is not None:
+            watch(output.logits, window[:, 1:], real)
     return nats
 
 
@@ -106,3 +118,35 @@ def _masked_nats(logits: Tensor, targets: Tensor, real: Tensor) -> float:
         logits.float().transpose(1, 2), targets, reduction="none"
     )  # (batch, steps)
     return float((loss * real).sum())
+
+
+class Accuracy:
+    """How often the likeliest token is the right one; a `watch` for `held_out`.
+
+    The kind of a token is that of the first base token in it, such as `Pitch` or `Position`.
+    """
+
+    def __init__(self, tokenizer: MusicTokenizer) -> None:
+        """Take the tokenizer whose ids are read."""
+        kinds = [parts[0].split("_")[0] for parts in tokenizer.parts]
+        self._names = list(dict.fromkeys(kinds))
+        self._kind_of = torch.tensor([self._names.index(kind) for kind in kinds])
+        self._right = torch.zeros(len(self._names), dtype=torch.int64)
+        self._tokens = torch.zeros(len(self._names), dtype=torch.int64)
+
+    def __call__(self, logits: Tensor, targets: Tensor, real: Tensor) -> None:
+        """Count a window."""
+        right = (logits.argmax(dim=-1) == targets)[real].cpu()
+        kinds = self._kind_of[targets[real].cpu()]
+        self._tokens += torch.bincount(kinds, minlength=len(self._names))
+        self._right += torch.bincount(kinds[right], minlength=len(self._names))
+
+    def facts(self) -> dict[str, dict[str, float | int]]:
+        """Share that is right and number of tokens: of all, and of each kind that came."""
+        rows = [("all", int(self._right.sum()), int(self._tokens.sum()))]
+        rows += zip(self._names, self._right.tolist(), self._tokens.tolist(), strict=True)
+        return {
+            kind: {"share": round(right / tokens, 4), "tokens": tokens}
+            for kind, right, tokens in rows
+            if tokens
+        }

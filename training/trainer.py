@@ -1,21 +1,34 @@
-"""The Trainer of transformers, with the state of the network carried from window to window."""
+"""The Trainer of transformers, with the state of the network carried from window to window.
+
+What it adds besides: averaged weights, parts that learn at their own rate, checkpoints that count
+only when they are whole, and a stop where the loss is no longer a number.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from musiclstm.errors import CheckpointError
 from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
-from training.metrics import held_out
-from training.windows import Windows
+from training import checkpoints
+from training.averaging import WeightAverage
+from training.checkpoints import Stopwatch
+from training.failures import disk_in_plain_words, free_bytes, no_room, not_a_number
+from training.groups import Rates, split_groups
+from training.metrics import HeldOut, held_out
+from training.windows import IGNORED, Windows
 
 _STATE_FILE = "lstm_state_{rank}.safetensors"
 _STATE_PARTS = ("hidden", "cell", "memory", "filled")
@@ -30,6 +43,8 @@ class StatefulTrainer(Trainer):
     Attributes:
         network: The model, without what the Trainer wraps around it.
         windows: What it is trained on.
+        average: The running average of its weights, which is evaluated and exported; or None.
+        stopwatch: What the run took so far.
     """
 
     def __init__(
@@ -40,9 +55,25 @@ class StatefulTrainer(Trainer):
         *,
         tokenizer: MusicTokenizer,
         held_out_pieces: Sequence[np.ndarray] = (),
+        ema_decay: float = 0.0,
+        rates: Rates | None = None,
         **kwargs: Any,
     ) -> None:
-        """Like `Trainer`; `held_out_pieces` are unmerged ids, read whole at every evaluation."""
+        """Like `Trainer`.
+
+        Args:
+            model: What to train.
+            args: As the Trainer takes them.
+            train_dataset: Windows in lanes.
+            tokenizer: Saved with every checkpoint.
+            held_out_pieces: Unmerged ids, read whole at every evaluation.
+            ema_decay: Of the running average of the weights, below 1; 0: none.
+            rates: Learning rates of parts; None: all alike.
+            **kwargs: As the Trainer takes them.
+        """
+        if args.label_smoothing_factor:
+            # The Trainer's own smoother shifts labels or not by the name of the model's class.
+            kwargs["compute_loss_func"] = _Smoothed(args.label_smoothing_factor)
         super().__init__(
             model,
             args,
@@ -51,8 +82,22 @@ class StatefulTrainer(Trainer):
             **kwargs,
         )
         self.network, self.windows = model, train_dataset
+        self.average = WeightAverage(model, ema_decay) if ema_decay else None
+        self.stopwatch = Stopwatch()
+        self._rates = rates or Rates()
         self._tokenizer, self._held_out_pieces = tokenizer, held_out_pieces
         self._states: dict[int, LSTMState] = {}
+        if self.average is not None:
+            self.add_callback(_AverageEveryStep(self.average))
+
+    @property
+    def last_step(self) -> int:
+        """The step after which the run has ended, unless it stops early."""
+        if self.args.max_steps > 0:
+            return int(self.args.max_steps)
+        return math.ceil(self.args.num_train_epochs * self.windows.updates)
+
+    # One step.
 
     def compute_loss(
         self,
@@ -73,44 +118,230 @@ class StatefulTrainer(Trainer):
         self._states[slot] = outputs.past_key_values.detached()
         return (loss, outputs) if return_outputs else loss
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """One window, forth and back.
+
+        Raises:
+            TrainingError: Its loss is not a number.
+        """
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise not_a_number(self.state.global_step + 1, self.args.learning_rate)
+        return loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: the walk over all weights would be repeated at every step."""
+        return 0
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """The optimizer of the arguments, with a learning rate for every part."""
+        fresh = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if fresh and not self._rates.plain:
+            optimizer.param_groups[:] = split_groups(
+                optimizer.param_groups, self.network, self._rates, self.args.learning_rate
+            )
+        return optimizer
+
+    # Evaluation.
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the network has its averaged weights, where there are such."""
+        return nullcontext() if self.average is None else self.average.applied()
+
     def evaluate(
         self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> dict[str, float]:
-        """Bits per note and per token on the held-out pieces."""
+        """Bits per note and per token on the held-out pieces; every process reads its share."""
         if not self._held_out_pieces:
             return {}
-        with self.compute_loss_context_manager():
-            result = held_out(self.network, self._tokenizer, self._held_out_pieces)
-        metrics = {
-            f"{metric_key_prefix}_bits_per_note": result.bits_per_note,
-            f"{metric_key_prefix}_bits_per_token": result.bits_per_token,
-        }
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
-        )
+        with self.averaged():
+            result = self._held_out()
+            metrics = {
+                f"{metric_key_prefix}_bits_per_note": result.bits_per_note,
+                f"{metric_key_prefix}_bits_per_token": result.bits_per_token,
+            }
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(
+                self.args, self.state, self.control, metrics
+            )
         return metrics
 
-    # A checkpoint holds the state too, so that a resumed run equals an uninterrupted one. These two
-    # run in every process, once a save and once a resume.
+    def _held_out(self) -> HeldOut:
+        world, rank = self.args.world_size, self.args.process_index
+        with self.compute_loss_context_manager():
+            own = held_out(self.network, self._tokenizer, self._held_out_pieces[rank::world])
+        if world == 1:
+            return own
+        parts = torch.tensor(
+            [own.bits, own.notes, own.tokens, own.pieces],
+            dtype=torch.float64,
+            device=self.args.device,
+        )
+        bits, notes, tokens, pieces = self.accelerator.reduce(parts, "sum").tolist()
+        return HeldOut(bits, int(notes), int(tokens), int(pieces))
 
-    def _save_rng_state(self, output_dir: str) -> None:
+    # A checkpoint: everything that a resumed run needs to equal an uninterrupted one.
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint, and only when it is whole let older ones go.
+
+        Raises:
+            TrainingError: The weights are no numbers any more, or the disk is full; what was
+                written is taken away again.
+        """
+        step = self.state.global_step
+        if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
+            raise not_a_number(step, self.args.learning_rate, "network")
+        run = Path(str(self.args.output_dir))
+        folder = checkpoints.place_for(run, step)
+        needed = self._bytes_of_a_checkpoint()
+        try:
+            with disk_in_plain_words(folder, needed):
+                self._write_checkpoint(folder, needed, *args, **kwargs)
+        except BaseException:
+            if self.args.should_save:
+                checkpoints.remove(folder)
+            raise
+
+    def _write_checkpoint(self, folder: Path, needed: int, *args: Any, **kwargs: Any) -> None:
+        if self.args.should_save:
+            checkpoints.remove(folder)  # what a killed session left there
+            if free_bytes(folder) < needed:
+                raise no_room(folder, needed)
+        self.accelerator.wait_for_everyone()
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save:
+            self._tokenizer.save(folder)
+            self.stopwatch.save(folder)
+            if self.average is not None:
+                self.average.save(folder)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            checkpoints.seal(folder)
+            checkpoints.rotate(folder.parent, limit, self.state.best_global_step)
+        self.accelerator.wait_for_everyone()
+
+    def _bytes_of_a_checkpoint(self) -> int:
+        """About: weights, two moments of the optimizer, the average, and small change."""
+        weights = sum(p.numel() * p.element_size() for p in self.network.parameters())
+        return weights * (3 if self.average is None else 4) + 2_000_000
+
+    def _save_rng_state(self, output_dir: str) -> None:  # once a save, in every process
         super()._save_rng_state(output_dir)
         tensors = {
             f"{slot}.{name}": getattr(state, name).contiguous()
             for slot, state in self._states.items()
             for name in _STATE_PARTS
         }
-        save_file(tensors, self._state_file(output_dir))
+        save_file(tensors, self._state_file(output_dir), {"layout": self._layout})
 
-    def _load_rng_state(self, checkpoint: str | None) -> None:
+    def _load_rng_state(self, checkpoint: str | None) -> None:  # once a resume, in every process
         super()._load_rng_state(checkpoint)
-        if checkpoint is None or not self._state_file(checkpoint).is_file():
+        self._states.clear()
+        if checkpoint is None:
             return
-        tensors = load_file(self._state_file(checkpoint), device=str(self.args.device))
-        for slot in {int(name.split(".")[0]) for name in tensors}:
-            hidden, cell, memory, filled = (tensors[f"{slot}.{name}"] for name in _STATE_PARTS)
-            self._states[slot] = LSTMState(hidden, cell, memory, filled)
+        if self.average is not None:
+            self.average.load(Path(checkpoint))
+        path = self._state_file(checkpoint)
+        if path.is_file():
+            self._states |= _read_states(path, self._layout, self.args.device)
+
+    @property
+    def _layout(self) -> str:
+        """What windows the state belongs to; in other windows it would be another piece's."""
+        rows = self.args.per_device_train_batch_size
+        return f"{rows} rows of {self.windows.steps} tokens, {len(self.windows)} windows"
 
     def _state_file(self, folder: str) -> Path:
         return Path(folder) / _STATE_FILE.format(rank=self.args.process_index)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Go on with the optimizer of a checkpoint, at the learning rate of the command line."""
+        optimizer: Any = self.optimizer
+        scheduler: Any = self.lr_scheduler
+        rates = [group.get("initial_lr") for group in optimizer.param_groups]
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{Path(str(checkpoint)).name!r} was written with another optimizer or other "
+                "parts; resume with the same --optim, --freeze, --layer_decay and "
+                "--layer_learning_rates, or choose another --output_dir."
+            ) from error
+        for number, (group, rate) in enumerate(zip(optimizer.param_groups, rates, strict=True)):
+            before = group.get("initial_lr")
+            # The scheduler of the checkpoint would go on with the rate of the earlier session.
+            if rate is not None and rate != before and hasattr(scheduler, "base_lrs"):
+                group["lr"] = group["lr"] * rate / before if before else rate
+                group["initial_lr"] = scheduler.base_lrs[number] = rate
+                scheduler._last_lr[number] = group["lr"]  # what the log tells
+
+    def _load_best_model(self) -> None:
+        """The weights of the best checkpoint; its average, where there is one."""
+        super()._load_best_model()
+        if self.average is not None:
+            self.average.load(Path(str(self.state.best_model_checkpoint)))
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Silent about tied weights, which are stored once."""
+        tied = set(self.network.all_tied_weights_keys)
+        if set(load_result.missing_keys) - tied or load_result.unexpected_keys:
+            super()._issue_warnings_after_load(load_result)
+
+    def use_checkpoint(self, checkpoint: Path) -> None:
+        """Take weights, and their average, from a checkpoint of a run that has ended."""
+        self._load_from_checkpoint(str(checkpoint))
+        if self.average is not None:
+            self.average.load(checkpoint)
+
+
+class _AverageEveryStep(TrainerCallback):
+    """Lets the average follow."""
+
+    def __init__(self, average: WeightAverage) -> None:
+        self._average = average
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._average.update()
+
+
+class _Smoothed:
+    """Cross-entropy with a share of each target spread over the vocabulary (Szegedy et al. 2016).
+
+    Labels are those of `Windows`, already the next tokens.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+
+    def __call__(
+        self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        summed = torch.nn.functional.cross_entropy(
+            outputs.logits.float().flatten(0, 1),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=self._share,
+            reduction="sum",
+        )
+        count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        return summed / count
+
+
+def _read_states(path: Path, layout: str, device: torch.device) -> dict[int, LSTMState]:
+    """States by slot; none where they belong to other windows."""
+    with safe_open(path, framework="pt") as file:  # it knows no device such as cpu:0
+        if (file.metadata() or {}).get("layout") != layout:
+            return {}
+        slots = {int(name.split(".")[0]) for name in file.keys()}  # noqa: SIM118
+        return {
+            slot: LSTMState(
+                *(file.get_tensor(f"{slot}.{name}").to(device) for name in _STATE_PARTS)
+            )
+            for slot in slots
+        }

@@ -6,6 +6,7 @@ with `reset` where a new piece begins. Knows nothing of the network that reads i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 
 from musiclstm.tokenization import MusicTokenizer
 from training.augmentation import Augmentation
+from training.weighting import times_seen
 
 IGNORED = -100  # a label that does not count
 
@@ -36,13 +38,20 @@ class Windows(Dataset[dict[str, Tensor]]):
         steps: int,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        weights: Sequence[float] | None = None,
     ) -> None:
-        """Take pieces of unmerged ids; lanes and batch_size in rows, steps in tokens per window."""
+        """Take pieces of unmerged ids; lanes and batch_size in rows, steps in tokens per window.
+
+        `weights` say how many times an epoch shows each piece (see weighting.py); None: once.
+        """
         self._pieces, self._tokenizer = list(pieces), tokenizer
+        self._weights = [1.0] * len(self._pieces) if weights is None else list(weights)
         self._lanes, self._batch_size, self._steps = lanes, batch_size, steps
         self._augmentation, self._seed = augmentation, seed
         plain = tokenizer.compress_many(self._pieces)
-        self._per_lane = -(-sum(self._windows_of(len(ids) + 1) for ids in plain) // lanes)
+        windows = [self._windows_of(len(ids) + 1) for ids in plain]
+        wanted = sum(n * weight for n, weight in zip(windows, self._weights, strict=True))
+        self._per_lane = max(1, math.ceil(wanted / lanes - 1e-9)) if windows else 0
         self._epoch = -1
         self.set_epoch(0)
 
@@ -74,12 +83,23 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     def _streams(self, epoch: int) -> list[list[int]]:
         rng = np.random.default_rng([self._seed, epoch])
-        pieces = self._pieces
+        times = times_seen(self._weights, epoch, seed=self._seed)
+        pieces = [self._pieces[i] for i in np.repeat(np.arange(len(times)), times)]
         if self._augmentation is not None:
             pieces = [pieces[i] for i in rng.permutation(len(pieces))]
             pieces = [self._augmentation.apply(piece, rng) for piece in pieces]
         begin, end = [self._tokenizer.bos_id], [self._tokenizer.eos_id]
         return [begin + ids + end for ids in self._tokenizer.compress_many(pieces)]
+
+    @property
+    def steps(self) -> int:
+        """Tokens in a window, padding included."""
+        return self._steps
+
+    @property
+    def updates(self) -> int:
+        """Steps of the optimizer in an epoch: one for each window of a lane."""
+        return self._per_lane
 
     @property
     def tokens(self) -> int:

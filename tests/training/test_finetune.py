@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
+import shutil
 
 import pytest
+import torch
 
 from musiclstm import Composer, Sampling
 from training.arguments import parse
@@ -13,7 +17,7 @@ from training.finetune import main
 QUICK = [
     *("--preset", "cpu-quick", "--max_steps", "2", "--eval_steps", "2", "--save_steps", "2"),
     *("--window", "32", "--per_device_train_batch_size", "2", "--disable_tqdm", "true"),
-    *("--bf16", "false", "--report_to", "none", "--warmup_steps", "0"),
+    *("--bf16", "false", "--report_to", "none", "--warmup_steps", "0", "--samples", "0"),
 ]
 SMALL = ["--model", "scratch", "--hidden_size", "16", "--num_hidden_layers", "2"]
 
@@ -44,6 +48,7 @@ def test_the_facts_say_what_was_done_and_measured(trained):
 
 def test_there_is_a_picture_of_the_learning(trained):
     assert (trained / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "held-out bits per note" in (trained / "learning_curve.svg").read_text()
 
 
 def test_weights_are_safetensors_in_half_precision(trained):
@@ -160,3 +165,145 @@ def test_dropout_of_the_flag_is_what_the_network_gets(trained, scales, tmp_path)
     assert main([*common, "--dropout", "0.4"]) == 0
     config = json.loads((out / "config.json").read_text())
     assert config["dropout"] == config["embedding_dropout"] == 0.4
+
+
+@pytest.fixture
+def again(trained, scales, tmp_path):
+    """A copy of a run that has ended, and the command that made it."""
+    folder = tmp_path / "out"
+    shutil.copytree(trained, folder)
+    return folder, [
+        *("--data", str(scales), "--output_dir", str(folder), *SMALL, *QUICK),
+        *("--vocab_size", "720"),
+    ]
+
+
+def test_a_run_that_ended_is_exported_once(again, capsys):
+    folder, command = again
+    before = (folder / "facts.json").stat().st_mtime_ns
+    assert main(command) == 0
+    assert "This run has ended" in capsys.readouterr().out
+    assert (folder / "facts.json").stat().st_mtime_ns == before
+
+
+def test_a_run_killed_while_it_was_exported_is_exported_at_the_next_start(again, capsys):
+    folder, command = again
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "finished.json").unlink()
+    (folder / "model.safetensors").write_bytes(weights[:1000])
+    assert main(command) == 0
+    assert "The run had ended at step 2; now its model is written." in capsys.readouterr().out
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert json.loads((folder / "facts.json").read_text())["runs"][0]["steps"] == 2
+
+
+def test_a_torn_checkpoint_is_told_and_the_one_before_it_taken(again, capsys):
+    folder, command = again
+    torn = folder / "checkpoint-3"
+    shutil.copytree(folder / "checkpoint-2", torn)
+    (torn / "optimizer.pt").write_bytes(b"half of it")
+    assert main([*command, "--max_steps", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "Left out checkpoint-3: optimizer.pt is damaged." in said
+    assert "Going on from checkpoint-2." in said
+
+
+def test_the_model_of_the_best_evaluation_is_the_one_that_is_written(scales, tmp_path):
+    out = tmp_path / "out"
+    command = ["--data", str(scales), "--output_dir", str(out), *SMALL, *QUICK]
+    command += ["--learning_rate", "3", "--max_steps", "12", "--eval_steps", "1"]
+    command += ["--save_steps", "1", "--early_stopping_patience", "2", "--ema_decay", "0"]
+    assert main([*command, "--lr_scheduler_type", "constant"]) == 0
+    state = json.loads(
+        sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name[11:]))[-1]
+        .joinpath("trainer_state.json")
+        .read_text()
+    )
+    bits = [r["eval_bits_per_note"] for r in state["log_history"] if "eval_bits_per_note" in r]
+    assert bits.index(min(bits)) == len(bits) - 3  # two more were no better
+    assert len(bits) < 12
+    facts = json.loads((out / "facts.json").read_text())
+    assert facts["valid"]["bits_per_note"] == pytest.approx(min(bits), rel=1e-3)
+    assert facts["runs"][0]["best_step"] == len(bits) - 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_too_little_memory_is_one_sentence(error, scales, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("training.trainer.StatefulTrainer.compute_loss", fail)
+    out = str(tmp_path / "out")
+    assert main(["--data", str(scales), "--output_dir", out, *SMALL, *QUICK]) == 1
+    assert capsys.readouterr().err == (
+        "error: There is not enough memory for 2 rows of 32 tokens at once; lower "
+        "--per_device_train_batch_size (it is 2) or --window (it is 32).\n"
+    )
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(scales, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("training.trainer.StatefulTrainer.compute_loss", fail)
+    out = str(tmp_path / "out")
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        main(["--data", str(scales), "--output_dir", out, *SMALL, *QUICK])
+
+
+def test_a_full_disk_at_the_end_is_one_sentence(again, monkeypatch, capsys):
+    folder, command = again
+    (folder / "finished.json").unlink()
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.finetune.save_checkpoint", fail)
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: The disk is full: saving 'out' needs about")
+    assert not (folder / "finished.json").exists()
+
+
+def test_one_piece_alone_is_learned_without_evaluation(scales, tmp_path, capsys):
+    shutil.copy(sorted(scales.glob("*.mid"))[0], tmp_path)
+    out = tmp_path / "out"
+    assert main(["--data", str(tmp_path), "--output_dir", str(out), *SMALL, *QUICK]) == 0
+    assert "No piece is held out, so nothing is evaluated" in capsys.readouterr().out
+    assert (out / "model.safetensors").is_file()
+
+
+def test_progress_is_told_in_plain_words(scales, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    command = ["--data", str(scales), "--output_dir", out, *SMALL, *QUICK, "--logging_steps", "1"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^step 1 of 2 · [\d,]+ tokens/s · \d+ \w+ left · loss \d", said, re.M)
+    assert re.search(r"^step 2: \d+\.\d+ bits per held-out note, the best so far$", said, re.M)
+
+
+def test_frozen_parts_are_told(scales, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    command = ["--data", str(scales), "--output_dir", out, *SMALL, *QUICK]
+    assert main([*command, "--freeze", "embeddings,1"]) == 0
+    assert re.search(r"weights, [\d,]+ of them frozen, ", capsys.readouterr().out)
+    assert main([*command, "--freeze", "9"]) == 1
+    assert "--freeze does not know the part '9'; this network has embeddings, 1, 2, head." in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_on_a_processor_half_precision_is_used_where_it_is_fast(fast, monkeypatch):
+    monkeypatch.setattr("training.arguments.bf16_is_fast", lambda: fast)
+    common = ["--data", "x", "--output_dir", "y"]
+    assert parse(common)[1].bf16 is fast
+    assert parse([*common, "--bf16", "true"])[1].bf16
+    assert not parse([*common, "--bf16", "false"])[1].bf16

@@ -11,7 +11,7 @@ from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.modeling import MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
 from training.corpus import read_corpus
-from training.metrics import held_out
+from training.metrics import Accuracy, held_out
 
 
 @pytest.fixture
@@ -65,3 +65,40 @@ def test_a_model_in_training_stays_in_training(pieces):
     first = held_out(model, MusicTokenizer(), pieces[:2]).bits
     assert model.training
     assert held_out(model, MusicTokenizer(), pieces[:2]).bits == first
+
+
+def test_accuracy_counts_what_is_likeliest_by_the_kind_of_the_right_token():
+    tokenizer = MusicTokenizer()
+    names = list(tokenizer.base_tokens)
+    pitch, other, bar = (names.index(name) for name in ("Pitch_60", "Pitch_61", "Bar_None"))
+    targets = torch.tensor([[pitch, other, bar, bar]])
+    logits = torch.zeros(1, 4, len(tokenizer))
+    for place, likeliest in enumerate((pitch, pitch, bar, bar)):
+        logits[0, place, likeliest] = 1.0
+    accuracy = Accuracy(tokenizer)
+    accuracy(logits, targets, torch.tensor([[True, True, True, False]]))
+    assert accuracy.facts() == {
+        "all": {"share": 0.6667, "tokens": 3},
+        "Pitch": {"share": 0.5, "tokens": 2},
+        "Bar": {"share": 1.0, "tokens": 1},
+    }
+
+
+def test_a_merged_token_is_of_the_kind_it_begins_with(tiny_tokenizer):
+    merged = next(
+        index
+        for index, parts in enumerate(tiny_tokenizer.parts)
+        if len(parts) > 1 and parts[0].startswith("Velocity") and not parts[-1].startswith("Vel")
+    )
+    accuracy = Accuracy(tiny_tokenizer)
+    logits = torch.zeros(1, 1, len(tiny_tokenizer))
+    accuracy(logits, torch.tensor([[merged]]), torch.ones(1, 1, dtype=torch.bool))
+    assert accuracy.facts()["Velocity"]["tokens"] == 1
+
+
+def test_who_watches_sees_every_token_once(pieces):
+    accuracy = Accuracy(MusicTokenizer())
+    result = held_out(small_model(), MusicTokenizer(), pieces, batch_size=3, watch=accuracy)
+    kinds = accuracy.facts()
+    assert kinds["all"]["tokens"] == result.tokens
+    assert kinds["Pitch"]["tokens"] + kinds["PitchDrum"]["tokens"] == result.notes

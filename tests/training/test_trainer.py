@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 import torch
 from transformers import TrainingArguments, set_seed
 
 from musiclstm.configuration import MusicLSTMConfig
+from musiclstm.errors import CheckpointError
 from musiclstm.modeling import MusicLSTMForCausalLM
+from training.checkpoints import checkpoints, damage
+from training.failures import TrainingError
+from training.groups import Rates, freeze
+from training.metrics import held_out
 from training.trainer import StatefulTrainer
 from training.windows import Windows
 
@@ -23,6 +30,9 @@ class PlainTokenizer:
 
     def compress_many(self, pieces):
         return [list(map(int, piece)) for piece in pieces]
+
+    def expand(self, ids):
+        return ["Pitch" for _ in ids]
 
     def save(self, folder):
         pass
@@ -42,7 +52,9 @@ def model(*, hidden_size=24, **kwargs):
     )
 
 
-def trainer(folder, net, pieces, *, lanes=2, accumulation=1, cls=StatefulTrainer, **kwargs):
+def trainer(
+    folder, net, pieces, *, lanes=2, accumulation=1, cls=StatefulTrainer, more=None, **kwargs
+):
     options = {
         "learning_rate": 0.0,
         "max_steps": 4,
@@ -65,7 +77,7 @@ def trainer(folder, net, pieces, *, lanes=2, accumulation=1, cls=StatefulTrainer
     windows = Windows(
         pieces, PlainTokenizer(), lanes=lanes * accumulation, batch_size=lanes, steps=STEPS
     )
-    return cls(net, arguments, windows, tokenizer=PlainTokenizer())
+    return cls(net, arguments, windows, tokenizer=PlainTokenizer(), **(more or {}))
 
 
 def random_pieces(*windows_each, seed=0):
@@ -167,10 +179,16 @@ def test_what_only_the_carried_state_can_know_is_learned(tmp_path):
     assert share_remembered(nets[StatefulTrainer], pieces, carried=False) < 0.5
 
 
+def log_of(run):
+    kept = ("loss", "grad_norm", "learning_rate", "step")
+    return [{k: row[k] for k in kept} for row in run.state.log_history if "loss" in row]
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, accumulation):
+def test_a_resumed_run_equals_an_uninterrupted_one_step_for_step(tmp_path, accumulation):
     kwargs = {
         "accumulation": accumulation,
+        "more": {"ema_decay": 0.9, "rates": Rates(0.5)},
         "learning_rate": 1e-2,
         "max_steps": 6,
         "save_strategy": "steps",
@@ -181,8 +199,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, accumulation):
     whole.train()
     resumed = trainer(tmp_path / "resumed", model(), pieces, **kwargs)
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    assert log_of(resumed) == log_of(whole)
+    assert len(log_of(whole)) == 6
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+    raw = [p.detach().clone() for p in whole.model.parameters()]
+    whole.average.settle()
+    resumed.average.settle()
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert not torch.equal(raw[0], next(iter(whole.model.parameters())))
 
 
 def test_without_the_saved_state_a_resumed_run_would_differ(tmp_path):
@@ -207,3 +233,154 @@ def test_a_checkpoint_still_returns_its_state(tmp_path):
     run.train()
     loaded = MusicLSTMForCausalLM.from_pretrained(tmp_path / "checkpoint-2")
     assert loaded(torch.tensor([[1, 5]])).past_key_values is not None
+
+
+def test_accumulated_steps_learn_what_one_step_over_all_rows_learns(tmp_path):
+    pieces = random_pieces(2, 1, 3, 2, 2, 2)
+    nets = []
+    for lanes, accumulation in ((4, 1), (2, 2)):
+        run = trainer(
+            tmp_path,
+            model(),
+            pieces,
+            lanes=lanes,
+            accumulation=accumulation,
+            learning_rate=1e-2,
+            max_steps=3,
+        )
+        run.train()
+        nets.append(run.network)
+    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_evaluation_reads_the_average_and_gives_the_weights_back(tmp_path):
+    held_out_pieces = random_pieces(2, 3, seed=5)
+    run = trainer(
+        tmp_path,
+        model(),
+        random_pieces(3, 3),
+        learning_rate=5e-2,
+        more={"ema_decay": 0.9, "held_out_pieces": held_out_pieces},
+    )
+    run.train()
+    before = [p.detach().clone() for p in run.network.parameters()]
+    told = run.evaluate()["eval_bits_per_note"]
+    assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
+    raw = held_out(run.network, PlainTokenizer(), held_out_pieces).bits_per_note
+    run.average.settle()
+    averaged = held_out(run.network, PlainTokenizer(), held_out_pieces).bits_per_note
+    assert told == averaged != raw
+
+
+def test_a_smoothed_loss_is_that_of_the_formula_and_bits_stay_true(tmp_path):
+    pieces = random_pieces(1, 1)
+    more = {"held_out_pieces": pieces}
+    plain, smooth = (
+        trainer(tmp_path, model(), pieces, max_steps=1, label_smoothing_factor=share, more=more)
+        for share in (0.0, 0.2)
+    )
+    plain.train()
+    smooth.train()
+    table = torch.tensor([[1, *piece.tolist(), 2] for piece in pieces])
+    with torch.no_grad():
+        logits = smooth.network.eval()(table[:, :-1]).logits
+    costs = -logits.log_softmax(-1)
+    own = costs.gather(-1, table[:, 1:, None]).mean()
+    assert log_of(plain)[0]["loss"] == pytest.approx(own.item(), rel=1e-5)
+    expected = 0.8 * own + 0.2 * costs.mean()
+    assert log_of(smooth)[0]["loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert smooth.evaluate()["eval_bits_per_note"] == plain.evaluate()["eval_bits_per_note"]
+
+
+def test_parts_learn_at_their_own_rate_and_frozen_ones_not_at_all(tmp_path):
+    net = model()
+    freeze(net, ["embeddings"])
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    more = {"rates": Rates(own={"1": 0.0}), "ema_decay": 0.9}
+    run = trainer(tmp_path, net, random_pieces(2, 2), learning_rate=1e-2, more=more)
+    run.train()
+    moved = {n for n, p in net.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {"model.norm.weight", "model.norm.bias"}
+    assert [group["initial_lr"] for group in run.optimizer.param_groups] == [1e-2, 0.0, 0.0]
+
+
+SAVING = {"learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 2}
+
+
+class BrokenTrainer(StatefulTrainer):
+    """Loses its numbers at the third step."""
+
+    def compute_loss(self, *args, **kwargs):
+        loss = super().compute_loss(*args, **kwargs)
+        return loss * float("nan") if self.state.global_step == 2 else loss
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    run = trainer(tmp_path, model(), random_pieces(5, 5), cls=BrokenTrainer, **SAVING)
+    with pytest.raises(TrainingError, match=r"The loss is no longer a number at step 3; lower"):
+        run.train()
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
+    assert damage(tmp_path / "checkpoint-2") is None
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    run = trainer(tmp_path, model(), random_pieces(5, 5), **SAVING)
+    run.train()
+    with torch.no_grad():
+        run.network.model.norm.bias[0] = float("inf")
+    with pytest.raises(TrainingError, match="The network is no longer a number at step 4"):
+        run._save_checkpoint(run.network, None)
+    assert damage(tmp_path / "checkpoint-4") is None
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_up_while_saving_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    run = trainer(tmp_path, model(), random_pieces(5, 5), save_total_limit=1, **SAVING)
+    save = StatefulTrainer._save_optimizer_and_scheduler
+    monkeypatch.setattr(
+        StatefulTrainer,
+        "_save_optimizer_and_scheduler",
+        lambda self, folder: full_disk() if self.state.global_step == 4 else save(self, folder),
+    )
+    sentence = r"The disk is full: saving 'checkpoint-4' needs about 2\.1 MB and .* are free; make"
+    with pytest.raises(TrainingError, match=sentence):
+        run.train()
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
+    assert damage(tmp_path / "checkpoint-2") is None
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.trainer.free_bytes", lambda _: 1000)
+    run = trainer(tmp_path, model(), random_pieces(5, 5), **SAVING)
+    with pytest.raises(TrainingError, match="The disk is full: saving 'checkpoint-2' needs"):
+        run.train()
+    assert checkpoints(tmp_path) == []
+
+
+def test_a_lower_learning_rate_counts_from_the_resumed_step_on(tmp_path):
+    pieces, common = random_pieces(5, 5), {**SAVING, "lr_scheduler_type": "constant"}
+    trainer(tmp_path, model(), pieces, max_steps=2, **common).train()
+    run = trainer(tmp_path, model(), pieces, **{**common, "learning_rate": 1e-3})
+    run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert [row["learning_rate"] for row in log_of(run)] == [1e-2, 1e-2, 1e-3, 1e-3]
+
+
+def test_other_windows_begin_without_the_state_of_the_checkpoint(tmp_path):
+    pieces = random_pieces(5, 5)
+    trainer(tmp_path, model(), pieces, max_steps=2, **SAVING).train()
+    run = trainer(tmp_path, model(), random_pieces(5, 5, 5), lanes=3, **SAVING)
+    run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert run.state.global_step == 4
+    assert run._states[0].hidden.shape[1] == 3
+
+
+def test_a_checkpoint_of_other_parts_is_one_sentence(tmp_path):
+    pieces = random_pieces(5, 5)
+    trainer(tmp_path, model(), pieces, max_steps=2, **SAVING).train()
+    run = trainer(tmp_path, model(), pieces, more={"rates": Rates(0.5)}, **SAVING)
+    with pytest.raises(CheckpointError, match="'checkpoint-2' was written with another optimizer"):
+        run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))

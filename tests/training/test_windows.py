@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from training.augmentation import Augmentation
 from training.windows import IGNORED, Windows
@@ -87,3 +88,17 @@ def scales_pieces(scales):
     from training.corpus import read_corpus
 
     return read_corpus([scales], workers=1).tokens("train"), MusicTokenizer()
+
+
+def test_a_weight_says_how_often_an_epoch_shows_a_piece():
+    pieces = [np.full(7, value) for value in (3, 4, 5, 6)]
+    windows = Windows(
+        pieces, PlainTokenizer(), lanes=2, batch_size=2, steps=4, weights=[2.0, 1.0, 0.5, 0.5]
+    )
+    seen = []
+    for epoch in range(2):
+        windows.set_epoch(epoch)
+        rows = torch.stack([windows[i]["input_ids"] for i in range(len(windows))])
+        seen.append([int((rows == value).sum()) // 7 for value in (3, 4, 5, 6)])
+    assert [sum(times) for times in zip(*seen, strict=True)] == [4, 2, 1, 1]
+    assert all(sum(times) == 4 for times in seen)

@@ -1,0 +1,275 @@
+"""`python -m benchmarks.training`: how fast the Trainer learns, against a bare PyTorch loop.
+
+Both learn from the same batches with twin networks, and take turns: one step of the Trainer, one of
+the bare loop, so that a machine that slows down slows both. On a GPU the bare cuDNN LSTM of the
+same shape takes its turn too. The figure is the median of the pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.utils import logging
+
+from benchmarks.reporting import Report, ReportError, parser, run, table
+from musiclstm.configuration import MusicLSTMConfig
+from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM
+from musiclstm.tokenization import MusicTokenizer
+from training.trainer import StatefulTrainer
+from training.windows import IGNORED, Windows
+
+_WARM_UP = 3  # steps that do not count
+_WEIGHT_DECAY, _DROPOUT = 0.01, 0.1
+
+Step = Callable[[dict[str, Tensor]], None]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 0, or 1 with a sentence where it cannot be measured."""
+    options = parser("benchmarks.training", "Tokens per second while learning.", data=False)
+    options.add_argument("--steps", type=int, default=40, help="pairs of steps (40)")
+    options.add_argument("--rows", type=int, default=4, help="windows in a batch (4)")
+    options.add_argument("--window", type=int, default=256, help="tokens in a window (256)")
+    options.add_argument("--hidden_size", type=int, default=384, help="width (384)")
+    options.add_argument("--layers", type=int, default=4, help="LSTM layers (4)")
+    options.add_argument("--vocab_size", type=int, default=2048, help="tokens (2048)")
+    options.add_argument("--ema_decay", type=float, default=0.0, help="of both; 0: none (0)")
+    options.add_argument("--bf16", action="store_true", help="as the presets do")
+    return run(measure, options.parse_args(argv))
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Let Trainer and bare loops take turns over the same batches."""
+    if options.steps < 2:
+        raise ReportError(f"--steps must be 2 or more, got {options.steps}.")
+    logging.set_verbosity_error()
+    set_seed(0)
+    model = MusicLSTMForCausalLM(_config(options))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(options, copy.deepcopy(model), folder)
+        device = trainer.args.device
+        rivals: dict[str, Step] = {"bare loop": BareLoop(model, device, options)}
+        if device.type == "cuda":
+            rivals["bare cuDNN"] = BareCudnn(options, device)
+        turns = Turns(trainer.windows, rivals, options.rows, device)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(turns)
+        trainer.train()
+    return _report(options, turns, device)
+
+
+def _config(options: argparse.Namespace) -> MusicLSTMConfig:
+    return MusicLSTMConfig(
+        vocab_size=options.vocab_size,
+        hidden_size=options.hidden_size,
+        num_hidden_layers=options.layers,
+        dropout=_DROPOUT,
+        embedding_dropout=_DROPOUT,
+    )
+
+
+def _trainer(
+    options: argparse.Namespace, model: MusicLSTMForCausalLM, folder: str
+) -> StatefulTrainer:
+    steps = options.steps + _WARM_UP
+    args = TrainingArguments(
+        output_dir=folder,
+        max_steps=steps,
+        per_device_train_batch_size=options.rows,
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        use_cache=True,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=options.bf16,
+        learning_rate=1e-3,
+        weight_decay=_WEIGHT_DECAY,
+        logging_steps=10,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    return StatefulTrainer(
+        model,
+        args,
+        _windows(options, steps),
+        tokenizer=MusicTokenizer(),
+        ema_decay=options.ema_decay,
+    )
+
+
+def _windows(options: argparse.Namespace, steps: int) -> Windows:
+    """Ids drawn at random: what they say does not change how long they take."""
+    tokens = steps * options.window - 1
+    rng = np.random.default_rng(0)
+    pieces = [rng.integers(4, options.vocab_size, tokens) for _ in range(options.rows)]
+    return Windows(
+        pieces, _Plain(), lanes=options.rows, batch_size=options.rows, steps=options.window
+    )
+
+
+class _Plain(MusicTokenizer):
+    """Ids are what they are."""
+
+    def compress_many(self, pieces: Any) -> list[list[int]]:
+        return [piece.tolist() for piece in pieces]
+
+
+class BareLoop:
+    """The shortest loop that learns the same: state carried, gradient clipped, AdamW."""
+
+    def __init__(
+        self, model: MusicLSTMForCausalLM, device: torch.device, options: argparse.Namespace
+    ) -> None:
+        """Take the twin of the Trainer's network."""
+        nn.Module.to(model, device)
+        self.model, self._bf16 = model.train(), options.bf16
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=1e-3, weight_decay=_WEIGHT_DECAY, fused=True
+        )
+        self._state: LSTMState | None = None
+
+    def __call__(self, batch: dict[str, Tensor]) -> None:
+        """One step."""
+        state = self._state and self._state.detached().reset_rows(batch["reset"])
+        with _autocast(batch["labels"].device, self._bf16):
+            output = self.model(batch["input_ids"], past_key_values=state)
+        self._state = output.past_key_values
+        _learn(output.logits, batch["labels"], self.model, self._optimizer)
+
+
+class BareCudnn:
+    """`nn.LSTM` of as many layers between an embedding and an output matrix, and nothing else."""
+
+    def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
+        """Build it with fresh weights."""
+        size = options.hidden_size
+        self._bf16 = options.bf16
+        self.embedding = nn.Embedding(options.vocab_size, size)
+        self.lstm = nn.LSTM(size, size, options.layers, batch_first=True)
+        self.head = nn.Linear(size, options.vocab_size, bias=False)
+        self.head.weight = self.embedding.weight
+        self._all = nn.ModuleList([self.embedding, self.lstm, self.head]).to(device).train()
+        self._optimizer = torch.optim.AdamW(
+            self._all.parameters(), lr=1e-3, weight_decay=_WEIGHT_DECAY, fused=True
+        )
+        self._state: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, batch: dict[str, Tensor]) -> None:
+        """One step."""
+        with _autocast(batch["labels"].device, self._bf16):
+            read, (hidden, cell) = self.lstm(self.embedding(batch["input_ids"]), self._state)
+            logits = self.head(read)
+        self._state = hidden.detach(), cell.detach()
+        _learn(logits, batch["labels"], self._all, self._optimizer)
+
+
+def _learn(
+    logits: Tensor, labels: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    loss = nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED
+    )
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _autocast(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
+class Turns(TrainerCallback):
+    """After every step of the Trainer, lets the rivals take the same batch.
+
+    Attributes:
+        seconds: Of every step that counts, by who took it.
+    """
+
+    def __init__(
+        self, windows: Windows, rivals: dict[str, Step], rows: int, device: torch.device
+    ) -> None:
+        """Take the rivals by name."""
+        self._batches = _batches(windows, rows)
+        self._rivals, self._device = rivals, device
+        self.seconds: dict[str, list[float]] = {name: [] for name in ("Trainer", *rivals)}
+        self._begin = 0.0
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """The first turn begins."""
+        self._begin = self._now()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Everything since the rivals ended is the Trainer's: data, step, books."""
+        self.seconds["Trainer"].append(self._now() - self._begin)
+        rows = next(self._batches)
+        for name, step in self._rivals.items():
+            begin = self._now()
+            step({key: value.to(self._device) for key, value in _collate(rows).items()})
+            self.seconds[name].append(self._now() - begin)
+        self._begin = self._now()
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+def _batches(windows: Windows, rows: int) -> Iterator[list[dict[str, Tensor]]]:
+    for start in range(0, len(windows), rows):
+        yield [windows[i] for i in range(start, start + rows)]
+
+
+def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+def _report(options: argparse.Namespace, turns: Turns, device: torch.device) -> Report:
+    seconds = {name: times[_WARM_UP:] for name, times in turns.seconds.items()}
+    tokens = options.rows * options.window
+    speeds = {name: tokens / statistics.median(times) for name, times in seconds.items()}
+    ratios = {
+        name: statistics.median(
+            bare / own for bare, own in zip(times, seconds["Trainer"], strict=True)
+        )
+        for name, times in seconds.items()
+    }
+    facts = {
+        "shape": {
+            key: getattr(options, key) for key in ("rows", "window", "hidden_size", "layers")
+        },
+        "vocab_size": options.vocab_size,
+        "bf16": options.bf16,
+        "ema_decay": options.ema_decay,
+        "steps": len(seconds["Trainer"]),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "tokens_per_s": {name: round(speed, 1) for name, speed in speeds.items()},
+        "trainer_over": {name: round(r, 4) for name, r in ratios.items() if name != "Trainer"},
+    }
+    rows = [
+        {
+            "loop": name,
+            "tokens/s": f"{speeds[name]:,.0f}",
+            "Trainer ÷ it": f"{ratios[name]:.3f}",
+        }
+        for name in seconds
+    ]
+    return Report(table(rows), facts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

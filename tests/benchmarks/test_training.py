@@ -1,0 +1,101 @@
+"""The commands that measure training: Trainer against bare loop, and runs that are killed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import kills, training
+
+TINY = [
+    *("--steps", "3", "--rows", "2", "--window", "8", "--hidden_size", "8", "--layers", "1"),
+    *("--vocab_size", "20"),
+]
+
+
+def test_trainer_and_bare_loop_take_as_many_turns(tmp_path, capsys):
+    out = tmp_path / "speed.json"
+    assert training.main([*TINY, "--json", str(out)]) == 0
+    facts = json.loads(out.read_text())
+    assert facts["steps"] == 3
+    if not torch.cuda.is_available():
+        assert list(facts["tokens_per_s"]) == ["Trainer", "bare loop"]
+    assert min(facts["tokens_per_s"].values()) > 0
+    assert facts["trainer_over"]["bare loop"] > 0
+    assert "| bare loop |" in capsys.readouterr().out
+
+
+def test_both_learn_the_same_from_the_same_batches(monkeypatch):
+    twins = []
+
+    class Remembered(training.BareLoop):
+        def __init__(self, model, device, options):
+            twins.append(model)
+            super().__init__(model, device, options)
+
+    monkeypatch.setattr(training, "BareLoop", Remembered)
+    make = training._trainer
+
+    def remembering(options, model, folder):
+        trainer = make(options, model, folder)
+        twins.append(trainer.network)
+        trainer.args.lr_scheduler_type = "constant"  # the bare loop has no schedule
+        return trainer
+
+    monkeypatch.setattr(training, "_trainer", remembering)
+    monkeypatch.setattr(training, "_WEIGHT_DECAY", 0.0)
+    monkeypatch.setattr(training, "_DROPOUT", 0.0)
+    assert training.main(TINY) == 0
+    for a, b in zip(*(net.parameters() for net in twins), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("main", "option", "sentence"),
+    [
+        (training.main, ("--steps", "1"), "--steps must be 2 or more, got 1."),
+        (kills.main, ("--kills", "0"), "--kills and --save_steps must be 1 or more."),
+    ],
+)
+def test_numbers_that_mean_nothing_are_one_sentence(main, option, sentence, capsys):
+    assert main([*option]) == 1
+    assert capsys.readouterr().err == f"error: {sentence}\n"
+
+
+@pytest.mark.slow
+def test_a_killed_run_loses_at_most_one_save_interval(tmp_path):
+    out = tmp_path / "kills.json"
+    assert kills.main(["--kills", "3", "--seconds", "2", "--json", str(out)]) == 0
+    facts = json.loads(out.read_text())
+    assert facts["kills"] == len(facts["sessions"]) == 3
+    assert facts["lost_at_most"] <= facts["save_steps"]
+    assert facts["sessions"][-1]["left"]["newest"] > 0
+
+
+def test_a_session_that_loses_more_is_one_sentence(monkeypatch, capsys, tmp_path):
+    class Forgetful:
+        """Gets far, and begins anew every time."""
+
+        def __init__(self, folder, save_steps):
+            self.step, self.resumed = 50, 0
+
+        def wait_for_a_step(self):
+            pass
+
+        def kill(self):
+            pass
+
+    monkeypatch.setattr(kills, "Session", Forgetful)
+    assert kills.main(["--kills", "2", "--seconds", "0"]) == 1
+    error = capsys.readouterr().err
+    assert error == "error: Session 1 lost 50 steps, more than one save interval.\n"
+
+
+def test_a_session_that_does_not_learn_says_what_it_said(monkeypatch, capsys):
+    broken = ["python", "-c", "print('error: no music here')"]
+    monkeypatch.setattr(kills, "_command", lambda *_: broken)
+    assert kills.main(["--kills", "1"]) == 1
+    error = capsys.readouterr().err
+    assert error == "error: A session did not learn; it said: error: no music here\n"

@@ -1,0 +1,109 @@
+"""A checkpoint counts only when all of it is there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from musiclstm.errors import CheckpointError
+from training.checkpoints import (
+    Stopwatch,
+    check_whole,
+    checkpoints,
+    damage,
+    newest_whole,
+    remove,
+    rotate,
+    seal,
+    step_of,
+)
+
+
+def make(run, step, *, sealed=True):
+    folder = run / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(bytes(range(step % 7, step % 7 + 90)))
+    (folder / "state.json").write_text(json.dumps({"step": step}))
+    if sealed:
+        seal(folder)
+    return folder
+
+
+def steps(run):
+    return [step_of(path) for path in checkpoints(run)]
+
+
+def test_a_sealed_checkpoint_is_whole_and_an_unsealed_one_is_not(tmp_path):
+    assert damage(make(tmp_path, 1)) is None
+    assert damage(make(tmp_path, 2, sealed=False)) == "it was never written to its end"
+
+
+def test_a_file_cut_short_changed_or_gone_is_damage(tmp_path):
+    short, changed, gone = (make(tmp_path, step) for step in (1, 2, 3))
+    (short / "weights.bin").write_bytes(b"12")
+    content = bytearray((changed / "weights.bin").read_bytes())
+    content[40] ^= 1
+    (changed / "weights.bin").write_bytes(content)
+    (gone / "state.json").unlink()
+    assert damage(short) == damage(changed) == "weights.bin is damaged"
+    assert damage(gone) == "state.json is missing"
+
+
+def test_a_manifest_cut_short_is_damage(tmp_path):
+    folder = make(tmp_path, 1)
+    (folder / "manifest.json").write_text('{"files": {"wei')
+    assert damage(folder) == "its manifest.json is damaged"
+
+
+def test_the_newest_whole_one_is_taken_and_the_others_are_told(tmp_path):
+    for step in (9, 10):
+        make(tmp_path, step)
+    make(tmp_path, 100, sealed=False)
+    (make(tmp_path, 20) / "weights.bin").unlink()
+    said = []
+    assert newest_whole(tmp_path, said.append) == tmp_path / "checkpoint-10"
+    assert said == [
+        "Left out checkpoint-100: it was never written to its end.",
+        "Left out checkpoint-20: weights.bin is missing.",
+    ]
+
+
+def test_a_run_without_checkpoints_has_none(tmp_path):
+    (tmp_path / "checkpoint-of-something-else").mkdir()
+    assert newest_whole(tmp_path, pytest.fail) is None
+    assert newest_whole(tmp_path / "nowhere", pytest.fail) is None
+
+
+def test_a_checkpoint_asked_for_by_name_must_be_whole(tmp_path):
+    with pytest.raises(CheckpointError, match="'checkpoint-4' cannot be resumed: it was never"):
+        check_whole(make(tmp_path, 4, sealed=False))
+    with pytest.raises(CheckpointError, match="there is no such folder; leave"):
+        check_whole(tmp_path / "checkpoint-5")
+
+
+def test_old_checkpoints_go_but_the_best_and_the_newest_stay(tmp_path):
+    for step in (1, 2, 3, 4, 10):
+        make(tmp_path, step)
+    rotate(tmp_path, 3, best_step=2)
+    assert steps(tmp_path) == [2, 4, 10]
+    rotate(tmp_path, 1, best_step=2)
+    assert steps(tmp_path) == [2, 10]
+    rotate(tmp_path, None, best_step=None)
+    assert steps(tmp_path) == [2, 10]
+
+
+def test_what_a_kill_leaves_of_a_deletion_does_not_count(tmp_path, monkeypatch):
+    folder = make(tmp_path, 1)
+    monkeypatch.setattr("training.checkpoints.shutil.rmtree", lambda *_, **__: None)  # killed here
+    remove(folder)
+    assert (folder / "weights.bin").exists()
+    assert damage(folder) == "it was never written to its end"
+
+
+def test_the_stopwatch_goes_on_where_a_checkpoint_stopped(tmp_path):
+    (tmp_path / "training_time.json").write_text('{"seconds": 100.0}')
+    watch = Stopwatch()
+    watch.resume(tmp_path)
+    watch.save(tmp_path)
+    assert json.loads((tmp_path / "training_time.json").read_text())["seconds"] >= 100.0

@@ -1,0 +1,80 @@
+"""Samples while the network learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from symusic import Score
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from musiclstm.checkpoint import load_checkpoint
+from musiclstm.errors import SoundfontNotFoundError
+from musiclstm.rendering import find_soundfont
+from training.corpus import read_corpus
+from training.listening import Listening
+
+
+@pytest.fixture(scope="module")
+def default():
+    return load_checkpoint()
+
+
+def listen(folder, default, pieces, *, count, step=400, said=None):
+    args = TrainingArguments(output_dir=str(folder), use_cpu=True, report_to="none")
+    state = TrainerState(global_step=step, is_world_process_zero=True)
+    say = pytest.fail if said is None else said.append
+    callback = Listening(*default, pieces, count=count, say=say)
+    callback.on_evaluate(args, state, TrainerControl())
+    return folder / "samples" / f"step-{step:06d}"
+
+
+@pytest.fixture
+def pieces(scales):
+    return read_corpus([scales], workers=1).tokens("valid")
+
+
+def silent(*_, **__):
+    raise SoundfontNotFoundError("No SoundFont on this machine.")
+
+
+def test_samples_are_the_same_for_the_same_weights_and_leave_training_alone(
+    default, pieces, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("training.listening.render", silent)
+    chance = torch.get_rng_state()
+    weights = [p.detach().clone() for p in default[0].parameters()]
+    said = []
+    first = listen(tmp_path / "a", default, pieces, count=2, said=said)
+    second = listen(tmp_path / "b", default, pieces, count=2, step=7, said=said)
+    assert second.name == "step-000007"
+    assert torch.equal(chance, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(weights, default[0].parameters(), strict=True))
+    names = ["sample-1.mid", "sample-1.svg", "sample-2.mid", "sample-2.svg"]
+    assert sorted(path.name for path in first.iterdir()) == names
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    assert Score(first / "sample-1.mid").note_num() > 0
+    assert said == ["Samples stay silent: No SoundFont on this machine."] * 2  # once a run
+
+
+def test_every_second_sample_goes_on_from_a_held_out_piece(default, pieces, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.listening.render", silent)
+    folder = listen(tmp_path, default, pieces, count=2, said=[])
+    _, tokenizer = default
+    opening = tokenizer.decode(tokenizer.compress(pieces[0])).tracks[0].notes
+    heard = Score(folder / "sample-2.mid").tracks[0].notes
+    assert [note.pitch for note in heard[:8]] == [note.pitch for note in opening[:8]]
+
+
+def test_no_samples_asked_for_none_are_made(default, pieces, tmp_path):
+    assert not listen(tmp_path, default, pieces, count=0).exists()
+
+
+@pytest.mark.fluidsynth
+def test_samples_can_be_heard(default, tmp_path):
+    try:
+        find_soundfont()
+    except SoundfontNotFoundError as error:
+        pytest.skip(str(error))
+    folder = listen(tmp_path, default, [], count=1)
+    assert (folder / "sample-1.mp3").stat().st_size > 10_000

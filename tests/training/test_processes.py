@@ -1,0 +1,116 @@
+"""Two processes learn what one learns from all the rows, and each reads its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+
+# What every process runs: 8 rows in all, divided among the processes there are.
+SCRIPT = """
+import sys
+import numpy as np
+from transformers import TrainingArguments, set_seed
+from musiclstm.configuration import MusicLSTMConfig
+from musiclstm.modeling import MusicLSTMForCausalLM
+from training.trainer import StatefulTrainer
+from training.windows import Windows
+
+folder, accumulation, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+class Plain:
+    pad_id, bos_id, eos_id = 0, 1, 2
+    def compress_many(self, pieces):
+        return [list(map(int, piece)) for piece in pieces]
+    def expand(self, ids):
+        return ["Pitch" for _ in ids]
+    def save(self, folder):
+        pass
+
+rows = 8 // accumulation // world
+args = TrainingArguments(
+    output_dir=folder, per_device_train_batch_size=rows,
+    gradient_accumulation_steps=accumulation, train_sampling_strategy="sequential",
+    remove_unused_columns=False, use_cache=True, use_cpu=True, report_to="none",
+    disable_tqdm=True, learning_rate=1e-2, max_steps=12, save_strategy="steps", save_steps=6,
+    eval_strategy="steps", eval_steps=6, logging_steps=1, ddp_find_unused_parameters=False,
+    ddp_backend="gloo" if world > 1 else None,
+)
+set_seed(0)
+model = MusicLSTMForCausalLM(MusicLSTMConfig(
+    vocab_size=20, hidden_size=16, num_hidden_layers=2, dropout=0.0, embedding_dropout=0.0))
+rng = np.random.default_rng(0)
+pieces = [rng.integers(3, 20, int(n)) for n in rng.integers(10, 60, 40)]
+windows = Windows(pieces, Plain(), lanes=8, batch_size=8 // accumulation, steps=8)
+held = [rng.integers(3, 20, 30) for _ in range(5)]
+run = StatefulTrainer(
+    model, args, windows, tokenizer=Plain(), held_out_pieces=held, ema_decay=0.9)
+run.train(resume_from_checkpoint=sys.argv[4] if len(sys.argv) > 4 else None)
+"""
+
+
+def learn(folder, *, world, accumulation, resume=None):
+    port = free_port()
+    common = [sys.executable, "-c", SCRIPT, str(folder), str(accumulation), str(world)]
+    command = common + ([str(resume)] if resume else [])
+    processes = []
+    for rank in range(world):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
+        env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        if world > 1:
+            env |= {"MASTER_ADDR": "127.0.0.1"} | {k: str(v) for k, v in place.items()}
+        processes.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
+    for process in processes:
+        _, error = process.communicate(timeout=240)
+        assert process.returncode == 0, error[-2000:]
+    return folder / "checkpoint-12"
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def bits(checkpoint):
+    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    return [row["eval_bits_per_note"] for row in history if "eval_bits_per_note" in row]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_two_processes_learn_what_one_learns(tmp_path, accumulation):
+    one = learn(tmp_path / "one", world=1, accumulation=accumulation)
+    two = learn(tmp_path / "two", world=2, accumulation=accumulation)
+    for file in ("model.safetensors", "average.safetensors"):
+        mine, theirs = load_file(one / file), load_file(two / file)
+        assert mine.keys() == theirs.keys()
+        for name in mine:
+            torch.testing.assert_close(mine[name], theirs[name], rtol=1e-4, atol=1e-5)
+    assert bits(two) == pytest.approx(bits(one), rel=1e-5)
+    assert len(bits(two)) == 2
+    states = [load_file(two / f"lstm_state_{rank}.safetensors") for rank in range(2)]
+    whole = load_file(one / "lstm_state_0.safetensors")
+    for slot in range(accumulation):
+        both = torch.cat([state[f"{slot}.hidden"] for state in states], dim=1)
+        torch.testing.assert_close(both, whole[f"{slot}.hidden"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_resumed_processes_equal_two_uninterrupted_ones(tmp_path):
+    whole = learn(tmp_path / "whole", world=2, accumulation=1)
+    middle = tmp_path / "whole" / "checkpoint-6"
+    resumed = learn(tmp_path / "resumed", world=2, accumulation=1, resume=middle)
+    for file in ("model.safetensors", "average.safetensors"):
+        mine, theirs = load_file(whole / file), load_file(resumed / file)
+        for name in mine:
+            assert torch.equal(mine[name], theirs[name])

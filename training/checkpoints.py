@@ -1,0 +1,183 @@
+"""Which checkpoints of a run are whole: a manifest, written last, says what must lie in the folder.
+
+A run may be killed at any moment, also while it saves or deletes. So a folder counts only when its
+manifest is there and every file has the size and the SHA-256 that it names. Knows nothing of the
+network; a checkpoint is a folder of files here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from musiclstm.errors import CheckpointError
+
+MANIFEST_FILE = "manifest.json"
+FINISHED_FILE = "finished.json"  # in the folder of the run: it ended, and the model was written
+TIME_FILE = "training_time.json"
+STATE_FILE = "trainer_state.json"
+_PREFIX = "checkpoint-"
+
+
+class Stopwatch:
+    """What a run took so far, over all its sessions."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self._begin = time.monotonic()
+        self._before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since the first session began, pauses left out."""
+        return self._before + time.monotonic() - self._begin
+
+    def resume(self, checkpoint: Path) -> None:
+        """Go on counting where a checkpoint stopped."""
+        self._before = float(read_record(checkpoint / TIME_FILE).get("seconds", 0.0))
+
+    def save(self, checkpoint: Path) -> None:
+        """Write down the time so far."""
+        write_record(checkpoint / TIME_FILE, {"seconds": round(self.seconds, 1)})
+
+
+# Whole or not.
+
+
+def seal(checkpoint: Path) -> None:
+    """Write the manifest: from now on the checkpoint counts."""
+    files = {
+        path.relative_to(checkpoint).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": _sha256(path),
+        }
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path.name != MANIFEST_FILE
+    }
+    write_record(checkpoint / MANIFEST_FILE, {"files": files})
+
+
+def damage(checkpoint: Path) -> str | None:
+    """Why a checkpoint does not count; None: it is whole."""
+    if not (checkpoint / MANIFEST_FILE).is_file():
+        return "it was never written to its end"
+    files = read_record(checkpoint / MANIFEST_FILE).get("files")
+    if not isinstance(files, dict) or not files:
+        return f"its {MANIFEST_FILE} is damaged"
+    for name, wanted in files.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != wanted["bytes"] or _sha256(path) != wanted["sha256"]:
+            return f"{name} is damaged"
+    return None
+
+
+def newest_whole(run: Path, say: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint of a run that counts; says which ones before it were left out."""
+    for checkpoint in reversed(checkpoints(run)):
+        reason = damage(checkpoint)
+        if reason is None:
+            return checkpoint
+        say(f"Left out {checkpoint.name}: {reason}.")
+    return None
+
+
+def check_whole(checkpoint: Path) -> Path:
+    """The same folder.
+
+    Raises:
+        CheckpointError: It does not count.
+    """
+    reason = damage(checkpoint) if checkpoint.is_dir() else "there is no such folder"
+    if reason is not None:
+        raise CheckpointError(
+            f"{checkpoint.name!r} cannot be resumed: {reason}; leave --resume_from_checkpoint out "
+            "to go on from the newest whole checkpoint."
+        )
+    return checkpoint
+
+
+def is_exported(run: Path, last: Path | None, last_step: int) -> bool:
+    """Whether a run of so many steps has ended and its model was written."""
+    record = read_record(run / FINISHED_FILE)
+    same = record.get("last_step") == last_step
+    return same and (last is None or record.get("step", -1) >= step_of(last))
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Checkpoint folders of a run, whole or not, the oldest first."""
+    found = [path for path in run.glob(f"{_PREFIX}*") if path.is_dir() and step_of(path) >= 0]
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step at which it was written; -1 where its name says none."""
+    number = checkpoint.name.removeprefix(_PREFIX)
+    return int(number) if number.isdigit() else -1
+
+
+def place_for(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return run / f"{_PREFIX}{step}"
+
+
+# Making room.
+
+
+def rotate(run: Path, limit: int | None, best_step: int | None) -> None:
+    """Delete the oldest checkpoints until `limit` are left; the best and the newest always stay."""
+    if not limit or limit < 1:
+        return
+    found = checkpoints(run)
+    kept = {path for path in found if step_of(path) == best_step} | set(found[-1:])
+    for path in reversed(found):
+        if len(kept) < limit:
+            kept.add(path)
+    for path in found:
+        if path not in kept:
+            remove(path)
+
+
+def remove(checkpoint: Path) -> None:
+    """Delete a checkpoint, its manifest first, so that what is left after a kill does not count."""
+    (checkpoint / MANIFEST_FILE).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def size_of(checkpoint: Path) -> int:
+    """Bytes of all its files."""
+    return sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
+
+
+# Small records.
+
+
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON so that the file is there as a whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A JSON record; empty where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,93 @@
+"""Samples while the network learns: MIDI, picture and sound at every evaluation.
+
+Always the same random seeds and the same openings, so that one hears the network change and nothing
+else. Every second sample goes on from the first bars of a held-out piece; the others begin from
+nothing. Knows nothing of how the network is trained.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from musiclstm.composer import Composer
+from musiclstm.composition import Composition
+from musiclstm.errors import MusicLSTMError, RenderError
+from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.pianoroll import draw_roll
+from musiclstm.rendering import render
+from musiclstm.sampling import Sampling
+from musiclstm.tokenization import MusicTokenizer
+
+SAMPLES_FOLDER = "samples"
+BARS, PROMPT_BARS = 8, 4
+
+
+class Listening(TrainerCallback):
+    """Composes a few pieces with the weights of the moment into `samples/step-000400/`."""
+
+    def __init__(
+        self,
+        model: MusicLSTMForCausalLM,
+        tokenizer: MusicTokenizer,
+        pieces: Sequence[np.ndarray],
+        *,
+        count: int,
+        say: Callable[[str], None],
+    ) -> None:
+        """Take how many to compose, and held-out pieces (unmerged ids) to go on from."""
+        self._model, self._tokenizer = model, tokenizer
+        self._pieces, self._count, self._say = pieces, count, say
+        self._sound = True
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Called after every evaluation, while the network has the weights that were evaluated."""
+        if not state.is_world_process_zero or not self._count:
+            return
+        folder = Path(str(args.output_dir)) / SAMPLES_FOLDER / f"step-{state.global_step:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        composer = self._composer()
+        for number in range(1, self._count + 1):
+            try:
+                self._write(composer, number, folder / f"sample-{number}")
+            except (MusicLSTMError, ValueError) as error:
+                self._say(f"Sample {number} of step {state.global_step:,} is missing: {error}")
+
+    def _composer(self) -> Composer:
+        # Not the network that is trained: it may be elsewhere, in half precision, or read twice.
+        model = copy.deepcopy(self._model)
+        model.float().cpu()
+        return Composer(model.eval(), self._tokenizer)
+
+    def _write(self, composer: Composer, number: int, stem: Path) -> None:
+        piece = self._compose(composer, number)
+        piece.save_midi(stem.with_suffix(".mid"))
+        end = piece.seed_end_tick if piece.seed_bars else None
+        roll = draw_roll(piece.score, seed_end_tick=end)
+        stem.with_suffix(".svg").write_text(roll, encoding="utf-8")
+        if self._sound and piece.score.note_num():
+            self._render(piece, stem)
+
+    def _compose(self, composer: Composer, number: int) -> Composition:
+        sampling = Sampling(seed=number)
+        if number % 2 or not self._pieces:
+            return composer.compose(bars=BARS, sampling=sampling)
+        ids = self._pieces[(number // 2 - 1) % len(self._pieces)]
+        prompt = self._tokenizer.decode(self._tokenizer.compress(ids))
+        return composer.compose(
+            bars=BARS, prompt=prompt, prompt_bars=PROMPT_BARS, sampling=sampling
+        )
+
+    def _render(self, piece: Composition, stem: Path) -> None:
+        try:
+            render(piece.score).save(stem.with_suffix(".mp3"))
+        except RenderError as error:
+            self._sound = False  # said once; MIDI and pictures go on
+            self._say(f"Samples stay silent: {error}")
