@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 from training.configfile import with_config_file
 
@@ -49,6 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 # What is always so unless a flag says otherwise.
 _COMMON: dict[str, Any] = {
     "eval_strategy": "steps",
+    "eval_on_start": True,  # what the model is worth before it learns
     "save_strategy": "steps",
     "save_total_limit": 3,
     "load_best_model_at_end": True,
@@ -190,4 +192,6 @@ def parse(argv: list[str] | None = None) -> tuple[MusicArguments, TrainingArgume
         )
     parser.set_defaults(**{"bf16": bf16_is_fast()} | _COMMON | PRESETS[preset.preset])
     music, training = parser.parse_args_into_dataclasses(argv)
+    if training.eval_strategy == IntervalStrategy.NO:
+        training.eval_on_start = False
     return music, training

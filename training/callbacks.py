@@ -84,9 +84,19 @@ class EarlyStopping(TrainerCallback):
 
 
 def has_stalled(history: list[dict[str, float]], patience: int) -> bool:
-    """Whether the last `patience` evaluations were no better than the best before; 0: never."""
-    bits = [row[_BITS] for row in history if _BITS in row]
+    """Whether the last `patience` evaluations were no better than the best before; 0: never.
+
+    What the model was worth before it learnt anything does not count: the first steps may cost it
+    what the next ones bring.
+    """
+    bits = [row[_BITS] for row in history if _BITS in row and row.get("step", 1)]
     return bool(patience) and len(bits) - 1 - bits.index(min(bits)) >= patience if bits else False
+
+
+def valid_before(history: list[dict[str, float]]) -> float | None:
+    """Held-out bits per note before the first step; None where nobody looked."""
+    found = [row[_BITS] for row in history if _BITS in row and row.get("step") == 0]
+    return round(found[0], 4) if found else None
 
 
 class Progress(TrainerCallback):
@@ -136,7 +146,8 @@ class Progress(TrainerCallback):
             return
         if _BITS in logs:
             best = "" if logs[_BITS] > _best(state) else ", the best so far"
-            _line(f"step {state.global_step:,}: {logs[_BITS]:.3f} bits per held-out note{best}")
+            said = best if state.global_step else ", before it learns"
+            _line(f"step {state.global_step:,}: {logs[_BITS]:.3f} bits per held-out note{said}")
         elif "loss" in logs:
             _line(f"{self._words(state)} · loss {logs['loss']:.3f}")
 

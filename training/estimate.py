@@ -96,6 +96,7 @@ def short_run(training: TrainingArguments, folder: Path) -> TrainingArguments:
     short.output_dir, short.max_steps = str(folder), WARM_UP + MOST_STEPS
     short.eval_strategy = short.logging_strategy = IntervalStrategy.NO
     short.save_strategy, short.load_best_model_at_end = SaveStrategy.NO, False
+    short.eval_on_start = False
     short.metric_for_best_model, short.resume_from_checkpoint = None, None
     short.report_to, short.disable_tqdm, short.push_to_hub = [], True, False
     return short
@@ -175,11 +176,12 @@ def _steps(training: TrainingArguments, updates: int) -> int:
 def _evaluations(training: TrainingArguments, steps: int, updates: int) -> int:
     """How often the held-out pieces are read before the end."""
     if training.eval_strategy == IntervalStrategy.EPOCH:
-        return math.ceil(steps / updates)
+        return int(training.eval_on_start) + math.ceil(steps / updates)
     if training.eval_strategy == IntervalStrategy.NO:
         return 0
     every = training.eval_steps or training.logging_steps
-    return int(steps // (every if every >= 1 else math.ceil(steps * every)))
+    first = int(training.eval_on_start)
+    return first + int(steps // (every if every >= 1 else math.ceil(steps * every)))
 
 
 def _reading(

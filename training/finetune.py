@@ -28,7 +28,13 @@ from musiclstm.modeling import LockedDropout, MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
 from training.arguments import MusicArguments, parse
 from training.augmentation import Augmentation
-from training.callbacks import EarlyStopping, LearningCurve, Progress, has_stalled
+from training.callbacks import (
+    EarlyStopping,
+    LearningCurve,
+    Progress,
+    has_stalled,
+    valid_before,
+)
 from training.checkpoints import (
     FINISHED_FILE,
     STATE_FILE,
@@ -39,6 +45,7 @@ from training.checkpoints import (
     place_for,
     write_record,
 )
+from training.copying import plain_copy
 from training.corpus import Corpus, read_corpus, refuse_empty
 from training.estimate import rehearse
 from training.failures import disk_in_plain_words, memory_in_plain_words
@@ -145,6 +152,7 @@ def _train(trainer: StatefulTrainer, last: Path | None, patience: int) -> None:
     state = TrainerState.load_from_json(str(last / STATE_FILE))
     if state.global_step < trainer.last_step and not has_stalled(state.log_history, patience):
         _say(f"Going on from {last.name}.")
+        trainer.args.eval_on_start = False  # it would stand in the log twice
         trainer.train(resume_from_checkpoint=str(last))
         return
     _say(f"The run had ended at step {state.global_step:,}; now its model is written.")
@@ -174,6 +182,12 @@ def _export(
             {"step": trainer.state.global_step, "last_step": trainer.last_step},
         )
     _say(f"Saved {folder}: " + ", ".join(_figures(facts)))
+    before = facts["runs"][-1]["valid_before"]
+    if before is not None and facts["valid"]["bits_per_note"] >= before:
+        _say(
+            f"It foretells the held-out pieces no better than before ({before:.3f} bits per note): "
+            "add pieces, or lower --learning_rate or --max_steps."
+        )
 
 
 def _report(corpus: Corpus) -> None:
@@ -195,7 +209,7 @@ def _check_corpus(corpus: Corpus, training: TrainingArguments) -> None:
         raise CorpusError("The corpus has no piece to train on; add MIDI files to --data.")
     if not corpus.tokens("valid"):
         _say("No piece is held out, so nothing is evaluated; the last weights are kept.")
-        training.eval_strategy = IntervalStrategy.NO
+        training.eval_strategy, training.eval_on_start = IntervalStrategy.NO, False
         training.load_best_model_at_end, training.metric_for_best_model = False, None
 
 
@@ -323,6 +337,7 @@ def _facts(
         "layer_learning_rates": music.layer_learning_rates,
         "frozen": music.freeze,
         "best_step": trainer.state.best_global_step,
+        "valid_before": valid_before(trainer.state.log_history),
         "seed": training.seed,
         "device": str(training.device),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
@@ -342,10 +357,12 @@ def _facts(
         "left_out": len(corpus.skipped),
         "runs": [*before, run],
     }
+    network = plain_copy(trainer.network)  # measured as it will be loaded
+    torch.nn.Module.to(network, training.device)
     for split in ("valid", "test"):
         pieces = corpus.tokens(split)
         if pieces:
-            facts[split] = held_out(trainer.network, tokenizer, pieces).facts()
+            facts[split] = held_out(network, tokenizer, pieces).facts()
     return facts
 
 
@@ -355,8 +372,10 @@ def _tokens_per_step(trainer: StatefulTrainer, training: TrainingArguments) -> i
 
 
 def _figures(facts: dict[str, Any]) -> list[str]:
+    before = facts["runs"][-1]["valid_before"]
     found = [
         f"{split} {facts[split]['bits_per_note']:.3f} bits per note"
+        + (f" ({before:.3f} before)" if split == "valid" and before is not None else "")
         for split in ("valid", "test")
         if split in facts
     ]

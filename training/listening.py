@@ -7,7 +7,6 @@ nothing. Knows nothing of how the network is trained.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render
 from musiclstm.sampling import Sampling
 from musiclstm.tokenization import MusicTokenizer
+from training.copying import plain_copy
 
 SAMPLES_FOLDER = "samples"
 BARS, PROMPT_BARS = 8, 4
@@ -61,10 +61,7 @@ class Listening(TrainerCallback):
                 self._say(f"Sample {number} of step {state.global_step:,} is missing: {error}")
 
     def _composer(self) -> Composer:
-        # Not the network that is trained: it may be elsewhere, in half precision, or read twice.
-        model = copy.deepcopy(self._model)
-        model.float().cpu()
-        return Composer(model.eval(), self._tokenizer)
+        return Composer(plain_copy(self._model), self._tokenizer)
 
     def _write(self, composer: Composer, number: int, stem: Path) -> None:
         piece = self._compose(composer, number)

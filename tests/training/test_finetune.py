@@ -208,7 +208,7 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_it_taken(again, capsys):
     assert "Going on from checkpoint-2." in said
 
 
-def test_the_model_of_the_best_evaluation_is_the_one_that_is_written(scales, tmp_path):
+def test_the_model_of_the_best_evaluation_is_the_one_that_is_written(scales, tmp_path, capsys):
     out = tmp_path / "out"
     command = ["--data", str(scales), "--output_dir", str(out), *SMALL, *QUICK]
     command += ["--learning_rate", "3", "--max_steps", "12", "--eval_steps", "1"]
@@ -220,11 +220,32 @@ def test_the_model_of_the_best_evaluation_is_the_one_that_is_written(scales, tmp
         .read_text()
     )
     bits = [r["eval_bits_per_note"] for r in state["log_history"] if "eval_bits_per_note" in r]
+    before = bits.pop(0)  # better than all that follow, and not what is written
     assert bits.index(min(bits)) == len(bits) - 3  # two more were no better
     assert len(bits) < 12
     facts = json.loads((out / "facts.json").read_text())
     assert facts["valid"]["bits_per_note"] == pytest.approx(min(bits), rel=1e-3)
     assert facts["runs"][0]["best_step"] == len(bits) - 2
+    assert facts["runs"][0]["valid_before"] == pytest.approx(before, abs=1e-4)
+    said = capsys.readouterr().out
+    assert f"({before:.3f} before)" in said
+    assert (
+        f"It foretells the held-out pieces no better than before ({before:.3f} bits per note): add "
+        "pieces, or lower --learning_rate or --max_steps." in said
+    )
+
+
+def test_what_the_model_was_worth_before_is_measured_once(again, capsys):
+    folder, command = again
+    assert main([*command, "--max_steps", "4"]) == 0
+    assert "before it learns" not in capsys.readouterr().out
+    state = json.loads((folder / "checkpoint-4" / "trainer_state.json").read_text())
+    history = state["log_history"]
+    assert [row["step"] for row in history if "eval_bits_per_note" in row].count(0) == 1
+    run = json.loads((folder / "facts.json").read_text())["runs"][0]
+    assert run["valid_before"] == pytest.approx(
+        next(row["eval_bits_per_note"] for row in history if "eval_bits_per_note" in row), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -283,10 +304,12 @@ def test_one_piece_alone_is_learned_without_evaluation(scales, tmp_path, capsys)
 def test_progress_is_told_in_plain_words(scales, tmp_path, capsys):
     out = str(tmp_path / "out")
     command = ["--data", str(scales), "--output_dir", out, *SMALL, *QUICK, "--logging_steps", "1"]
+    command += ["--max_steps", "30", "--eval_steps", "30", "--save_steps", "30"]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^step 1 of 2 · [\d,]+ tokens/s · \d+ \w+ left · loss \d", said, re.M)
-    assert re.search(r"^step 2: \d+\.\d+ bits per held-out note, the best so far$", said, re.M)
+    assert re.search(r"^step 1 of 30 · [\d,]+ tokens/s · \d+ \w+ left · loss \d", said, re.M)
+    assert re.search(r"^step 0: \d+\.\d+ bits per held-out note, before it learns$", said, re.M)
+    assert re.search(r"^step 30: \d+\.\d+ bits per held-out note, the best so far$", said, re.M)
 
 
 def test_frozen_parts_are_told(scales, tmp_path, capsys):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from accelerate import Accelerator
 from symusic import Score
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from musiclstm.checkpoint import load_checkpoint
 from musiclstm.errors import SoundfontNotFoundError
 from musiclstm.rendering import find_soundfont
+from training.copying import plain_copy
 from training.corpus import read_corpus
 from training.listening import Listening
 
@@ -78,3 +80,28 @@ def test_samples_can_be_heard(default, tmp_path):
         pytest.skip(str(error))
     folder = listen(tmp_path, default, [], count=1)
     assert (folder / "sample-1.mp3").stat().st_size > 10_000
+
+
+def test_samples_come_from_weights_trained_in_half_precision_too(default, pieces, tmp_path):
+    model, tokenizer = default
+    model = plain_copy(model)
+    model = Accelerator(cpu=True, mixed_precision="bf16").prepare_model(model)
+    said = []
+    folder = listen(tmp_path, (model, tokenizer), pieces, count=2, said=said)
+    twin = listen(tmp_path / "twin", default, pieces, count=2, said=said)
+    for name in ("sample-1.mid", "sample-2.mid"):
+        assert (folder / name).read_bytes() == (twin / name).read_bytes()
+
+
+def test_a_plain_copy_is_in_full_precision_and_on_its_own(default):
+    model = plain_copy(default[0])
+    model.train()
+    model.bfloat16()
+    chance = torch.get_rng_state()
+    twin = plain_copy(model)
+    assert torch.equal(chance, torch.get_rng_state())
+    assert twin.dtype == torch.float32 and not twin.training
+    assert model.dtype == torch.bfloat16 and model.training
+    with torch.no_grad():
+        next(twin.parameters()).add_(1)
+    assert not torch.equal(next(twin.parameters()), next(model.parameters()).float())
