@@ -100,8 +100,10 @@ def test_a_plain_copy_is_in_full_precision_and_on_its_own(default):
     chance = torch.get_rng_state()
     twin = plain_copy(model)
     assert torch.equal(chance, torch.get_rng_state())
-    assert twin.dtype == torch.float32 and not twin.training
-    assert model.dtype == torch.bfloat16 and model.training
+    assert twin.dtype == torch.float32
+    assert not twin.training
+    assert model.dtype == torch.bfloat16
+    assert model.training
     with torch.no_grad():
         next(twin.parameters()).add_(1)
     assert not torch.equal(next(twin.parameters()), next(model.parameters()).float())
