@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
@@ -11,6 +12,8 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
 from training.configfile import with_config_file
+
+SCRATCH = "scratch"
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Ten to thirty minutes on two cores.
@@ -101,6 +104,13 @@ class MusicArguments:
     vocab_size: int = field(default=2048, metadata={"help": "Tokens, merges included (scratch)."})
     hidden_size: int = field(default=512, metadata={"help": "Width of the network (scratch)."})
     num_hidden_layers: int = field(default=4, metadata={"help": "LSTM layers (scratch)."})
+    config_overrides: str = field(
+        default="",
+        metadata={
+            "help": "Other fields of MusicLSTMConfig, as layer_norm=false,attention_window=256 "
+            "(scratch)."
+        },
+    )
     dropout: float | None = field(
         default=None, metadata={"help": "Locked dropout; none given: as the model has it."}
     )
@@ -148,6 +158,11 @@ class MusicArguments:
         for name in ("early_stopping_patience", "samples"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}.")
+        if self.config_overrides and self.model != SCRATCH:
+            raise ValueError(
+                f"--config_overrides shapes a new network, and --model {self.model} has its shape; "
+                f"leave it out, or take --model {SCRATCH}."
+            )
         if self.window < 2:
             raise ValueError(f"--window must be 2 or more, got {self.window}.")
 
@@ -157,6 +172,28 @@ class _Parser(HfArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(1, f"error: {message}; see '{self.prog} --help'.\n")
+
+
+def read_overrides(text: str) -> dict[str, Any]:
+    """Fields and values of `--config_overrides`; what they may be, the config itself knows.
+
+    >>> read_overrides("attention_window=256,layer_norm=false")
+    {'attention_window': 256, 'layer_norm': False}
+
+    Raises:
+        ValueError: Something else than names and plain values.
+    """
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            raise ValueError(
+                f"--config_overrides takes names and values, such as attention_window=256,"
+                f"layer_norm=false; got {part!r}."
+            ) from None
+    return found
 
 
 def bf16_is_fast() -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     PrinterCallback,
     ProgressCallback,
@@ -26,7 +27,7 @@ from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.errors import CorpusError, MusicLSTMError
 from musiclstm.modeling import LockedDropout, MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
-from training.arguments import MusicArguments, parse
+from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
 from training.augmentation import Augmentation
 from training.callbacks import (
     EarlyStopping,
@@ -55,8 +56,6 @@ from training.metrics import held_out
 from training.report import as_text, describe, write_report
 from training.trainer import StatefulTrainer
 from training.windows import Windows
-
-SCRATCH = "scratch"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -231,12 +230,15 @@ def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM,
     tokenizer = MusicTokenizer()
     tokenizer.learn_merges(corpus.tokens("train"), music.vocab_size)
     dropout = 0.1 if music.dropout is None else music.dropout
-    config = MusicLSTMConfig(
+    shape = {
+        "hidden_size": music.hidden_size,
+        "num_hidden_layers": music.num_hidden_layers,
+        "dropout": dropout,
+        "embedding_dropout": dropout,
+    }
+    config = _config(
+        **shape | read_overrides(music.config_overrides),
         vocab_size=len(tokenizer),
-        hidden_size=music.hidden_size,
-        num_hidden_layers=music.num_hidden_layers,
-        dropout=dropout,
-        embedding_dropout=dropout,
         pad_token_id=tokenizer.pad_id,
         bos_token_id=tokenizer.bos_id,
         eos_token_id=tokenizer.eos_id,
@@ -244,6 +246,17 @@ def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM,
         programs=corpus.programs(),
     )
     return MusicLSTMForCausalLM(config), tokenizer
+
+
+def _config(**fields: Any) -> MusicLSTMConfig:
+    try:
+        return MusicLSTMConfig(**fields)
+    except (TypeError, StrictDataclassError) as error:
+        reason = str(error).splitlines()[-1].strip().partition("Error: ")
+        raise ValueError(
+            f"No network can be built so: {(reason[2] or reason[0]).rstrip('.')}; check "
+            "--hidden_size, --num_hidden_layers, --dropout and --config_overrides."
+        ) from error
 
 
 def _trainer(

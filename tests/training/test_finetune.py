@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from musiclstm import Composer, Sampling
+from musiclstm.checkpoint import load_checkpoint
 from training.arguments import parse
 from training.finetune import main
 
@@ -330,3 +331,40 @@ def test_on_a_processor_half_precision_is_used_where_it_is_fast(fast, monkeypatc
     assert parse(common)[1].bf16 is fast
     assert parse([*common, "--bf16", "true"])[1].bf16
     assert not parse([*common, "--bf16", "false"])[1].bf16
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--hidden_size", "0"],
+            "No network can be built so: hidden_size must be 1 or more, got 0; check --hidden_size",
+        ),
+        (
+            ["--config_overrides", "laier_norm=false"],
+            "MusicLSTMConfig has no field 'laier_norm'; it knows ",
+        ),
+        (
+            ["--config_overrides", "layer_norm"],
+            "--config_overrides takes names and values, such as attention_window=256,"
+            "layer_norm=false; got 'layer_norm'.",
+        ),
+        (
+            ["--model", "default", "--config_overrides", "residual=false"],
+            "--config_overrides shapes a new network, and --model default has its shape; leave it "
+            "out, or take --model scratch.",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(scales, tmp_path, capsys, options, sentence):
+    command = ["--data", str(scales), "--output_dir", str(tmp_path / "out"), *SMALL, *QUICK]
+    assert main([*command, *options]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_new_network_takes_the_shape_it_is_given(scales, tmp_path):
+    out = tmp_path / "out"
+    command = ["--data", str(scales), "--output_dir", str(out), *SMALL, *QUICK]
+    assert main([*command, "--config_overrides", "layer_norm=false,attention_window=4"]) == 0
+    config = load_checkpoint(out)[0].config
+    assert (config.layer_norm, config.attention_window, config.hidden_size) == (False, 4, 16)
