@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--hidden_size", type=int, default=384, help="width (384)")
     options.add_argument("--layers", type=int, default=4, help="LSTM layers (4)")
     options.add_argument("--vocab_size", type=int, default=2048, help="tokens (2048)")
-    options.add_argument("--ema_decay", type=float, default=0.0, help="of both; 0: none (0)")
+    options.add_argument(
+        "--ema_decay", type=float, default=0.0, help="average of both; 0: none (0)"
+    )
     options.add_argument("--bf16", action="store_true", help="as the presets do")
     return run(measure, options.parse_args(argv))
 
@@ -127,8 +129,26 @@ class _Plain(MusicTokenizer):
         return [piece.tolist() for piece in pieces]
 
 
+class BareAverage:
+    """The same running average as the Trainer's; with a decay of 0 none."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """Begin at the weights as they are."""
+        self._decay, self._steps = decay, 0
+        self._weights: list[Tensor] = [p.detach() for p in model.parameters()]
+        self.weights = [weight.clone() for weight in self._weights] if decay else []
+
+    def update(self) -> None:
+        """Take in the weights after a step."""
+        if not self._decay:
+            return
+        self._steps += 1
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        torch._foreach_lerp_(self.weights, self._weights, 1 - decay)
+
+
 class BareLoop:
-    """The shortest loop that learns the same: state carried, gradient clipped, AdamW."""
+    """The shortest loop that learns the same: state carried, gradient clipped, AdamW, average."""
 
     def __init__(
         self, model: MusicLSTMForCausalLM, device: torch.device, options: argparse.Namespace
@@ -140,6 +160,7 @@ class BareLoop:
             model.parameters(), lr=1e-3, weight_decay=_WEIGHT_DECAY, fused=True
         )
         self._state: LSTMState | None = None
+        self.average = BareAverage(model, options.ema_decay)
 
     def __call__(self, batch: dict[str, Tensor]) -> None:
         """One step."""
@@ -148,6 +169,7 @@ class BareLoop:
             output = self.model(batch["input_ids"], past_key_values=state)
         self._state = output.past_key_values
         _learn(output.logits, batch["labels"], self.model, self._optimizer)
+        self.average.update()
 
 
 class BareCudnn:
@@ -166,6 +188,7 @@ class BareCudnn:
             self._all.parameters(), lr=1e-3, weight_decay=_WEIGHT_DECAY, fused=True
         )
         self._state: tuple[Tensor, Tensor] | None = None
+        self.average = BareAverage(self._all, options.ema_decay)
 
     def __call__(self, batch: dict[str, Tensor]) -> None:
         """One step."""
@@ -174,6 +197,7 @@ class BareCudnn:
             logits = self.head(read)
         self._state = hidden.detach(), cell.detach()
         _learn(logits, batch["labels"], self._all, self._optimizer)
+        self.average.update()
 
 
 def _learn(

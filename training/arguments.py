@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+from argparse import Namespace
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
-from transformers.trainer_utils import IntervalStrategy
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from training.configfile import with_config_file
 
 SCRATCH = "scratch"
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Ten to thirty minutes on two cores.
+    # Minutes on two cores.
     "cpu-quick": {
-        "max_steps": 400,
+        "max_steps": 1200,
         "per_device_train_batch_size": 4,
         "window": 256,
-        "eval_steps": 100,
-        "save_steps": 100,
-        "logging_steps": 10,
+        "eval_steps": 200,
+        "save_steps": 200,
+        "logging_steps": 20,
         "learning_rate": 1e-3,
         "use_cpu": True,
     },
@@ -74,6 +76,36 @@ _COMMON: dict[str, Any] = {
     "logging_nan_inf_filter": False,
     "ddp_find_unused_parameters": False,
 }
+
+
+# From and to, both included.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "window": (2, math.inf),
+    "augment_pitch": (0, 11),
+    "augment_velocity": (0, math.inf),
+    "augment_tempo": (0, math.inf),
+    "early_stopping_patience": (0, math.inf),
+    "samples": (0, math.inf),
+    "workers": (1, math.inf),
+}
+_TRAINER_BOUNDS: dict[str, tuple[float, float]] = {
+    "per_device_train_batch_size": (1, math.inf),
+    "gradient_accumulation_steps": (1, math.inf),
+    "label_smoothing_factor": (0, 0.99),
+    "learning_rate": (0, math.inf),
+}
+# Otherwise the state would go on from another piece's window, or epochs would repeat themselves.
+_FIXED: dict[str, Any] = {
+    "train_sampling_strategy": "sequential",
+    "dataloader_persistent_workers": False,
+    "auto_find_batch_size": False,
+    "remove_unused_columns": False,
+    "use_cache": True,
+}
+
+
+def _between(least: float, most: float) -> str:
+    return f"{least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
 
 
 @dataclass
@@ -143,6 +175,13 @@ class MusicArguments:
         default=None,
         metadata={"help": "A .json or .yaml file of settings; the command line wins over it."},
     )
+    leave_out: str = field(
+        default="",
+        metadata={
+            "help": "Pieces that are not wanted, by what the data report says of them: short, free "
+            "(not on a beat grid), duplicate (up to transposition), or several with commas."
+        },
+    )
     workers: int | None = field(default=None, metadata={"help": "Processes that read MIDI."})
     dry_run: bool = field(
         default=False,
@@ -151,20 +190,19 @@ class MusicArguments:
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"--{name} must be {_between(least, most)}, got {value}.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(
                 f"--ema_decay must be 0 or more and below 1, got {self.ema_decay:g}; 0 is off."
             )
-        for name in ("early_stopping_patience", "samples"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}.")
         if self.config_overrides and self.model != SCRATCH:
             raise ValueError(
                 f"--config_overrides shapes a new network, and --model {self.model} has its shape; "
                 f"leave it out, or take --model {SCRATCH}."
             )
-        if self.window < 2:
-            raise ValueError(f"--window must be 2 or more, got {self.window}.")
 
 
 class _Parser(HfArgumentParser):
@@ -227,8 +265,50 @@ def parse(argv: list[str] | None = None) -> tuple[MusicArguments, TrainingArgume
             "The preset gpu needs a GPU that PyTorch can use, and there is none here; take "
             "--preset cpu or cpu-quick."
         )
-    parser.set_defaults(**{"bf16": bf16_is_fast()} | _COMMON | PRESETS[preset.preset])
-    music, training = parser.parse_args_into_dataclasses(argv)
-    if training.eval_strategy == IntervalStrategy.NO:
-        training.eval_on_start = False
+    given = {word[2:].partition("=")[0] for word in argv if word.startswith("--")}
+    filled = {"bf16": bf16_is_fast()} | _COMMON | PRESETS[preset.preset]
+    parser.set_defaults(**filled | _following(preset, given))
+    try:
+        music, training = parser.parse_args_into_dataclasses(argv)
+    except ValueError as error:
+        raise ValueError(
+            " ".join(str(error).split())
+        ) from error  # the Trainer's take several lines
+    _check(training)
     return music, training
+
+
+def _following(preset: Namespace, given: set[str]) -> dict[str, Any]:
+    """What a flag that was given asks of others that were not."""
+    found: dict[str, Any] = {}
+    if "num_train_epochs" in given and "max_steps" not in given:
+        found["max_steps"] = -1  # that of a preset would win
+    if "eval_steps" in given and "save_steps" not in given:
+        found["save_steps"] = preset.eval_steps
+    if "eval_strategy" not in given:
+        return found
+    if preset.eval_strategy == "no":  # there is no best without a measure
+        found |= {"load_best_model_at_end": False, "metric_for_best_model": None}
+        found["eval_on_start"] = False
+    elif "save_strategy" not in given:
+        found["save_strategy"] = preset.eval_strategy
+    return found
+
+
+def _check(training: TrainingArguments) -> None:
+    for name, (least, most) in _TRAINER_BOUNDS.items():
+        if not least <= (value := getattr(training, name)) <= most:
+            raise ValueError(f"--{name} must be {_between(least, most)}, got {value}.")
+    for name, value in _FIXED.items():
+        if (got := getattr(training, name, value)) != value:
+            raise ValueError(
+                f"--{name} must stay {value}, got {got}: the windows of a piece have to come one "
+                "after the other; leave it out."
+            )
+    try:
+        get_reporting_integration_callbacks(training.report_to)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(
+            f"--report_to cannot be followed: {reason}; tensorboard is there."
+        ) from error

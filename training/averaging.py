@@ -73,8 +73,12 @@ class WeightAverage:
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
-        """Take it from a checkpoint; where there is none, begin at the weights as they are."""
-        path = folder / AVERAGE_FILE
+        """Take it from a checkpoint; one that has none, lets it begin at the weights as they are.
+
+        Raises:
+            FileNotFoundError: There is no such checkpoint.
+        """
+        path = folder.resolve(strict=True) / AVERAGE_FILE
         if not path.is_file():
             self.restart()
             return

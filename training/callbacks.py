@@ -6,9 +6,12 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+if TYPE_CHECKING:  # drawing is loaded when there is something to draw
+    from matplotlib.figure import Figure
 
 CURVE_FILES = ("learning_curve.png", "learning_curve.svg")
 _BITS = "eval_bits_per_note"
@@ -16,7 +19,14 @@ _GLANCE_S = 0.5  # how often the line on a terminal changes
 
 
 class LearningCurve(TrainerCallback):
-    """Keeps a picture of training loss and held-out bits per note current."""
+    """Keeps a picture of training loss and held-out bits per note current.
+
+    A picture that cannot be written is told of once, and the run goes on without.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a complaint."""
+        self._complained = False
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -31,23 +41,38 @@ class LearningCurve(TrainerCallback):
         self._draw(args, state)
 
     def _draw(self, args: TrainingArguments, state: TrainerState) -> None:
-        if state.is_world_process_zero:
+        if not state.is_world_process_zero:
+            return
+        try:
             draw_curve(state.log_history, *(Path(str(args.output_dir)) / n for n in CURVE_FILES))
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            reason = error.strerror or str(error)
+            _line(f"The learning curve cannot be drawn: {reason}. Training goes on without it.")
+        self._complained = True
 
 
 def draw_curve(history: list[dict[str, float]], *paths: Path) -> None:
     """Draw loss (nats per token) and held-out bits per note over steps, PNG or SVG by the ending.
 
-    The same history gives the same bytes.
+    The same history gives the same bytes; a history without figures gives no picture.
+
+    Raises:
+        OSError: It cannot be written.
     """
+    loss = [(row["step"], row["loss"]) for row in history if "loss" in row]
+    bits = [(row["step"], row[_BITS]) for row in history if _BITS in row]
+    if not loss and not bits:
+        return
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    loss = [(row["step"], row["loss"]) for row in history if "loss" in row]
-    bits = [(row["step"], row[_BITS]) for row in history if _BITS in row]
     if loss:
         axis.plot(*zip(*loss, strict=True), color="#9aa5b1", label="training loss (nats per token)")
     axis.set_xlabel("step")
@@ -56,13 +81,20 @@ def draw_curve(history: list[dict[str, float]], *paths: Path) -> None:
     if bits:
         other.plot(*zip(*bits, strict=True), "o-", color="#d1495b", label="held-out bits per note")
     other.set_ylabel("bits per note")
-    if loss or bits:
-        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    try:
+        _write(figure, *paths)
+    finally:
+        plt.close(figure)
+
+
+def _write(figure: Figure, *paths: Path) -> None:
+    import matplotlib
+
     for path in paths:
         undated = {"Date": None} if path.suffix == ".svg" else {}
         with matplotlib.rc_context({"svg.hashsalt": "musiclstm"}):
             figure.savefig(path, dpi=120, metadata=undated)
-    plt.close(figure)
 
 
 class EarlyStopping(TrainerCallback):

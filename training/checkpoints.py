@@ -14,12 +14,15 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from musiclstm.errors import CheckpointError
 
 MANIFEST_FILE = "manifest.json"
 FINISHED_FILE = "finished.json"  # in the folder of the run: it ended, and the model was written
+BEGUN_FILE = "begun.json"  # in the folder of the run: with which model and pieces
+_OPTION = {"pieces": "data"}  # what the command calls it
 TIME_FILE = "training_time.json"
 STATE_FILE = "trainer_state.json"
 _PREFIX = "checkpoint-"
@@ -45,6 +48,52 @@ class Stopwatch:
     def save(self, checkpoint: Path) -> None:
         """Write down the time so far."""
         write_record(checkpoint / TIME_FILE, {"seconds": round(self.seconds, 1)})
+
+
+# The folder of a run.
+
+
+def check_writable(run: Path) -> Path:
+    """The same folder, made if need be, before anything long begins.
+
+    Raises:
+        CheckpointError: It cannot be made, or not be written to.
+    """
+    try:
+        str(run).encode()
+        run.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=run):
+            return run
+    except UnicodeEncodeError as error:
+        raise CheckpointError(
+            "--output_dir has characters that are not UTF-8, and weights cannot be written there; "
+            "choose another one."
+        ) from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CheckpointError(
+            f"{run.name!r} cannot be written to ({reason}); choose another --output_dir."
+        ) from error
+
+
+def begin_or_go_on(run: Path, wanted: dict[str, str]) -> None:
+    """Note what a run was begun with, or see that it goes on with the same.
+
+    Args:
+        run: Its folder.
+        wanted: `model` it starts from and fingerprint of its `pieces`.
+
+    Raises:
+        CheckpointError: It was begun with something else.
+    """
+    begun = read_record(run / BEGUN_FILE)
+    others = [f"--{_OPTION.get(name, name)}" for name in wanted if begun.get(name) != wanted[name]]
+    if begun and others and (checkpoints(run) or (run / FINISHED_FILE).exists()):
+        raise CheckpointError(
+            f"{run.name!r} holds a run that was begun with another {' and another '.join(others)}; "
+            f"choose another --output_dir (and --model {run}, to build on it)."
+        )
+    write_record(run / BEGUN_FILE, wanted)
 
 
 # Whole or not.

@@ -17,16 +17,20 @@ def with_config_file(argv: list[str], option: str = "--config") -> list[str]:
     """The command line with the settings of its file put before its own words.
 
     Raises:
-        ConfigFileError: The file is missing, or is no table of settings.
+        ConfigFileError: The file is missing, or is no table of settings; or there are two.
     """
     for place, word in enumerate(argv):
         if word == option and place + 1 < len(argv):
-            rest = argv[:place] + argv[place + 2 :]
-            return words(read_settings(Path(argv[place + 1]))) + rest
+            return _read_in(argv[place + 1], argv[:place] + argv[place + 2 :], option)
         if word.startswith(option + "="):
-            rest = argv[:place] + argv[place + 1 :]
-            return words(read_settings(Path(word.partition("=")[2]))) + rest
+            return _read_in(word.partition("=")[2], argv[:place] + argv[place + 1 :], option)
     return argv
+
+
+def _read_in(name: str, rest: list[str], option: str) -> list[str]:
+    if any(word.partition("=")[0] == option for word in rest):
+        raise ConfigFileError(f"{option} takes one file, got a second one; put both into one.")
+    return words(read_settings(Path(name))) + rest
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -77,6 +81,8 @@ def words(settings: dict[str, Any]) -> list[str]:
 def _values(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [str(value).lower()]
+    if isinstance(value, dict) and name == _RATES:
+        return [",".join(f"{part}={rate}" for part, rate in value.items())]
     if isinstance(value, list):
         texts = [_text(each) for each in value]
         return [",".join(texts)] if name in _COMMA_LISTS else texts
@@ -87,4 +93,9 @@ def _text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
-_COMMA_LISTS = ("data", "freeze")  # ours take one word with commas; the Trainer's take several
+_RATES = "layer_learning_rates"  # the Trainer's tables are JSON
+_COMMA_LISTS = (
+    "data",
+    "freeze",
+    "leave_out",
+)  # ours take one word with commas; the Trainer's take several

@@ -12,8 +12,8 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from musiclstm.errors import CorpusError
-from musiclstm.intake import Limits
+from musiclstm.intake import Limits, clean_text
 from musiclstm.tokenization import MusicTokenizer
 from training.reading import Job, count_notes, encode_all
 from training.sources import SPLITS, SUFFIXES, Given, Source, forget_archives, parse
@@ -32,6 +32,7 @@ from training.store import Chosen, Entry, Mapped, TokenStore, load_rows, save_ro
 from training.survey import Survey
 
 __all__ = [
+    "REASONS",
     "SPLITS",
     "SUFFIXES",
     "Corpus",
@@ -45,7 +46,10 @@ __all__ = [
     "refuse_empty",
 ]
 
-HELD_OUT_SHARE = 0.05
+REASONS = ("short", "free", "duplicate")  # why a piece that can be used may be left out
+HELD_OUT_SHARE = 0.05  # goes to test, and as much to valid
+_FEWEST = {"valid": 2, "test": 20}  # different pieces of which one at least goes there
+_LONGEST_NAME = 255
 _READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
 _FORMAT = 4  # raise it when the meaning of what is stored changes
 
@@ -113,14 +117,26 @@ class Corpus:
     """Pieces as unmerged token ids.
 
     Attributes:
-        pieces: What was read, in order.
-        skipped: What was left out.
+        pieces: What was read, in order; their names are one line of plain text.
+        skipped: What was left out; names and reasons are plain text, too.
     """
 
-    def __init__(self, ids: Mapped, pieces: list[Piece], skipped: list[Skipped]) -> None:
-        """Take the ids of every piece, each (tokens,) uint16, and what the pieces are."""
-        self._ids = ids
+    def __init__(
+        self, ids: Mapped, pieces: list[Piece], skipped: list[Skipped], digests: list[bytes]
+    ) -> None:
+        """Take what every piece is: its ids, (tokens,) uint16, and the SHA-256 of its file."""
+        self._ids, self._digests = ids, digests
         self.pieces, self.skipped = pieces, skipped
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixty-four hexadecimal digits: of bytes, split and weight of every piece, nothing else.
+
+        Names and the order of the pieces do not count.
+        """
+        pairs = zip(self._digests, self.pieces, strict=True)
+        lines = sorted(f"{digest.hex()} {own.split} {own.weight!r}\n" for digest, own in pairs)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def tokens(self, split: str) -> Sequence[np.ndarray]:
         """Base ids of every piece of a split, read from the disk when they are looked at."""
@@ -178,6 +194,7 @@ def read_corpus(
     workers: int | None = None,
     cache: Path | None = None,
     allow_empty: bool = False,
+    leave_out: Collection[str] = (),
 ) -> Corpus:
     """Read every MIDI file under the paths.
 
@@ -187,15 +204,21 @@ def read_corpus(
     Args:
         paths: Folders (searched to the bottom, zips in them too), zips, single MIDI files, tables
             and data sets of the Hub, each with `=weight` behind it if wanted (see
-            `sources.parse`). A `MANIFEST.json` beside the files may give `split` and `licence`; the
-            rest is split by piece, 90/5/5, in the order of a hash of its bytes.
+            `sources.parse`). A `MANIFEST.json` beside the files may give `split` and `licence`.
+            Of the rest a hash of the music decides, 90/5/5: a piece goes where it goes in whatever
+            company it is read, and all its copies, up to transposition, go with it. Only where a
+            split would be empty, one piece and its copies are moved there (see `_split`).
         workers: Processes; None: one per core.
         cache: Folder for what was read; None: `~/.cache/musiclstm`, or MUSICLSTM_CACHE.
         allow_empty: Also return a corpus in which every file was left out.
+        leave_out: Some of `REASONS`: "short", pieces too short to teach much; "free", pieces that
+            are not on a beat grid; "duplicate", copies of a piece before them, up to transposition.
 
     Raises:
         CorpusError: A path is missing, or nothing under the paths can be used.
+        ValueError: An unknown reason to leave a piece out.
     """
+    _check_reasons(leave_out)
     given = parse(paths)
     folder = (cache or _default_cache()) / f"tokens-{_store_key()}"
     try:
@@ -207,7 +230,7 @@ def read_corpus(
                     f"No MIDI file under {', '.join(repr(Path(p).name) for p in paths)}; expected "
                     f"files that end in {', '.join(SUFFIXES)}, or zips of them."
                 )
-            corpus = _assemble(weighted, store)
+            corpus = _assemble(weighted, store, leave_out)
     finally:
         forget_archives()
     if not allow_empty:
@@ -231,7 +254,16 @@ def find_sources(paths: Sequence[str | Path]) -> list[Source]:
     Raises:
         CorpusError: A path is missing, or a zip cannot be opened.
     """
-    return [source for given in parse(paths) for source in given.origin.sources()]
+    return [_cleaned(source) for given in parse(paths) for source in given.origin.sources()]
+
+
+def _check_reasons(leave_out: Collection[str]) -> None:
+    unknown = [reason for reason in leave_out if reason not in REASONS]
+    if unknown:
+        raise ValueError(
+            f"There is no reason {unknown[0]!r} to leave a piece out; known to --leave_out are "
+            f"{', '.join(REASONS)}."
+        )
 
 
 def _default_cache() -> Path:
@@ -267,6 +299,8 @@ class _Row(NamedTuple):
     def of(cls, plain: Sequence[Any]) -> _Row:
         """What `plain` gave."""
         name, corpus, split, licence, digest, problem = plain
+        # An old list has them as they came.
+        name, corpus, licence = (text and _clean_name(text) for text in (name, corpus, licence))
         split, licence = (None if text is None else intern(text) for text in (split, licence))
         known = None if digest is None else bytes.fromhex(digest)
         return cls(name, intern(corpus), split, licence, known, problem)
@@ -288,7 +322,7 @@ class _Reading:
         """The files whose tokens nobody knows yet."""
         self.rows.clear()
         asked: set[bytes] = set()
-        for source in self._origin.sources():
+        for source in map(_cleaned, self._origin.sources()):
             data, problem = self._bytes(source)
             digest = None if problem else hashlib.sha256(data).digest()
             self.rows.append(
@@ -340,29 +374,79 @@ def _read_all(
 # Putting it together.
 
 
-def _assemble(weighted: list[tuple[_Row, float]], store: TokenStore) -> Corpus:
-    splits = _split([row for row, _ in weighted if _tokens(row, store)])
-    pieces, kept, skipped, seen = list[Piece](), list[Entry](), list[Skipped](), set[bytes]()
+class _Found(NamedTuple):
+    """A file that can be used."""
+
+    row: _Row
+    weight: float
+    digest: bytes
+    entry: Entry
+    facts: Facts
+
+    @property
+    def kin(self) -> str:
+        """The same for copies up to transposition; where the facts are lost, for equal bytes."""
+        return str(self.facts.get("fingerprint") or self.digest.hex())
+
+    def piece(self, split: str) -> Piece:
+        """What the corpus tells of it."""
+        row = self.row
+        return Piece(
+            row.name, row.corpus, split, self.entry.notes, row.licence, self.facts, self.weight
+        )
+
+
+def _assemble(
+    weighted: list[tuple[_Row, float]], store: TokenStore, leave_out: Collection[str]
+) -> Corpus:
+    sieve, found, skipped = _Sieve(leave_out), list[_Found](), list[Skipped]()
     for row, weight in weighted:
         entry = None if row.digest is None else store.known(row.digest)
         if row.digest is None or entry is None or not entry.tokens:
-            skipped.append(Skipped(row.name, _problem(row, entry, store)))
-        elif row.digest in seen:
-            skipped.append(Skipped(row.name, "the same bytes as a file before it."))
+            skipped.append(_skipped(row, _problem(row, entry, store)))
+            continue
+        each = _Found(row, weight, row.digest, entry, Facts(store.place(entry), entry.line))
+        reason = sieve.reason(each)
+        if reason is None:
+            found.append(each)
         else:
-            seen.add(row.digest)
-            split = row.split or splits[row.digest]
-            facts = Facts(store.place(entry), entry.line)
-            pieces.append(
-                Piece(row.name, row.corpus, split, entry.notes, row.licence, facts, weight)
-            )
-            kept.append(entry)
-    return Corpus(store.mapped(kept), pieces, skipped)
+            skipped.append(_skipped(row, reason))
+    pieces = [own.piece(split) for own, split in zip(found, _splits(found), strict=True)]
+    mapped = store.mapped(each.entry for each in found)
+    return Corpus(mapped, pieces, skipped, [each.digest for each in found])
 
 
-def _tokens(row: _Row, store: TokenStore) -> int:
-    entry = None if row.digest is None else store.known(row.digest)
-    return 0 if entry is None else entry.tokens
+class _Sieve:
+    """Which of the files that can be used are left out; they must come in order."""
+
+    def __init__(self, leave_out: Collection[str]) -> None:
+        self._leave_out = leave_out
+        self._seen = set[bytes]()
+        self._first: dict[str, str] = {}  # name of the first piece of every kin
+
+    def reason(self, found: _Found) -> str | None:
+        """A sentence, or None for a file that stays."""
+        if found.digest in self._seen:
+            return "the same bytes as a file before it."
+        self._seen.add(found.digest)
+        if not self._leave_out or not found.facts:
+            return None
+        survey = Survey.from_facts(found.facts)
+        if "short" in self._leave_out and survey.short:
+            return f"it is too short: {survey.notes:,} notes in {survey.seconds:.1f} seconds."
+        if "free" in self._leave_out and survey.free:
+            return "it is not on a beat grid: its notes meet the beats no better than by chance."
+        if "duplicate" not in self._leave_out:
+            return None
+        kin, name = found.kin, found.row.name
+        if kin in self._first:
+            return f"it has the notes of '{self._first[kin]}', up to transposition."
+        self._first[kin] = name
+        return None
+
+
+def _skipped(row: _Row, reason: str) -> Skipped:
+    return Skipped(row.name, clean_text(reason, longest=500))
 
 
 def _problem(row: _Row, entry: Entry | None, store: TokenStore) -> str:
@@ -371,13 +455,64 @@ def _problem(row: _Row, entry: Entry | None, store: TokenStore) -> str:
     told = store.told(entry)
     problem = str(told.get("problem", "it cannot be used."))
     # The same bytes may have had another name when they were read.
-    return problem.replace(str(told.get("name", row.name)), row.name)
+    before, now = _quoted(str(told.get("name", row.name))), _quoted(row.name)
+    return problem.replace(before, now)
 
 
-def _split(rows: list[_Row]) -> dict[bytes, str]:
-    """Splits of the pieces that no manifest has placed, by digest."""
-    order = sorted({row.digest for row in rows if row.split is None and row.digest is not None})
-    test = round(HELD_OUT_SHARE * len(order))
-    valid = max(round(HELD_OUT_SHARE * len(order)), min(1, len(order) - 1))
-    names = ["test"] * test + ["valid"] * valid + ["train"] * (len(order) - test - valid)
-    return dict(zip(order, names, strict=True))
+def _quoted(name: str) -> str:
+    """As a sentence of `read_midi` has it."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return f"'{clean_text(last)}'"
+
+
+@lru_cache(maxsize=1024)  # the names of corpora come again and again
+def _clean_name(name: str) -> str:
+    """One line of plain text, whatever the file system or the archive calls it."""
+    return clean_text(name, longest=_LONGEST_NAME) or "unnamed"
+
+
+def _cleaned(source: Source) -> Source:
+    name, corpus = _clean_name(source.name), _clean_name(source.corpus)
+    licence = source.licence and _clean_name(source.licence)
+    return replace(source, name=name, corpus=corpus, licence=licence)
+
+
+# Splits.
+
+
+def _splits(found: Sequence[_Found]) -> Iterator[str]:
+    """Of every piece: as a manifest says, else as its own music decides."""
+    kin = [each.kin if each.row.split is None else "" for each in found]
+    placed = {each.row.split for each in found if each.row.split is not None}
+    split_of = _split({own for own in kin if own}, placed)
+    return (each.row.split or split_of[own] for each, own in zip(found, kin, strict=True))
+
+
+def _split(kin: Collection[str], placed: Collection[str]) -> dict[str, str]:
+    """The split of every kin that no manifest has placed.
+
+    Args:
+        kin: One text for each piece and its copies.
+        placed: Splits in which a manifest has put other pieces.
+    """
+    order = sorted(kin, key=_place)
+    splits = {own: _split_at(_place(own)) for own in order}
+    if order and "train" not in {*placed, *splits.values()}:
+        splits[order[-1]] = "train"  # without it nothing could be learnt
+    for split, fewest in _FEWEST.items():
+        train = [own for own in order if splits[own] == "train"]
+        missing = split not in {*placed, *splits.values()}
+        if missing and len(order) >= fewest and len(train) > 1:
+            splits[train[0]] = split
+    return splits
+
+
+def _place(kin: str) -> float:
+    """A number from 0 to 1 that only the kin decides, all of them equally likely."""
+    return int.from_bytes(hashlib.sha256(kin.encode()).digest()[:6]) / 2**48
+
+
+def _split_at(place: float) -> str:
+    if place < HELD_OUT_SHARE:
+        return "test"
+    return "valid" if place < 2 * HELD_OUT_SHARE else "train"

@@ -8,6 +8,8 @@ and where the figures are kept; no formula.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import math
 import os
 import platform
@@ -21,10 +23,11 @@ import torch
 import transformers
 
 from musiclstm import __version__
-from musiclstm.checkpoint import DEFAULT, FACTS_FILE, read_facts
+from musiclstm.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from musiclstm.composer import MAX_BARS, Composer
 from musiclstm.decoding import MAX_ROWS
-from musiclstm.errors import CorpusError, MusicLSTMError
+from musiclstm.errors import CheckpointError, CorpusError, MusicLSTMError
+from musiclstm.intake import clean_text
 from musiclstm.sampling import Sampling
 from training.checkpoints import write_record
 from training.continuations import Plan, continuations
@@ -33,6 +36,7 @@ from training.metrics import Accuracy, held_out
 
 KEY = "evaluation"  # where facts.json keeps what is found here, one entry for each data and split
 SAMPLES, TAKES, SEED_BARS, BARS, SEED = 20, 4, 8, 16, 7
+STDOUT = Path("-")  # what --json without a file means
 _BOUNDS = {
     "samples": (0, 10_000),
     "takes": (1, MAX_ROWS),
@@ -58,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         plan = _check(options)
         facts = evaluate(options, plan)
-        print(as_text(facts))
+        print(json.dumps(facts, indent=2) if options.json == STDOUT else as_text(facts))
         _write(options, facts)
     except MusicLSTMError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -76,8 +80,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", default=DEFAULT, help="default, a checkpoint folder, or a Hub id")
     add("--data", required=True, help="folders, zips or MIDI files, separated by commas")
     add("--split", default="test", choices=SPLITS, help="which pieces (test)")
-    add("--json", type=Path, metavar="FILE", help="write the figures here too")
-    add("--write_facts", action="store_true", help=f"and into {FACTS_FILE} of the model's folder")
+    add(
+        "--json",
+        type=Path,
+        nargs="?",
+        const=STDOUT,
+        metavar="FILE",
+        help="write the figures here too; without a file: print them in place of the tables",
+    )
+    add(
+        "--write_facts",
+        action=argparse.BooleanOptionalAction,
+        help=f"put the figures into {FACTS_FILE} of the model's folder (where --model is a folder "
+        "of yours)",
+    )
     add("--samples", type=int, default=SAMPLES, help=f"pieces to go on from; 0: none ({SAMPLES})")
     add("--takes", type=int, default=TAKES, help=f"ways each of them goes on ({TAKES})")
     add("--seed_bars", type=int, default=SEED_BARS, help=f"bars that are heard ({SEED_BARS})")
@@ -98,23 +114,46 @@ def _check(options: argparse.Namespace) -> Plan:
         Sampling(temperature=options.temperature, seed=options.seed)
     except ValueError as error:
         raise EvaluationError(f"--{error}") from error
-    if options.json is not None and (options.json.is_dir() or not options.json.parent.is_dir()):
-        raise EvaluationError(
-            f"{str(options.json)!r} cannot be written; name a file in a folder that exists after "
-            "--json."
-        )
-    if options.write_facts:
-        _check_folder(Path(options.model))
+    _check_json(options.json)
+    folder = _facts_folder(options)
+    if folder is not None:
+        read_facts(folder)  # a damaged file is told now
     return Plan(**{name: getattr(options, name) for name in Plan.__dataclass_fields__})
 
 
-def _check_folder(folder: Path) -> None:
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+def _check_json(path: Path | None) -> None:
+    if path in (None, STDOUT):
+        return
+    if path.is_dir() or not path.parent.is_dir():
         raise EvaluationError(
-            f"--write_facts has nowhere to write: {str(folder)!r} is not a folder that can be "
+            f"{str(path)!r} cannot be written; name a file in a folder that exists after --json."
+        )
+
+
+def _facts_folder(options: argparse.Namespace) -> Path | None:
+    """The folder whose facts gain the figures; None: they are kept nowhere.
+
+    Raises:
+        EvaluationError: They were asked for, but the model is no folder that can be written to.
+    """
+    bundled, folder = _bundled(), Path(options.model)
+    if options.model == DEFAULT and bundled is not None:
+        folder = bundled
+    fits = folder.is_dir() and os.access(folder, os.W_OK)
+    if options.write_facts and not fits:
+        raise EvaluationError(
+            f"--write_facts has nowhere to write: {options.model!r} is not a folder that can be "
             "written; pass the folder of the model, or use --json."
         )
-    read_facts(folder)  # a damaged file is told now
+    own = fits and folder.resolve() != bundled
+    return folder if (own if options.write_facts is None else options.write_facts) else None
+
+
+def _bundled() -> Path | None:
+    """The folder of the default model, if it is there."""
+    with contextlib.suppress(CheckpointError):
+        return find_checkpoint(DEFAULT).resolve()
+    return None
 
 
 def evaluate(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:
@@ -136,8 +175,8 @@ def evaluate(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     found = held_out(composer.model, composer.tokenizer, streams, watch=accuracy)
     return {
         "command": "training.evaluate",
-        "model": Path(options.model).name,
-        "data": [Path(path).name for path in paths],
+        "model": clean_text(Path(options.model).name),
+        "data": [clean_text(Path(path).name) for path in paths],
         "split": options.split,
         "plan": asdict(plan),
         "held_out": found.facts(),
@@ -166,10 +205,11 @@ def _rounded(value: Any) -> Any:
 
 def _write(options: argparse.Namespace, facts: dict[str, Any]) -> None:
     try:
-        if options.json is not None:
+        if options.json not in (None, STDOUT):
             write_record(options.json, facts)
-        if options.write_facts:
-            write_facts(Path(options.model), facts)
+        folder = _facts_folder(options)
+        if folder is not None:
+            write_facts(folder, facts)
     except OSError as error:
         raise EvaluationError(
             f"The figures above could not be written ({error.strerror}); make room, or name "

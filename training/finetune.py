@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from musiclstm import __version__
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
 from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.errors import CorpusError, MusicLSTMError
+from musiclstm.intake import clean_text
 from musiclstm.modeling import LockedDropout, MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
 from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
@@ -39,7 +41,9 @@ from training.callbacks import (
 from training.checkpoints import (
     FINISHED_FILE,
     STATE_FILE,
+    begin_or_go_on,
     check_whole,
+    check_writable,
     damage,
     is_exported,
     newest_whole,
@@ -64,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         music, training = parse(argv)
         (dry_run if music.dry_run else finetune)(music, training)
     except (MusicLSTMError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return 1
     return 0
 
@@ -85,13 +89,15 @@ def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
     """
     set_seed(training.seed)
     logging.disable_progress_bar()  # of weights that are written in a moment
-    folder = Path(str(training.output_dir))
+    folder = check_writable(Path(str(training.output_dir)))
     with training.main_process_first(local=False, desc="reading the corpus"):
-        corpus = read_corpus(music.data.split(","), workers=music.workers)
+        corpus = read(music)
     if training.process_index == 0:
         _report(corpus)
     _check_corpus(corpus, training)
     last = _last_checkpoint(training)
+    if training.process_index == 0:
+        begin_or_go_on(folder, {"model": music.model, "pieces": corpus.fingerprint})
     model, tokenizer = _prepare(music, corpus) if last is None else load_checkpoint(last)
     with memory_in_plain_words(training, music.window):
         trainer = _trainer(music, training, model, tokenizer, corpus)
@@ -121,7 +127,8 @@ def dry_run(music: MusicArguments, training: TrainingArguments) -> Path:
     """
     set_seed(training.seed)
     logging.disable_progress_bar()
-    corpus = read_corpus(music.data.split(","), workers=music.workers, allow_empty=True)
+    folder = check_writable(Path(str(training.output_dir)))
+    corpus = read(music, allow_empty=True)
     tokenizer, estimate = MusicTokenizer(), None
     if corpus.tokens("train"):
         _check_corpus(corpus, training)
@@ -134,12 +141,21 @@ def dry_run(music: MusicArguments, training: TrainingArguments) -> Path:
                 valid=corpus.tokens("valid"),
                 test=corpus.tokens("test"),
             )
-    facts = describe(corpus, tokenizer, preset=music.preset, estimate=estimate)
-    page = write_report(Path(str(training.output_dir)), facts)[1]
-    _say(f"{as_text(facts)}\nWrote {page} and, for programs, {page.with_suffix('.json').name}.")
+    if training.process_index == 0:
+        facts = describe(corpus, tokenizer, preset=music.preset, estimate=estimate)
+        page = write_report(folder, facts)[1]
+        _say(f"{as_text(facts)}\nWrote {page} and, for programs, {page.with_suffix('.json').name}.")
     refuse_empty(corpus)
     _check_corpus(corpus, training)
-    return page.parent
+    return folder
+
+
+def read(music: MusicArguments, *, allow_empty: bool = False) -> Corpus:
+    """The corpus that the options ask for."""
+    unwanted = [word.strip() for word in music.leave_out.split(",") if word.strip()]
+    return read_corpus(
+        music.data.split(","), workers=music.workers, leave_out=unwanted, allow_empty=allow_empty
+    )
 
 
 def _train(trainer: StatefulTrainer, last: Path | None, patience: int) -> None:
@@ -181,8 +197,8 @@ def _export(
             {"step": trainer.state.global_step, "last_step": trainer.last_step},
         )
     _say(f"Saved {folder}: " + ", ".join(_figures(facts)))
-    before = facts["runs"][-1]["valid_before"]
-    if before is not None and facts["valid"]["bits_per_note"] >= before:
+    before, best = facts["runs"][-1]["valid_before"], trainer.state.best_metric
+    if before is not None and best is not None and best >= before:
         _say(
             f"It foretells the held-out pieces no better than before ({before:.3f} bits per note): "
             "add pieces, or lower --learning_rate or --max_steps."
@@ -330,7 +346,7 @@ def _facts(
     """Everything worth knowing of this run, and of those it builds on."""
     run = {
         "command": "training.finetune",
-        "from": Path(music.model).name,
+        "from": clean_text(Path(music.model).name),
         "preset": music.preset,
         "steps": trainer.state.global_step,
         "tokens_seen": trainer.state.global_step * _tokens_per_step(trainer, training),
@@ -395,10 +411,15 @@ def _figures(facts: dict[str, Any]) -> list[str]:
     return found or ["not measured, for want of held-out pieces"]
 
 
+def printable(text: str) -> str:
+    """The same without what a terminal would obey; names of folders may hold anything."""
+    return "".join(c for c in text if c == "\n" or unicodedata.category(c)[0] != "C")
+
+
 def _say(text: str) -> None:
     if os.environ.get("RANK", "0") != "0":
         return  # of several processes, one speaks
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 
 

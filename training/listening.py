@@ -43,7 +43,7 @@ class Listening(TrainerCallback):
         """Take how many to compose, and held-out pieces (unmerged ids) to go on from."""
         self._model, self._tokenizer = model, tokenizer
         self._pieces, self._count, self._say = pieces, count, say
-        self._sound = True
+        self._sound, self._complained = True, False
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -52,13 +52,25 @@ class Listening(TrainerCallback):
         if not state.is_world_process_zero or not self._count:
             return
         folder = Path(str(args.output_dir)) / SAMPLES_FOLDER / f"step-{state.global_step:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._write_all(state.global_step, folder)
+        except OSError as error:
+            self._complain(error)
+
+    def _write_all(self, step: int, folder: Path) -> None:
         composer = self._composer()
         for number in range(1, self._count + 1):
             try:
                 self._write(composer, number, folder / f"sample-{number}")
             except (MusicLSTMError, ValueError) as error:
-                self._say(f"Sample {number} of step {state.global_step:,} is missing: {error}")
+                self._say(f"Sample {number} of step {step:,} is missing: {error}")
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            reason = error.strerror or str(error)
+            self._say(f"The samples cannot be written: {reason}. Training goes on without them.")
+        self._complained = True
 
     def _composer(self) -> Composer:
         return Composer(plain_copy(self._model), self._tokenizer)

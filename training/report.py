@@ -22,11 +22,10 @@ from training.corpus import SPLITS, Corpus, Piece, Skipped
 from training.estimate import Estimate
 from training.failures import TrainingError
 from training.report_html import as_html
-from training.survey import Survey
+from training.survey import SHORT_NOTES, SHORT_S, Survey
 
 JSON_FILE, HTML_FILE = "data_report.json", "data_report.html"
 EXAMPLES = 5  # files named for each reason
-SHORT_NOTES, SHORT_S = 40, 8.0  # shorter pieces teach little
 COARSE_SHARE = 0.25  # of the notes of a piece, moved or lost by the grid
 _BATCH = 256  # pieces merged at once
 
@@ -44,7 +43,7 @@ _HINTS = {
     "not on a beat grid": (
         "Their notes fall on the beats of the file no better than by chance, as in recordings "
         "without a click, so their bars would teach nonsense; align them with a beat tracker or "
-        "leave them out."
+        "leave them out with --leave_out free."
     ),
     "finer than the grid": (
         f"The grid of twelve steps a beat moves or loses more than {COARSE_SHARE:.0%} of their "
@@ -52,15 +51,15 @@ _HINTS = {
     ),
     "duplicate": (
         "They have the notes of another piece, up to transposition, tempo and instruments, and "
-        "would count twice; leave one of each out."
+        "would count twice; --leave_out duplicate keeps one of each."
     ),
     "duplicate across splits": (
         "One of them is trained on and its copy is held out, so that the figures would be better "
-        "than the model; leave one of each out."
+        "than the model; --leave_out duplicate keeps one of each."
     ),
     "too short": (
         f"They have fewer than {SHORT_NOTES} notes or last less than {SHORT_S:.0f} seconds; join "
-        "them or leave them out if they are only fragments."
+        "them or, if they are only fragments, leave them out with --leave_out short."
     ),
 }
 
@@ -149,7 +148,7 @@ def look_at(pairs: Sequence[tuple[Piece, Survey]]) -> list[dict[str, Any]]:
         "duplicate across splits": [
             f"{copy.name} ({copy.split}) = {first.name} ({first.split})" for copy, first in across
         ],
-        "too short": [p.name for p, s in pairs if s.notes < SHORT_NOTES or s.seconds < SHORT_S],
+        "too short": [p.name for p, s in pairs if s.short],
     }
     return [
         {

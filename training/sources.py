@@ -169,7 +169,7 @@ class Files:
 
     def survey(self) -> tuple[str, int]:
         """Names, sizes and times of all files; nothing but the directories of zips is read."""
-        digest, count = hashlib.sha256(str(self._path.resolve()).encode()), 0
+        digest, count = hashlib.sha256(os.fsencode(self._path.resolve())), 0
         folders: dict[Path, None] = {}
         for path in self._walk():
             folders[path.parent] = None

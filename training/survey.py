@@ -30,6 +30,8 @@ _FEWEST_ONSETS = 32  # fewer gather anywhere by chance
 _LOOSE = 0.15  # random walks of tempo stay below 0.1, the nine corpora of docs/data.md above 0.3
 _CHANCE = 2.5  # over the root of the onsets: what one in four hundred random pieces reaches
 
+SHORT_NOTES, SHORT_S = 40, 8.0  # shorter pieces teach little
+
 Floats = NDArray[np.float64]
 
 
@@ -74,6 +76,11 @@ class Survey:
         if self.onsets < _FEWEST_ONSETS:
             return False
         return self.beat_fit < max(_LOOSE, _CHANCE / math.sqrt(self.onsets))
+
+    @property
+    def short(self) -> bool:
+        """Whether the piece has too few notes, or lasts too short a time, to teach much."""
+        return self.notes < SHORT_NOTES or self.seconds < SHORT_S
 
     def facts(self) -> dict[str, Any]:
         """Plain values for a cache, the same after a way through JSON."""

@@ -167,6 +167,13 @@ class StatefulTrainer(Trainer):
             )
         return metrics
 
+    def _determine_best_metric(self, *args: Any, **kwargs: Any) -> bool:
+        """Save where it was never better: best weights that lie nowhere cannot be taken."""
+        best = super()._determine_best_metric(*args, **kwargs)
+        if best and self.args.load_best_model_at_end:
+            self.control.should_save = True
+        return best
+
     def _held_out(self) -> HeldOut:
         world, rank = self.args.world_size, self.args.process_index
         with self.compute_loss_context_manager():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from training.callbacks import draw_curve, duration, has_stalled
+import pytest
+from matplotlib import pyplot as plt
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from training.callbacks import LearningCurve, draw_curve, duration, has_stalled
 
 HISTORY = [
     {"step": 1, "loss": 3.0},
@@ -46,9 +50,51 @@ def test_the_same_history_gives_the_same_picture(tmp_path):
     assert "held-out bits per note" in text
 
 
-def test_a_history_of_nothing_can_be_drawn(tmp_path):
-    draw_curve([], tmp_path / "none.svg")
-    assert (tmp_path / "none.svg").read_text().startswith("<?xml")
+def test_a_history_of_nothing_is_not_drawn(tmp_path):
+    draw_curve([{"step": 4, "train_loss": 2.5}], tmp_path / "none.svg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_model_was_worth_before_it_learnt_is_in_the_picture(tmp_path):
+    first = {"step": 0, "eval_bits_per_note": 12.0}
+    draw_curve([first], tmp_path / "first.svg")
+    draw_curve([first, *HISTORY], tmp_path / "with.svg")
+    draw_curve(HISTORY, tmp_path / "without.svg")
+    circles = [
+        (tmp_path / f"{name}.svg").read_text().count('use xlink:href="#m')
+        for name in ("first", "with", "without")
+    ]
+    assert circles[0] > 0
+    assert circles[1] > circles[2]
+
+
+def end(callback, folder):
+    args = TrainingArguments(output_dir=str(folder), use_cpu=True, report_to="none")
+    state = TrainerState(log_history=HISTORY, is_world_process_zero=True)
+    callback.on_evaluate(args, state, TrainerControl())
+    callback.on_train_end(args, state, TrainerControl())
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_a_picture_that_finds_no_room_is_told_once_and_the_run_goes_on(tmp_path, capsys, ending):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full here")
+    (tmp_path / f"learning_curve.{ending}").symlink_to(full)
+    end(LearningCurve(), tmp_path)
+    assert capsys.readouterr().out == (
+        "The learning curve cannot be drawn: No space left on device. "
+        "Training goes on without it.\n"
+    )
+    assert plt.get_fignums() == []
+
+
+def test_a_picture_that_may_not_be_written_is_told_once(tmp_path, capsys):
+    (tmp_path / "learning_curve.png").mkdir()
+    end(LearningCurve(), tmp_path)
+    said = capsys.readouterr().out
+    assert said.startswith("The learning curve cannot be drawn: Is a directory.")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

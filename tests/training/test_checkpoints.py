@@ -76,10 +76,17 @@ def test_a_run_without_checkpoints_has_none(tmp_path):
 
 
 def test_a_checkpoint_asked_for_by_name_must_be_whole(tmp_path):
-    with pytest.raises(CheckpointError, match="'checkpoint-4' cannot be resumed: it was never"):
+    advice = "leave --resume_from_checkpoint out to go on from the newest whole checkpoint."
+    with pytest.raises(CheckpointError) as caught:
         check_whole(make(tmp_path, 4, sealed=False))
-    with pytest.raises(CheckpointError, match="there is no such folder; leave"):
+    assert str(caught.value) == (
+        f"'checkpoint-4' cannot be resumed: it was never written to its end; {advice}"
+    )
+    with pytest.raises(CheckpointError) as caught:
         check_whole(tmp_path / "checkpoint-5")
+    assert str(caught.value) == (
+        f"'checkpoint-5' cannot be resumed: there is no such folder; {advice}"
+    )
 
 
 def test_old_checkpoints_go_but_the_best_and_the_newest_stay(tmp_path):

@@ -55,7 +55,12 @@ def test_a_setting_nobody_knows_is_one_line(tmp_path, capsys):
         ("none.json", None, "There is no file 'none.json' to read; check --config"),
         ("run.json", "{", r"'run.json' cannot be read \(.*\); check --config"),
         ("run.yaml", "a: [", r"'run.yaml' cannot be read \(.*\); check --config"),
-        ("run.json", "[1]", "'run.json' must name settings and their values"),
+        (
+            "run.json",
+            "[1]",
+            "'run.json' must name settings and their values, such as preset: cpu-quick",
+        ),
+        ("run.yaml", "1: 2", "'run.yaml' must name settings and their values, such as preset"),
     ],
 )
 def test_a_file_that_is_no_table_of_settings_is_one_sentence(tmp_path, name, content, sentence):
@@ -71,10 +76,26 @@ def test_a_file_that_is_no_table_of_settings_is_one_sentence(tmp_path, name, con
     [
         (("--ema_decay", "1"), "--ema_decay must be 0 or more and below 1, got 1; 0 is off"),
         (("--samples", "-1"), "--samples must be 0 or more, got -1"),
-        (("--early_stopping_patience", "-2"), "--early_stopping_patience must be 0 or more"),
+        (
+            ("--early_stopping_patience", "-2"),
+            "--early_stopping_patience must be 0 or more, got -2",
+        ),
         (("--window", "1"), "--window must be 2 or more, got 1"),
     ],
 )
 def test_settings_that_mean_nothing_are_one_sentence(option, sentence, capsys):
     assert main(["--data", "x", "--output_dir", "y", *option]) == 1
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
+
+
+def test_rates_of_parts_may_be_a_table(tmp_path):
+    text = "data: x\noutput_dir: out\nlayer_learning_rates: {embeddings: 1.0e-5, 4: 0.001}\n"
+    (tmp_path / "run.yaml").write_text(text)
+    music, _ = parse(["--config", str(tmp_path / "run.yaml")])
+    assert music.layer_learning_rates == "embeddings=1e-05,4=0.001"
+
+
+def test_a_second_file_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text('{"data": "x"}')
+    with pytest.raises(ConfigFileError, match="--config takes one file, got a second one"):
+        parse(["--config", str(tmp_path / "run.json"), f"--config={tmp_path / 'run.json'}"])

@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,10 @@ from training.corpus import read_corpus
 from training.measures import passage
 from training.metrics import held_out
 
-SMALL = ["--samples", "3", "--takes", "2", "--seed_bars", "2", "--bars", "3", "--workers", "1"]
+SMALL = [
+    *("--samples", "3", "--takes", "2", "--seed_bars", "2", "--bars", "3", "--workers", "1"),
+    "--no-write_facts",  # the models of the tests are shared
+]
 PLAN = Plan(samples=3, takes=2, seed_bars=2, bars=3, temperature=0.9, seed=7)
 
 
@@ -156,7 +160,18 @@ def test_what_its_file_does_not_say_is_a_decode_failure(tiny_composer):
     assert decode_failure(tiny_composer, take, 3) == "2 bars in place of 3"
     silent = take.score.copy()
     silent.tracks.clear()
-    assert decode_failure(tiny_composer, replace(take, score=silent), 2) is not None
+    without_a_note = decode_failure(tiny_composer, replace(take, score=silent), 2)
+    assert without_a_note == "This file has no notes; choose a file with something to play."
+
+
+def test_notes_that_its_file_has_lost_are_a_decode_failure(tiny_composer, monkeypatch):
+    take = tiny_composer.compose(bars=2, sampling=Sampling(seed=1))
+    fewer = take.score.copy()
+    notes = take.score.note_num()
+    fewer.tracks[0].notes.pop()
+    monkeypatch.setattr(continuations, "read_midi", lambda *_, **__: (fewer, None))
+    sentence = f"{notes - 1} notes in its file, {notes} composed"
+    assert decode_failure(tiny_composer, take, 2) == sentence
 
 
 def test_decode_failures_are_counted_and_shown(invented, capsys):
@@ -243,10 +258,53 @@ def test_facts_gain_an_evaluation_and_lose_nothing(duets, checkpoint):
     assert sorted(path.name for path in checkpoint.iterdir() if "partial" in path.name) == []
 
 
-def test_facts_stay_as_they_are_unless_asked(duets, checkpoint):
+def test_facts_stay_as_they_are_where_asked(duets, checkpoint):
     before = (checkpoint / "facts.json").read_bytes()
-    assert run(duets, checkpoint, "--samples", "0") == 0
+    assert run(duets, checkpoint, "--samples", "0", "--no-write_facts") == 0
     assert (checkpoint / "facts.json").read_bytes() == before
+
+
+def test_the_folder_of_a_model_gains_the_figures_unasked(duets, checkpoint):
+    command = ["--data", str(duets), "--model", str(checkpoint), "--samples", "0"]
+    assert evaluate.main([*command, "--workers", "1"]) == 0
+    (found,) = json.loads((checkpoint / "facts.json").read_text())["evaluation"]
+    assert (found["data"], found["split"]) == (["duets"], "test")
+
+
+def facts_folder(model, *more):
+    return evaluate._facts_folder(
+        evaluate._parser().parse_args(["--data", "x", "--model", str(model), *more])
+    )
+
+
+def test_the_bundled_model_gains_figures_only_where_asked(checkpoint, monkeypatch):
+    assert facts_folder(checkpoint) == checkpoint
+    monkeypatch.setattr(evaluate, "find_checkpoint", lambda _: checkpoint)
+    assert [facts_folder("default"), facts_folder(checkpoint)] == [None, None]
+    assert facts_folder("default", "--write_facts") == checkpoint
+    assert facts_folder(checkpoint, "--write_facts") == checkpoint
+    assert facts_folder("default", "--no-write_facts") is None
+
+
+def test_a_model_that_is_no_folder_or_cannot_be_written_gains_nothing(checkpoint, monkeypatch):
+    assert facts_folder("user/model") is None
+    monkeypatch.setattr("training.evaluate.os.access", lambda *_: False)
+    assert facts_folder(checkpoint) is None
+
+
+def test_figures_are_printed_as_json_where_no_file_is_named(duets, checkpoint, capsys, facts):
+    assert run(duets, checkpoint, "--json", "--seed", "7") == 0
+    assert json.loads(capsys.readouterr().out) == facts | {"model": "model"}
+    assert not Path("-").exists()
+
+
+def test_names_that_are_no_text_are_cleaned_in_the_figures(duets, checkpoint, tmp_path):
+    data = shutil.copytree(duets, tmp_path / "a\x1b[2J\nb")
+    model = shutil.copytree(checkpoint, tmp_path / "mod\x1bel")
+    path = tmp_path / "figures.json"
+    assert run(data, model, "--samples", "0", "--json", str(path)) == 0
+    found = json.loads(path.read_text())
+    assert (found["model"], found["data"]) == ("model", ["a[2J b"])
 
 
 def test_a_write_that_breaks_off_leaves_the_facts_whole(duets, checkpoint, monkeypatch, capsys):
@@ -276,12 +334,20 @@ def test_a_write_that_breaks_off_leaves_the_facts_whole(duets, checkpoint, monke
         (["--seed_bars", "0"], "--seed_bars must be from 1 to 4,096, got 0."),
         (["--temperature", "-1"], "--temperature must be 0 or more, got -1.0; use 0"),
         (["--seed", "-1"], "--seed must be a whole number from 0 to 4294967295, got -1."),
-        (["--split", "valid"], "No piece of the data belongs to the split 'valid'; add MIDI files"),
-        (["--json", "."], "'.' cannot be written; name a file in a folder that exists after"),
+        (
+            ["--split", "valid"],
+            "No piece of the data belongs to the split 'valid'; add MIDI files to --data, or "
+            "choose another --split.",
+        ),
+        (
+            ["--json", "."],
+            "'.' cannot be written; name a file in a folder that exists after --json.",
+        ),
         (["--json", "no/where.json"], "'no/where.json' cannot be written; name a file in a"),
         (
-            ["--model", "default", "--write_facts"],
-            "--write_facts has nowhere to write: 'default' is not a folder that can be written;",
+            ["--model", "user/model", "--write_facts"],
+            "--write_facts has nowhere to write: 'user/model' is not a folder that can be written; "
+            "pass the folder of the model, or use --json.",
         ),
     ],
 )

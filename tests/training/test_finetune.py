@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 
 import pytest
 import torch
+from symusic import Score
 
 from musiclstm import Composer, Sampling
 from musiclstm.checkpoint import load_checkpoint
@@ -132,6 +134,8 @@ def test_the_same_command_again_goes_on_where_it_stopped(scales, tmp_path, capsy
         (["--data", "x", "--learning_rat", "3"], "error: nobody knows --learning_rat 3"),
         ([], "error: the following arguments are required: --data"),
         (["--data", "x", "--preset", "tpu"], "error: argument --preset: invalid choice: 'tpu'"),
+        (["--data", "x", "--window", "1k"], "error: argument --window: invalid int value: '1k'; "),
+        (["--data", "x", "--config"], "error: argument --config: expected one argument; see "),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_status_1(arguments, sentence, capsys):
@@ -146,7 +150,10 @@ def test_a_wrong_argument_is_one_line_and_status_1(arguments, sentence, capsys):
 def test_the_gpu_preset_without_a_gpu_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     assert main(["--data", "x", "--output_dir", "y", "--preset", "gpu"]) == 1
-    assert capsys.readouterr().err.startswith("error: The preset gpu needs a GPU")
+    assert capsys.readouterr().err == (
+        "error: The preset gpu needs a GPU that PyTorch can use, and there is none here; take "
+        "--preset cpu or cpu-quick.\n"
+    )
 
 
 def test_a_corpus_that_is_all_held_out_is_one_sentence(scales, tmp_path, capsys):
@@ -183,7 +190,10 @@ def test_a_run_that_ended_is_exported_once(again, capsys):
     folder, command = again
     before = (folder / "facts.json").stat().st_mtime_ns
     assert main(command) == 0
-    assert "This run has ended" in capsys.readouterr().out
+    assert (
+        f"This run has ended and {folder} holds its model; raise --max_steps or --num_train_epochs "
+        "to go on, or choose another --output_dir.\n" in capsys.readouterr().out
+    )
     assert (folder / "facts.json").stat().st_mtime_ns == before
 
 
@@ -298,8 +308,38 @@ def test_one_piece_alone_is_learned_without_evaluation(scales, tmp_path, capsys)
     shutil.copy(sorted(scales.glob("*.mid"))[0], tmp_path)
     out = tmp_path / "out"
     assert main(["--data", str(tmp_path), "--output_dir", str(out), *SMALL, *QUICK]) == 0
-    assert "No piece is held out, so nothing is evaluated" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "No piece is held out, so nothing is evaluated; the last weights are kept.\n" in said
+    assert f"Saved {out}: not measured, for want of held-out pieces\n" in said
     assert (out / "model.safetensors").is_file()
+
+
+def test_files_left_out_are_told_by_name_and_from_the_twenty_first_on_by_number(
+    scales, tmp_path, capsys
+):
+    piece = sorted(scales.glob("*.mid"))[0]
+    shutil.copy(piece, tmp_path)
+    manifest = {"pieces": [{"file": piece.name, "split": "test"}]}  # it ends before it trains
+    (tmp_path / "MANIFEST.json").write_text(json.dumps(manifest))
+    for number in range(22):
+        (tmp_path / f"broken-{number:02d}.mid").write_text(f"Dear {number}")
+    assert main(["--data", str(tmp_path), "--output_dir", str(tmp_path / "out"), *QUICK]) == 1
+    said = capsys.readouterr().out.splitlines()
+    left_out = [line for line in said if line.startswith("  left out ")]
+    assert left_out.pop() == "  left out 2 more"
+    assert [
+        re.match(r"  left out (\S+): '\1' is not a MIDI file", each)[1] for each in left_out
+    ] == [f"broken-{number:02d}.mid" for number in range(20)]
+
+
+def test_a_checkpoint_that_is_not_there_is_one_sentence(again, capsys):
+    folder, command = again
+    place = str(folder / "checkpoint-9")
+    assert main([*command, "--resume_from_checkpoint", place]) == 1
+    assert capsys.readouterr().err == (
+        "error: 'checkpoint-9' cannot be resumed: there is no such folder; leave "
+        "--resume_from_checkpoint out to go on from the newest whole checkpoint.\n"
+    )
 
 
 def test_progress_is_told_in_plain_words(scales, tmp_path, capsys):
@@ -368,3 +408,64 @@ def test_a_new_network_takes_the_shape_it_is_given(scales, tmp_path):
     assert main([*command, "--config_overrides", "layer_norm=false,attention_window=4"]) == 0
     config = load_checkpoint(out)[0].config
     assert (config.layer_norm, config.attention_window, config.hidden_size) == (False, 4, 16)
+
+
+def test_a_folder_begun_with_something_else_is_not_mixed(again, scales, tmp_path, capsys):
+    folder, command = again
+    weights = (folder / "model.safetensors").read_bytes()
+    others = tmp_path / "others"
+    shutil.copytree(scales, others)
+    sorted(others.glob("*.mid"))[0].unlink()
+    assert main([*command, "--data", str(others), "--max_steps", "4"]) == 1
+    assert (
+        f"error: {folder.name!r} holds a run that was begun with another --data; choose another "
+        f"--output_dir (and --model {folder}, to build on it).\n"
+    ) == capsys.readouterr().err
+    assert main([*command, "--model", "default", "--data", str(others), "--max_steps", "4"]) == 1
+    assert "with another --model and another --data; choose" in capsys.readouterr().err
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_an_output_folder_that_cannot_be_is_refused_before_anything_is_read(
+    scales, tmp_path, capsys
+):
+    (tmp_path / "out").write_text("a file")
+    command = ["--data", str(scales), "--output_dir", str(tmp_path / "out"), *SMALL, *QUICK]
+    for options in ([], ["--dry_run"]):
+        assert main([*command, *options]) == 1
+        said = capsys.readouterr()
+        assert said.err == (
+            "error: 'out' cannot be written to (file exists); choose another --output_dir.\n"
+        )
+        assert said.out == ""
+
+
+def test_pieces_that_are_not_wanted_are_left_out(scales, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    command = ["--data", str(scales), "--output_dir", out, *SMALL, *QUICK]
+    assert main([*command, "--leave_out", "long"]) == 1
+    assert "There is no reason 'long' to leave a piece out" in capsys.readouterr().err
+    copies = tmp_path / "copies"
+    shutil.copytree(scales, copies)
+    first = sorted(copies.glob("*.mid"))[0]
+    higher = Score(first).shift_pitch(1)
+    higher.dump_midi(copies / "zz-higher.mid")
+    assert main([*command, "--data", str(copies), "--leave_out", "duplicate"]) == 0
+    assert "left out zz-higher.mid: " in capsys.readouterr().out
+
+
+def test_what_folders_are_called_never_reaches_the_terminal_raw(scales, tmp_path, capsys):
+    odd = os.fsdecode(b"mus\xe9e \x1b[31m")
+    data = tmp_path / odd
+    shutil.copytree(scales, data)
+    out = tmp_path / "out"
+    assert main(["--data", str(data), "--output_dir", str(out / odd), *SMALL, *QUICK]) == 1
+    assert "--output_dir has characters that are not UTF-8, and" in capsys.readouterr().err
+    assert main(["--data", str(data), "--output_dir", str(out), *SMALL, *QUICK]) == 0
+    said = capsys.readouterr().out
+    said.encode("utf-8")
+    assert "\x1b" not in said
+    assert "Saved " in said
+    json.loads((out / "facts.json").read_text(encoding="utf-8"))
+    assert main(["--data", str(data / odd), "--output_dir", str(out), *SMALL, *QUICK]) == 1
+    assert "\x1b" not in capsys.readouterr().err

@@ -47,7 +47,9 @@ def test_frozen_parts_are_counted_and_no_others():
 
 
 def test_to_freeze_everything_is_refused():
-    with pytest.raises(ValueError, match="--freeze leaves nothing to learn"):
+    with pytest.raises(
+        ValueError, match="--freeze leaves nothing to learn; keep one part out of it"
+    ):
         freeze(model(), PARTS)
 
 
@@ -61,12 +63,18 @@ def test_options_are_read_as_they_are_written():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: read_parts("3", PARTS, "--freeze"), "--freeze does not know the part '3'; this"),
-        (lambda: read_rates("tail=1", PARTS), "--layer_learning_rates does not know the part"),
+        (
+            lambda: read_parts("3", PARTS, "--freeze"),
+            "--freeze does not know the part '3'; this network has embeddings, 1, 2, head",
+        ),
+        (
+            lambda: read_rates("tail=1", PARTS),
+            "--layer_learning_rates does not know the part 'tail'; this network has embeddings, 1",
+        ),
         (lambda: read_rates("1=fast", PARTS), "takes pairs such as embeddings=1e-5,4=1e-3, got"),
         (lambda: read_rates("1", PARTS), "takes pairs such as .*, got '1'"),
         (lambda: read_rates("=3", PARTS), "takes pairs such as .*, got '=3'"),
-        (lambda: Rates(0.0), "--layer_decay must be above 0 and at most 1, got 0"),
+        (lambda: Rates(0.0), "--layer_decay must be above 0 and at most 1, got 0; 1 is off"),
         (lambda: Rates(1.5), "--layer_decay must be above 0 and at most 1, got 1.5"),
     ],
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 from accelerate import Accelerator
 from symusic import Score
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from musiclstm import Composer
 from musiclstm.checkpoint import load_checkpoint
 from musiclstm.errors import SoundfontNotFoundError
 from musiclstm.rendering import find_soundfont
@@ -57,6 +60,48 @@ def test_samples_are_the_same_for_the_same_weights_and_leave_training_alone(
         assert (first / name).read_bytes() == (second / name).read_bytes()
     assert Score(first / "sample-1.mid").note_num() > 0
     assert said == ["Samples stay silent: No SoundFont on this machine."] * 2  # once a run
+
+
+def test_a_sample_that_fails_is_told_and_the_next_one_is_made(
+    default, pieces, tmp_path, monkeypatch
+):
+    def fail_alone(self, **kwargs):
+        if "prompt" not in kwargs:
+            raise ValueError("nothing comes to its mind.")
+        return compose(self, **kwargs)
+
+    compose = Composer.compose
+    monkeypatch.setattr(Composer, "compose", fail_alone)
+    monkeypatch.setattr("training.listening.render", silent)
+    said = []
+    folder = listen(tmp_path, default, pieces, count=2, step=1400, said=said)
+    assert said[0] == "Sample 1 of step 1,400 is missing: nothing comes to its mind."
+    assert sorted(path.name for path in folder.iterdir()) == ["sample-2.mid", "sample-2.svg"]
+
+
+def test_samples_that_cannot_be_written_are_told_once_and_the_run_goes_on(
+    default, tmp_path, monkeypatch
+):
+    def write_to_a_full_disk(self, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.listening.Composition.save_midi", write_to_a_full_disk)
+    said = []
+    callback = Listening(*default, [], count=2, say=said.append)
+    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    for step in (5, 10):
+        state = TrainerState(global_step=step, is_world_process_zero=True)
+        callback.on_evaluate(args, state, TrainerControl())
+    sentence = "The samples cannot be written: No space left on device. Training goes on without"
+    assert said == [f"{sentence} them."]
+
+
+def test_a_folder_of_samples_that_cannot_be_made_is_told(default, tmp_path):
+    (tmp_path / "samples").write_text("a file is in the way")
+    said = []
+    listen(tmp_path, default, [], count=1, said=said)
+    assert len(said) == 1
+    assert said[0].startswith("The samples cannot be written: ")
 
 
 def test_every_second_sample_goes_on_from_a_held_out_piece(default, pieces, tmp_path, monkeypatch):

@@ -114,3 +114,52 @@ def test_two_resumed_processes_equal_two_uninterrupted_ones(tmp_path):
         mine, theirs = load_file(whole / file), load_file(resumed / file)
         for name in mine:
             assert torch.equal(mine[name], theirs[name])
+
+
+@pytest.mark.slow
+def test_the_command_runs_in_two_processes_of_which_one_speaks(scales, tmp_path):
+    folder = tmp_path / "out"
+    said = run_command(
+        *("--data", str(scales), "--output_dir", str(folder), "--model", "scratch"),
+        *("--hidden_size", "16", "--num_hidden_layers", "1", "--vocab_size", "720"),
+        *("--window", "32", "--per_device_train_batch_size", "1", "--max_steps", "3"),
+        *("--save_steps", "3", "--eval_steps", "3", "--logging_steps", "1", "--samples", "0"),
+        *("--ema_decay", "0.9", "--warmup_steps", "0", "--workers", "1", "--report_to", "none"),
+        *(
+            "--use_cpu",
+            "true",
+            "--bf16",
+            "false",
+            "--ddp_backend",
+            "gloo",
+            "--disable_tqdm",
+            "true",
+        ),
+    )
+    lines = [line for line in said.splitlines() if line.strip()]
+    assert len(lines) == len(set(lines))
+    for begin in (f"{scales.name}: train", "step 0:", "step 1 of 3", "step 3:", f"Saved {folder}:"):
+        assert len([line for line in lines if line.startswith(begin)]) == 1
+    own_average_is_exported(folder)
+    facts = json.loads((folder / "facts.json").read_text())
+    assert facts["runs"][0]["steps"] == 3
+    assert facts["valid"]["notes"] > 0
+
+
+def run_command(*options):
+    """The command as `torchrun` starts it; what both processes said."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command += ["--master_port", str(free_port()), "-m", "training.finetune", *options]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def own_average_is_exported(folder):
+    """The weights of the run are the average of its checkpoint, in half precision."""
+    weights = load_file(folder / "model.safetensors")
+    average = load_file(folder / "checkpoint-3" / "average.safetensors")
+    assert average.keys() <= weights.keys()
+    for name, tensor in average.items():
+        assert torch.equal(weights[name], tensor.to(weights[name].dtype))

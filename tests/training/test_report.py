@@ -11,10 +11,19 @@ from symusic import Note, Score, Tempo, TimeSignature, Track
 from transformers import TrainingArguments
 
 from musiclstm import Limits, MusicTokenizer, ScoreError, read_midi
-from training.corpus import Piece, Skipped, read_corpus
+from training.corpus import REASONS, Piece, Skipped, read_corpus
 from training.estimate import WARM_UP, Estimate, _evaluations, short_run
+from training.failures import TrainingError
 from training.finetune import main
-from training.report import as_text, describe, left_out, look_at, minutes_text, reason_of
+from training.report import (
+    as_text,
+    describe,
+    left_out,
+    look_at,
+    minutes_text,
+    reason_of,
+    write_report,
+)
 from training.report_html import as_html
 from training.survey import Survey
 
@@ -166,7 +175,7 @@ def test_the_report_is_said_on_the_terminal(mixed, tmp_path, capsys):
     assert "left out, broken: 2" in said
     assert "a-text.mid: is not a MIDI file" in said
     assert "with --preset cpu-quick on this machine (cpu)" in said
-    assert f"Wrote {out / 'data_report.html'}" in said
+    assert said.endswith(f"Wrote {out / 'data_report.html'} and, for programs, data_report.json.\n")
 
 
 def test_nothing_is_left_to_resume_from(mixed, dry, capsys):
@@ -203,8 +212,18 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(mixed, tmp_path, cap
     out = tmp_path / "out"
     out.write_text("a file")
     assert main(["--data", str(mixed), "--output_dir", str(out), "--dry_run", *SMALL, *QUICK]) == 1
-    error = capsys.readouterr().err
-    assert "error: The report cannot be written into 'out' (File exists); choose another" in error
+    assert capsys.readouterr().err.endswith(
+        "error: 'out' cannot be written to (file exists); choose another --output_dir.\n"
+    )
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence(facts, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(TrainingError) as caught:
+        write_report(tmp_path / "out", facts)
+    assert str(caught.value) == (
+        "The report cannot be written into 'out' (File exists); choose another --output_dir."
+    )
 
 
 # Reasons.
@@ -253,6 +272,25 @@ def test_only_the_first_few_files_of_a_reason_are_named():
     assert group["examples"][0] == {"name": "0.mid", "why": "has no notes; choose another."}
 
 
+def test_what_is_left_out_and_what_to_look_at_are_told_with_how_many_more(facts):
+    skipped = [Skipped(f"{n}.mid", f"'{n}.mid' has no notes; choose another.") for n in range(9)]
+    copies = look_at([(a_piece(f"{n}.mid"), a_survey()) for n in range(8)])
+    said = as_text(facts | {"left_out": left_out(skipped), "look_at": copies}).splitlines()
+    at = said.index("  left out, empty: 9")
+    assert said[at + 1] == "    0.mid: has no notes; choose another."
+    assert said[at + 5 : at + 7] == [
+        "    4.mid: has no notes; choose another.",
+        "    and 4 more",
+    ]
+    assert said[at + 7 : at + 9] == [
+        "  kept, but look at: duplicate: 7. They have the notes of another piece, up to "
+        "transposition, tempo and instruments, and would count twice; --leave_out duplicate keeps "
+        "one of each.",
+        "    1.mid = 0.mid",
+    ]
+    assert said[at + 13] == "    and 2 more"
+
+
 # What is kept, but should be looked at.
 
 
@@ -268,6 +306,7 @@ def test_copies_are_told_with_both_names():
     found = looked_at(*((a_piece(name), a_survey()) for name in "abc"))
     assert found["duplicate"]["examples"] == ["b = a", "c = a"]
     assert "up to transposition" in found["duplicate"]["hint"]
+    assert found["duplicate"]["hint"].endswith("; --leave_out duplicate keeps one of each.")
     assert "duplicate across splits" not in found
 
 
@@ -275,6 +314,8 @@ def test_a_copy_that_is_held_out_is_told_apart():
     found = looked_at((a_piece("a"), a_survey()), (a_piece("b", "test"), a_survey()))
     assert found["duplicate across splits"]["examples"] == ["b (test) = a (train)"]
     assert "better than the model" in found["duplicate across splits"]["hint"]
+    hint = found["duplicate across splits"]["hint"]
+    assert hint.endswith("; --leave_out duplicate keeps one of each.")
     assert "duplicate" not in found
 
 
@@ -282,18 +323,35 @@ def test_two_transposed_files_are_told_as_copies(tmp_path):
     for name, pitch in (("low", 48), ("high", 60), ("other", 55)):
         write_piece(tmp_path / f"{name}.mid", first_pitch=pitch, bars=12 if name == "other" else 10)
     facts = describe(read_corpus([tmp_path], workers=1), MusicTokenizer(), preset="cpu")
-    (copies,) = (each for each in facts["look_at"] if "duplicate" in each["what"])
+    (copies,) = (each for each in facts["look_at"] if each["what"] == "duplicate")
     assert copies["pieces"] == 1
     assert set(re.findall(r"(\w+)\.mid", copies["examples"][0])) == {"low", "high"}
+
+
+def test_what_leave_out_names_is_no_longer_kept_but_counted_by_the_same_reason(tmp_path):
+    for name, pitch, bars in (("low", 48, 10), ("high", 60, 10), ("tiny", 60, 2)):
+        write_piece(tmp_path / f"{name}.mid", first_pitch=pitch, bars=bars)
+    corpus = read_corpus([tmp_path], workers=1, leave_out=REASONS)
+    facts = describe(corpus, MusicTokenizer(), preset="cpu")
+    assert facts["look_at"] == []
+    found = {each["reason"]: each["examples"] for each in facts["left_out"]}
+    assert found == {
+        "duplicate": [
+            {"name": "low.mid", "why": "has the notes of 'high.mid', up to transposition."}
+        ],
+        "too short": [{"name": "tiny.mid", "why": "is too short: 8 notes in 4.0 seconds."}],
+    }
 
 
 @pytest.mark.parametrize(
     ("what", "changes", "words"),
     [
         ("not on a beat grid", {"beat_fit": 0.1}, "no better than by chance"),
+        ("not on a beat grid", {"beat_fit": 0.1}, "or leave them out with --leave_out free."),
         ("finer than the grid", {"moved": 20, "lost": 6}, "more than 25% of their notes"),
+        ("finer than the grid", {"lost": 26}, "they are learnt as rounded to it"),
         ("too short", {"notes": 39}, "fewer than 40 notes"),
-        ("too short", {"seconds": 7.9}, "less than 8 seconds"),
+        ("too short", {"seconds": 7.9}, "leave them out with --leave_out short."),
     ],
 )
 def test_doubtful_pieces_are_named_with_a_hint(what, changes, words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zipfile
 
@@ -10,7 +11,7 @@ import pytest
 
 from musiclstm.errors import CorpusError
 from training.corpus import find_sources, read_corpus
-from training.sources import parse
+from training.sources import members, parse
 
 from .conftest import write_piece
 
@@ -116,7 +117,10 @@ def test_a_damaged_manifest_is_one_sentence(tmp_path, text):
     (tmp_path / "mine" / "MANIFEST.json").write_text(text)
     sentence = refusal(tmp_path)
     assert sentence.startswith("MANIFEST.json in 'mine' is not a manifest (")
-    assert sentence.endswith("Mend it, or take it away.")
+    assert sentence.endswith(
+        '); expected JSON with "pieces", a list of {"file": …, "split": …}. Mend it, or take it '
+        "away."
+    )
 
 
 def test_a_changed_manifest_is_noticed(scales, tmp_path):
@@ -140,6 +144,15 @@ def test_a_damaged_zip_is_one_sentence(tmp_path, scales):
     data = pack(tmp_path / "x.zip", {"a.mid": b"x" * 100}).read_bytes()
     (tmp_path / "x.zip").write_bytes(data[:-30])
     assert "'x.zip' is not a readable zip" in refusal(tmp_path / "x.zip")
+
+
+def test_a_zip_that_is_a_device_is_one_sentence(tmp_path):
+    (tmp_path / "x.zip").symlink_to("/dev/null")
+    with pytest.raises(CorpusError) as caught:
+        members(tmp_path / "x.zip")
+    assert str(caught.value) == (
+        "'x.zip' is not a readable zip: it is not a regular file; pack it again."
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,9 +179,14 @@ def test_a_zip_bomb_is_one_sentence(tmp_path, monkeypatch):
     path = pack(tmp_path / "x.zip", {f"{n}.mid": bytes(1_000_000) for n in range(3)})
     sentence = refusal(path)
     assert sentence.startswith("'x.zip' looks like a zip bomb: ")
-    assert "would become 3,000,000; unpack it yourself, if you trust it" in sentence
+    assert sentence.endswith(
+        " bytes would become 3,000,000; unpack it yourself, if you trust it, and name the folder."
+    )
     monkeypatch.setattr("training.sources.MAX_UNPACKED", 2_999_999)
-    assert "3,000,000 bytes long, and at most 2,999,999 can be read" in refusal(path)
+    assert refusal(path) == (
+        "'x.zip' looks like a zip bomb: its files are 3,000,000 bytes long, and at most 2,999,999 "
+        "can be read; unpack it yourself, if you trust it, and name the folder."
+    )
 
 
 def test_a_zip_whose_files_overlap_is_one_sentence(tmp_path):
@@ -200,7 +218,10 @@ def test_a_zip_of_too_many_files_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("training.sources.MAX_MEMBERS", 2)
     assert refusal(tmp_path) == "'x.zip' holds 3 files, more than 2; split it up."
     monkeypatch.setattr("training.sources.MAX_MEMBERS", 0)
-    assert refusal(tmp_path).endswith("bytes, too long for 0 files; split it up.")
+    assert re.fullmatch(
+        r"'x\.zip' has a directory of \d+ bytes, too long for 0 files; split it up\.",
+        refusal(tmp_path),
+    )
 
 
 def test_a_member_packed_in_a_strange_way_is_told(tmp_path, scales):

@@ -147,10 +147,12 @@ def test_rows_are_kept_whole_or_not_at_all(tmp_path):
         assert load_rows(path) is None
 
 
-def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
+@pytest.mark.parametrize("write", [fill, lambda folder: save_rows(folder / "x.jsonl", [["a", 3]])])
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, write):
     (tmp_path / "cache").write_text("a file where a folder should be")
-    with (
-        TokenStore(tmp_path / "cache" / "tokens") as store,
-        pytest.raises(CorpusError, match=r"kept in 'cache' \(Not a directory\); make room there"),
-    ):
-        store.add(b"a" * 32, np.zeros(1, np.uint16), 1, {})
+    with pytest.raises(CorpusError) as caught:
+        write(tmp_path / "cache" / "tokens")
+    assert str(caught.value) == (
+        "What was read cannot be kept in 'cache' (Not a directory); make room there, or name "
+        "another folder in MUSICLSTM_CACHE."
+    )

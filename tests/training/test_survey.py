@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,13 @@ def tune(*, up=0, step=240, count=64, shift=0, length=200):
 @pytest.fixture(scope="module")
 def plain():
     return look(score_of(tune()))
+
+
+@pytest.mark.parametrize(
+    ("notes", "seconds", "short"), [(40, 8.0, False), (39, 60.0, True), (400, 7.9, True)]
+)
+def test_few_notes_or_little_time_are_short(plain, notes, seconds, short):
+    assert replace(plain, notes=notes, seconds=seconds).short is short
 
 
 def test_a_piece_is_told_in_seconds_notes_key_and_meter(plain):

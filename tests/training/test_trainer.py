@@ -7,15 +7,18 @@ import errno
 import numpy as np
 import pytest
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.errors import CheckpointError
 from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.tokenization import MusicTokenizer
+from training.augmentation import Augmentation
 from training.checkpoints import checkpoints, damage
+from training.corpus import read_corpus
 from training.failures import TrainingError
 from training.groups import Rates, freeze
-from training.metrics import held_out
+from training.metrics import HeldOut, held_out
 from training.trainer import StatefulTrainer
 from training.windows import Windows
 
@@ -211,6 +214,61 @@ def test_a_resumed_run_equals_an_uninterrupted_one_step_for_step(tmp_path, accum
     assert not torch.equal(raw[0], next(iter(whole.model.parameters())))
 
 
+LAST, MIDDLE = 32, 18  # steps, of 12 an epoch: it ends in the third, and stops in the second
+
+
+def epochs_of_moved_pieces(folder, pieces):
+    """Pieces that are shuffled and moved anew in every epoch; dropout, average, two batches."""
+    tokenizer = MusicTokenizer()
+    set_seed(0)
+    size = {"vocab_size": len(tokenizer), "hidden_size": 24, "num_hidden_layers": 2}
+    net = MusicLSTMForCausalLM(MusicLSTMConfig(**size, dropout=0.1, embedding_dropout=0.1))
+    kwargs = {"lanes": 4, "batch_size": 2, "steps": 32, "augmentation": Augmentation()}
+    windows = Windows(pieces, tokenizer, **kwargs)
+
+    def build(net, arguments, _, **__):
+        return StatefulTrainer(net, arguments, windows, tokenizer=tokenizer, ema_decay=0.9)
+
+    options = {"learning_rate": 1e-2, "max_steps": LAST, "save_strategy": "steps"}
+    return trainer(folder, net, [], accumulation=2, cls=build, save_steps=MIDDLE, **options)
+
+
+def remember_windows(run, monkeypatch):
+    """What it reads from now on, to be looked at afterwards."""
+    read, step = [], run.compute_loss
+
+    def remember(net, inputs, *args, **kwargs):
+        read.append(inputs["input_ids"].clone())
+        return step(net, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(run, "compute_loss", remember)
+    return read
+
+
+def test_a_run_resumed_in_its_second_epoch_equals_an_uninterrupted_one(
+    scales, tmp_path, monkeypatch
+):
+    pieces = read_corpus([scales], workers=1).tokens("train")
+    whole = epochs_of_moved_pieces(tmp_path / "whole", pieces)
+    read = remember_windows(whole, monkeypatch)
+    whole.train()
+    epoch = whole.windows.updates
+    assert epoch < MIDDLE < 2 * epoch < LAST
+    assert not all(map(torch.equal, read[: 2 * epoch], read[2 * epoch :]))  # moved anew
+    resumed = epochs_of_moved_pieces(tmp_path / "resumed", pieces)
+    read_again = remember_windows(resumed, monkeypatch)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{MIDDLE}"))
+    assert len(read_again) == 2 * (LAST - MIDDLE)
+    assert all(map(torch.equal, read_again, read[2 * MIDDLE :]))
+    assert log_of(resumed) == log_of(whole)
+    assert len(log_of(whole)) == LAST
+    for _ in ("weights", "average"):
+        for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+        whole.average.settle()
+        resumed.average.settle()
+
+
 def test_without_the_saved_state_a_resumed_run_would_differ(tmp_path):
     kwargs = {"learning_rate": 1e-2, "max_steps": 6, "save_strategy": "steps", "save_steps": 3}
     pieces = random_pieces(6, 6)
@@ -318,7 +376,8 @@ class BrokenTrainer(StatefulTrainer):
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
     run = trainer(tmp_path, model(), random_pieces(5, 5), cls=BrokenTrainer, **SAVING)
-    with pytest.raises(TrainingError, match=r"The loss is no longer a number at step 3; lower"):
+    sentence = r"The loss is no longer a number at step 3; lower --learning_rate \(it is 0\.01\)"
+    with pytest.raises(TrainingError, match=sentence):
         run.train()
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
     assert damage(tmp_path / "checkpoint-2") is None
@@ -382,5 +441,45 @@ def test_a_checkpoint_of_other_parts_is_one_sentence(tmp_path):
     pieces = random_pieces(5, 5)
     trainer(tmp_path, model(), pieces, max_steps=2, **SAVING).train()
     run = trainer(tmp_path, model(), pieces, more={"rates": Rates(0.5)}, **SAVING)
-    with pytest.raises(CheckpointError, match="'checkpoint-2' was written with another optimizer"):
+    with pytest.raises(CheckpointError) as caught:
         run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert str(caught.value) == (
+        "'checkpoint-2' was written with another optimizer or other parts; resume with the same "
+        "--optim, --freeze, --layer_decay and --layer_learning_rates, or choose another "
+        "--output_dir."
+    )
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_best_weights_are_kept_though_no_checkpoint_was_due(tmp_path, monkeypatch, decay):
+    pieces = random_pieces(8, 8)
+    bits = iter([9.0, 8.0, 7.0, 9.5, 9.5, 9.5, 9.5, 9.5])
+    run = trainer(
+        tmp_path,
+        model(),
+        pieces,
+        more={"held_out_pieces": pieces, "ema_decay": decay},
+        max_steps=8,
+        eval_strategy="steps",
+        eval_steps=1,
+        learning_rate=0.1,
+        save_strategy="steps",
+        save_steps=4,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        greater_is_better=False,
+        metric_for_best_model="eval_bits_per_note",
+    )
+    monkeypatch.setattr(run, "_held_out", lambda: HeldOut(next(bits), 1, 1, 1))
+    seen = {}
+
+    class Note(TrainerCallback):
+        def on_evaluate(self, args, state, control, **_):
+            seen[state.global_step] = next(iter(run.network.parameters())).detach().clone()
+
+    run.add_callback(Note())
+    run.train()
+    assert run.state.best_global_step == 3
+    if run.average is not None:
+        run.average.settle()
+    torch.testing.assert_close(next(iter(run.network.parameters())).detach(), seen[3])

@@ -102,3 +102,43 @@ def test_a_weight_says_how_often_an_epoch_shows_a_piece():
         seen.append([int((rows == value).sum()) // 7 for value in (3, 4, 5, 6)])
     assert [sum(times) for times in zip(*seen, strict=True)] == [4, 2, 1, 1]
     assert all(sum(times) == 4 for times in seen)
+
+
+@pytest.mark.parametrize("weight", [0.05, 0.1, 0.7, 1.0])
+def test_there_is_something_to_learn_in_every_window_of_every_epoch(weight):
+    # A piece a semitone higher may be shorter, once merged; here it always is.
+    pieces, tokenizer = [np.full(20, 50) for _ in range(9)], Shrinking()
+    kwargs = {"lanes": 1, "batch_size": 1, "steps": 4, "weights": [weight] * 9}
+    windows = Windows(pieces, tokenizer, augmentation=Augmentation(), **kwargs)
+    for epoch in range(12):
+        windows.set_epoch(epoch)
+        assert all((windows[i]["labels"] != IGNORED).any() for i in range(len(windows)))
+
+
+class Shrinking(PlainTokenizer):
+    """Pieces are whole the first time only."""
+
+    first = True
+
+    def compress_many(self, pieces):
+        found = [list(map(int, piece)) for piece in pieces]
+        self.first, whole = False, self.first
+        return found if whole else [piece[:-9] for piece in found]
+
+
+def test_large_corpora_lie_on_the_disk_and_give_the_same_windows(monkeypatch):
+    lengths = [7, 3, 12, 5, 9]
+    _, small = make(lengths, augmentation=Augmentation())
+    monkeypatch.setattr("training.windows._MOST_BYTES", 0)
+    _, large = make(lengths, augmentation=Augmentation())
+    for epoch in (0, 1):
+        small.set_epoch(epoch)
+        large.set_epoch(epoch)
+        for i in range(len(small)):
+            assert all(torch.equal(small[i][key], large[i][key]) for key in small[i])
+    assert isinstance(large._rows, np.memmap)
+
+
+def test_no_pieces_are_no_windows():
+    _, windows = make([])
+    assert len(windows) == windows.tokens == windows.updates == 0
