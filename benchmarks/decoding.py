@@ -124,7 +124,7 @@ def _race(
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     network = PackedLSTM(model)
-    composer = _Composing(network, tokenizer, batch)
+    composer = Composing(network, tokenizer, batch)
     llama = _llama_as_big_as(model)
     rivals = {
         "packed": _Rival(composer.write),
@@ -159,7 +159,7 @@ def _take_turns(rivals: dict[str, _Rival], options: argparse.Namespace) -> None:
             rival.times.append(rival.time(options.tokens))
 
 
-class _Composing:
+class Composing:
     """Packed decoding, as the composer does it: the loop, the grammar, the sampling."""
 
     def __init__(self, network: PackedLSTM, tokenizer: MusicTokenizer, batch: int) -> None:
@@ -303,7 +303,7 @@ def _memory(
 ) -> dict[str, Any]:
     """A step, sampling included, beside plain reading of as many bytes and of many more."""
     network = PackedLSTM(model)
-    composer = _Composing(network, tokenizer, 1)
+    composer = Composing(network, tokenizer, 1)
     composing = _Rival(composer.write)
     composing.time(16)
     readers = {
