@@ -75,7 +75,10 @@ class Variant:
 def _variant(text: str, corpus: Corpus, options: argparse.Namespace) -> Variant:
     name, _, fields = text.partition(":")
     model, tokenizer = load_checkpoint()
-    overrides = read_overrides(fields)
+    try:
+        overrides = read_overrides(fields, f"--variant {name!r}")
+    except ValueError as error:
+        raise ReportError(str(error)) from error
     rate = overrides.pop("learning_rate", options.learning_rate)
     if "vocab_size" in overrides:
         tokenizer = MusicTokenizer()

@@ -212,8 +212,8 @@ class _Parser(HfArgumentParser):
         self.exit(1, f"error: {message}; see '{self.prog} --help'.\n")
 
 
-def read_overrides(text: str) -> dict[str, Any]:
-    """Fields and values of `--config_overrides`; what they may be, the config itself knows.
+def read_overrides(text: str, option: str = "--config_overrides") -> dict[str, Any]:
+    """Fields and values that an option names; what they may be, the config itself knows.
 
     >>> read_overrides("attention_window=256,layer_norm=false")
     {'attention_window': 256, 'layer_norm': False}
@@ -228,7 +228,7 @@ def read_overrides(text: str) -> dict[str, Any]:
             found[name.strip()] = json.loads(value)
         except ValueError:
             raise ValueError(
-                f"--config_overrides takes names and values, such as attention_window=256,"
+                f"{option} takes names and values, such as attention_window=256,"
                 f"layer_norm=false; got {part!r}."
             ) from None
     return found
