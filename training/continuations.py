@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Plan:
         bars: Bars that it composes.
         temperature: Of the choice of tokens.
         seed: Of all that is left to chance, which pieces these are included.
+        sampling: Everything else about the choice.
     """
 
     samples: int
@@ -46,6 +47,7 @@ class Plan:
     bars: int
     temperature: float
     seed: int
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _takes(composer: Composer, number: int, piece: Piece, plan: Plan) -> Iterato
         bars=plan.bars,
         prompt=piece.prompt,
         prompt_bars=plan.seed_bars,
-        sampling=Sampling(temperature=plan.temperature, seed=seed),
+        sampling=replace(plan.sampling, temperature=plan.temperature, seed=seed),
     )
     for take in takes:
         lines = _new_lines(composer, take)

@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +29,7 @@ from musiclstm.decoding import MAX_ROWS
 from musiclstm.errors import CheckpointError, CorpusError, MusicLSTMError
 from musiclstm.intake import clean_text
 from musiclstm.sampling import Sampling
+from training.arguments import read_overrides
 from training.checkpoints import write_record
 from training.continuations import Plan, continuations
 from training.corpus import SPLITS, read_corpus
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed_bars", type=int, default=SEED_BARS, help=f"bars that are heard ({SEED_BARS})")
     add("--bars", type=int, default=BARS, help=f"bars that are composed ({BARS})")
     add("--temperature", type=float, default=Sampling.temperature, help="of the choice (0.9)")
+    add("--sampling", default="", help="other fields of Sampling, such as min_p=0.05,top_p=1.0")
     add("--seed", type=int, default=SEED, help=f"of all that is left to chance ({SEED})")
     add("--workers", type=int, help="processes that read MIDI; all cores where not said")
     return found
@@ -112,8 +114,12 @@ def _check(options: argparse.Namespace) -> Plan:
             raise EvaluationError(f"--{name} must be from {least:,} to {most:,}, got {value:,}.")
     try:
         Sampling(temperature=options.temperature, seed=options.seed)
+        options.sampling = Sampling(**read_overrides(options.sampling, "--sampling"))
     except ValueError as error:
-        raise EvaluationError(f"--{error}") from error
+        raise EvaluationError(f"--{str(error).removeprefix('--')}") from error
+    except TypeError as error:
+        known = ", ".join(field.name for field in fields(Sampling))
+        raise EvaluationError(f"--sampling takes {known}; got {options.sampling!r}.") from error
     _check_json(options.json)
     folder = _facts_folder(options)
     if folder is not None:

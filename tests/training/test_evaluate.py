@@ -333,6 +333,9 @@ def test_a_write_that_breaks_off_leaves_the_facts_whole(duets, checkpoint, monke
         (["--bars", "0"], "--bars must be from 1 to 4,096, got 0."),
         (["--seed_bars", "0"], "--seed_bars must be from 1 to 4,096, got 0."),
         (["--temperature", "-1"], "--temperature must be 0 or more, got -1.0; use 0"),
+        (["--sampling", "min_p=2"], "--min_p must be"),
+        (["--sampling", "min_p"], "--sampling takes names and values, such as"),
+        (["--sampling", "minp=0.1"], "--sampling takes temperature, top_p, "),
         (["--seed", "-1"], "--seed must be a whole number from 0 to 4294967295, got -1."),
         (
             ["--split", "valid"],
