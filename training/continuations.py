@@ -82,11 +82,7 @@ def continuations(
         plan: How many, and how.
     """
     pieces = choose(composer, streams, plan)
-    if not pieces:
-        return None
-    progress: dict[str, Any] = {"unit": "piece", "desc": "Composing", "leave": False}
-    numbered = enumerate(tqdm(pieces, disable=None, **progress))  # in a log file a bar is noise
-    return compared(pieces, [t for n, piece in numbered for t in _takes(composer, n, piece, plan)])
+    return compared(pieces, compose(composer, pieces, plan)) if pieces else None
 
 
 def choose(composer: Composer, streams: Sequence[np.ndarray], plan: Plan) -> list[Piece]:
@@ -117,6 +113,13 @@ def _cut(score: ScoreTick, end: int) -> ScoreTick:
         early = columns["time"] < end
         track.notes = type(track.notes).from_numpy(*(column[early] for column in columns.values()))
     return part
+
+
+def compose(composer: Composer, pieces: Sequence[Piece], plan: Plan) -> list[Take]:
+    """Every way in which each of the pieces goes on, one piece after the other."""
+    progress: dict[str, Any] = {"unit": "piece", "desc": "Composing", "leave": False}
+    numbered = enumerate(tqdm(pieces, disable=None, **progress))  # in a log file a bar is noise
+    return [take for n, piece in numbered for take in _takes(composer, n, piece, plan)]
 
 
 def _takes(composer: Composer, number: int, piece: Piece, plan: Plan) -> Iterator[Take]:
