@@ -97,5 +97,7 @@ def test_rates_of_parts_may_be_a_table(tmp_path):
 
 def test_a_second_file_is_refused(tmp_path):
     (tmp_path / "run.json").write_text('{"data": "x"}')
-    with pytest.raises(ConfigFileError, match="--config takes one file, got a second one"):
+    with pytest.raises(
+        ConfigFileError, match="--config takes one file, got a second one; put both"
+    ):
         parse(["--config", str(tmp_path / "run.json"), f"--config={tmp_path / 'run.json'}"])

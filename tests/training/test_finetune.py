@@ -460,7 +460,10 @@ def test_what_folders_are_called_never_reaches_the_terminal_raw(scales, tmp_path
     shutil.copytree(scales, data)
     out = tmp_path / "out"
     assert main(["--data", str(data), "--output_dir", str(out / odd), *SMALL, *QUICK]) == 1
-    assert "--output_dir has characters that are not UTF-8, and" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "error: --output_dir has characters that are not UTF-8, and weights cannot be written "
+        "there; choose another one.\n"
+    )
     assert main(["--data", str(data), "--output_dir", str(out), *SMALL, *QUICK]) == 0
     said = capsys.readouterr().out
     said.encode("utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -257,7 +258,15 @@ def midi(notes=((0, 480, 60, 80),)):
         (lambda: refusal(midi(), Limits(beats=0)), "too long"),
         (lambda: refusal(midi([(0, 9, 60, 80), (480, 9, 60, 80)]), Limits(notes=1)), "too long"),
         (lambda: refusal(midi([(480 * 600, 9, 60, 80)]), Limits(minutes=1)), "too long"),
+        (lambda: refusal(gzip.compress(bytes(9_000)), Limits(bytes=8_000)), "too long"),
+        (lambda: "'x.mid' has no note that can sound; choose a file.", "empty"),
         (lambda: "the same bytes as a file before it.", "duplicate"),
+        (lambda: "it has the notes of 'a.mid', up to transposition.", "duplicate"),
+        (lambda: "it is too short: 8 notes in 4.0 seconds.", "too short"),
+        (
+            lambda: "it is not on a beat grid: its notes meet the beats no better than by chance.",
+            "not on a beat grid",
+        ),
         (lambda: "it cannot be read (Bad CRC-32).", "broken"),
     ],
 )
