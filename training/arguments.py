@@ -198,6 +198,8 @@ class MusicArguments:
             raise ValueError(
                 f"--ema_decay must be 0 or more and below 1, got {self.ema_decay:g}; 0 is off."
             )
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"--dropout must be 0 or more and below 1, got {self.dropout:g}.")
         if self.config_overrides and self.model != SCRATCH:
             raise ValueError(
                 f"--config_overrides shapes a new network, and --model {self.model} has its shape; "

@@ -120,6 +120,8 @@ def damage(checkpoint: Path) -> str | None:
     if not isinstance(files, dict) or not files:
         return f"its {MANIFEST_FILE} is damaged"
     for name, wanted in files.items():
+        if not isinstance(wanted, dict) or not {"bytes", "sha256"} <= set(wanted):
+            return f"its {MANIFEST_FILE} is damaged"
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"

@@ -108,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(options: argparse.Namespace) -> Plan:
     """Refuse before an hour of measuring what could not be done or written afterwards."""
+    if options.workers is not None and options.workers < 1:
+        raise EvaluationError(f"--workers must be 1 or more, got {options.workers}.")
     for name, (least, most) in _BOUNDS.items():
         value = getattr(options, name)
         if not least <= value <= most:

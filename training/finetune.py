@@ -61,6 +61,12 @@ from training.report import as_text, describe, write_report
 from training.trainer import StatefulTrainer
 from training.windows import Windows
 
+# Fields of a new network's config that nobody chooses.
+_SETTLED = {
+    *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id"),
+    *("tokenizer_fingerprint", "programs"),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 when the checkpoint folder is written, 1 with a sentence when not."""
@@ -252,8 +258,14 @@ def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM,
         "dropout": dropout,
         "embedding_dropout": dropout,
     }
+    overrides = read_overrides(music.config_overrides)
+    if settled := sorted(_SETTLED & set(overrides)):
+        raise ValueError(
+            f"--config_overrides cannot set {settled[0]}, which follows from the tokenizer and the "
+            "pieces; leave it out (--vocab_size asks for a size)."
+        )
     config = _config(
-        **shape | read_overrides(music.config_overrides),
+        **shape | overrides,
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_id,
         bos_token_id=tokenizer.bos_id,

@@ -39,6 +39,8 @@ def test_without_evaluations_there_is_no_best():
         (["--augment_velocity", "-1"], "--augment_velocity must be 0 or more, got -1."),
         (["--augment_tempo", "-1"], "--augment_tempo must be 0 or more, got -1."),
         (["--workers", "0"], "--workers must be 1 or more, got 0."),
+        (["--dropout", "1.5"], "--dropout must be 0 or more and below 1, got 1.5."),
+        (["--dropout", "-1"], "--dropout must be 0 or more and below 1, got -1."),
         (["--window", "1"], "--window must be 2 or more, got 1."),
         (["--samples", "-1"], "--samples must be 0 or more, got -1."),
         (

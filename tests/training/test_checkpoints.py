@@ -54,6 +54,9 @@ def test_a_manifest_cut_short_is_damage(tmp_path):
     folder = make(tmp_path, 1)
     (folder / "manifest.json").write_text('{"files": {"wei')
     assert damage(folder) == "its manifest.json is damaged"
+    for entry in ("3", "{}", "[]"):
+        (folder / "manifest.json").write_text(f'{{"files": {{"weights.bin": {entry}}}}}')
+        assert damage(folder) == "its manifest.json is damaged"
 
 
 def test_the_newest_whole_one_is_taken_and_the_others_are_told(tmp_path):

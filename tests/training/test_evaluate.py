@@ -330,6 +330,7 @@ def test_a_write_that_breaks_off_leaves_the_facts_whole(duets, checkpoint, monke
     [
         (["--samples", "-1"], "--samples must be from 0 to 10,000, got -1."),
         (["--takes", "33"], "--takes must be from 1 to 32, got 33."),
+        (["--workers", "-1"], "--workers must be 1 or more, got -1."),
         (["--bars", "0"], "--bars must be from 1 to 4,096, got 0."),
         (["--seed_bars", "0"], "--seed_bars must be from 1 to 4,096, got 0."),
         (["--temperature", "-1"], "--temperature must be 0 or more, got -1.0; use 0"),

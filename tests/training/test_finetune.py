@@ -390,6 +390,11 @@ def test_on_a_processor_half_precision_is_used_where_it_is_fast(fast, monkeypatc
             "layer_norm=false; got 'layer_norm'.",
         ),
         (
+            ["--config_overrides", "vocab_size=5"],
+            "--config_overrides cannot set vocab_size, which follows from the tokenizer and the "
+            "pieces; leave it out (--vocab_size asks for a size).",
+        ),
+        (
             ["--model", "default", "--config_overrides", "residual=false"],
             "--config_overrides shapes a new network, and --model default has its shape; leave it "
             "out, or take --model scratch.",
