@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,7 @@ from musiclstm.composer import MAX_BARS, Composer
 from musiclstm.decoding import MAX_ROWS
 from musiclstm.sampling import Sampling
 from musiclstm.tokenization import MusicTokenizer
-from training.arguments import read_overrides
-from training.continuations import Piece, Plan, Take, choose, compose
+from training.continuations import Piece, Plan, Take, choose, compose, plan_from
 from training.corpus import Corpus, read_corpus
 
 SAMPLES, TAKES, SEED_BARS, BARS, SEED = 200, 2, 8, 16, 7
@@ -108,19 +107,10 @@ def _plan(options: argparse.Namespace) -> Plan:
         raise ReportError(
             "--split must be valid or test, got 'train': those are the pieces to compare with."
         )
-    for name, (least, most) in _BOUNDS.items():
-        value = getattr(options, name)
-        if not least <= value <= most:
-            raise ReportError(f"--{name} must be from {least:,} to {most:,}, got {value:,}.")
     try:
-        Sampling(temperature=options.temperature, seed=options.seed)
-        options.sampling = Sampling(**read_overrides(options.sampling, "--sampling"))
+        return plan_from(options, _BOUNDS)
     except ValueError as error:
-        raise ReportError(f"--{str(error).removeprefix('--')}") from error
-    except TypeError as error:
-        known = ", ".join(field.name for field in fields(Sampling))
-        raise ReportError(f"--sampling takes {known}; got {options.sampling!r}.") from error
-    return Plan(**{field.name: getattr(options, field.name) for field in fields(Plan)})
+        raise ReportError(str(error)) from error
 
 
 # Figures ------------------------------------------------------------------------------------------

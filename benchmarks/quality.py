@@ -184,8 +184,8 @@ def _prepare(options: argparse.Namespace) -> _Work:
         transformer_layers=options.transformer_layers,
     )
     weights = {each.name: weights_of(each.build()) for each in found}
-    windows = _windows(options, corpus, tokenizer)
-    return _Work(options, tokenizer, corpus, windows, found, weights, _school(options))
+    windows = windows_for(options, corpus, tokenizer)
+    return _Work(options, tokenizer, corpus, windows, found, weights, school_for(options))
 
 
 def _config(
@@ -198,7 +198,8 @@ def _config(
     return config
 
 
-def _windows(options: argparse.Namespace, corpus: Corpus, tokenizer: MusicTokenizer) -> Windows:
+def windows_for(options: argparse.Namespace, corpus: Corpus, tokenizer: MusicTokenizer) -> Windows:
+    """Of the train split, as `--rows`, `--window`, `--augment` and `--seed` say."""
     still = Augmentation(0, 0, 0)  # moves nothing, but pieces come in another order every epoch
     return Windows(
         corpus.tokens("train"),
@@ -212,7 +213,8 @@ def _windows(options: argparse.Namespace, corpus: Corpus, tokenizer: MusicTokeni
     )
 
 
-def _school(options: argparse.Namespace) -> School:
+def school_for(options: argparse.Namespace) -> School:
+    """Of this machine, as `--warm_up` and `--seed` say."""
     gpu = torch.cuda.is_available()
     bf16 = torch.cuda.is_bf16_supported() if gpu else bf16_is_fast()
     device = torch.device("cuda" if gpu else "cpu")

@@ -14,21 +14,18 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from benchmarks.pieces import refuse_empty
-from benchmarks.race import Budget, Learner, Lessons, School
+from benchmarks.quality import school_for, windows_for
+from benchmarks.race import Budget, Learner, Lessons
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from benchmarks.rivals import Contender, weights_of
 from musiclstm.checkpoint import load_checkpoint
 from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.modeling import MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
-from training.arguments import bf16_is_fast, read_overrides
-from training.augmentation import Augmentation
+from training.arguments import read_overrides
 from training.corpus import Corpus, read_corpus
 from training.metrics import held_out
-from training.windows import Windows
 
 _BASE = "as it is"
 
@@ -36,7 +33,7 @@ _BASE = "as it is"
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 1 with a sentence where a variant means nothing."""
     options = parser("benchmarks.search", "Shapes and vocabularies at equal time.")
-    options.set_defaults(split="valid")
+    options.set_defaults(split="valid", augment=True, warm_up=0.05)
     options.add_argument("--minutes", type=float, default=5.0, help="of learning, each (5)")
     options.add_argument("--variant", action="append", default=[], help="NAME:field=value,...")
     options.add_argument("--learning_rate", type=float, default=2e-3, help="the highest (2e-3)")
@@ -84,11 +81,10 @@ def _variant(text: str, corpus: Corpus, options: argparse.Namespace) -> Variant:
         tokenizer = MusicTokenizer()
         tokenizer.learn_merges(corpus.tokens("train"), overrides.pop("vocab_size"))
     config = _config(model.config, tokenizer, name, overrides)
-    school = School(torch.device("cpu"), bf16_is_fast(), 0.05, options.seed)
     contender = Contender(name, lambda: MusicLSTMForCausalLM(config), options.window)
-    lessons = Lessons(_windows(corpus, tokenizer, options), options.rows)
+    lessons = Lessons(windows_for(options, corpus, tokenizer), options.rows)
     sys.stderr.write(f"… {name}: {len(tokenizer):,} tokens in the vocabulary\n")
-    return Variant(name, tokenizer, Learner(contender, rate, school), lessons)
+    return Variant(name, tokenizer, Learner(contender, rate, school_for(options)), lessons)
 
 
 def _config(
@@ -105,18 +101,6 @@ def _config(
         setattr(config, field, value)
     config.vocab_size = len(tokenizer)
     return config
-
-
-def _windows(corpus: Corpus, tokenizer: MusicTokenizer, options: argparse.Namespace) -> Windows:
-    return Windows(
-        corpus.tokens("train"),
-        tokenizer,
-        lanes=options.rows,
-        batch_size=options.rows,
-        steps=options.window,
-        augmentation=Augmentation(),
-        seed=options.seed,
-    )
 
 
 def _row(variant: Variant, corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:

@@ -6,9 +6,10 @@ formulas are in measures.py. Writes and prints nothing.
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from musiclstm.errors import MusicLSTMError
 from musiclstm.intake import Limits, read_midi
 from musiclstm.sampling import MAX_SEED, Sampling
 from training import measures
+from training.arguments import read_overrides
 from training.measures import FEATURES, Floats, Ints, Passage
 
 _Counts = dict[str, Floats]
@@ -48,6 +50,32 @@ class Plan:
     temperature: float
     seed: int
     sampling: Sampling = field(default_factory=Sampling)
+
+
+def plan_from(options: argparse.Namespace, bounds: Mapping[str, tuple[int, int]]) -> Plan:
+    """The plan that options with the names of its fields ask for.
+
+    Args:
+        options: `sampling` as text, such as `min_p=0.05`.
+        bounds: From and to, both included, by name.
+
+    Raises:
+        ValueError: One means nothing.
+    """
+    for name, (least, most) in bounds.items():
+        value = getattr(options, name)
+        if not least <= value <= most:
+            raise ValueError(f"--{name} must be from {least:,} to {most:,}, got {value:,}.")
+    try:
+        Sampling(temperature=options.temperature, seed=options.seed)
+        sampling = Sampling(**read_overrides(options.sampling, "--sampling"))
+    except ValueError as error:
+        raise ValueError(f"--{str(error).removeprefix('--')}") from error
+    except TypeError as error:
+        known = ", ".join(field.name for field in fields(Sampling))
+        raise ValueError(f"--sampling takes {known}; got {options.sampling!r}.") from error
+    given = {each.name: getattr(options, each.name) for each in fields(Plan)}
+    return Plan(**given | {"sampling": sampling})
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,9 +29,8 @@ from musiclstm.decoding import MAX_ROWS
 from musiclstm.errors import CheckpointError, CorpusError, MusicLSTMError
 from musiclstm.intake import clean_text
 from musiclstm.sampling import Sampling
-from training.arguments import read_overrides
 from training.checkpoints import write_record
-from training.continuations import Plan, continuations
+from training.continuations import Plan, continuations, plan_from
 from training.corpus import SPLITS, read_corpus
 from training.metrics import Accuracy, held_out
 
@@ -110,23 +109,15 @@ def _check(options: argparse.Namespace) -> Plan:
     """Refuse before an hour of measuring what could not be done or written afterwards."""
     if options.workers is not None and options.workers < 1:
         raise EvaluationError(f"--workers must be 1 or more, got {options.workers}.")
-    for name, (least, most) in _BOUNDS.items():
-        value = getattr(options, name)
-        if not least <= value <= most:
-            raise EvaluationError(f"--{name} must be from {least:,} to {most:,}, got {value:,}.")
     try:
-        Sampling(temperature=options.temperature, seed=options.seed)
-        options.sampling = Sampling(**read_overrides(options.sampling, "--sampling"))
+        plan = plan_from(options, _BOUNDS)
     except ValueError as error:
-        raise EvaluationError(f"--{str(error).removeprefix('--')}") from error
-    except TypeError as error:
-        known = ", ".join(field.name for field in fields(Sampling))
-        raise EvaluationError(f"--sampling takes {known}; got {options.sampling!r}.") from error
+        raise EvaluationError(str(error)) from error
     _check_json(options.json)
     folder = _facts_folder(options)
     if folder is not None:
         read_facts(folder)  # a damaged file is told now
-    return Plan(**{name: getattr(options, name) for name in Plan.__dataclass_fields__})
+    return plan
 
 
 def _check_json(path: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -75,6 +76,14 @@ def main(argv: list[str] | None = None) -> int:
         (dry_run if music.dry_run else finetune)(music, training)
     except (MusicLSTMError, ValueError) as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.stderr.write(
+            "error: The disk is full; make room, where temporary files lie as well, and run the "
+            "same command again, which goes on from the last checkpoint.\n"
+        )
         return 1
     return 0
 

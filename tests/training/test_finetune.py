@@ -477,3 +477,16 @@ def test_what_folders_are_called_never_reaches_the_terminal_raw(scales, tmp_path
     json.loads((out / "facts.json").read_text(encoding="utf-8"))
     assert main(["--data", str(data / odd), "--output_dir", str(out), *SMALL, *QUICK]) == 1
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_full_disk_anywhere_is_one_sentence(scales, tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.finetune.Windows", full)
+    command = ["--data", str(scales), "--output_dir", str(tmp_path / "out"), *SMALL, *QUICK]
+    assert main(command) == 1
+    assert capsys.readouterr().err == (
+        "error: The disk is full; make room, where temporary files lie as well, and run the same "
+        "command again, which goes on from the last checkpoint.\n"
+    )
