@@ -26,6 +26,12 @@ from musiclstm.errors import CorpusError
 
 SUFFIXES = (".mid", ".midi", ".kar")
 SPLITS = ("train", "valid", "test")
+SPLIT_NAMES = {  # what others call them
+    **{name: name for name in SPLITS},
+    **dict.fromkeys(("validation", "val", "dev"), "valid"),
+    **dict.fromkeys(("training",), "train"),
+    **dict.fromkeys(("testing",), "test"),
+}
 MAX_MEMBERS = 200_000
 MAX_UNPACKED = 50_000_000_000  # bytes of all members of a zip
 MAX_RATIO = 200  # MIDI packs to a third or a tenth, a bomb to a thousandth
@@ -233,7 +239,7 @@ def _source(
         corpus=corpus,
         container=container,
         member=member,
-        split=split if split in SPLITS else None,
+        split=None if split is None else SPLIT_NAMES[split],
         licence=licence or manifest.get("", {}).get("licence"),
     )
 
@@ -255,6 +261,13 @@ def _read_manifest(path: Path, _changed: int) -> dict[str, dict[str, Any]]:
             f"{_MANIFEST} in {folder_name(path)!r} is not a manifest ({error}); expected JSON with "
             '"pieces", a list of {"file": …, "split": …}. Mend it, or take it away.'
         ) from error
+    for name, entry in entries.items():
+        split = entry.get("split")
+        if split is not None and str(split) not in SPLIT_NAMES:
+            raise CorpusError(
+                f"{_MANIFEST} in {folder_name(path)!r} puts {name!r} into the split {split!r}; it "
+                f"must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}."
+            )
     return entries
 
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musiclstm.errors import CorpusError
-from training.sources import SPLITS, SUFFIXES, Source
+from training.sources import SPLIT_NAMES, SUFFIXES, Source
 
 HUB_ID = re.compile(
     r"(?:(?P<how>hub|stream):)?(?P<id>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?"
@@ -26,12 +26,6 @@ _DISK = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves
 _BYTES = ("midi", "mid", "midi_bytes", "midi_file", "bytes", "content", "file", "data")
 _NAMES = ("name", "file_name", "filename", "path", "file", "title", "id")
 _LICENCES = ("licence", "license")
-_SPLIT_NAMES = {
-    **{name: name for name in SPLITS},
-    **dict.fromkeys(("validation", "val", "dev"), "valid"),
-    **dict.fromkeys(("training",), "train"),
-    **dict.fromkeys(("testing",), "test"),
-}
 _HUB_SECONDS = 20.0  # before it counts as out of reach
 
 Row = Mapping[str, Any]
@@ -88,7 +82,7 @@ class Table:
             for split, rows in splits.items():
                 columns = Columns(self._name, rows)
                 for row in columns.only(rows):
-                    own = _SPLIT_NAMES.get(split) if trusted else None
+                    own = SPLIT_NAMES.get(split) if trusted else None
                     yield columns.source(row, number, self._place, self, own), columns.data(row)
                     number += 1
 
@@ -139,7 +133,7 @@ class Columns:
             corpus=PurePosixPath(self._name).stem,
             container=place,
             member=str(number),
-            split=_SPLIT_NAMES.get(str(told).lower()) or split,
+            split=SPLIT_NAMES.get(str(told).lower()) or split,
             licence=row[self._licence] if self._licence else None,
             rows=rows,
         )

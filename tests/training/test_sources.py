@@ -251,3 +251,17 @@ def test_what_a_mac_adds_to_a_zip_is_not_music(tmp_path, scales):
     good = (scales / "scale-01.mid").read_bytes()
     pack(tmp_path / "x.zip", {"a.mid": good, "__MACOSX/._a.mid": b"junk"})
     assert [source.name for source in find_sources([tmp_path])] == ["a.mid"]
+
+
+def test_a_split_of_a_manifest_may_have_its_other_name_and_no_unknown_one(tmp_path):
+    (tmp_path / "a.mid").write_bytes(b"x")
+    manifest = tmp_path / "MANIFEST.json"
+    manifest.write_text('{"pieces": [{"file": "a.mid", "split": "validation"}]}')
+    assert [source.split for source in find_sources([tmp_path])] == ["valid"]
+    manifest.write_text('{"pieces": [{"file": "a.mid", "split": "held out"}], "more": 1}')
+    with pytest.raises(CorpusError) as refused:
+        find_sources([tmp_path])
+    assert str(refused.value) == (
+        f"MANIFEST.json in {tmp_path.name!r} puts 'a.mid' into the split 'held out'; it must be "
+        "train, valid or test."
+    )
