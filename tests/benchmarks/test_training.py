@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_a_session_that_loses_more_is_one_sentence(monkeypatch, capsys, tmp_path
 
 
 def test_a_session_that_does_not_learn_says_what_it_said(monkeypatch, capsys):
-    broken = ["python", "-c", "print('error: no music here')"]
+    broken = [sys.executable, "-c", "print('error: no music here')"]
     monkeypatch.setattr(kills, "_command", lambda *_: broken)
     assert kills.main(["--kills", "1"]) == 1
     error = capsys.readouterr().err
