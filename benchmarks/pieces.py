@@ -9,12 +9,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm.errors import CorpusError, ScoreError
 from musiclstm.intake import Limits, read_midi
 from training.corpus import Corpus, Source, find_sources, read_corpus
+
+_Piece = TypeVar("_Piece")
 
 
 def read_split(paths: Sequence[str | Path], split: str) -> Iterator[tuple[Source, ScoreTick]]:
@@ -44,6 +48,12 @@ def refuse_empty(splits: Sequence[str | None], split: str) -> None:
             f"None of {len(splits):,} pieces belongs to the split {split!r}, to which one in "
             "twenty goes; add MIDI files to --data, or choose another --split."
         )
+
+
+def evenly(pieces: Sequence[_Piece], number: int | None) -> list[_Piece]:
+    """So many of them, from all over the split; None or more than there are: all."""
+    wanted = len(pieces) if number is None else min(number, len(pieces))
+    return [pieces[int(place)] for place in np.linspace(0, len(pieces) - 1, wanted)]
 
 
 def _sources(paths: Sequence[str | Path], split: str) -> list[Source]:

@@ -32,7 +32,7 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from benchmarks.pieces import refuse_empty
+from benchmarks.pieces import evenly, refuse_empty
 from benchmarks.race import Budget, DivergedError, Learner, Lessons, Notebook, School, race
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from benchmarks.rivals import (
@@ -264,12 +264,11 @@ def _trial(contender: Contender, rate: float, work: _Work) -> dict[str, float | 
     begin = time.perf_counter()
     learner = Learner(contender, rate, work.school)
     budget = Budget("pilot", "tokens", work.options.pilot_tokens)
-    pieces = work.corpus.tokens("valid")
-    chosen = np.linspace(0, len(pieces) - 1, min(len(pieces), work.options.pilot_pieces))
+    pieces = evenly(work.corpus.tokens("valid"), work.options.pilot_pieces)
     bits = None
     try:
         race([learner], work.lessons(), budget, steps=work.options.slice)
-        bits = _held_out(learner, [pieces[int(i)] for i in chosen], work).bits_per_note
+        bits = _held_out(learner, pieces, work).bits_per_note
     except DivergedError as error:
         _progress(str(error))
     return {"bits_per_note": bits, "minutes": (time.perf_counter() - begin) / 60}

@@ -1,8 +1,9 @@
 """`python -m benchmarks.search`: which shape of the network, and which vocabulary, learns best.
 
 Each `--variant NAME:field=value,...` changes the config of the bundled weights; `vocab_size` also
-learns other merges. All begin anew and learn for as many minutes, in turns, so that a slow moment
-of the machine hits all alike. What is compared is held-out bits per *note*: tokens of different
+learns other merges (none: the number of plain tokens), and `learning_rate`, `rows` and `window` say
+how it learns. All begin anew and learn for as many minutes, in turns, so that a slow moment of the
+machine hits all alike. What is compared is held-out bits per *note*: tokens of different
 vocabularies are not alike.
 """
 
@@ -11,10 +12,13 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.pieces import refuse_empty
+import numpy as np
+
+from benchmarks.pieces import evenly, refuse_empty
 from benchmarks.quality import school_for, windows_for
 from benchmarks.race import Budget, Learner, Lessons
 from benchmarks.reporting import Report, ReportError, parser, run, table
@@ -28,6 +32,7 @@ from training.corpus import Corpus, read_corpus
 from training.metrics import held_out
 
 _BASE = "as it is"
+_HOW_IT_LEARNS = ("learning_rate", "rows", "window")  # of `options`, each variant its own
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--rows", type=int, default=16, help="pieces read side by side (16)")
     options.add_argument("--window", type=int, default=256, help="tokens learnt from at once (256)")
     options.add_argument("--slice", type=int, default=4, help="batches in a turn (4)")
+    options.add_argument("--pieces", type=int, help="held-out pieces to read (all)")
     options.add_argument("--seed", type=int, default=0, help="of all that is left to chance (0)")
     return run(measure, options.parse_args(argv))
 
@@ -56,7 +62,8 @@ def measure(options: argparse.Namespace) -> Report:
     while waiting := [each for each in variants if budget.used(each.learner) < 1]:
         slowest = min(waiting, key=lambda each: budget.used(each.learner))
         slowest.learner.turn(slowest.lessons, budget, options.slice)
-    return _report([_row(each, corpus, options) for each in variants], options)
+    pieces = evenly(corpus.tokens(options.split), options.pieces)
+    return _report([_row(each, pieces) for each in variants], options)
 
 
 @dataclass(frozen=True)
@@ -76,15 +83,17 @@ def _variant(text: str, corpus: Corpus, options: argparse.Namespace) -> Variant:
         overrides = read_overrides(fields, f"--variant {name!r}")
     except ValueError as error:
         raise ReportError(str(error)) from error
-    rate = overrides.pop("learning_rate", options.learning_rate)
+    own = {name: overrides.pop(name) for name in _HOW_IT_LEARNS if name in overrides}
+    options = argparse.Namespace(**vars(options) | own)
     if "vocab_size" in overrides:
         tokenizer = MusicTokenizer()
         tokenizer.learn_merges(corpus.tokens("train"), overrides.pop("vocab_size"))
     config = _config(model.config, tokenizer, name, overrides)
     contender = Contender(name, lambda: MusicLSTMForCausalLM(config), options.window)
     lessons = Lessons(windows_for(options, corpus, tokenizer), options.rows)
+    learner = Learner(contender, options.learning_rate, school_for(options))
     sys.stderr.write(f"… {name}: {len(tokenizer):,} tokens in the vocabulary\n")
-    return Variant(name, tokenizer, Learner(contender, rate, school_for(options)), lessons)
+    return Variant(name, tokenizer, learner, lessons)
 
 
 def _config(
@@ -95,7 +104,7 @@ def _config(
     if unknown:
         raise ReportError(
             f"--variant {name!r} names {unknown[0]!r}; it takes fields of MusicLSTMConfig, "
-            "vocab_size and learning_rate."
+            f"vocab_size, {', '.join(_HOW_IT_LEARNS)}."
         )
     for field, value in overrides.items():
         setattr(config, field, value)
@@ -103,9 +112,9 @@ def _config(
     return config
 
 
-def _row(variant: Variant, corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
+def _row(variant: Variant, pieces: Sequence[np.ndarray]) -> dict[str, Any]:
     learner = variant.learner
-    found = held_out(learner.network, variant.tokenizer, corpus.tokens(options.split))
+    found = held_out(learner.network, variant.tokenizer, pieces)
     notes_per_token = found.notes / found.tokens
     row = {
         "variant": variant.name,

@@ -98,6 +98,15 @@ class Visitor:
     def status(self) -> str:
         return str(self.page.locator("#result [role=status]").inner_text())
 
+    def number_once_said(self, pattern: str) -> int:
+        """The group of a pattern that the status matches, read at that very moment."""
+        said = self.page.wait_for_function(
+            """pattern => document.querySelector("#result [role=status]")
+                .innerText.match(pattern)?.[1]""",
+            arg=pattern,
+        )
+        return int(said.json_value())
+
     def audio(self, wanted: str) -> Any:
         """A property of the audio element."""
         return self.page.locator("audio[src]").evaluate(f"element => element.{wanted}")
@@ -249,9 +258,9 @@ def test_stop_keeps_what_there_is(visit: Callable[..., Visitor], watched: Any) -
     ann.press_continue(bars=64)
     ann.page.get_by_text(SOME_BARS).wait_for()
     ann.button("Stop").click()
-    ann.page.get_by_text(re.compile(r"^\d+ bars after 8 bars of Minuet")).wait_for()
+    bars = ann.number_once_said(r"^(\d+) bars after 8 bars of Minuet")
     assert watched.ended.wait(timeout=30)
-    assert 2 <= int(ann.status.split()[0]) < 64
+    assert 2 <= bars < 64
     assert watched.bars < 64
 
 

@@ -14,8 +14,8 @@ QUICK = ["--minutes", "0.005", "--rows", "2", "--window", "16", "--slice", "1"]
 
 def test_every_variant_has_its_shape_and_its_share(data, tmp_path, capsys):
     out = tmp_path / "found.json"
-    small = "small:hidden_size=16,num_hidden_layers=1,vocab_size=1,learning_rate=0.01"
-    command = ["--data", data, *QUICK, "--variant", small, "--json", str(out)]
+    small = "small:hidden_size=16,num_hidden_layers=1,vocab_size=1,learning_rate=0.01,rows=1"
+    command = ["--data", data, *QUICK, "--pieces", "1", "--variant", small, "--json", str(out)]
     assert main(command) == 0
     base, variant = json.loads(out.read_text())["variants"]
     words = len(MusicTokenizer())
@@ -34,7 +34,7 @@ def test_every_variant_has_its_shape_and_its_share(data, tmp_path, capsys):
         (
             ["--variant", "odd:laier_norm=1"],
             "error: --variant 'odd' names 'laier_norm'; it takes fields of MusicLSTMConfig, "
-            "vocab_size and learning_rate.",
+            "vocab_size, learning_rate, rows, window.",
         ),
         (["--variant", "odd:norm"], "error: --variant 'odd' takes names and values"),
     ],
