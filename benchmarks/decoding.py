@@ -394,7 +394,7 @@ def _text(rows: Sequence[dict[str, Any]], memory: dict[str, Any]) -> str:
         for name, share in memory["share"].items()
     )
     return (
-        f"Tokens per second ({rows[0]['engine']}):\n{table(speeds)}\n\n{table(ratios)}\n\n"
+        f"Tokens per second ({rows[0]['engine']}):\n\n{table(speeds)}\n\n{table(ratios)}\n\n"
         f"{memory['network']}: {memory['weight bytes a token'] / 2**20:.1f} MiB of weights a "
         f"token, largest cache {place}; {memory['ms a token']:.2f} ms a token, "
         f"{memory['used GB per s']:.1f} GB/s, sampling included: {shares}."

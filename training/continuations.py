@@ -120,13 +120,14 @@ def choose(composer: Composer, streams: Sequence[np.ndarray], plan: Plan) -> lis
     for number in np.random.default_rng(plan.seed).permutation(len(streams)):
         score = composer.tokenizer.decode(composer.tokenizer.compress(streams[number]))
         if measures.can_go_on(score, **bars):
-            found.append(_piece(score, **bars))
+            found.append(piece_from(score, **bars))
         if len(found) == plan.samples:
             break
     return found
 
 
-def _piece(score: ScoreTick, *, seed_bars: int, bars: int) -> Piece:
+def piece_from(score: ScoreTick, *, seed_bars: int, bars: int) -> Piece:
+    """The first bars of a score, and the next ones; it must have so many (`can_go_on`)."""
     lines = analysis.bar_starts(score)[: seed_bars + bars + 1]
     seed = measures.passage(score, lines[: seed_bars + 1])
     original = measures.passage(score, lines[seed_bars:])
@@ -160,9 +161,12 @@ def _takes(composer: Composer, number: int, piece: Piece, plan: Plan) -> Iterato
         sampling=replace(plan.sampling, temperature=plan.temperature, seed=seed),
     )
     for take in takes:
-        lines = _new_lines(composer, take)
-        music = measures.passage(take.score, lines)
-        yield Take(number, music, decode_failure(composer, take, plan.bars))
+        yield Take(number, new_bars_of(composer, take), decode_failure(composer, take, plan.bars))
+
+
+def new_bars_of(composer: Composer, take: Composition) -> Passage:
+    """What was composed, as numbers."""
+    return measures.passage(take.score, _new_lines(composer, take))
 
 
 def _new_lines(composer: Composer, take: Composition) -> Ints:

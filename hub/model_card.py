@@ -1,0 +1,248 @@
+"""The model card: `facts.json` in words. `python -m hub.model_card FOLDER` writes its README.md.
+
+Measures nothing and adds no number of its own. A fact that is missing says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any, TypeAlias
+
+from musiclstm.checkpoint import read_facts
+from musiclstm.errors import MusicLSTMError
+
+CARD_FILE = "README.md"
+UNKNOWN = "Not measured."
+TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
+
+Facts: TypeAlias = Mapping[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the card of a checkpoint folder; 1 with a sentence where that cannot be done."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hub.model_card", description="Write the card of a checkpoint folder."
+    )
+    parser.add_argument("folder", type=Path, help="with config.json and facts.json")
+    parser.add_argument("--name", help="what the model is called (the folder's own name)")
+    parser.add_argument("--license", default="apache-2.0", help="of the weights (apache-2.0)")
+    options = parser.parse_args(argv)
+    try:
+        card = write_card(options.folder, name=options.name, license=options.license)
+    except (MusicLSTMError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    print(card)
+    return 0
+
+
+def write_card(folder: Path, *, name: str | None = None, license: str = "apache-2.0") -> Path:
+    """Write `README.md` from `facts.json` and return its path.
+
+    Raises:
+        CheckpointError: The facts are damaged.
+        OSError: It cannot be written.
+    """
+    card = folder / CARD_FILE
+    text = model_card(read_facts(folder), name=name or folder.resolve().name, license=license)
+    card.write_text(text, encoding="utf-8")
+    return card
+
+
+def model_card(facts: Facts, *, name: str, license: str = "apache-2.0") -> str:
+    """The card as Markdown with the Hub's metadata on top.
+
+    Args:
+        facts: What `facts.json` holds; whatever is missing is told as not measured.
+        name: What the model is called; `default` is loaded without a name.
+        license: Of the weights, as the Hub spells it.
+    """
+    size = facts.get("parameters")
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        name=_text(name),
+        where="" if name == "musiclstm" else json.dumps(name),
+        license=license,
+        parameters="an unknown number" if size is None else f"{size:,}",
+        samples=_samples(facts.get("samples", [])),
+        held_out=_held_out(facts),
+        continuations=_continuations(facts.get("evaluation", [])),
+        reports="".join(_report(each) for each in facts.get("reports", [])),
+        limits=_listed(facts.get("limits", [])),
+        data=_data(facts.get("data", [])),
+        credits=_credits(facts.get("credits", [])),
+        runs=_runs(facts.get("runs", [])),
+    )
+
+
+# Sections -----------------------------------------------------------------------------------------
+
+
+def _samples(samples: Sequence[Facts]) -> str:
+    if not samples:
+        return ""
+    shown = [
+        f"### {_text(each['name'])}\n\nGoes on from {_text(each['source'])} ("
+        + ", ".join(f"[{kind}]({place})" for kind, place in each["files"].items())
+        + f").\n\n![Roll: {_text(each['name'])}]({each['files']['roll']})\n"
+        for each in samples
+    ]
+    return "\n".join(["\n## Hear it\n", *shown])
+
+
+def _held_out(facts: Facts) -> str:
+    rows = [
+        {
+            "data": ", ".join(map(_text, each["data"])),
+            "split": each["split"],
+            "bits per note": _number(each["held_out"]["bits_per_note"], 3),
+            "bits per token": _number(each["held_out"]["bits_per_token"], 3),
+            "pieces": f"{each['held_out']['pieces']:,}",
+            "notes": f"{each['held_out']['notes']:,}",
+        }
+        for each in facts.get("evaluation", [])
+    ] or [
+        {"split": split, "bits per note": _number(facts[split]["bits_per_note"], 3)}
+        for split in ("valid", "test")
+        if split in facts
+    ]
+    accuracy = [_accuracy(each) for each in facts.get("evaluation", [])]
+    return "\n\n".join([_table(rows) if rows else UNKNOWN, *accuracy, *_command(rows, "evaluate")])
+
+
+def _accuracy(evaluation: Facts) -> str:
+    rows = [
+        {
+            "token": _text(kind),
+            "the likeliest is right": f"{100 * each['share']:.1f} %",
+            "tokens": f"{each['tokens']:,}",
+        }
+        for kind, each in evaluation["accuracy"].items()
+    ]
+    return _table(rows)
+
+
+def _continuations(evaluations: Sequence[Facts]) -> str:
+    parts = [_continuation(each) for each in evaluations if each.get("continuations")]
+    return "\n\n".join(parts) or UNKNOWN
+
+
+def _continuation(evaluation: Facts) -> str:
+    found, plan = evaluation["continuations"], evaluation["plan"]
+    head = (
+        f"{found['takes']:,} continuations of {found['pieces']:,} {evaluation['split']} pieces, "
+        f"{plan['bars']} bars after {plan['seed_bars']}, at the settings "
+        f"`{json.dumps(_changed(plan))}`; decode failures: {found['decode_failures']}."
+    )
+    ones = [
+        {
+            "": name.replace("_", " "),
+            **{w: _number(found[w][name]) for w in ("composed", "original")},
+        }
+        for name in found["composed"]
+    ]
+    features = [
+        {
+            "overlap with the piece's own next bars": _text(name),
+            "composed": _number(both["composed"]["overlap"]),
+            "its seed": _number(both["seeds"]["overlap"]),
+            "KL composed (nats)": _number(both["composed"]["kl_nats"]),
+            "KL seed (nats)": _number(both["seeds"]["kl_nats"]),
+        }
+        for name, both in found["features"].items()
+    ]
+    return "\n\n".join([head, _table(ones), _table(features), *_command([1], "evaluate")])
+
+
+def _changed(plan: Facts) -> dict[str, Any]:
+    """How notes were chosen: what says something, in one dictionary."""
+    known = {"temperature": plan["temperature"], **plan.get("sampling", {})}
+    known |= {"temperature": plan["temperature"], "seed": plan["seed"]}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _report(report: Facts) -> str:
+    return f"\n## {report['title']}\n\n{report['printed']}\n\n`{report['command']}`\n"
+
+
+def _listed(limits: Sequence[str]) -> str:
+    return "\n".join(f"- {_text(each)}" for each in limits) or "Nobody has written that down yet."
+
+
+def _data(data: Sequence[Facts]) -> str:
+    rows = [
+        {
+            "corpus": _text(each["name"]),
+            "licence": _text(each["licence"] or "not stated"),
+            **{split: _pieces(each.get(split)) for split in ("train", "valid", "test")},
+        }
+        for each in data
+    ]
+    return _table(rows) if rows else UNKNOWN
+
+
+def _pieces(split: Facts | None) -> str:
+    return f"{split['pieces']:,} ({split['notes']:,} notes)" if split else "-"
+
+
+def _credits(credits: Sequence[Facts]) -> str:
+    lines = [
+        f"- **{_text(each['name'])}**, {_text(each['source'])}, {_text(each['licence'])}: "
+        f"{_text(each['credit'])}"
+        for each in credits
+    ]
+    return "\n" + "\n".join(["Thanks to:\n", *lines, ""]) if lines else ""
+
+
+def _runs(runs: Sequence[Facts]) -> str:
+    if not runs:
+        return UNKNOWN
+    rows = [
+        {
+            "run": f"{number}",
+            "from": _text(str(run["from"])),
+            "steps": f"{run['steps']:,}",
+            "tokens seen": f"{run['tokens_seen']:,}",
+            "minutes": f"{run['minutes']:,.0f}",
+            "rows x window": f"{run['rows']} x {run['window']}",
+            "learning rate": f"{run['learning_rate']:g}, {run['schedule']}",
+            "machine": _text(f"{run['device']}: {run['machine']}"),
+        }
+        for number, run in enumerate(runs, start=1)
+    ]
+    tokens, minutes = sum(r["tokens_seen"] for r in runs), sum(r["minutes"] for r in runs)
+    spent = f"In all {tokens:,} tokens and {minutes / 60:.1f} hours. Energy was not measured."
+    return f"{_table(rows)}\n\n{spent} `python -m training.finetune` wrote this down itself."
+
+
+# Markdown -----------------------------------------------------------------------------------------
+
+
+def _command(rows: Sequence[Any], command: str) -> list[str]:
+    return [f"`python -m training.{command}`"] if rows else []
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "not measured" if value is None else f"{value:.{digits}f}"
+
+
+def _text(text: str) -> str:
+    """Text that stays text in Markdown and in HTML."""
+    one_line = " ".join(text.split())
+    for sign in "\\`*_[]<>|#":
+        one_line = one_line.replace(sign, f"&#{ord(sign)};")
+    return one_line
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names), *([row[name] for name in names] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

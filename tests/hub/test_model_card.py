@@ -1,0 +1,121 @@
+"""The card says what the facts say, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hub.model_card import UNKNOWN, main, model_card
+
+EVALUATION = {
+    "data": ["songs"],
+    "split": "test",
+    "plan": {
+        "samples": 2, "takes": 3, "seed_bars": 8, "bars": 16, "temperature": 0.9, "seed": 7,
+        "sampling": {"temperature": 1.0, "min_p": 0.25, "top_k": None, "seed": None},
+    },
+    "held_out": {
+        "bits_per_note": 6.0625, "bits_per_token": 2.5, "pieces": 7, "notes": 1234, "tokens": 3000,
+    },
+    "accuracy": {"Pitch": {"share": 0.4567, "tokens": 4321}},
+    "continuations": {
+        "pieces": 2, "takes": 6, "decode_failures": 0,
+        "composed": {"seed_sensitivity": 0.9375, "collapse_rate": None},
+        "original": {"seed_sensitivity": 0.96875, "collapse_rate": 0.0},
+        "features": {
+            "pitch class": {
+                "composed": {"overlap": 0.6123, "kl_nats": 0.5},
+                "seeds": {"overlap": 0.7456, "kl_nats": 0.25},
+            }
+        },
+    },
+}  # fmt: skip
+RUN = {
+    "from": "scratch", "steps": 100, "tokens_seen": 2_000_000, "minutes": 30.0, "window": 256,
+    "rows": 16, "learning_rate": 0.002, "schedule": "cosine", "device": "cpu", "machine": "x86_64",
+}  # fmt: skip
+FACTS = {
+    "parameters": 5_521_152,
+    "evaluation": [EVALUATION],
+    "reports": [
+        {"title": "How fast", "command": "python -m benchmarks.decoding", "printed": "| a |\n| b |"}
+    ],
+    "limits": ["It forgets its theme."],
+    "data": [{"name": "songs", "licence": "CC0-1.0", "train": {"pieces": 1, "notes": 22_000}}],
+    "credits": [{"name": "songs", "source": "example.org", "licence": "CC0", "credit": "Ann Lee"}],
+    "runs": [RUN, RUN],
+    "samples": [{"name": "01-song", "source": "x.mid (songs)", "files": {"roll": "01-song.svg"}}],
+}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "5,521,152 weights",
+        "| songs | test | 6.062 | 2.500 | 7 | 1,234 |",
+        "| Pitch | 45.7 % | 4,321 |",
+        "6 continuations of 2 test pieces, 16 bars after 8",
+        '{"temperature": 0.9, "min_p": 0.25, "seed": 7}',
+        "| seed sensitivity | 0.938 | 0.969 |",
+        "| collapse rate | not measured | 0.000 |",
+        "| pitch class | 0.612 | 0.746 | 0.500 | 0.250 |",
+        "## How fast\n\n| a |\n| b |\n\n`python -m benchmarks.decoding`",
+        "- It forgets its theme.",
+        "| songs | CC0-1.0 | 1 (22,000 notes) | - | - |",
+        "- **songs**, example.org, CC0: Ann Lee",
+        "In all 4,000,000 tokens and 1.0 hours.",
+        "![Roll: 01-song](01-song.svg)",
+        "Composer.from_pretrained()",
+    ],
+)
+def test_every_fact_is_told(said):
+    assert said in model_card(FACTS, name="musiclstm")
+
+
+def test_without_facts_nothing_is_claimed():
+    card = model_card({}, name="mine/waltzes")
+    assert card.count(UNKNOWN) == 4
+    assert 'Composer.from_pretrained("mine/waltzes")' in card
+    assert "an unknown number of" not in card or "weights" in card
+    assert "Nobody has written that down yet." in card
+    assert "## Hear it" not in card
+
+
+def test_figures_of_a_plain_training_run_serve_where_nothing_else_is_known():
+    card = model_card({"test": {"bits_per_note": 7.125}}, name="x")
+    assert "| test | 7.125 |" in card
+
+
+def test_names_are_text():
+    facts = {
+        "data": [{"name": "<img src=x>|`a`", "licence": None}],
+        "limits": ["[a](javascript:b)"],
+    }
+    card = model_card(facts, name="<script>$where</script>")
+    card = "".join(card.split("```")[::2])  # a fence shows everything as text
+    for sign in ("<img", "<script", "](javascript", "|`a`"):
+        assert sign not in card
+    assert "not stated" in card
+
+
+def test_the_command_writes_it_beside_the_weights(tmp_path, capsys):
+    (tmp_path / "facts.json").write_text(json.dumps(FACTS))
+    assert main([str(tmp_path), "--name", "musiclstm"]) == 0
+    assert (tmp_path / "README.md").read_text() == model_card(FACTS, name="musiclstm")
+    assert str(tmp_path / "README.md") in capsys.readouterr().out
+
+
+def test_damaged_facts_are_one_sentence(tmp_path, capsys):
+    (tmp_path / "facts.json").write_text("{")
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "README.md").exists()
+
+
+def test_the_metadata_on_top_is_what_the_hub_reads():
+    from huggingface_hub import ModelCard
+
+    data = ModelCard(model_card(FACTS, name="musiclstm")).data
+    assert (data.license, data.library_name) == ("apache-2.0", "transformers")
+    assert "music" in data.tags
