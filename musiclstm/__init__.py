@@ -9,7 +9,7 @@
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from musiclstm.composer import Composer
-from musiclstm.composition import Composition, Passage
+from musiclstm.composition import Composition, NoteProbability, Passage
 from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.constraints import Constraints
 from musiclstm.errors import (
@@ -17,6 +17,7 @@ from musiclstm.errors import (
     CorpusError,
     MusicLSTMError,
     PublishError,
+    RecipeError,
     RendererMissingError,
     RenderError,
     ScoreError,
@@ -25,9 +26,11 @@ from musiclstm.errors import (
 from musiclstm.intake import Limits, SeedReport, read_midi
 from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM, MusicLSTMModel
 from musiclstm.processors import logits_processors
+from musiclstm.recipe import Recipe, read_recipe
 from musiclstm.rendering import Audio, render
 from musiclstm.sampling import Sampling
 from musiclstm.seeds import bundled_seeds
+from musiclstm.selection import Selection
 from musiclstm.surprise import Surprise
 from musiclstm.tokenization import MusicTokenizer
 
@@ -47,19 +50,24 @@ __all__ = [
     "MusicLSTMForCausalLM",
     "MusicLSTMModel",
     "MusicTokenizer",
+    "NoteProbability",
     "Passage",
     "PublishError",
+    "Recipe",
+    "RecipeError",
     "RenderError",
     "RendererMissingError",
     "Sampling",
     "ScoreError",
     "SeedReport",
+    "Selection",
     "SoundfontNotFoundError",
     "Surprise",
     "__version__",
     "bundled_seeds",
     "logits_processors",
     "read_midi",
+    "read_recipe",
     "render",
 ]
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # where it does not, the peak decides. The last decibel is for mp3, which overshoots a little.
 LOUDNESS_LUFS = -18.0
 PEAK_CEILING = 10 ** (-1 / 20)
+FADE_S = 0.5  # the end of what rings on, so that a note is not cut off
 SILENCE_PEAK = 1e-5  # below it there is only a reverb's own noise, which is left alone
 
 # File ending -> libsndfile's names for container and encoding.
@@ -174,6 +175,37 @@ def _ear_filter(frequencies_hz: NDArray[np.floating[Any]]) -> NDArray[np.float64
     for above, below in (shelf, high_pass):
         response *= np.polyval(above[::-1], delay) / np.polyval(below[::-1], delay)
     return np.abs(response) ** 2
+
+
+def fade_out(samples: NDArray[np.float32], *, frames: int) -> None:
+    """Let the last frames die away, in place."""
+    if frames:
+        samples[-frames:] *= np.linspace(1, 0, frames, dtype=np.float32)[:, None]
+
+
+def encode_chunk(samples: NDArray[np.float32], *, sample_rate_hz: int = 44_100) -> bytes:
+    """A chunk of a stream as a FLAC file of 16 bits.
+
+    FLAC gives back every sample and no others, so chunks that follow each other join without a
+    gap. A browser must play them at their own rate (`new AudioContext({sampleRate: 44100})`): one
+    that has to convert the rate converts each chunk by itself, which can be heard at the seams.
+
+    Args:
+        samples: Shape (frames, 2), in -1..1; what lies outside is cut off.
+        sample_rate_hz: Frames per second.
+
+    Returns:
+        A whole file; no bytes for no frames.
+
+    Raises:
+        RendererMissingError: soundfile is not installed.
+    """
+    if not len(samples):
+        return b""
+    file = io.BytesIO()
+    whole = np.rint(np.clip(samples, -1, 1) * 32_767).astype(np.int16)
+    _soundfile().write(file, whole, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
 
 
 def _peak(samples: NDArray[np.float32]) -> float:

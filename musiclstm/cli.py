@@ -24,6 +24,7 @@ from musiclstm.constraints import Constraints
 from musiclstm.errors import MusicLSTMError
 from musiclstm.intake import read_midi
 from musiclstm.pianoroll import draw_roll
+from musiclstm.recipe import read_recipe
 from musiclstm.sampling import Sampling
 from musiclstm.surprise import Surprise
 
@@ -91,8 +92,11 @@ def _write(arguments: argparse.Namespace, piece: Composition, number: int | None
     score = piece.continuation if only_new else piece.score
     out = _numbered(arguments.out, number)
     piece.save_midi(out, only_new=only_new)
-    notes = piece.score.note_num() - (piece.seed.score.note_num() if piece.seed else 0)
+    notes = piece.continuation.note_num()
     _say(f"{out}: {piece.bars} new bars, {notes} notes, seed {piece.sampling.seed}")
+    if arguments.recipe and piece.recipe is not None:
+        text = piece.recipe.to_json() + "\n"
+        _numbered(arguments.recipe, number).write_text(text, encoding="ascii")
     if arguments.roll:
         boundary = None if only_new or piece.seed is None else piece.seed_end_tick
         _numbered(arguments.roll, number).write_text(
@@ -102,6 +106,12 @@ def _write(arguments: argparse.Namespace, piece: Composition, number: int | None
         audio = rendering.render(score, soundfont=arguments.soundfont)
         sound = audio.save(_numbered(arguments.audio, number))
         _say(f"{sound}: {audio.seconds:.1f} s of sound, peak {audio.peak:.2f}")
+
+
+def _again(arguments: argparse.Namespace) -> None:
+    recipe = read_recipe(Path(arguments.piece).read_bytes())
+    composer = Composer.from_pretrained(arguments.model)
+    _write(arguments, composer.follow(recipe, prompt=arguments.midi), None)
 
 
 def _numbered(path: str, number: int | None) -> Path:
@@ -195,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_compose(commands.add_parser("compose", help="begin a new piece"))
     _add_extend(commands.add_parser("extend", help="go on from a MIDI file"))
+    _add_again(commands.add_parser("again", help="make a piece again from the recipe in its file"))
     _add_render(commands.add_parser("render", help="play a MIDI file into a sound file"))
     inspect = commands.add_parser("inspect", help="say what would be read from a MIDI file")
     inspect.add_argument("midi", help="a .mid file")
@@ -222,15 +233,29 @@ def _add_extend(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_compose)
 
 
-def _add_writing(parser: argparse.ArgumentParser, *, bars: int) -> None:
-    defaults = Sampling()
-    parser.add_argument("--bars", type=int, default=bars, help="new bars (default: %(default)s)")
+def _add_again(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("piece", help="a .mid file that musiclstm composed")
+    parser.add_argument("--midi", metavar="SEED.mid", help="the file it went on from, if any")
+    parser.add_argument("--only-new", action="store_true", help="leave the seed out of the result")
+    _add_files(parser)
+    _add_model(parser)
+    parser.set_defaults(run=_again)
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE.mid", help="where the MIDI goes")
     parser.add_argument(
         "--audio", metavar="FILE", help=f"also render it; ends in {', '.join(FORMATS)}"
     )
     parser.add_argument("--roll", metavar="FILE.svg", help="also draw it as a piano roll")
+    parser.add_argument("--recipe", metavar="FILE.json", help="also write down how it was made")
     parser.add_argument("--soundfont", metavar="FILE.sf2", help="a SoundFont for --audio")
+
+
+def _add_writing(parser: argparse.ArgumentParser, *, bars: int) -> None:
+    defaults = Sampling()
+    parser.add_argument("--bars", type=int, default=bars, help="new bars (default: %(default)s)")
+    _add_files(parser)
     parser.add_argument(
         "--temperature",
         type=float,

@@ -17,6 +17,10 @@ class CheckpointError(MusicLSTMError):
     """Weights, tokenizer and config are missing or do not belong together."""
 
 
+class RecipeError(MusicLSTMError):
+    """The recipe cannot be read, or needs another seed, other weights or a newer version."""
+
+
 class CorpusError(MusicLSTMError):
     """The training data cannot be used: missing, empty, or nothing readable in it."""
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from musiclstm.decoding import PackedLSTM, Snapshot, Stepper
 from musiclstm.grammar import Grammar, Walk
-from musiclstm.sampling import Repetition, Sampling
+from musiclstm.sampling import Repetition, Sampling, log_total
 
 _REMEMBERED = 64  # bars; an endless take must not grow
 
@@ -29,10 +29,14 @@ class Bar:
     Attributes:
         tokens: Its ids, the one that opens it first.
         snapshot: Where the network stands at the bar line after it.
+        log_probs: For every token the natural logarithm of the network's own probability for it:
+            the softmax over what the grammar allowed, at temperature 1, whatever the sampling made
+            of it. For the one that opens the bar: given that a bar opens.
     """
 
     tokens: tuple[int, ...]
     snapshot: Snapshot
+    log_probs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ def compose_takes(
     while pens:
         for row, pen in enumerate(pens):
             if pen.write(stepper.scores[row]):
-                yield pen.number, Bar(pen.finished(), stepper.snapshot(row))
+                tokens, log_probs = pen.finished()
+                yield pen.number, Bar(tokens, stepper.snapshot(row), log_probs)
         if any(pen.done for pen in pens):
             pens = _still_writing(pens, stepper)
         if pens:
@@ -103,6 +108,9 @@ class _Pen:
         self._before = list(take.before[-_REMEMBERED:])
         self._walk = Walk(take.plan(self._bar, self._before)[0], self._before)
         self._tokens: list[int] = []
+        self._log_probs: list[float] = []
+        self._log_prob = 0.0  # of the token chosen last
+        self._finished: tuple[float, ...] = ()
         self._scratch = scratch
         self._open()
 
@@ -111,7 +119,7 @@ class _Pen:
         self._random = self._sampling.random_for(self._bar)
         self._repetition = Repetition(self._sampling, self._before, self._grammar.holds_note)
         self._walk.open_bar(self._grammar)
-        self._tokens = []
+        self._tokens, self._log_probs = [], []
 
     def write(self, scores: np.ndarray) -> bool:
         """Choose the next token from the scores; whether that ends a bar.
@@ -128,21 +136,27 @@ class _Pen:
             self._walk.advance(token)
             self._repetition.advance(token)
             self._tokens.append(token)
+            self._log_probs.append(self._log_prob)
         self.token = token
         return over
 
     def _choose(self, scores: np.ndarray) -> int:
         masked = self._walk.masked(scores, self._scratch)
+        softness = self._grammar.softness
+        whole = log_total(masked if softness is None else masked - softness)
         self._repetition.penalise(masked)
-        return self._sampling.choose(masked, self._random, self._grammar.kinds)
+        token = self._sampling.choose(masked, self._random, self._grammar.kinds)
+        self._log_prob = min(0.0, scores.item(token) - whole)
+        return token
 
     def _turn_page(self) -> None:
         self._before = [*self._before[1 - _REMEMBERED :], tuple(self._tokens)]
+        self._finished = tuple(self._log_probs)
         self._bar += 1
         self.done = self._bar == self._end
         if not self.done:
             self._open()
 
-    def finished(self) -> tuple[int, ...]:
-        """The bar that ended last."""
-        return self._before[-1]
+    def finished(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Tokens of the bar that ended last, and the logarithms of their probabilities."""
+        return self._before[-1], self._finished

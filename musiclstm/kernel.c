@@ -334,6 +334,19 @@ static double stretch_sum(const float *x, int32_t from, int32_t size) {
     return sum_of(x + from, size - from < STRETCH ? size - from : STRETCH);
 }
 
+/* exp(score - highest), summed up; the highest score is left in `highest`. */
+double sum_of_shares(const float *scores, int32_t size, float *highest) {
+    float lanes[LANES] = {0}, top = highest_of(scores, size);
+    double sum = 0.0;
+    int32_t i = 0;
+    for (; i + LANES <= size; i += LANES)
+        for (int l = 0; l < LANES; l++) lanes[l] += exponential(scores[i + l] - top);
+    for (; i < size; i++) sum += exponential(scores[i] - top);
+    for (int l = 0; l < LANES; l++) sum += lanes[l];
+    *highest = top;
+    return sum;
+}
+
 /* The first place whose share, added to all before it, passes `target`. */
 static int32_t place_of(const float *shares, int32_t size, double target) {
     int32_t place = 0, last = size - 1;

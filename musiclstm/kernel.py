@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,16 @@ class Library:
             ctypes.c_double,
             ctypes.c_double,
         )
+        self._sum_of_shares = library.sum_of_shares
+        self._sum_of_shares.argtypes = (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p)
+        self._sum_of_shares.restype = ctypes.c_double
+        self._highest = ctypes.c_float()
+        self._highest_at = ctypes.addressof(self._highest)
+
+    def log_sum(self, scores: np.ndarray) -> float:
+        """log(sum(exp(scores))) of (n,) float32, contiguous; of no use where one is no number."""
+        total = self._sum_of_shares(self._address(scores), len(scores), self._highest_at)
+        return self._highest.value + log(total)
 
     def draw(self, scores: np.ndarray, rate: float, top_p: float, chance: float) -> int:
         """A place in proportion to exp(score * rate); scores become those shares.
@@ -80,11 +91,14 @@ class Library:
             The place; NO_TOKEN where the highest score is no finite number, and then the scores
             stay; OUTSIDE where the place drawn is not among the likeliest that reach `top_p`.
         """
+        return int(self._draw(self._address(scores), len(scores), rate, top_p, chance))
+
+    def _address(self, scores: np.ndarray) -> int:
         known, at = self._place
         if scores is not known:  # a take uses one array over and over
             at = ctypes.addressof(ctypes.c_char.from_buffer(scores.data))
             self._place = scores, at
-        return int(self._draw(at, len(scores), rate, top_p, chance))
+        return at
 
 
 @cache

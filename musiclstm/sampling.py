@@ -325,6 +325,20 @@ class Repetition:
         self._has_note = self._has_note or self._notes is None or bool(self._notes[token])
 
 
+def log_total(scores: np.ndarray) -> float:
+    """What a score is measured against: score - log_total is the log of its softmax.
+
+    Args:
+        scores: (vocab,) float32, contiguous; -inf for what is not allowed. Where the highest is no
+            finite number, so is the result, or it means nothing: `choose` refuses them.
+    """
+    library = kernel.load()
+    if library is not None:
+        return library.log_sum(scores)
+    top = scores.item(scores.argmax())
+    return top + log(_add(_exp(scores - np.float32(top)))) if isfinite(top) else top
+
+
 def _likeliest(scores: np.ndarray) -> int:
     """The token with the highest score, the first of several."""
     _highest(scores)  # refuses what is no choice

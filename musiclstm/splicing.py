@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -41,7 +42,7 @@ _Events = TypeVar(
     KeySignatureTickList,
     ControlChangeTickList,
     PitchBendTickList,
-    PedalTickList,
+    NoteTickList,
 )
 
 
@@ -68,30 +69,58 @@ def first_bars(score: ScoreTick, end: int, bars: int) -> ScoreTick:
     Raises:
         ScoreError: No note begins there.
     """
-    cut = score.copy()
-    cut.tempos = _before(cut.tempos, end)
-    cut.time_signatures = _before(cut.time_signatures, end)
-    cut.key_signatures = _before(cut.key_signatures, end)
-    cut.tracks = type(cut.tracks)(t for t in cut.tracks if len(notes_within(t, 0, end)))
-    if not len(cut.tracks):
+    first = with_notes(section(score, 0, end))
+    if not len(first.tracks):
         raise ScoreError(
             f"The prompt has notes, but none in its first {bars} bars; pass a larger prompt_bars "
             "or trim the silence."
         )
+    return first
+
+
+def with_notes(score: ScoreTick) -> ScoreTick:
+    """The score without the tracks that have no notes, which it loses."""
+    score.tracks = type(score.tracks)(track for track in score.tracks if len(track.notes))
+    return score
+
+
+def section(score: ScoreTick, start: int, end: int | None) -> ScoreTick:
+    """Everything in [start, end) of a sorted score, moved to 0, with all that rules at the start.
+
+    Notes that begin earlier are left out, and what reaches beyond the end is cut off there; None:
+    no end.
+    """
+    cut = score.copy()
+    cut.tempos = _between(cut.tempos, start, end)
+    cut.time_signatures = _between(cut.time_signatures, start, end)
+    cut.key_signatures = _between(cut.key_signatures, start, end)
     for track in cut.tracks:
-        track.notes = notes_within(track, 0, end)
-        track.controls = _before(track.controls, end)
-        track.pitch_bends = _before(track.pitch_bends, end)
-        track.pedals = _before(track.pedals, end)
+        track.notes = notes_within(track, start, end)
+        track.controls = _between(track.controls, start, end)
+        track.pitch_bends = _between(track.pitch_bends, start, end)
+        track.pedals = _pedals_between(track.pedals, start, end)
     return cut
 
 
-def _before(events: _Events, end: int) -> _Events:
+def _between(events: _Events, start: int, end: int | None) -> _Events:
+    """What happens there; at the start, of each kind what rules then."""
     table = events.numpy()
-    keep = table["time"] < end
-    if "duration" in table:
-        table["duration"] = np.minimum(table["duration"], end - table["time"])
+    time, kinds = table["time"], table.get("number", np.zeros(len(table["time"])))
+    keep = time >= start if end is None else (time >= start) & (time < end)
+    for kind in np.unique(kinds[time < start]):
+        own = kinds == kind
+        if not (own & (time == start)).any():
+            keep[np.flatnonzero(own & (time < start))[-1]] = True
+    table["time"] = np.maximum(time - start, 0)
     return type(events).from_numpy(*(values[keep] for values in table.values()))
+
+
+def _pedals_between(pedals: PedalTickList, start: int, end: int | None) -> PedalTickList:
+    time, duration = pedals.numpy().values()
+    stop = time + duration if end is None else np.minimum(time + duration, end)
+    begin = np.maximum(time, start)
+    keep = (begin < stop) | ((time >= start) & (time == stop))
+    return PedalTickList.from_numpy(begin[keep] - start, (stop - begin)[keep])
 
 
 def excerpt(score: ScoreTick, start: int, end: int | None = None) -> ScoreTick:
@@ -200,3 +229,70 @@ def never_struck_twice(notes: NoteTickList) -> NoteTickList:
     table["duration"][order] = duration
     by_time = np.lexsort((table["pitch"], table["time"]))
     return NoteTickList.from_numpy(*(values[by_time] for values in table.values()))
+
+
+# New bars -----------------------------------------------------------------------------------------
+
+
+def appended(score: ScoreTick, at: int, bars: Iterable[tuple[ScoreTick, int]]) -> ScoreTick:
+    """A copy with bars added from a tick on, in one track for each instrument.
+
+    Args:
+        score: In the ticks of the bars.
+        at: Where the first one begins.
+        bars: Each with the ticks to the bar line after it.
+    """
+    longer = score.copy()
+    tracks = {(track.program, track.is_drum): track for track in longer.tracks}
+    for bar, length_ticks in bars:
+        for part in bar.tracks:
+            instrument = part.program, part.is_drum
+            if instrument not in tracks:
+                longer.tracks.append(TrackTick(part.name, *instrument))
+                tracks[instrument] = longer.tracks[-1]
+            tracks[instrument].notes.extend(_moved(part.notes, at))
+        longer.tempos.extend(_moved(bar.tempos, at))
+        for meter in bar.time_signatures:
+            last = longer.time_signatures[-1] if len(longer.time_signatures) else None
+            signature = meter.numerator, meter.denominator
+            if last is None or (last.numerator, last.denominator) != signature:
+                longer.time_signatures.append(TimeSignatureTick(meter.time + at, *signature))
+        at += length_ticks
+    return longer
+
+
+def _moved(events: _Events, by: int) -> _Events:
+    table = events.numpy()
+    table["time"] = table["time"] + by
+    return type(events).from_numpy(*table.values())
+
+
+def first_ticks(score: ScoreTick, end: int) -> ScoreTick:
+    """What begins before a tick; notes may ring on."""
+    first = ScoreTick(score.ticks_per_quarter)
+    first.tempos = _between(score.tempos, 0, end)
+    first.time_signatures = _between(score.time_signatures, 0, end)
+    for track in score.tracks:
+        copy = TrackTick(track.name, track.program, track.is_drum)
+        notes = track.notes.numpy()
+        early = notes["time"] < end
+        copy.notes = NoteTickList.from_numpy(*(values[early] for values in notes.values()))
+        first.tracks.append(copy)
+    return with_notes(first)
+
+
+def finished(score: ScoreTick, end: int) -> ScoreTick:
+    """A copy as it can be played: nothing sounds beyond the end, nothing is struck twice."""
+    whole = score.copy()
+    for track in whole.tracks:
+        track.notes = never_struck_twice(notes_within(track, 0, end))
+    return whole
+
+
+def sorted_notes(score: ScoreTick) -> ScoreTick:
+    """The score with the notes of every track by time, then by pitch; changed in place."""
+    for track in score.tracks:
+        table = track.notes.numpy()
+        order = np.lexsort((table["pitch"], table["time"]))
+        track.notes = NoteTickList.from_numpy(*(values[order] for values in table.values()))
+    return score

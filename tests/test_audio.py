@@ -15,6 +15,7 @@ from musiclstm.audio import (
     LOUDNESS_LUFS,
     PEAK_CEILING,
     Audio,
+    encode_chunk,
     level_factor,
     loudness_lufs,
 )
@@ -200,3 +201,35 @@ def test_without_soundfile_the_sentence_says_how_to_get_it(monkeypatch: pytest.M
         "Sound files need the Python package soundfile, which is missing; install it with: "
         "pip install soundfile"
     )
+
+
+# -- Chunks of a stream --------------------------------------------------------------------------
+
+
+def test_chunks_join_to_the_same_samples_as_the_whole():
+    sound = sine(440.0, seconds=0.3, size=0.8)
+    chunks = [sound[:1], sound[1:5_000], sound[5_000:5_017], sound[5_017:]]
+    joined = np.concatenate([read(encode_chunk(chunk))[0] for chunk in chunks])
+    assert np.array_equal(joined, read(encode_chunk(sound))[0])
+    assert np.abs(joined - sound).max() < 2 / 32_768
+
+
+def test_a_chunk_is_flac_of_sixteen_bits_at_its_rate():
+    info = soundfile.info(io.BytesIO(encode_chunk(sine(seconds=0.1), sample_rate_hz=22_050)))
+    assert (info.format, info.subtype, info.samplerate, info.channels) == (
+        "FLAC",
+        "PCM_16",
+        22_050,
+        2,
+    )
+
+
+def test_what_is_too_loud_is_cut_off_and_does_not_wrap():
+    loud = np.array([[1.5, -1.5]] * 32, np.float32)
+    samples, _ = read(encode_chunk(loud))
+    assert samples[:, 0].min() > 0.99
+    assert samples[:, 1].max() < -0.99
+
+
+def test_no_frames_are_no_bytes():
+    assert encode_chunk(np.zeros((0, 2), np.float32)) == b""

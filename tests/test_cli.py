@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from symusic import Note, Score, TimeSignature, Track
 
-from musiclstm import read_midi
+from musiclstm import Recipe, read_midi, read_recipe
 from musiclstm.cli import main
 
 
@@ -184,9 +184,61 @@ def test_a_wrong_argument_ends_with_status_1(capsys):
     assert "error: argument --bars" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["compose", "extend", "render", "inspect", "tokens"])
+@pytest.mark.parametrize("command", ["compose", "extend", "again", "render", "inspect", "tokens"])
 def test_every_command_prints_its_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
     assert f"python -m musiclstm {command}" in capsys.readouterr().out
+
+
+# -- The same again ------------------------------------------------------------------------------
+
+
+def test_a_recipe_can_be_written_beside_the_piece(model, seed, tmp_path):
+    out, recipe = tmp_path / "b.mid", tmp_path / "b.json"
+    command = ["extend", str(seed), "--bars", "2", "--seed", "1", "--out", str(out), *model]
+    assert main([*command, "--recipe", str(recipe)]) == 0
+    assert Recipe.from_json(recipe.read_text()) == read_recipe(out.read_bytes())
+
+
+def test_again_makes_a_piece_from_nothing(model, tmp_path):
+    out, again = tmp_path / "a.mid", tmp_path / "again.mid"
+    assert main(["compose", "--bars", "2", "--surprise", "bold", "--out", str(out), *model]) == 0
+    assert main(["again", str(out), "--out", str(again), *model]) == 0
+    assert again.read_bytes() == out.read_bytes()
+
+
+@pytest.mark.parametrize("only_new", [[], ["--only-new"]])
+def test_again_makes_a_piece_from_its_seed(only_new, model, seed, tmp_path):
+    out, again = tmp_path / "a.mid", tmp_path / "again.mid"
+    command = ["extend", str(seed), "--prompt-bars", "2", "--bars", "2", "--ending", *only_new]
+    assert main([*command, "--out", str(out), *model]) == 0
+    same = ["again", str(out), "--midi", str(seed), *only_new, "--out", str(again), *model]
+    assert main(same) == 0
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_several_takes_have_a_recipe_each(model, tmp_path):
+    command = ["compose", "--bars", "1", "--takes", "2", "--out", str(tmp_path / "a.mid"), *model]
+    assert main([*command, "--recipe", str(tmp_path / "a.json")]) == 0
+    for number in (1, 2):
+        text = (tmp_path / f"a-{number}.json").read_text()
+        assert Recipe.from_json(text) == read_recipe((tmp_path / f"a-{number}.mid").read_bytes())
+
+
+def test_again_refuses_in_one_sentence(model, seed, tmp_path, capsys):
+    out = tmp_path / "a.mid"
+    assert main(["extend", str(seed), "--bars", "1", "--out", str(out), *model]) == 0
+    capsys.readouterr()
+    for arguments, sentence in [
+        ([str(seed)], "error: This file has no recipe in it"),
+        ([str(out)], "error: This recipe goes on from a file with SHA-256"),
+        ([str(out), "--midi", str(out)], "and the prompt is a file with SHA-256"),
+        ([str(tmp_path / "nowhere.mid")], "error: 'nowhere.mid'"),
+    ]:
+        assert main(["again", *arguments, "--out", str(tmp_path / "x.mid"), *model]) == 1
+        error = capsys.readouterr().err
+        assert sentence in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "x.mid").exists()

@@ -15,7 +15,7 @@ import torch
 from musiclstm import Constraints, MusicTokenizer, Sampling, kernel
 from musiclstm.decoding import PackedLSTM, Snapshot
 from musiclstm.generation import Bar, Take, compose_bars, compose_takes
-from musiclstm.grammar import Grammar
+from musiclstm.grammar import Grammar, Shape, Walk
 from musiclstm.modeling import LSTMState
 
 SILENT = ("Bar_None", "TimeSig_4/4")
@@ -408,3 +408,44 @@ def test_bars_come_as_numbers(network, tiny_grammar, tiny_tokenizer, start) -> N
     assert all(type(token) is int for token in bar.tokens)
     assert bar.snapshot.scores.shape == (1, len(tiny_tokenizer))
     assert np.isfinite(bar.snapshot.scores.numpy()).all()
+
+
+# How sure the network was ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0, seed=1),
+        Sampling(temperature=1.7, top_p=0.8, top_k=9, seed=1),
+        Sampling(seed=1, repetition_penalty=3, pitch_temperature=0.3),
+    ],
+    ids=["cold", "hot", "penalised"],
+)
+@pytest.mark.parametrize("shape", [Shape(), Shape(softer=0.3)], ids=["plain", "softer"])
+def test_every_token_has_the_networks_own_probability(
+    sampling, shape, tiny_model, tiny_tokenizer
+) -> None:
+    """Whatever the sampling made of it: log softmax over what the grammar allowed."""
+    network = PackedLSTM(tiny_model)
+    rules = Grammar(tiny_tokenizer, Constraints(programs=frozenset({0, 40})), shape)
+    start = network.read([tiny_tokenizer.bos_id])
+    bars = list(islice(compose_bars(network, Take(start, always(rules, sampling))), 3))
+    stepper, walk = network.stepper([start]), Walk(rules)
+    for bar in bars:
+        walk.open_bar(rules)
+        assert len(bar.log_probs) == len(bar.tokens)
+        for token, log_prob in zip(bar.tokens, bar.log_probs, strict=True):
+            scores = stepper.scores[0][walk.allowed()].astype(np.float64)
+            whole = np.log(np.exp(scores - scores.max()).sum()) + scores.max()
+            assert log_prob == pytest.approx(float(stepper.scores[0][token]) - whole, abs=1e-5)
+            walk.advance(token)
+            stepper.step([token])
+
+
+def test_a_token_without_rival_is_certain(tokenizer) -> None:
+    parrot = Parrot(tokenizer, *LOUD)
+    rules = Grammar(tokenizer, Constraints(programs=frozenset({0}), meter=(3, 4)))
+    bar = next(compose_bars(parrot, Take(parrot.start(), always(rules, COLD))))
+    assert bar.log_probs[:2] == pytest.approx((0, 0), abs=1e-6)
+    assert bar.log_probs[2] < -0.001

@@ -5,6 +5,7 @@ Most of these need no sound at all: `prepare` gives the events. Those marked `fl
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,16 +17,19 @@ from numpy.typing import NDArray
 from symusic import ControlChange, Note, Pedal, PitchBend, Score, Tempo, Track
 from symusic.core import ScoreTick, TrackTick
 
-from musiclstm import rendering
+from musiclstm import soundfont as soundfont_room
 from musiclstm.audio import PEAK_CEILING, loudness_lufs
 from musiclstm.errors import RendererMissingError, RenderError, SoundfontNotFoundError
+from musiclstm.events import Channels, frame_at
 from musiclstm.rendering import (
     Event,
     Instrument,
     Kind,
+    Mix,
     Part,
     Synth,
     find_soundfont,
+    load_instruments,
     prepare,
     render,
 )
@@ -34,6 +38,7 @@ RATE = 44_100
 BEAT = 480  # ticks; half a second at the usual tempo
 PIANO, ORGAN, FLUTE = 0, 19, 73
 SIDE_STICK = 37  # the key of a short dry drum
+STICK = [Event(0, Kind.NOTE_ON, 0, SIDE_STICK, 100)]
 
 
 def track_of(notes: Sequence[Note] = (), *, program: int = PIANO, drums: bool = False) -> TrackTick:
@@ -287,8 +292,9 @@ def test_options_outside_their_range_are_refused(options: dict[str, float], sent
 @pytest.fixture
 def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with Debian's package manager and one empty folder for SoundFonts."""
-    monkeypatch.delenv(rendering.SOUNDFONT_VARIABLE, raising=False)
-    monkeypatch.setattr(rendering, "_SOUNDFONT_FOLDERS", (str(tmp_path), str(tmp_path / "none")))
+    monkeypatch.delenv(soundfont_room.SOUNDFONT_VARIABLE, raising=False)
+    folders = (str(tmp_path), str(tmp_path / "none"))
+    monkeypatch.setattr(soundfont_room, "_SOUNDFONT_FOLDERS", folders)
     monkeypatch.setattr(shutil, "which", lambda program: program if program == "apt-get" else None)
     return tmp_path
 
@@ -535,6 +541,58 @@ def test_a_flute_a_piano_and_drums_sound_different(soundfont: Path):
     assert np.abs(np.corrcoef([one, two, three]) - np.eye(3)).max() < 0.9
 
 
+# -- Mix -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.fluidsynth
+def test_options_beside_a_mix_take_its_place(soundfont: Path):
+    score = piano(note(0), note(1, pitch=60))
+    mixed = render(score, mix=Mix(soundfont=soundfont, reverb=0.2, chorus=0, gain_db=-9))
+    beside = render(score, mix=Mix(reverb=1, chorus=0), soundfont=soundfont, reverb=0.2, gain_db=-9)
+    assert np.array_equal(mixed.samples, beside.samples)
+
+
+@pytest.mark.fluidsynth
+def test_true_and_nothing_are_the_usual_room(soundfont: Path):
+    score = piano(note(0))
+    usual = render(score, soundfont=soundfont).samples
+    assert np.array_equal(render(score, soundfont=soundfont, reverb=True).samples, usual)
+    assert np.array_equal(render(score, mix=Mix(soundfont=soundfont.stem)).samples, usual)
+
+
+@pytest.mark.fluidsynth
+def test_more_of_the_room_is_heard_as_more_is_asked_for(soundfont: Path):
+    off, some, much = (
+        played(soundfont, [Instrument(0, 0, True)], STICK, RATE, reverb=level)
+        for level in (0, 0.3, 0.8)
+    )
+    assert 0 < 2 * size(some - off) < size(much - off)
+
+
+@pytest.mark.fluidsynth
+def test_an_exchanged_instrument_sounds_like_the_other(soundfont: Path):
+    notes = [note(0), note(1, pitch=60)]
+    mixed = render(score_of(track_of(notes)), mix=Mix(programs={PIANO: FLUTE}))
+    flute = render(score_of(track_of(notes, program=FLUTE)))
+    assert np.array_equal(mixed.samples, flute.samples)
+
+
+@pytest.mark.fluidsynth
+def test_a_muted_instrument_is_not_heard_and_leaves_the_length(soundfont: Path):
+    one, other = track_of([note(0)]), track_of([note(0, 4)], program=FLUTE)
+    muted = render(score_of(one, other), mix=Mix(muted=frozenset({FLUTE})), tail_s=0)
+    alone = render(score_of(one), tail_s=1.5)
+    assert muted.seconds == 2.0
+    assert np.corrcoef(muted.samples[:RATE, 0], alone.samples[:RATE, 0])[0, 1] > 0.999
+
+
+@pytest.mark.fluidsynth
+def test_everything_muted_is_silence_as_long(soundfont: Path):
+    audio = render(piano(note(0)), mix=Mix(muted=frozenset({PIANO})))
+    assert audio.seconds == 2.5
+    assert audio.peak < 1e-5
+
+
 # -- One synthesizer -----------------------------------------------------------------------------
 
 
@@ -543,7 +601,7 @@ def played(
     instruments: Sequence[Instrument],
     events: Sequence[Event],
     *stops: int,
-    reverb: bool = True,
+    reverb: float = 0.8,
 ) -> NDArray[np.float32]:
     """The raw sound up to the last stop, with a new call of `play` after each."""
     with Synth(soundfont, sample_rate_hz=RATE, reverb=reverb) as synth:
@@ -567,10 +625,9 @@ def test_a_piece_played_in_parts_equals_the_piece_played_at_once(soundfont: Path
 
 @pytest.mark.fluidsynth
 def test_the_room_rings_on_for_a_second_and_then_is_still(soundfont: Path):
-    stick = [Event(0, Kind.NOTE_ON, 0, SIDE_STICK, 100)]
     with_room, without = (
-        played(soundfont, [Instrument(0, 0, True)], stick, 4 * RATE, reverb=reverb)
-        for reverb in (True, False)
+        played(soundfont, [Instrument(0, 0, True)], STICK, 4 * RATE, reverb=reverb)
+        for reverb in (0.8, 0.0)
     )
     room = with_room - without
     assert size(room[RATE // 2 : RATE]) > 0.005 * size(room[: RATE // 2])
@@ -670,3 +727,67 @@ def test_a_synthesizer_gives_its_memory_back_whatever_happens(
     with pytest.raises(KeyboardInterrupt), Synth(soundfont):
         raise KeyboardInterrupt
     assert len(gone) == 3
+
+
+@pytest.mark.fluidsynth
+def test_one_that_is_abandoned_gives_its_memory_back(
+    soundfont: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import fluidsynth
+
+    gone = []
+    delete = fluidsynth.Synth.delete
+    monkeypatch.setattr(fluidsynth.Synth, "delete", lambda self: gone.append(delete(self)))
+    synth = Synth(soundfont)
+    assert gone == []
+    del synth
+    gc.collect()
+    assert len(gone) == 1
+
+
+@pytest.mark.fluidsynth
+def test_a_closed_one_refuses_to_play(soundfont: Path):
+    with Synth(soundfont) as synth:
+        pass
+    for call in (lambda: synth.choose([]), lambda: list(synth.play([], until=9))):
+        with pytest.raises(ValueError, match=r"^This synthesizer is closed; open a new one\.$"):
+            call()
+
+
+@pytest.mark.fluidsynth
+def test_each_begins_without_the_room_of_the_one_before(soundfont: Path):
+    first = played(soundfont, [Instrument(0, 0, True)], STICK, RATE // 4)
+    silence = played(soundfont, [Instrument(0, 0, True)], [], RATE)
+    assert size(first) > 1e-3
+    assert np.abs(silence).max() < 1e-6
+    assert np.array_equal(played(soundfont, [Instrument(0, 0, True)], STICK, RATE // 4), first)
+
+
+@pytest.mark.fluidsynth
+def test_loading_instruments_beforehand_changes_no_sample(soundfont: Path):
+    score = score_of(track_of([note(0)], program=FLUTE), track_of([note(0)], drums=True))
+    before = render(score, soundfont=soundfont).samples
+    with load_instruments(soundfont, programs=(-1, PIANO, FLUTE)):
+        assert np.array_equal(render(score, soundfont=soundfont).samples, before)
+
+
+# -- Drafts of a growing score -------------------------------------------------------------------
+
+
+def test_a_track_finds_its_channel_again_in_every_draft():
+    channels: Channels = {}
+    flute, organ = (track_of([note(0)], program=program) for program in (FLUTE, ORGAN))
+    first = prepare(score_of(flute), sample_rate_hz=RATE, channels=channels)
+    second = prepare(score_of(organ, flute, flute), sample_rate_hz=RATE, channels=channels)
+    assert first.instruments == (Instrument(0, FLUTE, False),)
+    assert second.instruments == (
+        Instrument(1, ORGAN, False),
+        Instrument(0, FLUTE, False),
+        Instrument(2, FLUTE, False),
+    )
+
+
+def test_a_tick_has_the_frame_of_the_note_that_begins_there():
+    score = score_of(track_of([note(5)]), tempos=[(0, 60), (2 * BEAT, 97)])
+    (event,) = events_of(score, Kind.NOTE_ON)
+    assert frame_at(score, 5 * BEAT, sample_rate_hz=RATE) == event.frame

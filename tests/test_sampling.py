@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from musiclstm import Sampling
-from musiclstm.sampling import MAX_SEED, MAX_TEMPERATURE, Repetition
+from musiclstm import Sampling, kernel
+from musiclstm.sampling import MAX_SEED, MAX_TEMPERATURE, Repetition, log_total
 
 SCORES = np.log(np.array([0.05, 0.5, 0.2, 0.15, 0.1], dtype=np.float32))
 RANDOM_7_0 = 0.7059339087777089
@@ -490,3 +490,27 @@ def test_the_record_cannot_be_changed() -> None:
 def test_a_value_that_means_nothing_is_refused(values, sentence) -> None:
     with pytest.raises(ValueError, match=sentence):
         Sampling(**values)
+
+
+# What a score is measured against ----------------------------------------------------------------
+
+
+@given(arrays(np.float32, st.integers(1, 70), elements=st.floats(-50, 50, width=32)))
+def test_a_score_less_the_total_is_its_log_softmax(scores) -> None:
+    expected = np.log(np.exp(scores.astype(np.float64)).sum())
+    assert log_total(scores) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_is_not_allowed_counts_for_nothing(compiled, monkeypatch) -> None:
+    if not compiled:
+        monkeypatch.setattr(kernel, "load", lambda: None)
+    scores = peaked(1)
+    before = scores.copy()
+    allowed = scores[np.isfinite(scores)].astype(np.float64)
+    assert log_total(scores) == pytest.approx(np.log(np.exp(allowed).sum()), abs=1e-5)
+    assert (scores == before).all()
+    assert log_total(only(3)) == pytest.approx(SCORES[3])
+    assert log_total(np.full(3, 1e30, np.float32)) == pytest.approx(1e30)
+    log_total(np.full(3, -np.inf, np.float32))  # `choose` says what is wrong
+    log_total(np.full(3, np.nan, np.float32))

@@ -1,0 +1,229 @@
+"""A prompt becomes a seed: read, cut to what was chosen, and asked what the music should keep to.
+
+Also says which prompt it was, so that a recipe can tell it from others. Knows scores and files;
+neither the network nor how composing works.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from functools import cache
+from numbers import Integral
+from pathlib import Path
+from typing import TypeAlias
+
+from symusic.core import ScoreTick
+
+from musiclstm import analysis
+from musiclstm.composition import Seed
+from musiclstm.constraints import AS_THE_SEED, MAX_NOTES_AT_ONCE, Constraints
+from musiclstm.errors import RecipeError, ScoreError
+from musiclstm.intake import check_score, read_midi
+from musiclstm.recipe import BUNDLED, FILE, MAX_BARS, Source
+from musiclstm.seeds import bundled_seeds
+from musiclstm.selection import Selection
+from musiclstm.splicing import first_bars, most_at_once, on_grid, section, with_notes
+from musiclstm.tokenization import knows_meter, plain_meter, programs_of
+
+_FEWEST_AT_ONCE = 4  # a lonely melody may find company
+
+Prompt: TypeAlias = "str | Path | bytes | analysis.AnyScore"
+
+
+def check_bars(name: str, bars: int) -> None:
+    """Refuse a number of bars that cannot be composed or read.
+
+    Raises:
+        ValueError: Not a whole number from 1 to 4096.
+    """
+    if not isinstance(bars, Integral) or not 1 <= bars <= MAX_BARS:
+        raise ValueError(
+            f"{name} must be from 1 to {MAX_BARS}, got {bars}; only whole bars can be counted."
+        )
+
+
+def read_seed(
+    prompt: Prompt,
+    *,
+    prompt_bars: int | None = None,
+    selection: Selection | None = None,
+    grid_ticks: int,
+) -> Seed:
+    """Read a prompt and cut it to what was chosen.
+
+    Args:
+        prompt: A MIDI file, its bytes, or a score.
+        prompt_bars: Use only the first so many bars; None: all.
+        selection: Use only these tracks and bars; None: all.
+        grid_ticks: What the ticks of the seed must be a multiple of.
+
+    Raises:
+        ScoreError: It cannot be read, or nothing is where it is used.
+        ValueError: prompt_bars out of range, or given together with a selection.
+    """
+    if prompt_bars is not None:
+        check_bars("prompt_bars", prompt_bars)
+        if selection is not None:
+            raise ValueError("prompt_bars and a selection contradict each other; use last_bar.")
+    score, names = _read_prompt(prompt)
+    score = on_grid(score, grid_ticks)
+    seed = _first(score, prompt_bars) if selection is None else _chosen(score, selection)
+    source = Source(names[0], selection, None if seed.score is score else prompt_bars)
+    return replace(seed, constraints=as_the_seed(seed), source=source)
+
+
+def _first(score: ScoreTick, prompt_bars: int | None) -> Seed:
+    lines = analysis.bar_starts(score)
+    if prompt_bars is not None and prompt_bars < len(lines) - 1:
+        lines = lines[: prompt_bars + 1]
+        score = first_bars(score, int(lines[-1]), prompt_bars)
+    return Seed(score=score, bars=len(lines) - 1, end_tick=int(lines[-1]))
+
+
+def _chosen(score: ScoreTick, selection: Selection) -> Seed:
+    lines = analysis.bar_starts(score)
+    selection.check(len(score.tracks), len(lines) - 1)
+    last = selection.last_bar or len(lines) - 1
+    start, end = int(lines[selection.first_bar - 1]), int(lines[last])
+    everything = range(len(score.tracks))
+    tracks = everything if selection.tracks is None else selection.tracks
+    heard = with_notes(section(_tracks(score, tracks), start, end))
+    if not len(heard.tracks):
+        raise ScoreError(
+            f"The chosen tracks have no note in bars {selection.first_bar} to {last}; choose other "
+            "bars or more tracks."
+        )
+    others = with_notes(section(_tracks(score, set(everything) - set(tracks)), start, None))
+    return Seed(
+        score=heard,
+        bars=last - selection.first_bar + 1,
+        end_tick=end - start,
+        others=others if selection.keep_others and len(others.tracks) else None,
+    )
+
+
+def _tracks(score: ScoreTick, numbers: range | frozenset[int] | set[int]) -> ScoreTick:
+    part = score.copy()
+    part.tracks = type(part.tracks)(part.tracks[number] for number in sorted(numbers))
+    return part
+
+
+# What the seed asks for ---------------------------------------------------------------------------
+
+
+def as_the_seed(seed: Seed | None) -> Constraints:
+    """Its instruments, its last meter, its fullest chord, and no change of tempo."""
+    if seed is None:
+        return Constraints()
+    return Constraints(
+        programs=frozenset(programs_of(seed.score)),
+        meter=ruling_meter(seed),
+        tempo_changes=False,
+        max_notes_at_once=min(max(most_at_once(seed.score), _FEWEST_AT_ONCE), MAX_NOTES_AT_ONCE),
+    )
+
+
+def with_key_named(constraints: Constraints, seed: Seed | None) -> Constraints:
+    """The same with the key by name where that of the seed is asked for.
+
+    Raises:
+        ValueError: There is none to be found.
+    """
+    if constraints.key != AS_THE_SEED:
+        return constraints
+    found = None if seed is None else analysis.estimate_key(seed.score)
+    if found is None:
+        raise ValueError(
+            "key='seed' needs a prompt whose key can be estimated; pass a prompt, or name a key "
+            "such as 'D minor'."
+        )
+    return replace(constraints, key=str(found))
+
+
+def ruling_meter(seed: Seed) -> tuple[int, int] | None:
+    """The meter in which the seed ends, as the tokens say it; None where they cannot."""
+    meter = plain_meter(*analysis.meter_at(seed.score, seed.end_tick))
+    return meter if knows_meter(*meter) else None
+
+
+# Which prompt it was ------------------------------------------------------------------------------
+
+
+def find_prompt(source: Source | None, prompt: Prompt | None) -> Prompt | None:
+    """The prompt that a recipe goes on from.
+
+    Args:
+        source: What the recipe says of it.
+        prompt: What is at hand; None: nothing, which is enough where the seed is a bundled one.
+
+    Raises:
+        RecipeError: It is another, missing, or one too many.
+        ScoreError: It cannot be read.
+    """
+    if source is None:
+        if prompt is not None:
+            raise RecipeError("This recipe begins from nothing; follow it without a prompt.")
+        return None
+    if prompt is None:
+        return _bundled(source.name)
+    if source.name not in (names := _read_prompt(prompt)[1]):
+        raise RecipeError(
+            f"This recipe goes on from {_told(source.name)}, and the prompt is {_told(names[0])}; "
+            "pass the file it was made from."
+        )
+    return prompt
+
+
+def _bundled(name: str) -> Path:
+    if not name.startswith(BUNDLED):
+        raise RecipeError(f"This recipe goes on from {_told(name)}; pass it as the prompt.")
+    files = {file.stem: file for file in bundled_seeds().values()}
+    file = files.get(name.removeprefix(BUNDLED))
+    if file is None:
+        raise RecipeError(
+            f"This recipe goes on from {_told(name)}, which this musiclstm does not have; it has "
+            f"{', '.join(sorted(files))}."
+        )
+    return file
+
+
+def _told(name: str) -> str:
+    """A prompt's name in a sentence, ASCII and short whatever it is."""
+    shown = ascii(name.removeprefix(BUNDLED).removeprefix(FILE))[1:-1]
+    if name.startswith(BUNDLED):
+        return f"the bundled seed '{shown[:40]}'"
+    return f"a file with SHA-256 {shown[:12]}…"
+
+
+def _read_prompt(prompt: Prompt) -> tuple[ScoreTick, list[str]]:
+    """The score, and all names that a recipe may give it, the preferred one first."""
+    if not isinstance(prompt, str | Path | bytes):
+        score = check_score(prompt)[0]
+        return score, _names(_digest(_canonical(score)))
+    score = read_midi(prompt)[0]
+    data = prompt if isinstance(prompt, bytes) else Path(prompt).read_bytes()
+    return score, [*_names(_digest(data)), *_names(_digest(_canonical(score)))]
+
+
+def _names(digest: str) -> list[str]:
+    bundled = _bundled_digests().get(digest)
+    return ([] if bundled is None else [BUNDLED + bundled]) + [FILE + digest]
+
+
+@cache
+def _bundled_digests() -> dict[str, str]:
+    """Which bundled seed a digest means: of its file, or of the score read from it."""
+    found: dict[str, str] = {}
+    for file in bundled_seeds().values():
+        data = file.read_bytes()
+        found[_digest(data)] = found[_digest(_canonical(read_midi(data)[0]))] = file.stem
+    return found
+
+
+def _canonical(score: ScoreTick) -> bytes:
+    return bytes(score.dumps_midi())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

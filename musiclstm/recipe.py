@@ -1,0 +1,345 @@
+"""Recipe: all that is needed to make a piece again, note for note, as a text or a link.
+
+Which weights, which seed, and step by step how many bars were composed in which way. Knows nothing
+of how composing works. A text leaves out what is at its default: where a default of `Sampling`,
+`Constraints`, `Surprise` or `Selection` changes, `FORMAT` must rise.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, NoReturn
+
+from musiclstm.constraints import Constraints
+from musiclstm.errors import RecipeError
+from musiclstm.inscription import inscription
+from musiclstm.jsonfields import (
+    list_of,
+    number,
+    pair,
+    plain,
+    ranges,
+    read_record,
+    shown,
+    text,
+    told,
+    truth,
+    whole,
+)
+from musiclstm.sampling import Sampling
+from musiclstm.selection import Selection
+from musiclstm.surprise import Surprise
+
+FORMAT = 1
+MAX_BARS = 4_096  # of one step
+MAX_STEPS, MAX_BARS_IN_ALL = 512, 16_384
+MAX_CHARACTERS = 200_000
+BUNDLED, FILE = "bundled:", "sha256:"
+
+# What most recipes have in common, so that a link need not say it; part of the format.
+_COMMON = (
+    b'"end":"prompt_bars":"selection":{"tracks":[0],"first_bar":2,"last_bar":8,"keep_others":false}'
+    b'"top_p":1,"top_k":"min_p":0.05,"floor":"pitch_temperature":"rhythm_temperature":'
+    b'"repetition_penalty":1.5"repetition_bars":"tempo_bpm":120,"key":" minor"," major",'
+    b'"pitch_ranges":[["max_polyphony":"notes_per_bar":[4,16],"max_empty_bars":0,"ending":true}'
+    b'"constraints":{"programs":[0],"meter":[4,4],"tempo_changes":false,"max_notes_at_once":4}'
+    b'"surprise":"gentle""surprise":"bold"},{"bars":4,"sampling":{"temperature":1,"seed":'
+    b'{"format":1,"musiclstm":"0.1.0","model":"default","weights":"","precision":"int8",'
+    b'"seed":"sha256:"seed":"bundled:","steps":[{"bars":8,"sampling":{"seed":}}]}'
+)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who composed.
+
+    Attributes:
+        model: What the weights were loaded as; a folder's own name. Empty: nobody knows.
+        weights: Sixteen hexadecimal digits that change with any weight or token.
+        precision: Of the steps, `int8` or `float32`.
+        musiclstm: Version of the library.
+    """
+
+    model: str
+    weights: str
+    precision: str
+    musiclstm: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a seed came from, and what of it was used.
+
+    Attributes:
+        name: `bundled:` and the name of a bundled seed, or `sha256:` and the digest of the file
+            (of a score that was no file: of its MIDI bytes).
+        selection: Tracks and bars of it; None: all.
+        prompt_bars: Only the first so many bars of it; None: all.
+    """
+
+    name: str
+    selection: Selection | None = None
+    prompt_bars: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """Bars that were composed in one way.
+
+    Attributes:
+        bars: How many.
+        sampling: How notes were chosen, its seed set.
+        constraints: What the music kept to. None, in recipes only: in the first step what the seed
+            asks for, later the same as in the step before.
+        surprise: When it takes a turn.
+        end: The number of new bars, those of earlier steps counted, after which its ending comes.
+            None: it has none; in recipes also: its ending comes after its own last bar.
+    """
+
+    bars: int
+    sampling: Sampling
+    constraints: Constraints | None = None
+    surprise: Surprise = field(default_factory=Surprise)
+    end: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a piece was made, for `Composer.follow`.
+
+    Args:
+        maker: Who composed it.
+        steps: How, in order; none: a piece without a new bar yet.
+        source: What it goes on from; None: from nothing.
+
+    Raises:
+        RecipeError: More steps or bars than a recipe may have, or a step that cannot be.
+    """
+
+    maker: Maker
+    steps: tuple[Step, ...]
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody would want to wait for."""
+        if len(self.steps) > MAX_STEPS:
+            _refuse(f"has {len(self.steps)} steps, and at most {MAX_STEPS} can be followed")
+        if any(not 1 <= step.bars <= MAX_BARS_IN_ALL for step in self.steps):
+            _refuse("has a step that is not of 1 bar or more, or of far too many")
+        ends = list(accumulate(step.bars for step in self.steps))
+        if self.steps and ends[-1] > MAX_BARS_IN_ALL:
+            _refuse(f"has {ends[-1]} bars, and at most {MAX_BARS_IN_ALL} can be followed")
+        for step, end in zip(self.steps, ends, strict=True):
+            if step.sampling.seed is None:
+                _refuse("has a step without the seed of its random numbers")
+            if step.end is not None and not end <= step.end <= end + MAX_BARS:
+                _refuse(f"has a step that ends after {end} bars but closes after {step.end}")
+
+    def to_json(self) -> str:
+        """One line of ASCII without what is at its default; `from_json` reads it."""
+        content: dict[str, Any] = {"format": FORMAT, **vars(self.maker)}
+        if self.source is not None:
+            content["seed"] = self.source.name
+            if self.source.selection is not None:
+                content["selection"] = told(self.source.selection, Selection())
+            if self.source.prompt_bars is not None:
+                content["prompt_bars"] = int(self.source.prompt_bars)
+        content["steps"] = [_step_told(step) for step in self.steps]
+        return json.dumps(content, separators=(",", ":"))
+
+    def to_link(self) -> str:
+        """The same as letters, digits, `-` and `_` only, to stand in an address."""
+        squeezer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_COMMON)
+        squeezed = squeezer.compress(self.to_json().encode("ascii")) + squeezer.flush()
+        return base64.urlsafe_b64encode(_checksum(squeezed) + squeezed).decode().rstrip("=")
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Recipe:
+        """What `to_json` wrote; nothing in it is trusted.
+
+        Raises:
+            RecipeError: It is no recipe, of a newer format, or asks for what cannot be.
+        """
+        if len(text) > MAX_CHARACTERS:
+            _refuse(f"is longer than {MAX_CHARACTERS:,} characters")
+        try:
+            content = json.loads(text, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            raise RecipeError("This is no recipe, for it is no JSON; copy it unchanged.") from error
+        _check_format(content)
+        return read_record(_recipe, content, _CHECKS, where="text", needed=_NEEDED)
+
+    @classmethod
+    def from_link(cls, link: str) -> Recipe:
+        """What `to_link` wrote.
+
+        Raises:
+            RecipeError: As in `from_json`.
+        """
+        if len(link) > MAX_CHARACTERS:
+            _refuse(f"is longer than {MAX_CHARACTERS:,} characters")
+        try:
+            data = base64.b64decode(link + "=" * (-len(link) % 4), b"-_", validate=True)
+            if data[:2] != _checksum(data[2:]):
+                raise ValueError("a letter of it is another")
+            opener = zlib.decompressobj(-15, zdict=_COMMON)
+            text = opener.decompress(data[2:], MAX_CHARACTERS + 1)
+        except (ValueError, zlib.error) as error:
+            raise RecipeError("This link holds no recipe; copy it whole and unchanged.") from error
+        return cls.from_json(text)
+
+
+def read_recipe(midi: bytes) -> Recipe:
+    """The recipe inside a MIDI file that `Composition.to_midi` made.
+
+    Raises:
+        RecipeError: There is none, or it cannot be read.
+    """
+    found = inscription(midi)
+    if found is None:
+        raise RecipeError(
+            "This file has no recipe in it; pass a MIDI file that musiclstm composed."
+        )
+    return Recipe.from_json(found)
+
+
+def told_short(steps: tuple[Step, ...], usual: Constraints) -> tuple[Step, ...]:
+    """Steps as a recipe has them.
+
+    Args:
+        steps: With constraints, and an `end` wherever there is an ending.
+        usual: The constraints where nothing is asked for.
+    """
+    found, bars, before = [], 0, usual
+    for step in steps:
+        bars += step.bars
+        assert step.constraints is not None
+        found.append(
+            Step(
+                step.bars,
+                step.sampling,
+                None if step.constraints == before else step.constraints,
+                step.surprise,
+                None if step.end == bars else step.end,
+            )
+        )
+        before = step.constraints
+    return tuple(found)
+
+
+# Steps as JSON, and what is read ------------------------------------------------------------------
+
+
+def _step_told(step: Step) -> dict[str, Any]:
+    content: dict[str, Any] = {"bars": int(step.bars), "sampling": told(step.sampling, Sampling())}
+    if step.constraints is not None:
+        content["constraints"] = told(step.constraints, Constraints())
+    if step.surprise != Surprise():
+        content["surprise"] = plain(step.surprise.schedule)
+    if step.end is not None:
+        content["end"] = int(step.end)
+    return content
+
+
+_SAMPLING = {
+    **dict.fromkeys(("temperature", "top_p", "min_p", "floor", "repetition_penalty"), number),
+    **dict.fromkeys(("pitch_temperature", "rhythm_temperature"), number),
+    **dict.fromkeys(("top_k", "seed", "repetition_bars"), whole),
+}
+_CONSTRAINTS = {
+    "programs": list_of(whole, most=129, what="programs"),
+    "meter": pair,
+    "tempo_bpm": number,
+    "tempo_changes": truth,
+    "key": text,
+    "pitch_ranges": ranges,
+    "max_polyphony": whole,
+    "max_notes_at_once": whole,
+    "notes_per_bar": pair,
+    "max_empty_bars": whole,
+    "ending": truth,
+}
+_SELECTION = {
+    "tracks": list_of(whole, most=1_024, what="tracks"),
+    "first_bar": whole,
+    "last_bar": whole,
+    "keep_others": truth,
+}
+
+
+def _surprise(value: Any) -> Surprise:
+    if isinstance(value, str):
+        return Surprise(text(value))
+    return Surprise(list_of(number, what="amounts")(value))
+
+
+_STEP = {
+    "bars": whole,
+    "sampling": lambda data: read_record(Sampling, data, _SAMPLING, where="sampling"),
+    "constraints": lambda data: read_record(Constraints, data, _CONSTRAINTS, where="constraints"),
+    "surprise": _surprise,
+    "end": whole,
+}
+_CHECKS = {
+    "format": whole,
+    "musiclstm": text,
+    "model": text,
+    "weights": text,
+    "precision": text,
+    "seed": text,
+    "selection": lambda data: read_record(Selection, data, _SELECTION, where="selection"),
+    "prompt_bars": whole,
+    "steps": list_of(
+        lambda data: read_record(Step, data, _STEP, where="step", needed=("bars", "sampling")),
+        most=MAX_STEPS,
+        what="steps",
+    ),
+}
+
+_NEEDED = ("musiclstm", "model", "weights", "precision", "steps")
+
+
+def _recipe(
+    *,
+    format: int,
+    musiclstm: str,
+    model: str,
+    weights: str,
+    precision: str,
+    steps: tuple[Step, ...],
+    seed: str | None = None,
+    selection: Selection | None = None,
+    prompt_bars: int | None = None,
+) -> Recipe:
+    if seed is None and (selection is not None or prompt_bars is not None):
+        raise ValueError("it selects from a seed, but names none.")
+    source = None if seed is None else Source(seed, selection, prompt_bars)
+    return Recipe(Maker(model, weights, precision, musiclstm), steps, source)
+
+
+def _checksum(data: bytes) -> bytes:
+    """Two bytes that tell a link that was copied wrongly."""
+    return (zlib.crc32(data) & 0xFFFF).to_bytes(2, "big")
+
+
+def _check_format(content: Any) -> None:
+    found = content.get("format") if isinstance(content, dict) else None
+    if type(found) is not int or found < 1:
+        raise RecipeError("This is no recipe, for it does not say its format; copy it unchanged.")
+    if found > FORMAT:
+        raise RecipeError(
+            f"This recipe has format {shown(found)}, and this musiclstm reads up to {FORMAT}; "
+            "update musiclstm."
+        )
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _refuse(what: str) -> NoReturn:
+    raise RecipeError(f"This recipe {what}; make the piece in shorter parts.")

@@ -1,0 +1,306 @@
+"""Chosen tracks and bars, and the same file again from its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from symusic.core import NoteTick, ScoreTick
+
+from musiclstm import (
+    Composer,
+    Composition,
+    Constraints,
+    MusicLSTMConfig,
+    MusicLSTMForCausalLM,
+    Recipe,
+    RecipeError,
+    Sampling,
+    ScoreError,
+    Selection,
+    Surprise,
+    bundled_seeds,
+    read_midi,
+    read_recipe,
+)
+from musiclstm.tokenization import programs_of
+
+PIANO = Constraints(programs=frozenset({0}), meter=(2, 4))
+SAMPLING = Sampling(temperature=1.0, seed=7)
+BAR = 1_920
+
+
+@pytest.fixture(scope="module")
+def quartet(invented) -> ScoreTick:
+    """Eight bars for four instruments, each in a track."""
+    return invented(bars=8, programs=(0, 40, 33, -1))
+
+
+@pytest.fixture(scope="module")
+def file(quartet, tmp_path_factory):
+    path = tmp_path_factory.mktemp("seeds") / "quartet.mid"
+    path.write_bytes(quartet.dumps_midi())
+    return path
+
+
+def notes(track, *, start: int = 0, end: int = 10**9) -> list[tuple[int, int, int, int]]:
+    return sorted(
+        (note.time - start, note.duration, note.pitch, note.velocity)
+        for note in track.notes
+        if start <= note.time < end
+    )
+
+
+# -- Chosen from the seed ------------------------------------------------------------------------
+
+
+def test_only_what_is_chosen_is_heard(tiny_composer, quartet) -> None:
+    chosen = Selection(tracks={0, 2}, first_bar=3, last_bar=5, keep_others=False)
+    cut = quartet.copy()
+    cut.tracks = type(cut.tracks)([cut.tracks[0], cut.tracks[2]])
+    for track in cut.tracks:
+        chosen_notes = notes(track, start=2 * BAR, end=5 * BAR)
+        track.notes = type(track.notes)([NoteTick(*note) for note in chosen_notes])
+    piece = tiny_composer.compose(
+        bars=3, prompt=quartet, prompt_selection=chosen, sampling=SAMPLING
+    )
+    same = tiny_composer.compose(bars=3, prompt=cut, sampling=SAMPLING)
+    assert piece.tokens == same.tokens
+    assert piece.score == same.score
+    assert piece.constraints == same.constraints
+    assert piece.constraints == tiny_composer.constraints_of(quartet, prompt_selection=chosen)
+    assert (piece.seed_bars, piece.seed_end_tick, piece.company_tracks) == (3, 3 * BAR, 0)
+
+
+@pytest.mark.parametrize("bars", [1, 2, 6])
+def test_the_other_tracks_play_along_and_stay_as_they_are(bars, tiny_composer, quartet) -> None:
+    chosen = Selection(tracks={0}, first_bar=3, last_bar=6)
+    alone = replace(chosen, keep_others=False)
+    asked = {"bars": bars, "prompt": quartet, "sampling": SAMPLING}
+    piece = tiny_composer.compose(**asked, prompt_selection=chosen)
+    solo = tiny_composer.compose(**asked, prompt_selection=alone)
+    assert piece.tokens == solo.tokens
+    assert piece.continuation == solo.continuation
+    assert piece.note_probabilities() == solo.note_probabilities()
+    assert piece.company_tracks == 3
+    end = min(4 + bars, 6) * BAR
+    for track, given_track in zip(piece.score.tracks[-3:], quartet.tracks[1:], strict=True):
+        assert (track.name, track.program) == (given_track.name, given_track.program)
+        assert notes(track) == notes(given_track, start=2 * BAR, end=2 * BAR + end)
+
+
+def test_a_company_is_cut_at_the_end_of_the_new_music(tiny_composer, quartet) -> None:
+    long = quartet.copy()
+    held = long.tracks[1].notes[0]
+    held.duration = 8 * BAR
+    long.tracks[1].notes = type(long.tracks[1].notes)([held])
+    chosen = Selection(tracks={0}, last_bar=2)
+    asked = {"prompt": long, "prompt_selection": chosen, "sampling": SAMPLING}
+    for bars in (1, 3):
+        piece = tiny_composer.compose(bars=bars, **asked)
+        assert piece.score.end() <= (2 + bars) * BAR
+        assert piece.score.tracks[-3].notes[0].end == (2 + bars) * BAR
+
+
+def test_new_notes_of_an_instrument_in_company_get_a_track_of_their_own(
+    tiny_composer, quartet
+) -> None:
+    wish = Constraints(programs={40}, meter=(4, 4))
+    piece = tiny_composer.compose(
+        bars=3,
+        prompt=quartet,
+        prompt_selection=Selection(tracks={0}, last_bar=2),
+        sampling=SAMPLING,
+        constraints=wish,
+    )
+    assert programs_of(piece.continuation) == {40}
+    assert notes(piece.score.tracks[-3]) == notes(quartet.tracks[1], end=5 * BAR)
+
+
+@settings(max_examples=8)
+@given(
+    st.none() | st.frozensets(st.integers(0, 3), min_size=1),
+    st.integers(1, 4),
+    st.integers(4, 8),
+    st.booleans(),
+    st.integers(1, 4),
+)
+def test_everything_else_stays_true_with_a_selection(
+    tiny_composer, quartet, tracks, first, last, keep, bars
+) -> None:
+    chosen = Selection(tracks=tracks, first_bar=first, last_bar=last, keep_others=keep)
+    asked = {"prompt": quartet, "prompt_selection": chosen, "sampling": SAMPLING}
+    piece = tiny_composer.compose(bars=bars, **asked)
+    assert piece.seed_end_tick == (last - first + 1) * BAR
+    *_, draft = tiny_composer.stream(bars=bars, **asked)
+    assert draft.to_midi() == piece.to_midi()
+    for cut in range(bars):
+        again = tiny_composer.extend(piece.first(cut), bars=bars - cut)
+        assert again.to_midi() == piece.to_midi()
+    assert len(piece.note_probabilities()) == piece.continuation.note_num()
+    new = [n for t in piece.continuation.tracks for n in t.notes]
+    assert all(0 <= note.time < bars * BAR for note in new)
+    followed = tiny_composer.follow(piece.recipe, prompt=quartet)
+    assert followed == piece
+    assert followed.to_midi() == piece.to_midi()
+
+
+@pytest.mark.parametrize("way", ["compose", "stream", "takes", "stream_takes", "endless"])
+def test_what_is_not_there_is_refused_wherever_it_is_asked_for(way, tiny_composer, quartet) -> None:
+    count = (2,) if "takes" in way else ()
+    with pytest.raises(ScoreError, match="no track 4; choose of its 4, numbers 0 to 3"):
+        getattr(tiny_composer, way)(*count, prompt=quartet, prompt_selection=Selection({4}))
+
+
+def test_endless_music_goes_on_from_what_is_chosen(tiny_composer, quartet) -> None:
+    chosen = Selection(tracks={1}, first_bar=2, last_bar=4)
+    asked = {"prompt": quartet, "prompt_selection": chosen, "sampling": SAMPLING}
+    piece = tiny_composer.compose(bars=2, **asked)
+    passages = tiny_composer.endless(**asked)
+    assert [next(passages).tokens for _ in range(2)] == list(piece.bar_tokens)
+
+
+# -- The same again ------------------------------------------------------------------------------
+
+
+def assert_made_again(composer: Composer, piece: Composition, prompt: object = None) -> None:
+    for only_new in (False, True):
+        midi = piece.to_midi(only_new=only_new)
+        recipe = read_recipe(midi)
+        assert recipe == piece.recipe == Recipe.from_link(recipe.to_link())
+        again = composer.follow(recipe, prompt=prompt)
+        assert again.to_midi(only_new=only_new) == midi
+        assert again == piece
+
+
+def test_a_piece_from_nothing_is_made_again(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=3, surprise=Surprise("bold"), constraints=PIANO)
+    assert_made_again(tiny_composer, piece)
+    assert_made_again(tiny_composer, tiny_composer.compose(bars=2))
+
+
+def test_a_piece_from_a_file_is_made_again(tiny_composer, file) -> None:
+    piece = tiny_composer.compose(bars=3, prompt=file, prompt_bars=2, sampling=SAMPLING)
+    assert_made_again(tiny_composer, piece, file)
+    assert_made_again(tiny_composer, piece, file.read_bytes())
+    assert tiny_composer.compose(
+        bars=3, prompt=file.read_bytes(), prompt_bars=2, sampling=SAMPLING
+    ).to_midi() == (piece.to_midi())
+
+
+def test_a_piece_from_a_score_is_made_again_from_its_file(tiny_composer, file) -> None:
+    piece = tiny_composer.compose(bars=2, prompt=read_midi(file)[0], sampling=SAMPLING)
+    assert_made_again(tiny_composer, piece, read_midi(file)[0])
+    assert_made_again(tiny_composer, piece, file)
+
+
+def test_a_piece_from_a_bundled_seed_needs_no_file(tiny_composer) -> None:
+    for seed in list(bundled_seeds().values())[:2]:
+        piece = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
+        assert piece.recipe.source.name == f"bundled:{seed.stem}"
+        assert_made_again(tiny_composer, piece)
+        assert_made_again(tiny_composer, piece, seed)
+
+
+def test_a_piece_that_was_steered_is_made_again(tiny_composer, file) -> None:
+    chosen = Selection(tracks={0, 1}, first_bar=2, last_bar=5)
+    piece = tiny_composer.compose(
+        bars=5, prompt=file, prompt_selection=chosen, sampling=SAMPLING, surprise=Surprise("bold")
+    )
+    other = tiny_composer.extend(piece.first(3), bars=2, sampling=Sampling(1.3, seed=9))
+    slow = tiny_composer.extend(
+        other.first(4),
+        bars=4,
+        constraints=Constraints(programs={0, 73}, tempo_bpm=60, key="seed", ending=True),
+        surprise=Surprise([0, 0, 0, 0, 0.9]),
+    )
+    assert [step.bars for step in slow.recipe.steps] == [3, 1, 4]
+    assert_made_again(tiny_composer, other, file)
+    assert_made_again(tiny_composer, slow, file)
+    for bars in range(1, 8):
+        assert_made_again(tiny_composer, slow.first(bars), file)
+    begin = slow.first(0)
+    assert tiny_composer.follow(begin.recipe, prompt=file).to_midi() == begin.to_midi()
+
+
+def test_takes_and_drafts_are_made_again(tiny_composer) -> None:
+    wish = replace(PIANO, ending=True)
+    for take in tiny_composer.takes(3, bars=3, sampling=SAMPLING, constraints=wish):
+        assert_made_again(tiny_composer, take)
+    for draft in tiny_composer.stream(bars=3, sampling=SAMPLING, constraints=wish):
+        assert_made_again(tiny_composer, draft)
+
+
+def test_a_recipe_tells_the_steps_and_nothing_twice(tiny_composer, quartet) -> None:
+    piece = tiny_composer.compose(bars=2, prompt=quartet, sampling=SAMPLING)
+    longer = tiny_composer.extend(piece, bars=3)
+    assert [(step.bars, step.constraints) for step in longer.recipe.steps] == [(5, None)]
+    assert longer.recipe == tiny_composer.compose(bars=5, prompt=quartet, sampling=SAMPLING).recipe
+
+
+def test_another_composer_with_the_same_weights_makes_the_same_file(
+    tiny_composer, tiny_checkpoint, tmp_path
+) -> None:
+    import shutil
+
+    other = Composer.from_pretrained(shutil.copytree(tiny_checkpoint, tmp_path / "elsewhere"))
+    piece = tiny_composer.compose(bars=2, sampling=SAMPLING, constraints=PIANO)
+    assert other.name == "elsewhere"
+    assert other.fingerprint == tiny_composer.fingerprint
+    assert other.follow(piece.recipe).to_midi() == piece.to_midi()
+    assert str(tmp_path) not in other.compose(bars=1).recipe.to_json()
+
+
+def test_other_weights_are_refused(tiny_composer, tiny_tokenizer) -> None:
+    import torch
+
+    torch.manual_seed(1)
+    config = MusicLSTMConfig(vocab_size=len(tiny_tokenizer), hidden_size=32, num_hidden_layers=2)
+    other = Composer(MusicLSTMForCausalLM(config).eval(), tiny_tokenizer)
+    recipe = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
+    with pytest.raises(RecipeError) as refusal:
+        other.follow(recipe)
+    assert str(refusal.value) == (
+        f"This recipe was made with weights {tiny_composer.fingerprint} ({tiny_composer.name}), "
+        f"and these are {other.fingerprint} (no name); load the model it names."
+    )
+
+
+def test_another_precision_is_refused(tiny_checkpoint) -> None:
+    coarse, fine = (
+        Composer.from_pretrained(tiny_checkpoint, precision=precision)
+        for precision in ("int8", "float32")
+    )
+    recipe = coarse.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
+    with pytest.raises(RecipeError, match="int8 steps, and this composer takes float32 steps"):
+        fine.follow(recipe)
+
+
+def test_another_file_is_refused(tiny_composer, file, invented) -> None:
+    recipe = tiny_composer.compose(bars=1, prompt=file, sampling=SAMPLING).recipe
+    with pytest.raises(
+        RecipeError, match=r"goes on from a file with SHA-256 .*, and the prompt is"
+    ):
+        tiny_composer.follow(recipe, prompt=invented(bars=3))
+    with pytest.raises(RecipeError, match="pass it as the prompt"):
+        tiny_composer.follow(recipe)
+    with pytest.raises(RecipeError, match="begins from nothing"):
+        tiny_composer.follow(tiny_composer.compose(bars=1).recipe, prompt=file)
+
+
+def test_the_weights_alone_do_not_name_the_music(tiny_composer, tiny_model, tiny_tokenizer) -> None:
+    """The toy in memory has weights that were not rounded for the folder: another fingerprint."""
+    raw = Composer(tiny_model, tiny_tokenizer)
+    assert raw.fingerprint != tiny_composer.fingerprint
+    assert len(raw.fingerprint) == 16
+    assert raw.compose(bars=1).recipe.maker.model == ""
+
+
+def test_a_constraint_that_cannot_be_kept_is_refused(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO)
+    (step,) = piece.recipe.steps
+    bad = replace(step, constraints=Constraints(programs={-1}, pitch_ranges={-1: (0, 20)}))
+    with pytest.raises(ValueError, match="leaves nothing to play"):
+        tiny_composer.follow(replace(piece.recipe, steps=(bad,)))

@@ -1,0 +1,72 @@
+"""A text inside a MIDI file: there and back, and out of everybody's way."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from symusic.core import ScoreTick
+
+from musiclstm.inscription import inscribed, inscription
+from musiclstm.midifile import canonical_midi, mended_midi
+
+
+@pytest.fixture(scope="module")
+def midi(invented) -> bytes:
+    return bytes(invented(bars=2, programs=(0, -1)).dumps_midi())
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 127, 128, 20_000, 200_000])
+def test_a_text_can_be_read_again(length, midi) -> None:
+    text = "x" * length
+    assert inscription(inscribed(midi, text)) == text
+
+
+def test_the_music_stays_the_same(midi) -> None:
+    written = inscribed(midi, '{"a":1}')
+    assert ScoreTick.from_midi(written) == ScoreTick.from_midi(midi)
+    plain = canonical_midi(written, label="x", limit=10**6)
+    assert plain.repairs == []
+    assert ScoreTick.from_midi(mended_midi(plain.data)).note_num() == (
+        ScoreTick.from_midi(midi).note_num()
+    )
+
+
+def test_lengths_of_chunks_stay_true(midi) -> None:
+    written, chunks, at = inscribed(midi, "text"), 0, 14
+    while at < len(written):
+        name, length = struct.unpack_from(">4sI", written, at)
+        assert name == b"MTrk"
+        chunks, at = chunks + 1, at + 8 + length
+    assert at == len(written)
+    assert chunks == struct.unpack_from(">H", written, 10)[0]
+
+
+def test_a_file_without_tracks_gets_one() -> None:
+    written = inscribed(bytes(ScoreTick(48).dumps_midi()), "nothing yet")
+    assert inscription(written) == "nothing yet"
+    assert struct.unpack_from(">HHH", written, 8) == (1, 1, 48)
+    assert ScoreTick.from_midi(written).note_num() == 0
+
+
+def test_events_that_another_program_put_in_front_are_passed_over(midi) -> None:
+    written = inscribed(midi, "text")
+    name = b"\0\xff\x03\x05Piano\0\xff\x01\x05Hello"
+    length = struct.unpack_from(">I", written, 18)[0] + len(name)
+    moved = written[:18] + struct.pack(">I", length) + name + written[22:]
+    assert inscription(moved) == "text"
+
+
+def test_a_file_without_a_text_has_none(midi) -> None:
+    assert inscription(midi) is None
+    assert inscription(b"") is None
+    assert inscription(b"MThd but nothing else") is None
+
+
+@given(st.binary(max_size=400), st.integers(0, 60), st.integers(0, 60))
+def test_no_bytes_break_it(noise, keep, drop) -> None:
+    whole = inscribed(bytes(ScoreTick(48).dumps_midi()), "some text")
+    for data in (noise, whole[:keep] + noise, whole[: len(whole) - drop], whole[:22] + noise):
+        assert inscription(data) is None or isinstance(inscription(data), str)

@@ -1,0 +1,86 @@
+"""Never too loud, never a click, and the same wherever the stream is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from musiclstm.audio import PEAK_CEILING
+from musiclstm.limiter import KNEE, Limiter
+
+RATE = 44_100
+
+
+def sine(size: float, *, seconds: float = 1.0, hz: float = 220.0) -> NDArray[np.float32]:
+    wave = size * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)
+    return np.stack([wave, wave], axis=1).astype(np.float32)
+
+
+def limited(samples: NDArray[np.float32], cuts: list[int] | None = None) -> NDArray[np.float32]:
+    limiter = Limiter(sample_rate_hz=RATE)
+    return np.concatenate([limiter(chunk) for chunk in np.split(samples, sorted(cuts or []))])
+
+
+sounds = st.builds(
+    lambda seed, frames, size: (
+        np.random.default_rng(seed).normal(0, size, (frames, 2)).astype(np.float32)
+    ),
+    st.integers(0, 1_000),
+    st.integers(0, 700),
+    st.sampled_from([0.05, 0.5, 5.0, 1e4]),
+)
+
+
+@given(sound=sounds, cuts=st.lists(st.integers(0, 700), max_size=6))
+def test_where_the_stream_is_cut_makes_no_difference(sound, cuts):
+    assert np.array_equal(limited(sound, cuts), limited(sound))
+
+
+@given(sound=sounds)
+def test_no_sample_is_above_the_ceiling(sound):
+    assert np.abs(limited(sound)).max(initial=0) <= PEAK_CEILING
+
+
+def test_what_is_soft_passes_unchanged():
+    sound = sine(0.99 * KNEE)
+    assert np.array_equal(limited(sound), sound)
+
+
+def test_its_input_is_left_alone():
+    sound = sine(3.0)
+    before = sound.copy()
+    limited(sound)
+    assert np.array_equal(sound, before)
+
+
+def test_what_stays_loud_is_made_softer_without_being_bent():
+    sound = limited(sine(3.0, seconds=2.0))[RATE:, 0]
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2
+    tone = spectrum[215:226].sum()
+    assert tone / spectrum.sum() > 0.995
+    assert np.abs(sound).max() == pytest.approx(KNEE, rel=0.15)
+
+
+def test_after_something_loud_it_comes_back_slowly():
+    sound = limited(np.concatenate([sine(3.0, seconds=0.2), sine(0.3, seconds=3.0)]))
+    soon, late = (np.abs(sound[at : at + 4_410]).max() for at in (10_000, 3 * RATE))
+    assert soon < 0.7 * 0.3
+    assert late == pytest.approx(0.3, rel=0.02)
+
+
+def test_nothing_clicks_when_it_suddenly_becomes_loud():
+    quiet, loud = sine(0.1, seconds=0.5), sine(4.0, seconds=0.5)
+    sound = limited(np.concatenate([quiet, loud]))
+    steepest = np.abs(np.diff(np.concatenate([quiet, loud]), axis=0)).max()
+    assert np.abs(np.diff(sound, axis=0)).max() <= steepest
+
+
+def test_both_sides_are_turned_down_together():
+    sound = sine(3.0)
+    sound[:, 1] *= 0.1
+    left, right = limited(sound)[RATE // 2 :].T
+    loud = np.abs(right) > 1e-3
+    assert (right[loud] / left[loud]).mean() == pytest.approx(0.1, rel=0.1)

@@ -1,0 +1,282 @@
+"""What music21 reads back is what was written: notes, bars, meters, tempos, and names as text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from symusic import KeySignature, Note, Score, Tempo, TimeSignature, Track
+from symusic.core import ScoreTick, TrackTick
+
+from musiclstm.errors import RendererMissingError
+from musiclstm.notation import to_musicxml
+from musiclstm.seeds import bundled_seeds
+
+BEAT = 480
+
+Heads = list[tuple[float, float, int]]  # onset and length in quarters, pitch
+
+
+@pytest.fixture(scope="module")
+def read_back() -> Callable[[str], Any]:
+    converter = pytest.importorskip("music21.converter")
+    return lambda text: converter.parseData(text, format="musicxml")
+
+
+def score_of(*tracks: TrackTick, meters: tuple[tuple[int, int, int], ...] = ()) -> ScoreTick:
+    score = Score(BEAT)
+    score.tracks.extend(tracks)
+    score.time_signatures.extend(TimeSignature(*meter) for meter in meters)
+    return score
+
+
+def track_of(*notes: tuple[float, float, int], name: str = "", program: int = 0) -> TrackTick:
+    track = Track(name, max(program, 0), program == -1)
+    for start, length, pitch in notes:
+        track.notes.append(Note(round(start * BEAT), round(length * BEAT), pitch, 80))
+    return track
+
+
+def written(track: TrackTick) -> Heads:
+    return sorted((n.time / BEAT, n.duration / BEAT, n.pitch) for n in track.notes)
+
+
+def read_heads(part: Any) -> Heads:
+    """Every note of a part, its ties joined: a tied head goes on where its pitch left off."""
+    heads: list[list[Any]] = []
+    for sound in sorted(part.flatten().notes, key=lambda sound: sound.offset):
+        for head in getattr(sound, "notes", [sound]):
+            at, length, pitch = float(sound.offset), float(sound.quarterLength), head.pitch.midi
+            if head.tie and head.tie.type in ("stop", "continue"):
+                open_ends = (h for h in heads if h[2] == pitch and abs(h[0] + h[1] - at) < 1e-6)
+                next(open_ends)[1] += length
+            else:
+                heads.append([at, length, pitch])
+    return sorted((at, length, pitch) for at, length, pitch in heads)
+
+
+def drum_heads(text: str) -> list[int]:
+    """The keys of all drum heads that are no end of a tie."""
+    root = ElementTree.fromstring(text)
+    keys = {
+        each.get("id"): int(each.findtext("midi-unpitched", "0")) - 1
+        for each in root.iter("midi-instrument")
+    }
+    return sorted(
+        keys[note.find("instrument").get("id")]
+        for note in root.iter("note")
+        if note.find("unpitched") is not None and note.find("tie[@type='stop']") is None
+    )
+
+
+def close(found: Heads, wanted: Heads) -> bool:
+    return len(found) == len(wanted) and all(
+        a == pytest.approx(b, abs=1e-3) for a, b in zip(found, wanted, strict=True)
+    )
+
+
+# -- Notes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("meter", [(4, 4), (3, 4), (6, 8), (7, 8), (5, 4), (2, 2), (3, 8)])
+def test_onsets_pitches_and_durations_come_back(invented, read_back, meter: tuple[int, int]):
+    score = invented(meter=meter, bars=4, programs=(0, 40), seed=meter[0])
+    parts = read_back(to_musicxml(score)).parts
+    assert len(parts) == 2
+    for part, track in zip(parts, score.tracks, strict=True):
+        assert close(read_heads(part), written(track))
+
+
+@pytest.mark.parametrize("title", sorted(bundled_seeds()))
+def test_the_bundled_tunes_come_back(read_back, title: str):
+    score = Score(bundled_seeds()[title]).resample(BEAT)
+    parts = read_back(to_musicxml(score)).parts
+    for part, track in zip(parts, score.tracks, strict=True):
+        if not track.is_drum:
+            assert close(read_heads(part), written(track))
+
+
+def test_a_note_over_three_bars_and_one_under_it_come_back(read_back):
+    track = track_of((1, 9, 72), (0, 0.5, 60), (3.5, 1, 60), (5 / 3, 2 / 3, 48), (11, 1, 50))
+    (part,) = read_back(to_musicxml(score_of(track))).parts
+    assert close(read_heads(part), written(track))
+    assert len(part.getElementsByClass("Measure")) == 3
+
+
+def test_drums_keep_their_keys_and_times(invented, read_back):
+    score = invented(programs=(-1,), bars=3)
+    text = to_musicxml(score)
+    (part,) = read_back(text).parts
+    times = sorted(
+        (float(sound.offset), float(sound.quarterLength))
+        for sound in part.stripTies().flatten().notes
+        for _ in getattr(sound, "notes", [sound])
+    )
+    assert np.allclose(times, sorted(head[:2] for head in written(score.tracks[0])))
+    assert drum_heads(text) == sorted(note.pitch for note in score.tracks[0].notes)
+    assert "<sign>percussion</sign>" in text
+    assert {each.text for each in ElementTree.fromstring(text).iter("midi-channel")} == {"10"}
+
+
+def test_what_lies_off_the_grid_goes_to_the_nearest_line(read_back):
+    score = score_of(track_of((0, 1, 60)))
+    score.tracks[0].notes.append(Note(BEAT + 7, 233, 64, 80))
+    score.tracks[0].notes.append(Note(2 * BEAT, 0, 67, 80))
+    (part,) = read_back(to_musicxml(score)).parts
+    assert close(read_heads(part), [(0, 1, 60), (1, 0.5, 64), (2, 1 / 24, 67)])
+
+
+def test_every_bar_of_every_part_is_full(invented):
+    root = ElementTree.fromstring(to_musicxml(invented(programs=(0, 73, -1), bars=3)))
+    for measure in root.iter("measure"):
+        at = longest = 0
+        for each in measure:
+            length = int(each.findtext("duration", "0"))
+            if each.tag == "backup":
+                at -= length
+            elif each.find("chord") is None:
+                at += length
+            longest = max(longest, at)
+        assert longest == 4 * 10_080
+
+
+# -- Signatures ----------------------------------------------------------------------------------
+
+
+def test_meters_stand_where_they_begin(read_back):
+    track = track_of(*((n, 1, 60) for n in range(13)))
+    score = score_of(track, meters=((0, 3, 4), (6 * BEAT, 6, 8), (9 * BEAT, 4, 4)))
+    (part,) = read_back(to_musicxml(score)).parts
+    found = {
+        (measure.offset, sign.ratioString)
+        for measure in part.getElementsByClass("Measure")
+        for sign in measure.getElementsByClass("TimeSignature")
+    }
+    assert found == {(0.0, "3/4"), (6.0, "6/8"), (9.0, "4/4")}
+    assert close(read_heads(part), written(track))
+
+
+def test_tempos_stand_above_the_first_part(read_back):
+    score = score_of(track_of((0, 8, 60)), track_of((0, 8, 48)))
+    score.tempos.extend([Tempo(0, 90), Tempo(5 * BEAT, 120), Tempo(99 * BEAT, 60)])
+    first, second = read_back(to_musicxml(score)).parts
+    marks = first.flatten().getElementsByClass("MetronomeMark")
+    assert [(mark.offset, mark.number) for mark in marks] == [(0.0, 90), (5.0, 120)]
+    assert not second.flatten().getElementsByClass("MetronomeMark")
+
+
+def fifths(text: str) -> list[int]:
+    return [int(each.text or 0) for each in ElementTree.fromstring(text).iter("fifths")]
+
+
+def test_the_key_signature_of_the_score_is_written():
+    score = score_of(track_of((0, 4, 60), (4, 4, 61)))
+    score.key_signatures.extend([KeySignature(0, -3, 1), KeySignature(4 * BEAT, 2, 0)])
+    assert fifths(to_musicxml(score)) == [-3, 2]
+
+
+@pytest.mark.parametrize(("tonic", "sharps"), [(60, 0), (62, 2), (65, -1), (63, -3), (66, 6)])
+def test_without_one_the_key_is_estimated(tonic: int, sharps: int):
+    scale = [(n, 1, tonic + step) for n, step in enumerate((0, 2, 4, 5, 7, 9, 11, 12, 7, 4, 0, 0))]
+    assert fifths(to_musicxml(score_of(track_of(*scale)))) == [sharps]
+
+
+def test_keys_are_spelled_as_the_key_signature_asks(read_back):
+    def spelled(sharps: int) -> list[str]:
+        score = score_of(track_of(*((n, 1, 60 + n) for n in range(12))))
+        score.key_signatures.append(KeySignature(0, sharps, 0))
+        (part,) = read_back(to_musicxml(score)).parts
+        return [note.pitch.name for note in part.flatten().notes]
+
+    assert spelled(0) == ["C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B"]
+    assert spelled(-4)[1::2] == ["D-", "E-", "F", "G", "A", "C-"]
+    assert spelled(5)[1] == "C#"
+
+
+def test_extreme_keys_and_pitches_come_back(read_back):
+    for sharps in (-7, 7):
+        track = track_of(*((n, 1, pitch) for n, pitch in enumerate((0, 11, 12, 59, 60, 126, 127))))
+        score = score_of(track)
+        score.key_signatures.append(KeySignature(0, sharps, 0))
+        (part,) = read_back(to_musicxml(score)).parts
+        assert close(read_heads(part), written(track))
+
+
+# -- Names ---------------------------------------------------------------------------------------
+
+HOSTILE = (
+    '</part-name><script>alert("1")</script> & ]]> &lol; <!ENTITY x SYSTEM "file:///etc/passwd">'
+)
+
+
+def names(text: str) -> list[str]:
+    return [each.text or "" for each in ElementTree.fromstring(text).iter("part-name")]
+
+
+def test_a_hostile_name_is_text():
+    text = to_musicxml(score_of(track_of((0, 1, 60), name=HOSTILE)), title=HOSTILE)
+    assert names(text) == [HOSTILE[:60].strip()]
+    root = ElementTree.fromstring(text)
+    assert root.find(".//script") is None
+    assert "<!ENTITY" not in text
+
+
+def test_what_xml_cannot_hold_is_left_out():
+    name = "Vio\0lin\x1b[31m\ufffe\u0085 I\nII"
+    assert names(to_musicxml(score_of(track_of((0, 1, 60), name=name)))) == ["Vio lin [31m I II"]
+
+
+def test_a_track_without_a_name_is_called_by_its_instrument():
+    score = score_of(track_of((0, 1, 60), program=73), track_of((0, 1, 38), program=-1))
+    assert names(to_musicxml(score)) == ["Flute", "Drums"]
+
+
+def test_the_title_stands_above_it():
+    text = to_musicxml(score_of(track_of((0, 1, 60))), title="Evening & Morning")
+    assert ElementTree.fromstring(text).findtext("movement-title") == "Evening & Morning"
+
+
+# -- Edges ---------------------------------------------------------------------------------------
+
+
+def test_the_same_score_gives_the_same_text(invented):
+    score = invented(programs=(0, -1), bars=2)
+    before = score.copy()
+    assert to_musicxml(score) == to_musicxml(score)
+    assert score == before
+
+
+def test_other_time_units_give_the_same_text(invented):
+    score = invented(bars=2)
+    assert to_musicxml(score.to("quarter")) == to_musicxml(score)
+
+
+def test_a_score_without_notes_is_an_empty_sheet():
+    text = to_musicxml(score_of(Track("silent", 0, False)))
+    assert ElementTree.fromstring(text).tag == "score-partwise"
+
+
+def test_twenty_parts_are_written(invented, read_back):
+    score = invented(programs=range(20), bars=1)
+    assert len(read_back(to_musicxml(score)).parts) == 20
+
+
+def test_without_music21_the_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "music21", None)
+    with pytest.raises(RendererMissingError) as refusal:
+        to_musicxml(score_of(track_of((0, 1, 60))))
+    assert str(refusal.value) == (
+        "Notation needs the Python package music21, which is missing; install it with: "
+        "pip install music21"
+    )
+
+
+def test_music21_is_not_loaded_before_it_is_needed():
+    import subprocess
+
+    code = "import sys, musiclstm.notation; sys.exit('music21' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

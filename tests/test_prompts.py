@@ -1,0 +1,172 @@
+"""A prompt becomes a seed: cut to what was chosen, and known again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+from symusic.core import (
+    ControlChangeTick,
+    NoteTick,
+    PitchBendTick,
+    ScoreTick,
+    TempoTick,
+    TimeSignatureTick,
+    TrackTick,
+)
+
+from musiclstm import RecipeError, ScoreError, Selection, bundled_seeds, read_midi
+from musiclstm.prompts import as_the_seed, find_prompt, read_seed
+from musiclstm.recipe import Source
+
+GRID = 48
+
+
+@pytest.fixture
+def trio() -> ScoreTick:
+    """Six bars of 3/4 (the last four in 2/4): a melody, a bass from bar 3 on, drums to bar 2."""
+    score = ScoreTick(480)
+    score.tempos.extend(type(score.tempos)([TempoTick(0, 100), TempoTick(3 * 480, 80)]))
+    score.time_signatures.append(TimeSignatureTick(0, 3, 4))
+    score.time_signatures.append(TimeSignatureTick(6 * 480, 2, 4))
+    for name, program, is_drum, beats in [
+        ("Melody", 73, False, range(14)),
+        ("Bass", 33, False, range(6, 14)),
+        ("Kit", 0, True, range(6)),
+    ]:
+        track = TrackTick(name, program, is_drum)
+        for beat in beats:
+            track.notes.append(NoteTick(480 * beat, 480, 50 + beat, 80))
+        score.tracks.append(track)
+    return score
+
+
+def read(score: ScoreTick, **chosen: object):
+    return read_seed(score, selection=Selection(**chosen), grid_ticks=GRID)
+
+
+def pitches(score: ScoreTick) -> dict[str, list[int]]:
+    return {track.name: [note.pitch for note in track.notes] for track in score.tracks}
+
+
+def test_all_is_heard_where_nothing_is_chosen(trio) -> None:
+    plain, chosen = read_seed(trio, grid_ticks=GRID), read(trio)
+    assert (chosen.score, chosen.bars, chosen.end_tick) == (plain.score, 6, 14 * 480)
+    assert chosen.others is plain.others is None
+
+
+def test_only_the_chosen_bars_are_heard_from_0_on(trio) -> None:
+    seed = read(trio, first_bar=2, last_bar=3)
+    assert (seed.bars, seed.end_tick) == (2, 5 * 480)
+    assert pitches(seed.score) == {
+        "Melody": [53, 54, 55, 56, 57],
+        "Bass": [56, 57],
+        "Kit": [53, 54, 55],
+    }
+    assert [note.time for note in seed.score.tracks[1].notes] == [3 * 480, 4 * 480]
+    assert [(t.time, round(t.qpm)) for t in seed.score.tempos] == [(0, 80)]
+    assert [(m.time, m.numerator) for m in seed.score.time_signatures] == [(0, 3), (1440, 2)]
+
+
+def test_the_other_tracks_sound_on_to_the_end_of_the_file(trio) -> None:
+    seed = read(trio, tracks={1}, first_bar=3, last_bar=4)
+    assert pitches(seed.score) == {"Bass": [56, 57, 58, 59]}
+    assert pitches(seed.others) == {"Melody": [*range(56, 64)]}  # the drums are silent by then
+    assert seed.others.tracks[0].notes[-1].end == 8 * 480
+    assert read(trio, tracks={1}, keep_others=False).others is None
+
+
+def test_only_what_is_heard_says_what_the_music_keeps_to(trio) -> None:
+    early, late = read(trio, tracks={0}, last_bar=2), read(trio, tracks={0, 1}, first_bar=3)
+    assert (early.constraints.programs, early.constraints.meter) == ({73}, (3, 4))
+    assert (late.constraints.programs, late.constraints.meter) == ({73, 33}, (2, 4))
+    assert late.constraints == as_the_seed(late)
+
+
+def test_what_ruled_before_the_first_bar_rules_at_it(trio) -> None:
+    melody = trio.tracks[0]
+    for at, number, value in [(0, 7, 90), (100, 7, 50), (200, 64, 127), (2000, 7, 70)]:
+        melody.controls.append(ControlChangeTick(at, number, value))
+    melody.pitch_bends.append(PitchBendTick(10, 300))
+    seed = read(trio, first_bar=2)
+    controls = [(c.time, c.number, c.value) for c in seed.score.tracks[0].controls]
+    assert controls == [(0, 7, 50), (0, 64, 127), (2000 - 1440, 7, 70)]
+    assert [(b.time, b.value) for b in seed.score.tracks[0].pitch_bends] == [(0, 300)]
+
+
+def test_a_note_that_rings_over_is_cut_and_one_that_rings_in_is_left_out(trio) -> None:
+    trio.tracks[0].notes[2] = NoteTick(2 * 480, 960, 52, 80)  # over the bar line of bar 2
+    assert read(trio, tracks={0}, last_bar=1).score.tracks[0].notes[-1].end == 3 * 480
+    assert 52 not in pitches(read(trio, first_bar=2).score)["Melody"]
+
+
+def test_chosen_bars_without_a_note_are_refused(trio) -> None:
+    with pytest.raises(ScoreError) as refusal:
+        read(trio, tracks={1}, last_bar=2)
+    assert str(refusal.value) == (
+        "The chosen tracks have no note in bars 1 to 2; choose other bars or more tracks."
+    )
+
+
+def test_what_is_not_there_is_refused(trio) -> None:
+    with pytest.raises(ScoreError, match=r"no track 3; choose of its 3, numbers 0 to 2"):
+        read(trio, tracks={3})
+    with pytest.raises(ScoreError, match=r"no bar 7: it has 6"):
+        read(trio, first_bar=7)
+    with pytest.raises(ValueError, match="prompt_bars and a selection contradict each other"):
+        read_seed(trio, prompt_bars=1, selection=Selection(), grid_ticks=GRID)
+
+
+# -- Which prompt it was -------------------------------------------------------------------------
+
+
+def test_a_file_is_known_by_its_bytes_and_a_score_by_its_own(trio, tmp_path) -> None:
+    data = bytes(trio.dumps_midi())
+    path = tmp_path / "trio.mid"
+    path.write_bytes(data)
+    name = "sha256:" + hashlib.sha256(data).hexdigest()
+    assert read_seed(data, grid_ticks=GRID).source == Source(name)
+    assert read_seed(path, prompt_bars=2, grid_ticks=GRID).source == Source(name, None, 2)
+    assert read_seed(path, prompt_bars=99, grid_ticks=GRID).source == Source(name)
+    score = read_midi(path)[0]
+    canonical = "sha256:" + hashlib.sha256(bytes(score.dumps_midi())).hexdigest()
+    assert read_seed(score, grid_ticks=GRID).source == Source(canonical)
+    assert find_prompt(Source(name), path) == path
+    assert find_prompt(Source(canonical), path) == path  # the score was read from it
+
+
+@pytest.mark.parametrize("file", bundled_seeds().values(), ids=lambda file: file.stem)
+def test_a_bundled_seed_is_known_by_its_name(file) -> None:
+    named = Source(f"bundled:{file.stem}")
+    assert read_seed(file, grid_ticks=GRID).source == named
+    assert read_seed(read_midi(file)[0], grid_ticks=GRID).source == named
+    assert find_prompt(named, None) == file
+    assert find_prompt(named, file) == file
+
+
+def test_another_prompt_is_refused_by_what_differs(trio) -> None:
+    source = read_seed(bytes(trio.dumps_midi()), grid_ticks=GRID).source
+    trio.tracks[0].notes[0].pitch = 99
+    with pytest.raises(RecipeError, match=rf"a file with SHA-256 {source.name[7:19]}…, and the "):
+        find_prompt(source, bytes(trio.dumps_midi()))
+    with pytest.raises(RecipeError, match="pass it as the prompt"):
+        find_prompt(source, None)
+    with pytest.raises(RecipeError, match="begins from nothing; follow it without a prompt"):
+        find_prompt(None, trio)
+    with pytest.raises(RecipeError, match="'waltz', which this musiclstm does not have; it has ca"):
+        find_prompt(Source("bundled:waltz"), None)
+    assert find_prompt(None, None) is None
+
+
+def test_a_hostile_name_stays_short(trio) -> None:
+    for name in ("bundled:" + "../" * 999, "sha256:" + "\u202e" * 999, "x" * 999):
+        with pytest.raises(RecipeError) as refusal:
+            find_prompt(Source(name), None)
+        assert len(str(refusal.value)) < 250
+        assert "\u202e" not in str(refusal.value)
+
+
+def test_where_a_seed_came_from_is_no_part_of_the_music(trio) -> None:
+    seed = read_seed(trio, grid_ticks=GRID)
+    assert replace(seed, source=None) == seed

@@ -1,0 +1,250 @@
+"""A recipe as text and link: there and back, short, and nothing in it is trusted."""
+
+from __future__ import annotations
+
+import base64
+import json
+import string
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from symusic.core import ScoreTick
+
+from musiclstm import Constraints, Recipe, RecipeError, Sampling, Selection, Surprise, read_recipe
+from musiclstm.inscription import inscribed
+from musiclstm.recipe import MAX_BARS_IN_ALL, MAX_STEPS, Maker, Source, Step, told_short
+
+MAKER = Maker("default", "0123456789abcdef", "int8", "0.1.0")
+PLAIN = Recipe(MAKER, (Step(8, Sampling(seed=7)),))
+DIGEST = "sha256:" + "5a" * 32
+
+steps = st.builds(
+    Step,
+    bars=st.integers(1, 30),
+    sampling=st.builds(
+        Sampling,
+        temperature=st.floats(0, 100),
+        top_p=st.floats(0.01, 1),
+        top_k=st.integers(0, 99),
+        seed=st.integers(0, 2**32 - 1),
+        min_p=st.floats(0, 1),
+        pitch_temperature=st.none() | st.floats(0, 9),
+        repetition_penalty=st.floats(1, 9),
+        repetition_bars=st.integers(1, 9),
+    ),
+    constraints=st.none()
+    | st.builds(
+        Constraints,
+        programs=st.none() | st.frozensets(st.integers(-1, 127), min_size=1),
+        meter=st.sampled_from([None, (3, 4), (6, 8)]),
+        tempo_bpm=st.none() | st.floats(40, 200),
+        tempo_changes=st.booleans(),
+        key=st.sampled_from([None, "D minor", "F# dorian"]),
+        max_polyphony=st.none() | st.integers(1, 9),
+        notes_per_bar=st.sampled_from([None, (2, 9)]),
+        max_empty_bars=st.integers(0, 3),
+    )
+    | st.just(Constraints(programs={0, 40}, pitch_ranges={0: (30, 60), 40: (55, 90)}, ending=True)),
+    surprise=(st.sampled_from(["off", "bold"]) | st.lists(st.floats(0, 1), max_size=9)).map(
+        Surprise
+    ),
+)
+sources = st.none() | st.builds(
+    Source,
+    name=st.sampled_from(["bundled:ode_to_joy", DIGEST]),
+    selection=st.none()
+    | st.builds(
+        Selection,
+        tracks=st.none() | st.frozensets(st.integers(0, 99), min_size=1),
+        first_bar=st.integers(1, 5),
+        last_bar=st.none() | st.integers(5, 9),
+        keep_others=st.booleans(),
+    ),
+    prompt_bars=st.none() | st.integers(1, 9),
+)
+
+
+@given(st.lists(steps, max_size=4), sources)
+def test_a_recipe_survives_text_and_link(steps, source) -> None:
+    recipe = Recipe(MAKER, tuple(steps), source)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert Recipe.from_link(recipe.to_link()) == recipe
+    assert Recipe.from_json(recipe.to_json()).to_json() == recipe.to_json()
+    assert set(recipe.to_link()) <= set(string.ascii_letters + string.digits + "-_")
+    assert recipe.to_json().isascii()
+
+
+def test_a_plain_recipe_says_what_is_not_usual_and_no_more() -> None:
+    assert json.loads(PLAIN.to_json()) == {
+        "format": 1,
+        "musiclstm": "0.1.0",
+        "model": "default",
+        "weights": "0123456789abcdef",
+        "precision": "int8",
+        "steps": [{"bars": 8, "sampling": {"seed": 7}}],
+    }
+    assert len(PLAIN.to_link()) < 60
+    assert len(Recipe(MAKER, PLAIN.steps, Source(DIGEST)).to_link()) < 140
+
+
+def test_equal_numbers_are_written_alike() -> None:
+    whole = Recipe(MAKER, (Step(1, Sampling(temperature=1, seed=1)),))
+    decimal = Recipe(MAKER, (Step(1, Sampling(temperature=1.0, seed=1)),))
+    assert whole.to_json() == decimal.to_json()
+
+
+def test_defaults_are_those_of_the_format() -> None:
+    """Texts leave defaults out: where one of these changes, recipe.FORMAT must rise."""
+    assert repr(Sampling()) == (
+        "Sampling(temperature=0.9, top_p=0.98, top_k=0, seed=None, min_p=0.0, floor=0.0, "
+        "pitch_temperature=None, rhythm_temperature=None, repetition_penalty=1.0, "
+        "repetition_bars=4)"
+    )
+    assert repr(Constraints()) == (
+        "Constraints(programs=None, meter=None, tempo_bpm=None, tempo_changes=True, key=None, "
+        "pitch_ranges=None, max_polyphony=None, max_notes_at_once=32, notes_per_bar=None, "
+        "max_empty_bars=1, ending=False)"
+    )
+    assert repr(Selection()) == (
+        "Selection(tracks=None, first_bar=1, last_bar=None, keep_others=True)"
+    )
+    assert Surprise().schedule == "off"
+
+
+OLD = "U_ZDdRweh5gnJaZYpCalpKSYmyUbmaZidxg276G7xdAIq2sMQc4BAA"
+
+
+def test_a_link_of_this_format_stays_readable() -> None:
+    assert Recipe.from_link(OLD) == Recipe(
+        Maker("default", "7bad8ebddd76c25e", "int8", "0.1.0"), (Step(128, Sampling(seed=1)),)
+    )
+
+
+def test_what_goes_without_saying_is_left_out_of_steps() -> None:
+    usual, slow = Constraints(), Constraints(tempo_bpm=60)
+    close = Constraints(ending=True)
+    full = (
+        Step(2, Sampling(seed=1), usual),
+        Step(3, Sampling(seed=2), usual),
+        Step(1, Sampling(seed=2), slow),
+        Step(1, Sampling(seed=2), close, end=9),
+        Step(1, Sampling(seed=2), close, end=8),
+    )
+    short = told_short(full, usual)
+    assert [step.constraints for step in short] == [None, None, slow, close, None]
+    assert [step.end for step in short] == [None, None, None, 9, None]
+
+
+# -- Inside a file -------------------------------------------------------------------------------
+
+
+def test_a_recipe_is_read_from_a_file() -> None:
+    midi = inscribed(bytes(ScoreTick(48).dumps_midi()), PLAIN.to_json())
+    assert read_recipe(midi) == PLAIN
+
+
+@pytest.mark.parametrize("midi", [b"", b"no MIDI", bytes(ScoreTick(48).dumps_midi())])
+def test_a_file_without_a_recipe_is_refused(midi) -> None:
+    with pytest.raises(RecipeError, match="This file has no recipe in it; pass a MIDI file that"):
+        read_recipe(midi)
+
+
+# -- Nothing is trusted --------------------------------------------------------------------------
+
+
+def changed(**fields: object) -> str:
+    return json.dumps(json.loads(PLAIN.to_json()) | fields)
+
+
+def step(**fields: object) -> str:
+    return changed(steps=[{"bars": 1, "sampling": {"seed": 1}} | fields])
+
+
+HOSTILE = {
+    "": "no JSON",
+    "{": "no JSON",
+    "[" * 100_000: "no JSON",
+    '{"format": NaN}': "no JSON",
+    '{"format": 1' + "0" * 5_000 + "}": "no JSON",
+    "[]": "does not say its format",
+    '{"format": true}': "does not say its format",
+    '{"format": 0}': "does not say its format",
+    '{"format": 2}': "has format 2, and this musiclstm reads up to 1; update musiclstm",
+    '{"format": 1}': "has no 'musiclstm'",
+    " " * 200_001: "longer than 200,000 characters",
+    changed(weights=7): "weights in the recipe's text must be a text",
+    changed(model="x" * 300): "model in the recipe's text must be a text of at most 200",
+    changed(notes=[]): "'notes', which no recipe of this format has",
+    changed(steps={}): "steps in the recipe's text must be a list of at most 512 steps",
+    changed(steps=[7]): "step must be a JSON object, got 7",
+    changed(steps=[{"sampling": {}}]): "step has no 'bars'",
+    changed(prompt_bars=3): "selects from a seed, but names none",
+    changed(seed=DIGEST, selection={"tracks": []}): "tracks must name at least one track",
+    changed(seed=DIGEST, selection={"tracks": ["a"]}): "tracks in the recipe's selection must be",
+    step(bars=0): "has a step that is not of 1 bar or more",
+    step(bars=True): "bars in the recipe's step must be a whole number, got True",
+    step(bars=1e3): "bars in the recipe's step must be a whole number",
+    step(bars=10**9): "far too many",
+    step(end=0): "ends after 1 bars but closes after 0",
+    step(end=10**6): "closes after 1000000",
+    step(sampling={}): "without the seed of its random numbers",
+    step(sampling={"seed": -1}): "seed must be a whole number from 0",
+    step(sampling={"temperature": "hot", "seed": 1}): "temperature in the .* must be a number",
+    step(sampling={"temperature": 1e999, "seed": 1}): "no JSON|must be a number",
+    step(constraints={"programs": 5}): "programs in the recipe's constraints must be a list",
+    step(constraints={"programs": [999]}): "programs must be from -1",
+    step(constraints={"meter": "4/4"}): "meter in the recipe's constraints must be two whole",
+    step(constraints={"meter": [4, 0]}): "meter 4/0",
+    step(constraints={"key": "H major"}): "key 'H major' is not known",
+    step(constraints={"pitch_ranges": [[0, 5]]}): "pitch_ranges in .* must be two whole numbers",
+    step(constraints={"ending": 1}): "ending in the recipe's constraints must be true or false",
+    step(surprise="wild"): "surprise in the recipe's step cannot be used: schedule must be",
+    step(surprise=[2]): "an amount of 2",
+    step(surprise={}): "surprise in the recipe's step must be a list",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:40] or "empty")
+def test_a_hostile_text_is_one_sentence(text) -> None:
+    with pytest.raises(RecipeError, match=HOSTILE[text]) as refusal:
+        Recipe.from_json(text)
+    sentence = str(refusal.value)
+    assert len(sentence) < 400
+    assert "\n" not in sentence
+
+
+def test_what_would_take_forever_is_refused() -> None:
+    long = Step(MAX_BARS_IN_ALL // 2 + 1, Sampling(seed=1))
+    with pytest.raises(RecipeError, match="has 16386 bars, and at most 16384 can be followed"):
+        Recipe(MAKER, (long, long))
+    with pytest.raises(RecipeError, match="has 513 steps, and at most 512"):
+        Recipe(MAKER, (Step(1, Sampling(seed=1)),) * (MAX_STEPS + 1))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists) | st.text())
+def test_no_text_breaks_it(value) -> None:
+    for text in (str(value), json.dumps({"format": 1, "steps": value}), step(sampling=value)):
+        with pytest.raises(RecipeError):
+            Recipe.from_json(text)
+
+
+@given(st.text(max_size=99) | st.binary(max_size=99).map(lambda data: data.decode("latin-1")))
+def test_no_link_breaks_it(link) -> None:
+    with pytest.raises(RecipeError):
+        Recipe.from_link(link)
+
+
+def test_a_link_that_was_cut_or_swells_is_refused() -> None:
+    link = PLAIN.to_link()
+    for cut in (link[:-1], link[1:], link[:20], link + "A", link.lower()):
+        with pytest.raises(RecipeError):
+            Recipe.from_link(cut)
+    squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = squeezer.compress(b" " * 50_000_000) + squeezer.flush()
+    checked = (zlib.crc32(bomb) & 0xFFFF).to_bytes(2, "big") + bomb
+    with pytest.raises(RecipeError, match="longer than 200,000 characters"):
+        Recipe.from_link(base64.urlsafe_b64encode(checked).decode().rstrip("="))
+    with pytest.raises(RecipeError, match="longer than 200,000 characters"):
+        Recipe.from_link("A" * 200_001)
