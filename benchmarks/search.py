@@ -29,6 +29,7 @@ from musiclstm.modeling import MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
 from training.arguments import read_overrides
 from training.corpus import Corpus, read_corpus
+from training.memory import keep_freed_memory
 from training.metrics import held_out
 
 _BASE = "as it is"
@@ -147,4 +148,5 @@ def _report(rows: list[dict[str, Any]], options: argparse.Namespace) -> Report:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())
