@@ -2,6 +2,7 @@
 #
 #   PYTHON       the interpreter for the virtual environment, 3.11 or newer
 #   SOUND=no     goes on without FluidSynth and a SoundFont
+#   DATA         corpora for `make card`, separated by commas
 #   TORCH_INDEX  a pip option that says where PyTorch comes from (README: CUDA builds)
 
 PYTHON ?= python3
@@ -22,7 +23,7 @@ WITH_TORCH = $(or $(TORCH_INDEX),$(shell scripts/pytorch_index.sh $(PY)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install check fix test test-all demo smoke have-python have-sound have-browser
+.PHONY: help install check fix test test-all card demo smoke have-python have-sound have-browser
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +44,11 @@ test: have-browser $(INSTALLED_DEV)  ## every test that needs no network, no GPU
 
 test-all: have-browser $(INSTALLED_DEV)  ## the slow tests too
 	$(PY) -m pytest -m "not network"
+
+card: have-sound $(INSTALLED_DEV)  ## measures the bundled weights on DATA and writes their card
+	$(PY) -m benchmarks.gallery --data "$(DATA)" --out docs/weights
+	$(PY) -m benchmarks.card --data "$(DATA)" --gallery docs/weights
+	$(PY) -m hub.model_card musiclstm/pretrained --name musiclstm
 
 demo: install  ## the page, on http://127.0.0.1:7860
 	$(PY) app.py

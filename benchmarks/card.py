@@ -122,9 +122,9 @@ def _credits(paths: Sequence[str]) -> Iterator[dict[str, str]]:
         if manifest.is_file():
             known = json.loads(manifest.read_text(encoding="utf-8"))
             yield {
-                "name": known["name"],
-                "source": known["source"],
-                "licence": known["licence"],
+                "name": known.get("name", Path(path).name),
+                "source": known.get("source", "source not stated"),
+                "licence": known.get("licence", "licence not stated"),
                 "credit": known.get("credit") or _names(known["pieces"]),
             }
 

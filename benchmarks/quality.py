@@ -51,6 +51,7 @@ from musiclstm.tokenization import MusicTokenizer
 from training.arguments import bf16_is_fast
 from training.augmentation import Augmentation
 from training.corpus import Corpus, read_corpus
+from training.memory import keep_freed_memory
 from training.metrics import HeldOut, held_out
 from training.windows import Windows
 
@@ -462,4 +463,5 @@ def _pilot_in_words(facts: dict[str, Any], work: _Work) -> str:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

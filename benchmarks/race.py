@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from benchmarks.reporting import ReportError
 from benchmarks.rivals import Contender
 from musiclstm.modeling import LSTMState
+from training.averaging import WeightAverage
 from training.checkpoints import read_record, write_record
 from training.windows import IGNORED, Windows
 
@@ -140,8 +141,10 @@ class Learner:
         seconds: Of learning, as `_clock` counts; batches lay ready before it ran.
     """
 
-    def __init__(self, contender: Contender, rate: float, school: School) -> None:
-        """Build the network; the same seed gives the same weights."""
+    def __init__(
+        self, contender: Contender, rate: float, school: School, *, ema: float = 0.0
+    ) -> None:
+        """Build the network; the same seed gives the same weights. `ema` is not saved."""
         self.contender, self.rate, self._school = contender, rate, school
         self.steps, self.tokens, self.seconds = 0, 0, 0.0
         self._state: LSTMState | None = None
@@ -156,6 +159,11 @@ class Learner:
             weight_decay=_WEIGHT_DECAY,
             fused=True,
         )
+        self._average = WeightAverage(self.network, ema) if ema else None
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the network has the running average of its weights, if it keeps one."""
+        return nullcontext() if self._average is None else self._average.applied()
 
     # Learning.
 
@@ -196,6 +204,8 @@ class Learner:
         nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
         self._optimizer.step()
         self._optimizer.zero_grad()
+        if self._average is not None:
+            self._average.update()
         self.steps += 1
         self.tokens += lesson.tokens
         return loss.detach()

@@ -1,10 +1,10 @@
 """`python -m benchmarks.search`: which shape of the network, and which vocabulary, learns best.
 
 Each `--variant NAME:field=value,...` changes the config of the bundled weights; `vocab_size` also
-learns other merges (none: the number of plain tokens), and `learning_rate`, `rows` and `window` say
-how it learns. All begin anew and learn for as many minutes, in turns, so that a slow moment of the
-machine hits all alike. What is compared is held-out bits per *note*: tokens of different
-vocabularies are not alike.
+learns other merges (1: none), `learning_rate`, `rows` and `window` say how it learns, `ema` that
+the running average of the weights is measured, and candidates.py has more. All begin anew and learn
+for as many minutes, in turns, so that a slow moment of the machine hits all alike. What is compared
+is held-out bits per *note*: tokens of different vocabularies are not alike.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.candidates import CANDIDATES, apply
 from benchmarks.pieces import evenly, refuse_empty
 from benchmarks.quality import school_for, windows_for
 from benchmarks.race import Budget, Learner, Lessons
@@ -29,6 +30,7 @@ from musiclstm.modeling import MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
 from training.arguments import read_overrides
 from training.corpus import Corpus, read_corpus
+from training.memory import keep_freed_memory
 from training.metrics import held_out
 
 _BASE = "as it is"
@@ -85,15 +87,24 @@ def _variant(text: str, corpus: Corpus, options: argparse.Namespace) -> Variant:
         raise ReportError(str(error)) from error
     own = {name: overrides.pop(name) for name in _HOW_IT_LEARNS if name in overrides}
     options = argparse.Namespace(**vars(options) | own)
+    tried = {field: overrides.pop(field) for field in CANDIDATES if field in overrides}
+    average = overrides.pop("ema", 0.0)
     if "vocab_size" in overrides:
         tokenizer = MusicTokenizer()
         tokenizer.learn_merges(corpus.tokens("train"), overrides.pop("vocab_size"))
     config = _config(model.config, tokenizer, name, overrides)
-    contender = Contender(name, lambda: MusicLSTMForCausalLM(config), options.window)
+    contender = Contender(name, lambda: apply(MusicLSTMForCausalLM(config), tried), options.window)
     lessons = Lessons(windows_for(options, corpus, tokenizer), options.rows)
-    learner = Learner(contender, options.learning_rate, school_for(options))
+    learner = _learner(contender, options, average)
     sys.stderr.write(f"… {name}: {len(tokenizer):,} tokens in the vocabulary\n")
     return Variant(name, tokenizer, learner, lessons)
+
+
+def _learner(contender: Contender, options: argparse.Namespace, average: float) -> Learner:
+    try:
+        return Learner(contender, options.learning_rate, school_for(options), ema=average)
+    except ValueError as error:
+        raise ReportError(f"--variant {contender.name!r}: {error}") from error
 
 
 def _config(
@@ -104,7 +115,7 @@ def _config(
     if unknown:
         raise ReportError(
             f"--variant {name!r} names {unknown[0]!r}; it takes fields of MusicLSTMConfig, "
-            f"vocab_size, {', '.join(_HOW_IT_LEARNS)}."
+            f"vocab_size, ema, {', '.join([*_HOW_IT_LEARNS, *CANDIDATES])}."
         )
     for field, value in overrides.items():
         setattr(config, field, value)
@@ -114,7 +125,8 @@ def _config(
 
 def _row(variant: Variant, pieces: Sequence[np.ndarray]) -> dict[str, Any]:
     learner = variant.learner
-    found = held_out(learner.network, variant.tokenizer, pieces)
+    with learner.averaged():
+        found = held_out(learner.network, variant.tokenizer, pieces)
     notes_per_token = found.notes / found.tokens
     row = {
         "variant": variant.name,
@@ -147,4 +159,5 @@ def _report(rows: list[dict[str, Any]], options: argparse.Namespace) -> Report:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

@@ -27,6 +27,7 @@ from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
+from training.memory import keep_freed_memory
 from training.trainer import StatefulTrainer
 from training.windows import IGNORED, Windows
 
@@ -296,4 +297,5 @@ def _report(options: argparse.Namespace, turns: Turns, device: torch.device) -> 
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

@@ -57,6 +57,7 @@ from training.estimate import rehearse
 from training.failures import disk_in_plain_words, memory_in_plain_words
 from training.groups import freeze, parts_of, read_parts, read_rates
 from training.listening import Listening
+from training.memory import keep_freed_memory
 from training.metrics import held_out
 from training.report import as_text, describe, write_report
 from training.trainer import StatefulTrainer
@@ -445,4 +446,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

@@ -34,7 +34,11 @@ def test_every_variant_has_its_shape_and_its_share(data, tmp_path, capsys):
         (
             ["--variant", "odd:laier_norm=1"],
             "error: --variant 'odd' names 'laier_norm'; it takes fields of MusicLSTMConfig, "
-            "vocab_size, learning_rate, rows, window.",
+            "vocab_size, ema, learning_rate, rows, window, weight_drop, mogrifier.",
+        ),
+        (
+            ["--variant", "odd:mogrifier=9"],
+            "error: --variant 'odd': mogrifier must be from 1 to 8, got 9.",
         ),
         (["--variant", "odd:norm"], "error: --variant 'odd' takes names and values"),
     ],
@@ -42,3 +46,11 @@ def test_every_variant_has_its_shape_and_its_share(data, tmp_path, capsys):
 def test_what_means_nothing_is_one_sentence(data, capsys, options, sentence):
     assert main(["--data", data, *QUICK, *options]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_an_average_is_what_is_measured(data, tmp_path):
+    out = tmp_path / "found.json"
+    command = ["--data", data, *QUICK, "--variant", "mean:ema=0.999", "--json", str(out)]
+    assert main(command) == 0
+    base, mean = json.loads(out.read_text())["variants"]
+    assert base["bits_per_note"] != mean["bits_per_note"]
