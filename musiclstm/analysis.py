@@ -6,6 +6,8 @@ from (intake), how it becomes tokens, or that there is a model at all.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -107,11 +109,15 @@ def bar_starts(score: AnyScore, *, end_tick: int | None = None) -> NDArray[np.in
 
 def meter_at(score: AnyScore, tick: int) -> tuple[int, int]:
     """Numerator and denominator of the time signature that rules at a tick; (4, 4) before any."""
-    meter = DEFAULT_METER
-    for start, numerator, denominator in _meter_changes(in_ticks(score)):
-        if start <= max(0, tick):
-            meter = (numerator, denominator)
-    return meter
+    return meters_at(score, [tick])[0]
+
+
+def meters_at(score: AnyScore, ticks: Iterable[int]) -> list[tuple[int, int]]:
+    """`meter_at` for many ticks at once: the time signatures are looked through only once."""
+    changes = _meter_changes(in_ticks(score))
+    starts = [start for start, _, _ in changes]
+    ruling = (changes[bisect_right(starts, max(0, tick)) - 1] for tick in ticks)
+    return [(numerator, denominator) for _, numerator, denominator in ruling]
 
 
 def tempo_at(score: AnyScore, tick: int) -> float:

@@ -312,13 +312,14 @@ class Composer:
         own = self._maker
         if maker.weights != own.weights:
             raise RecipeError(
-                f"This recipe was made with weights {maker.weights} ({maker.model or 'no name'}), "
-                f"and these are {own.weights} ({own.model or 'no name'}); load the model it names."
+                f"This recipe was made with weights {_told(maker.weights)} "
+                f"({_told(maker.model) or 'no name'}), and these are {own.weights} "
+                f"({own.model or 'no name'}); load the model it names."
             )
         if maker.precision != own.precision:
             raise RecipeError(
-                f"This recipe was made with {maker.precision} steps, and this composer takes "
-                f"{own.precision} steps; load it with precision={maker.precision!r}."
+                f"This recipe was made with {_told(maker.precision)} steps, and this composer "
+                f"takes {own.precision} steps; load it with precision='{_told(maker.precision)}'."
             )
 
     # The steps of it.
@@ -350,6 +351,11 @@ class Composer:
         if prompt is not None:
             raise ValueError("prompt and after contradict each other; pass one of them.")
         return changed(after, wish)
+
+
+def _told(name: str) -> str:
+    """What a stranger's recipe says, ASCII and short whatever it is."""
+    return ascii(name)[1:-1][:40]
 
 
 def _counted_up(piece: Composition, count: int) -> list[Composition]:

@@ -129,7 +129,9 @@ class Composition:
         opening: Where the network stood before the first of them.
         decoded: The new bars from tick 0, as they were decoded; `score` is made from it.
         maker: Who composed; None: nobody knows, and there is no recipe.
-        company_tracks: So many of the last tracks of `score` are `Seed.others`.
+        company_tracks: So many tracks of `score`, after those of the seed, are `Seed.others`. They
+            are there from the first draft on, even where their first note is still to come, so
+            that every track keeps its place while the piece grows.
     """
 
     score: ScoreTick
@@ -166,7 +168,8 @@ class Composition:
     def continuation(self) -> ScoreTick:
         """Only what was composed, from tick 0 on, with the tempo and meter that rule there."""
         new = excerpt(self.score, self.seed_end_tick)
-        del new.tracks[len(new.tracks) - self.company_tracks :]
+        own = 0 if self.seed is None else len(self.seed.score.tracks)
+        del new.tracks[own : own + self.company_tracks]
         return with_notes(new)
 
     def first(self, bars: int) -> Composition:
@@ -299,15 +302,16 @@ def _as_in(piece: Composition, step: Step) -> Composition:
 
 
 def _with_seed(new: ScoreTick, seed: Seed | None, length: int) -> tuple[ScoreTick, int]:
-    """The whole score, and how many of its last tracks only sound along."""
+    """The whole score, and how many tracks behind those of the seed only sound along."""
     if seed is None:
         return new, 0
     score = joined(seed.score, seed.end_tick, new)
     if seed.others is None:
         return score, 0
     end = seed.end_tick + round(length * score.ticks_per_quarter / new.ticks_per_quarter)
-    company = with_notes(section(seed.others, 0, end)).tracks
-    score.tracks.extend(company)
+    company, own = section(seed.others, 0, end).tracks, len(seed.score.tracks)
+    tracks = [*score.tracks[:own], *company, *score.tracks[own:]]
+    score.tracks = type(score.tracks)(tracks)
     return score, len(company)
 
 

@@ -12,6 +12,8 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
+
 from musiclstm.errors import RecipeError
 
 Check: TypeAlias = Callable[[Any], Any]
@@ -43,11 +45,13 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, np.bool_):
+        return bool(value)
     if isinstance(value, Integral):
         return int(value)
     assert isinstance(value, Real)
     number = float(value)
-    return int(number) if number.is_integer() else number
+    return int(number) if number.is_integer() and abs(number) <= _LARGEST else number
 
 
 # Read ---------------------------------------------------------------------------------------------
@@ -108,7 +112,8 @@ def shown(value: Any) -> str:
 
 def number(value: Any) -> float:
     """A finite number."""
-    if type(value) not in (int, float) or abs(value) > _LARGEST or not isfinite(value):
+    exact = type(value) is int and abs(value) <= _LARGEST
+    if not exact and not (type(value) is float and isfinite(value)):
         raise Mismatch("a number")
     return float(value)
 

@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
-from musiclstm.analysis import bar_starts, estimate_key, in_ticks, meter_at
+from musiclstm.analysis import bar_starts, estimate_key, in_ticks, meters_at
 from musiclstm.errors import RendererMissingError
 from musiclstm.instruments import DRUMS, instrument_name
 from musiclstm.rhythm import UNITS, Chord, beat_of, voices, written
@@ -99,14 +99,19 @@ def to_musicxml(score: AnyScore, *, title: str = "") -> str:
 
 
 def _bars(score: ScoreTick) -> Iterator[_Bar]:
-    lines = bar_starts(score)
+    lines = bar_starts(score).tolist()
     keys = sorted((each.time, each.key) for each in score.key_signatures)
-    fifths = 0 if keys else _estimated_fifths(score)
+    usual = 0 if keys else _estimated_fifths(score)
     units = _units(score)
-    for start, end in zip(lines[:-1].tolist(), lines[1:].tolist(), strict=True):
-        fifths = next((key for time, key in reversed(keys) if time <= start), fifths)
-        meter = meter_at(score, start)
-        yield _Bar(round(start * units), round(end * units), meter, min(max(fifths, -7), 7))
+    meters = meters_at(score, lines[:-1])
+    for start, end, meter in zip(lines[:-1], lines[1:], meters, strict=True):
+        place = bisect_right(keys, start, key=lambda key: key[0])
+        fifths = keys[place - 1][1] if place else usual
+        first, last = round(start * units), round(end * units)
+        if end == lines[-1]:
+            last = max(last, first + 1)
+        if first < last:  # a change of meter may cut a bar off that is shorter than the grid
+            yield _Bar(first, last, meter, min(max(fifths, -7), 7))
 
 
 def _units(score: ScoreTick) -> Fraction:
@@ -130,7 +135,8 @@ def _part(
     m21: ModuleType, track: TrackTick, number: int, bars: list[_Bar], units: Fraction
 ) -> tuple[Any, list[int]]:
     """The part, and the key of every head in the order in which they are written."""
-    notes = [_on_grid(note.time, note.end, note.pitch, units) for note in track.notes]
+    end = bars[-1].end
+    notes = [_on_grid(note.time, note.end, note.pitch, units, end) for note in track.notes]
     lines = [_cut_at_bars(line, bars) for line in voices(notes)]
     part = m21.stream.Part(id=f"P{number + 1}")
     part.partName = _plain(track.name) or _instrument_name(track)
@@ -147,8 +153,9 @@ def _part(
     return part, pen.keys
 
 
-def _on_grid(start: int, end: int, pitch: int, units: Fraction) -> tuple[int, int, int]:
-    begin = max(0, round(start * units))
+def _on_grid(start: int, end: int, pitch: int, units: Fraction, last: int) -> tuple[int, int, int]:
+    """Beginning, end and pitch of a note that begins before `last`."""
+    begin = min(max(0, round(start * units)), last - 1)
     return begin, max(begin + 1, round(end * units)), min(max(pitch, 0), 127)
 
 

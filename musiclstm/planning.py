@@ -70,11 +70,13 @@ class Planner:
 
     def _grammar(self, constraints: Constraints, shape: Shape) -> Grammar:
         asked = constraints, shape
-        if asked not in self._grammars:
-            if len(self._grammars) >= _MOST_GRAMMARS:
+        found = self._grammars.get(asked)
+        if found is None:
+            found = Grammar(self._tokenizer, constraints, shape)
+            if len(self._grammars) >= _MOST_GRAMMARS:  # another thread may do so at any time
                 self._grammars.clear()
-            self._grammars[asked] = Grammar(self._tokenizer, constraints, shape)
-        return self._grammars[asked]
+            self._grammars[asked] = found
+        return found
 
 
 def _rules(wishes: Wishes, bar: int, before: Bars) -> tuple[Shape, Sampling]:

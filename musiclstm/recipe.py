@@ -133,9 +133,14 @@ class Recipe:
         ends = list(accumulate(step.bars for step in self.steps))
         if self.steps and ends[-1] > MAX_BARS_IN_ALL:
             _refuse(f"has {ends[-1]} bars, and at most {MAX_BARS_IN_ALL} can be followed")
+        ending = False  # no seed asks for one
         for step, end in zip(self.steps, ends, strict=True):
             if step.sampling.seed is None:
                 _refuse("has a step without the seed of its random numbers")
+            if step.constraints is not None:
+                ending = step.constraints.ending
+            if step.end is not None and not ending:
+                _refuse("has a step that closes without an ending being asked for")
             if step.end is not None and not end <= step.end <= end + MAX_BARS:
                 _refuse(f"has a step that ends after {end} bars but closes after {step.end}")
 

@@ -15,6 +15,7 @@ from musiclstm.analysis import (
     in_ticks,
     last_note_end,
     meter_at,
+    meters_at,
     overlap,
     pitch_class_histogram,
     seconds_at,
@@ -146,6 +147,7 @@ def test_the_meter_is_four_four_until_the_first_signature() -> None:
     assert meter_at(score, 0) == (4, 4)
     assert meter_at(score, 1919) == (4, 4)
     assert meter_at(score, 1920) == (3, 4)
+    assert meters_at(score, [1920, -1, 0, 1919]) == [(3, 4), (4, 4), (4, 4), (4, 4)]
 
 
 def test_the_tempo_is_120_until_the_first_tempo() -> None:

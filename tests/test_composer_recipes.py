@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from symusic.core import NoteTick, ScoreTick
+from symusic.core import NoteTick, ScoreTick, TrackTick
 
 from musiclstm import (
     Composer,
@@ -86,7 +86,7 @@ def test_the_other_tracks_play_along_and_stay_as_they_are(bars, tiny_composer, q
     assert piece.note_probabilities() == solo.note_probabilities()
     assert piece.company_tracks == 3
     end = min(4 + bars, 6) * BAR
-    for track, given_track in zip(piece.score.tracks[-3:], quartet.tracks[1:], strict=True):
+    for track, given_track in zip(piece.score.tracks[1:4], quartet.tracks[1:], strict=True):
         assert (track.name, track.program) == (given_track.name, given_track.program)
         assert notes(track) == notes(given_track, start=2 * BAR, end=2 * BAR + end)
 
@@ -101,7 +101,7 @@ def test_a_company_is_cut_at_the_end_of_the_new_music(tiny_composer, quartet) ->
     for bars in (1, 3):
         piece = tiny_composer.compose(bars=bars, **asked)
         assert piece.score.end() <= (2 + bars) * BAR
-        assert piece.score.tracks[-3].notes[0].end == (2 + bars) * BAR
+        assert piece.score.tracks[1].notes[0].end == (2 + bars) * BAR
 
 
 def test_new_notes_of_an_instrument_in_company_get_a_track_of_their_own(
@@ -116,7 +116,31 @@ def test_new_notes_of_an_instrument_in_company_get_a_track_of_their_own(
         constraints=wish,
     )
     assert programs_of(piece.continuation) == {40}
-    assert notes(piece.score.tracks[-3]) == notes(quartet.tracks[1], end=5 * BAR)
+    assert len(piece.score.tracks) == 5
+    assert notes(piece.score.tracks[1]) == notes(quartet.tracks[1], end=5 * BAR)
+
+
+def test_every_track_keeps_its_place_in_all_drafts(tiny_composer, quartet) -> None:
+    """So that a listener to a growing piece can tell tracks apart that are called the same."""
+    crowd = quartet.copy()
+    for entry in (6 * BAR, 0):  # the one that stands first comes in last
+        violin = TrackTick("Violin", 40, False)
+        violin.notes.append(NoteTick(entry + 480, BAR, 62, 80))
+        crowd.tracks.append(violin)
+    *drafts, piece = tiny_composer.stream(
+        bars=6,
+        prompt=crowd,
+        prompt_selection=Selection(tracks={0}, last_bar=2),
+        sampling=SAMPLING,
+        constraints=Constraints(programs={0, 40}, meter=(4, 4)),
+    )
+    assert [track.name for track in piece.score.tracks].count("Violin") == 3
+    for bars, draft in enumerate(drafts, start=1):
+        for early, late in zip(draft.score.tracks, piece.score.tracks, strict=False):
+            assert (early.name, early.program) == (late.name, late.program)
+            till = (2 + bars) * BAR
+            assert [n.time for n in early.notes] == [n.time for n in late.notes if n.time < till]
+        assert programs_of(draft.continuation) <= {0, 40}
 
 
 @settings(max_examples=8)
@@ -266,6 +290,18 @@ def test_other_weights_are_refused(tiny_composer, tiny_tokenizer) -> None:
         f"This recipe was made with weights {tiny_composer.fingerprint} ({tiny_composer.name}), "
         f"and these are {other.fingerprint} (no name); load the model it names."
     )
+
+
+def test_what_a_stranger_says_of_weights_stays_short_and_plain(tiny_composer) -> None:
+    recipe = tiny_composer.compose(bars=1, sampling=SAMPLING).recipe
+    strange = "<b>\n\u202e" + "x" * 190
+    for name in ("weights", "precision"):
+        hostile = replace(recipe, maker=replace(recipe.maker, model=strange, **{name: strange}))
+        with pytest.raises(RecipeError) as refusal:
+            tiny_composer.follow(hostile)
+        assert str(refusal.value).isascii()
+        assert "\n" not in str(refusal.value)
+        assert len(str(refusal.value)) < 300
 
 
 def test_another_precision_is_refused(tiny_checkpoint) -> None:

@@ -12,6 +12,7 @@ import pytest
 from symusic import KeySignature, Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick, TrackTick
 
+from musiclstm import analysis
 from musiclstm.errors import RendererMissingError
 from musiclstm.notation import to_musicxml
 from musiclstm.seeds import bundled_seeds
@@ -128,6 +129,37 @@ def test_what_lies_off_the_grid_goes_to_the_nearest_line(read_back):
     score.tracks[0].notes.append(Note(2 * BEAT, 0, 67, 80))
     (part,) = read_back(to_musicxml(score)).parts
     assert close(read_heads(part), [(0, 1, 60), (1, 0.5, 64), (2, 1 / 24, 67)])
+
+
+def test_a_bar_shorter_than_the_grid_takes_no_time(read_back):
+    score = score_of(track_of((0, 1, 60), (2, 1, 64)))
+    score.time_signatures.extend([TimeSignature(0, 4, 4), TimeSignature(1, 3, 4)])
+    (part,) = read_back(to_musicxml(score)).parts
+    assert close(read_heads(part), [(0, 1, 60), (2, 1, 64)])
+
+
+def test_a_piece_of_one_tick_is_written(read_back):
+    score = score_of(track_of(), meters=((0, 4, 4), (1, 3, 4)))
+    score.tracks[0].notes.append(Note(0, 1, 60, 80))
+    score.tempos.append(Tempo(0, 90))
+    assert [pitch for _, _, pitch in read_heads(read_back(to_musicxml(score)).parts[0])] == [60]
+
+
+def test_a_note_just_before_the_last_bar_line_is_written(read_back):
+    score = score_of(track_of((0, 1, 60)))
+    score.tracks[0].notes.append(Note(4 * BEAT - 5, 4, 64, 80))
+    (part,) = read_back(to_musicxml(score)).parts
+    assert close(read_heads(part), [(0, 1, 60), (4 - 1 / 24, 1 / 24, 64)])
+
+
+@pytest.mark.parametrize("bars", [2, 30])
+def test_signatures_are_looked_through_as_often_for_many_bars(bars, monkeypatch):
+    calls = []
+    look = analysis._meter_changes
+    monkeypatch.setattr(analysis, "_meter_changes", lambda score: calls.append(1) or look(score))
+    meters = tuple((n * 4 * BEAT, 4 - n % 2, 4) for n in range(bars))
+    to_musicxml(score_of(track_of((0, 4 * bars, 60)), meters=meters))
+    assert len(calls) == 2  # for the bar lines, and for what rules there
 
 
 def test_every_bar_of_every_part_is_full(invented):

@@ -145,6 +145,24 @@ def test_no_turn_comes_in_an_ending(planner) -> None:
     assert [grammar.shape.closed for grammar, _ in rules] == [False] * 6 + [True] * 2
 
 
+class Contested(dict):
+    """Grammars that another thread throws away whenever it can."""
+
+    def __contains__(self, asked) -> bool:
+        found = super().__contains__(asked)
+        self.clear()
+        return found
+
+    def __setitem__(self, asked, grammar) -> None:
+        super().__setitem__(asked, grammar)
+        self.clear()
+
+
+def test_another_visitor_may_make_room_for_grammars_at_any_time(planner) -> None:
+    planner._grammars = Contested()
+    assert shapes(planner, wishes(constraints=ENDING, end=3), range(3))[-1].downbeat_only
+
+
 def test_an_ending_without_a_key_has_no_chord(planner) -> None:
     last = shapes(planner, wishes(constraints=ENDING, end=4, key=lambda before: None), range(4))[-1]
     assert last.chord is None

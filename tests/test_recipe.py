@@ -7,6 +7,7 @@ import json
 import string
 import zlib
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +94,27 @@ def test_equal_numbers_are_written_alike() -> None:
     whole = Recipe(MAKER, (Step(1, Sampling(temperature=1, seed=1)),))
     decimal = Recipe(MAKER, (Step(1, Sampling(temperature=1.0, seed=1)),))
     assert whole.to_json() == decimal.to_json()
+
+
+@pytest.mark.parametrize("value", [1e16, 1e20, 1e300])
+def test_a_very_large_number_can_be_read_again(value) -> None:
+    recipe = Recipe(MAKER, (Step(1, Sampling(seed=1, repetition_penalty=value)),))
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert Recipe.from_link(recipe.to_link()) == recipe
+
+
+def test_truth_from_numpy_is_written_as_truth() -> None:
+    wish = Constraints(tempo_changes=np.False_, ending=np.True_)
+    recipe = Recipe(MAKER, (Step(1, Sampling(seed=1), wish, end=1),))
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_an_ending_asked_for_in_an_earlier_step_is_asked_for_in_the_next() -> None:
+    first = Step(1, Sampling(seed=1), Constraints(ending=True), end=4)
+    Recipe(MAKER, (first, Step(3, Sampling(seed=1), end=4)))
+    again = Step(3, Sampling(seed=1), Constraints(), end=4)
+    with pytest.raises(RecipeError, match="closes without an ending being asked for"):
+        Recipe(MAKER, (first, again))
 
 
 def test_defaults_are_those_of_the_format() -> None:
@@ -187,8 +209,10 @@ HOSTILE = {
     step(bars=True): "bars in the recipe's step must be a whole number, got True",
     step(bars=1e3): "bars in the recipe's step must be a whole number",
     step(bars=10**9): "far too many",
-    step(end=0): "ends after 1 bars but closes after 0",
-    step(end=10**6): "closes after 1000000",
+    step(end=0, constraints={"ending": True}): "ends after 1 bars but closes after 0",
+    step(end=10**6, constraints={"ending": True}): "closes after 1000000",
+    step(end=1): "has a step that closes without an ending being asked for",
+    step(end=1, constraints={"ending": False}): "closes without an ending being asked for",
     step(sampling={}): "without the seed of its random numbers",
     step(sampling={"seed": -1}): "seed must be a whole number from 0",
     step(sampling={"temperature": "hot", "seed": 1}): "temperature in the .* must be a number",
