@@ -1,8 +1,8 @@
 """`python -m benchmarks.page`: what a visitor waits for, in a real Chromium on a real server.
 
-Starts `app.py` as anybody would, opens the page, presses its buttons, and listens at the place where
-the sound leaves for the loudspeaker: "audible" is the first moment when what is heard there is no
-silence. Then it lets many continuations be made and watches the server's memory.
+Starts `app.py` as anybody would, opens the page, presses its buttons, and listens where the sound
+leaves for the loudspeaker: "audible" is the first moment when what is heard there is no silence.
+Then it lets many continuations be made and watches the server's memory.
 """
 
 from __future__ import annotations
