@@ -24,7 +24,7 @@ from musiclstm.errors import RecipeError
 from musiclstm.generation import compose_bars
 from musiclstm.modeling import MusicLSTMForCausalLM
 from musiclstm.prompts import Prompt, check_bars, find_prompt, read_seed
-from musiclstm.recipe import MAX_BARS, Maker, Recipe
+from musiclstm.recipe import MAX_BARS, Maker, Recipe, digest_of
 from musiclstm.sampling import MAX_SEED, Sampling
 from musiclstm.selection import Selection
 from musiclstm.surprise import Surprise
@@ -257,7 +257,8 @@ class Composer:
             prompt: The file the piece went on from; None: there was none, or a bundled seed.
 
         Raises:
-            RecipeError: It was made with other weights or steps, or goes on from another file.
+            RecipeError: It was made with other weights or steps, goes on from another file, or
+                does not give its music here.
             ScoreError: The prompt cannot be read.
             ValueError: Constraints that cannot be kept here.
         """
@@ -272,6 +273,7 @@ class Composer:
         for step in recipe.steps:
             piece = changed(piece, Wish(step.sampling, step.constraints, step.surprise))
             piece = self._workshop.longer(piece, step.bars, step.end or end_of(piece, step.bars))
+        _check_music(recipe, piece)
         return piece
 
     def constraints_of(
@@ -351,6 +353,14 @@ class Composer:
         if prompt is not None:
             raise ValueError("prompt and after contradict each other; pass one of them.")
         return changed(after, wish)
+
+
+def _check_music(recipe: Recipe, piece: Composition) -> None:
+    if recipe.music and recipe.music != digest_of(piece.tokens):
+        raise RecipeError(
+            "This recipe gives other music here than where it was made, for the last bit of a step "
+            "may differ between processors and without a C compiler; keep the MIDI file itself."
+        )
 
 
 def _told(name: str) -> str:

@@ -30,6 +30,7 @@ from musiclstm.recipe import (
     Recipe,
     Source,
     Step,
+    digest_of,
     told_short,
 )
 from musiclstm.sampling import Sampling
@@ -234,7 +235,7 @@ class Composition:
             return None
         usual = self.seed.constraints if self.seed else Constraints()
         source = self.seed.source if self.seed else None
-        return Recipe(self.maker, told_short(self.steps, usual), source)
+        return Recipe(self.maker, told_short(self.steps, usual), source, digest_of(self.tokens))
 
     def to_midi(self, *, only_new: bool = False) -> bytes:
         """The piece as a MIDI file with its recipe inside; `only_new` leaves the seed out."""

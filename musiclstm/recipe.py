@@ -8,8 +8,10 @@ of how composing works. A text leaves out what is at its default: where a defaul
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NoReturn
@@ -49,7 +51,7 @@ _COMMON = (
     b'"constraints":{"programs":[0],"meter":[4,4],"tempo_changes":false,"max_notes_at_once":4}'
     b'"surprise":"gentle""surprise":"bold"},{"bars":4,"sampling":{"temperature":1,"seed":'
     b'{"format":1,"musiclstm":"0.1.0","model":"default","weights":"","precision":"int8",'
-    b'"seed":"sha256:"seed":"bundled:","steps":[{"bars":8,"sampling":{"seed":}}]}'
+    b'"seed":"sha256:"seed":"bundled:","steps":[{"bars":8,"sampling":{"seed":}}],"music":"'
 )
 
 
@@ -115,6 +117,8 @@ class Recipe:
         maker: Who composed it.
         steps: How, in order; none: a piece without a new bar yet.
         source: What it goes on from; None: from nothing.
+        music: `digest_of` its tokens, by which `follow` knows that it made the same; empty: not
+            told.
 
     Raises:
         RecipeError: More steps or bars than a recipe may have, or a step that cannot be.
@@ -123,6 +127,7 @@ class Recipe:
     maker: Maker
     steps: tuple[Step, ...]
     source: Source | None = None
+    music: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what nobody would want to wait for."""
@@ -154,6 +159,8 @@ class Recipe:
             if self.source.prompt_bars is not None:
                 content["prompt_bars"] = int(self.source.prompt_bars)
         content["steps"] = [_step_told(step) for step in self.steps]
+        if self.music:
+            content["music"] = self.music
         return json.dumps(content, separators=(",", ":"))
 
     def to_link(self) -> str:
@@ -196,6 +203,12 @@ class Recipe:
         except (ValueError, zlib.error) as error:
             raise RecipeError("This link holds no recipe; copy it whole and unchanged.") from error
         return cls.from_json(text)
+
+
+def digest_of(tokens: Iterable[int]) -> str:
+    """Eight hexadecimal digits that any other music would hardly share."""
+    text = ",".join(map(str, tokens))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:8]
 
 
 def read_recipe(midi: bytes) -> Recipe:
@@ -298,6 +311,7 @@ _CHECKS = {
     "seed": text,
     "selection": lambda data: read_record(Selection, data, _SELECTION, where="selection"),
     "prompt_bars": whole,
+    "music": text,
     "steps": list_of(
         lambda data: read_record(Step, data, _STEP, where="step", needed=("bars", "sampling")),
         most=MAX_STEPS,
@@ -319,11 +333,12 @@ def _recipe(
     seed: str | None = None,
     selection: Selection | None = None,
     prompt_bars: int | None = None,
+    music: str = "",
 ) -> Recipe:
     if seed is None and (selection is not None or prompt_bars is not None):
         raise ValueError("it selects from a seed, but names none.")
     source = None if seed is None else Source(seed, selection, prompt_bars)
-    return Recipe(Maker(model, weights, precision, musiclstm), steps, source)
+    return Recipe(Maker(model, weights, precision, musiclstm), steps, source, music)
 
 
 def _checksum(data: bytes) -> bytes:
