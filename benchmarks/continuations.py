@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--count", type=int, default=COUNT, help=f"pieces ({COUNT})")
     options.add_argument("--seed-bars", type=int, default=SEED_BARS, help=f"({SEED_BARS})")
     options.add_argument("--bars", type=int, default=BARS, help=f"new bars ({BARS})")
-    options.add_argument("--temperature", type=float, default=0.9, help="(0.9)")
+    options.add_argument("--temperature", type=float, default=1.0, help="(1)")
     options.add_argument("--seed", type=int, default=7, help="of the random numbers (7)")
     return run(measure, options.parse_args(argv))
 

@@ -301,7 +301,7 @@ def _add_constraints(group: argparse._ArgumentGroup) -> None:
 
 def _add_finer_sampling(group: argparse._ArgumentGroup, defaults: Sampling) -> None:
     group.add_argument("--top-k", type=int, default=defaults.top_k, help="0: off (the default)")
-    group.add_argument("--min-p", type=float, default=defaults.min_p, help="0: off (the default)")
+    group.add_argument("--min-p", type=float, default=defaults.min_p, help="0: off (0.05)")
     group.add_argument(
         "--floor",
         type=float,

@@ -58,11 +58,11 @@ class Sampling:
         ValueError: A value out of range.
     """
 
-    temperature: float = 0.9
+    temperature: float = 1.0
     top_p: float = 0.98
     top_k: int = 0
     seed: int | None = None
-    min_p: float = 0.0
+    min_p: float = 0.05
     floor: float = 0.0
     pitch_temperature: float | None = None
     rhythm_temperature: float | None = None

@@ -340,3 +340,13 @@ def test_a_constraint_that_cannot_be_kept_is_refused(tiny_composer) -> None:
     bad = replace(step, constraints=Constraints(programs={-1}, pitch_ranges={-1: (0, 20)}))
     with pytest.raises(ValueError, match="leaves nothing to play"):
         tiny_composer.follow(replace(piece.recipe, steps=(bad,)))
+
+
+def test_other_music_than_where_it_was_made_is_told(tiny_composer) -> None:
+    recipe = tiny_composer.compose(bars=2, constraints=PIANO, sampling=SAMPLING).recipe
+    assert recipe is not None
+    assert len(recipe.music) == 8
+    elsewhere = replace(recipe, music="00000000")
+    with pytest.raises(RecipeError, match="gives other music here than where it was made"):
+        tiny_composer.follow(elsewhere)
+    assert tiny_composer.follow(replace(recipe, music="")).recipe == recipe

@@ -120,7 +120,7 @@ def test_an_ending_asked_for_in_an_earlier_step_is_asked_for_in_the_next() -> No
 def test_defaults_are_those_of_the_format() -> None:
     """Texts leave defaults out: where one of these changes, recipe.FORMAT must rise."""
     assert repr(Sampling()) == (
-        "Sampling(temperature=0.9, top_p=0.98, top_k=0, seed=None, min_p=0.0, floor=0.0, "
+        "Sampling(temperature=1.0, top_p=0.98, top_k=0, seed=None, min_p=0.05, floor=0.0, "
         "pitch_temperature=None, rhythm_temperature=None, repetition_penalty=1.0, "
         "repetition_bars=4)"
     )
@@ -135,13 +135,13 @@ def test_defaults_are_those_of_the_format() -> None:
     assert Surprise().schedule == "off"
 
 
-OLD = "U_ZDdRweh5gnJaZYpCalpKSYmyUbmaZidxg276G7xdAIq2sMQc4BAA"
+OLD = "ghBDdSUeF5knJaZYpCalpKSYmyUbmaZidyE2f6I7ytAIq7MMUdxlYZmYlAx0h1ItAA"
 
 
 def test_a_link_of_this_format_stays_readable() -> None:
-    assert Recipe.from_link(OLD) == Recipe(
-        Maker("default", "7bad8ebddd76c25e", "int8", "0.1.0"), (Step(128, Sampling(seed=1)),)
-    )
+    maker = Maker("default", "7bad8ebddd76c25e", "int8", "0.1.0")
+    steps = (Step(128, Sampling(seed=1)),)
+    assert Recipe.from_link(OLD) == Recipe(maker, steps, music="89abcdef")
 
 
 def test_what_goes_without_saying_is_left_out_of_steps() -> None:

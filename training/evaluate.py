@@ -98,8 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--takes", type=int, default=TAKES, help=f"ways each of them goes on ({TAKES})")
     add("--seed_bars", type=int, default=SEED_BARS, help=f"bars that are heard ({SEED_BARS})")
     add("--bars", type=int, default=BARS, help=f"bars that are composed ({BARS})")
-    add("--temperature", type=float, default=Sampling.temperature, help="of the choice (0.9)")
-    add("--sampling", default="", help="other fields of Sampling, such as min_p=0.05,top_p=1.0")
+    add("--temperature", type=float, default=Sampling.temperature, help="of the choice (1)")
+    add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
     add("--seed", type=int, default=SEED, help=f"of all that is left to chance ({SEED})")
     add("--workers", type=int, help="processes that read MIDI; all cores where not said")
     return found
