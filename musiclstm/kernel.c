@@ -360,15 +360,15 @@ static int32_t place_of(const float *shares, int32_t size, double target) {
     return last;
 }
 
-/* Draws in proportion to exp(score * rate); `chance` is from 0 to below 1. Leaves the shares where
- * the scores were. NO_TOKEN where nothing is allowed (all at minus infinity) or a score is no number;
+/* Draws in proportion to exp(score * rate), from what is no less likely than the share `min_p` of the
+ * likeliest; `chance` is from 0 to below 1. Leaves the shares where the scores were. NO_TOKEN where nothing is allowed (all at minus infinity) or a score is no number;
  * OUTSIDE where the token drawn is not among the likeliest that together reach `top_p`. */
-int32_t draw(float *scores, int32_t size, float rate, double top_p, double chance) {
+int32_t draw(float *scores, int32_t size, float rate, double top_p, float min_p, double chance) {
     const float highest = highest_of(scores, size);
     if (highest - highest != 0 || !is_number_throughout(scores, size)) return NO_TOKEN;
     for (int32_t i = 0; i < size; i++) {
         float below = (scores[i] - highest) * rate, share = exponential(below);
-        scores[i] = below > -40.0f ? share : 0.0f;
+        scores[i] = below > -40.0f && share >= min_p ? share : 0.0f;
     }
     const float *shares = scores;
     double whole = 0.0, likelier = 0.0;

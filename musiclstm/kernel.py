@@ -65,6 +65,7 @@ class Library:
             ctypes.c_int32,
             ctypes.c_float,
             ctypes.c_double,
+            ctypes.c_float,
             ctypes.c_double,
         )
         self._sum_of_shares = library.sum_of_shares
@@ -78,20 +79,23 @@ class Library:
         total = self._sum_of_shares(self._address(scores), len(scores), self._highest_at)
         return self._highest.value + log(total)
 
-    def draw(self, scores: np.ndarray, rate: float, top_p: float, chance: float) -> int:
+    def draw(
+        self, scores: np.ndarray, rate: float, top_p: float, min_p: float, chance: float
+    ) -> int:
         """A place in proportion to exp(score * rate); scores become those shares.
 
         Args:
             scores: (n,) float32, contiguous.
             rate: Above 0.
             top_p: As in `Sampling`.
+            min_p: As in `Sampling`.
             chance: 0 to below 1.
 
         Returns:
             The place; NO_TOKEN where the highest score is no finite number, and then the scores
             stay; OUTSIDE where the place drawn is not among the likeliest that reach `top_p`.
         """
-        return int(self._draw(self._address(scores), len(scores), rate, top_p, chance))
+        return int(self._draw(self._address(scores), len(scores), rate, top_p, min_p, chance))
 
     def _address(self, scores: np.ndarray) -> int:
         known, at = self._place

@@ -175,7 +175,7 @@ class Sampling:
         """The same in one call of compiled code."""
         if scores.dtype != np.float32 or not scores.flags.c_contiguous:
             scores = scores.astype(np.float32)
-        token = library.draw(scores, self._plain_rate, self.top_p, rng.random())
+        token = library.draw(scores, self._plain_rate, self.top_p, self.min_p, rng.random())
         if token == kernel.NO_TOKEN:
             _highest(scores)  # says why
         if token == kernel.OUTSIDE:
@@ -212,8 +212,8 @@ class Sampling:
 
     @cached_property
     def _is_plain(self) -> bool:
-        """Whether only `temperature` and `top_p` have a say."""
-        return not (self._has_kinds or self.top_k or self.floor or self.min_p)
+        """Whether only `temperature`, `top_p` and `min_p` have a say."""
+        return not (self._has_kinds or self.top_k or self.floor)
 
     @cached_property
     def _has_kinds(self) -> bool:

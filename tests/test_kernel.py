@@ -269,6 +269,9 @@ def test_a_desk_outlives_the_network_that_made_it(library) -> None:
 # The draw -----------------------------------------------------------------------------------------
 
 
+CHANCES = np.linspace(0, 1, 101)[:-1]
+
+
 def shares_of(scores: np.ndarray, rate: float) -> np.ndarray:
     powers = np.exp((scores.astype(np.float64) - scores.max()) * rate)
     return powers / powers.sum()
@@ -283,7 +286,7 @@ def test_a_draw_is_in_proportion_to_the_shares(size, library) -> None:
     shares = shares_of(scores, 1 / 0.9)
     ends = shares.cumsum()
     for chance in [0.0, *rng.random(200), np.nextafter(1, 0)]:
-        place = library.draw(scores.copy(), 1 / 0.9, 1.0, chance)
+        place = library.draw(scores.copy(), 1 / 0.9, 1.0, 0.0, chance)
         assert shares[place] > 0
         assert ends[place] - shares[place] - 1e-5 <= chance <= ends[place] + 1e-5
 
@@ -291,7 +294,7 @@ def test_a_draw_is_in_proportion_to_the_shares(size, library) -> None:
 def test_a_draw_leaves_the_shares_where_the_scores_were(library) -> None:
     scores = np.array([1, 3, -np.inf, 2.5, -60], np.float32)
     expected = shares_of(scores, 2)
-    library.draw(scores, 2.0, 1.0, 0.5)
+    library.draw(scores, 2.0, 1.0, 0.0, 0.5)
     np.testing.assert_allclose(scores / scores.sum(), expected, atol=1e-6)
     assert scores[2] == scores[4] == 0
 
@@ -307,7 +310,19 @@ def test_a_draw_tells_when_its_place_is_not_among_the_likeliest(library) -> None
         (0.65, 0.8, 2),
         (0.9, 0.4, kernel.OUTSIDE),
     ]:
-        assert library.draw(scores.copy(), 1.0, top_p, chance) == expected
+        assert library.draw(scores.copy(), 1.0, top_p, 0.0, chance) == expected
+
+
+@pytest.mark.parametrize(("min_p", "left"), [(0.0, 4), (0.19, 4), (0.21, 3), (0.6, 1), (1.0, 1)])
+def test_a_draw_leaves_out_what_is_unlikely_beside_the_likeliest(min_p, left, library) -> None:
+    scores = np.log(np.array([0.1, 0.5, 0.15, 0.25], np.float32))
+    expected = np.where(np.exp(scores) >= min_p * 0.5 - 1e-7, np.exp(scores), 0)
+    found = scores.copy()
+    library.draw(found, 1.0, 1.0, min_p, 0.5)
+    assert np.count_nonzero(found) == left
+    np.testing.assert_allclose(found / found.sum(), expected / expected.sum(), atol=1e-6)
+    places = {library.draw(scores.copy(), 1.0, 1.0, min_p, chance) for chance in CHANCES}
+    assert places == set(np.flatnonzero(expected))
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
@@ -317,7 +332,7 @@ def test_a_draw_from_no_numbers_is_none_and_leaves_them(size, wrong, library) ->
         scores[-1] = wrong
         if np.isneginf(scores).all() or not np.isneginf(wrong):
             before = scores.copy()
-            assert library.draw(scores, 1.0, 0.9, 0.5) == kernel.NO_TOKEN
+            assert library.draw(scores, 1.0, 0.9, 0.0, 0.5) == kernel.NO_TOKEN
             assert np.array_equal(scores, before, equal_nan=True)
 
 

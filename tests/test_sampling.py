@@ -248,6 +248,8 @@ def test_the_nucleus_is_what_sorting_everything_would_give(top_p, temperature) -
         Sampling(top_p=0.9, floor=0.01),
         Sampling(top_k=7, top_p=0.8),
         Sampling(min_p=0.2),
+        Sampling(min_p=0.1, top_p=0.6),
+        Sampling(min_p=0.2, floor=0.01),
         Sampling(pitch_temperature=0.4, top_p=0.7),
     ],
 )
