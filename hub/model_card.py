@@ -22,6 +22,8 @@ TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
 
 Facts: TypeAlias = Mapping[str, Any]
 
+_PLAIN = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]<>|#&"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the card of a checkpoint folder; 1 with a sentence where that cannot be done."""
@@ -110,8 +112,10 @@ def _held_out(facts: Facts) -> str:
         for split in ("valid", "test")
         if split in facts
     ]
-    accuracy = [_accuracy(each) for each in facts.get("evaluation", [])]
-    return "\n\n".join([_table(rows) if rows else UNKNOWN, *accuracy, *_command(rows, "evaluate")])
+    shown = [_table(rows) if rows else UNKNOWN]
+    for each in facts.get("evaluation", []):
+        shown += [_accuracy(each), _command(each)]
+    return "\n\n".join(shown)
 
 
 def _accuracy(evaluation: Facts) -> str:
@@ -155,7 +159,7 @@ def _continuation(evaluation: Facts) -> str:
         }
         for name, both in found["features"].items()
     ]
-    return "\n\n".join([head, _table(ones), _table(features), *_command([1], "evaluate")])
+    return "\n\n".join([head, _table(ones), _table(features), _command(evaluation)])
 
 
 def _changed(plan: Facts) -> dict[str, Any]:
@@ -222,8 +226,11 @@ def _runs(runs: Sequence[Facts]) -> str:
 # Markdown -----------------------------------------------------------------------------------------
 
 
-def _command(rows: Sequence[Any], command: str) -> list[str]:
-    return [f"`python -m training.{command}`"] if rows else []
+def _command(evaluation: Facts) -> str:
+    """What `training.evaluate` was told; DATA stands for the corpora."""
+    plan = evaluation["plan"]
+    wish = f"--split {evaluation['split']} --samples {plan['samples']} --takes {plan['takes']}"
+    return f"`python -m training.evaluate --data DATA {wish}`"
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -232,10 +239,7 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 def _text(text: str) -> str:
     """Text that stays text in Markdown and in HTML."""
-    one_line = " ".join(text.split())
-    for sign in "\\`*_[]<>|#":
-        one_line = one_line.replace(sign, f"&#{ord(sign)};")
-    return one_line
+    return " ".join(text.split()).translate(_PLAIN)
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
