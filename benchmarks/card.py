@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace) -> Report:
     if options.gallery is not None:
         _keep(folder, samples=_samples(options.gallery, folder))
     for section in SECTIONS:
-        if not section.slow or options.slow:
+        if not section.slow or options.slow or section.title not in _titles(folder):
             report = _report(section, data, options)
             others = [
                 r for r in read_facts(folder).get("reports", []) if r["title"] != report["title"]
@@ -93,13 +93,18 @@ def _run(command: Sequence[str]) -> str:
     return done.stdout.strip()
 
 
+def _titles(folder: Path) -> list[str]:
+    return [report["title"] for report in read_facts(folder).get("reports", [])]
+
+
 def _report(section: Measured, data: str, options: argparse.Namespace) -> dict[str, str]:
+    told = f"python -m {' '.join(section.command)}"
+    if section.slow and not options.slow:
+        return {"title": section.title, "command": told, "printed": "Not measured."}
     command = [data if part == _DATA else part for part in section.command]
     if section.slow and options.checkpoints is not None:
         command += ["--checkpoints", str(options.checkpoints)]
-    printed = _run(command)
-    told = f"python -m {' '.join(section.command)}"
-    return {"title": section.title, "command": told, "printed": printed}
+    return {"title": section.title, "command": told, "printed": _run(command)}
 
 
 def _in_order(reports: Sequence[dict[str, str]]) -> list[dict[str, str]]:

@@ -54,6 +54,13 @@ def test_what_takes_hours_stays_as_it_was(commands, data):
     assert [report["title"] for report in read_facts(folder)["reports"]] == ["Copies", "Rivals"]
 
 
+def test_what_takes_hours_and_was_never_measured_is_told_so(commands, data):
+    folder, ran = commands
+    assert card.main(["--data", data]) == 0
+    assert "benchmarks.quality" not in [command[0] for command in ran]
+    assert read_facts(folder)["reports"][1]["printed"] == "Not measured."
+
+
 def test_who_is_named_by_a_licence_is_thanked(commands, tmp_path):
     corpus = tmp_path / "hymns"
     corpus.mkdir()

@@ -66,6 +66,7 @@ FACTS = {
         "- **songs**, example.org, CC0: Ann Lee",
         "In all 4,000,000 tokens and 1.0 hours.",
         "![Roll: 01-song](01-song.svg)",
+        "`python -m training.evaluate --data DATA --split test --samples 2 --takes 3`",
         "Composer.from_pretrained()",
     ],
 )
@@ -89,13 +90,14 @@ def test_figures_of_a_plain_training_run_serve_where_nothing_else_is_known():
 
 def test_names_are_text():
     facts = {
-        "data": [{"name": "<img src=x>|`a`", "licence": None}],
+        "data": [{"name": "<img src=x>|`a`_b", "licence": None}],
         "limits": ["[a](javascript:b)"],
     }
     card = model_card(facts, name="<script>$where</script>")
     card = "".join(card.split("```")[::2])  # a fence shows everything as text
     for sign in ("<img", "<script", "](javascript", "|`a`"):
         assert sign not in card
+    assert "&#60;img src=x&#62;&#124;&#96;a&#96;&#95;b" in card
     assert "not stated" in card
 
 
