@@ -16,6 +16,7 @@ from musiclstm import Composer
 from page.home import file_of
 from page.running import told_to_the_visitor
 from page.steering import (
+    AS_THE_SEED,
     FREE,
     KEYS,
     METERS,
@@ -43,10 +44,10 @@ class Doors:
         midi: str | None,
         tune: str = "",
         bars: int = 8,
-        adventurous: float = 0.9,
+        adventurous: float = Settings.adventurous,
         surprise: float = 0.0,
         key: str = FREE,
-        meter: str = "as the seed",
+        meter: str = AS_THE_SEED,
         random_seed: int = -1,
     ) -> Iterator[tuple[str, str | None, str]]:
         """Let a MIDI file, a bundled tune or nothing at all go on.

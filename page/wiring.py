@@ -24,6 +24,7 @@ from page.seeding import Seeding
 from page.visit import NOTHING
 
 # One more than two at a time would only make all of them slower: they share the processor.
+# Where an event brings data of its own, "always_last" would bring those of an earlier one again.
 _PAGE: dict[str, Any] = {"api_visibility": "undocumented"}  # the doors for programs are others
 _WORK: dict[str, Any] = {"concurrency_id": "work", "trigger_mode": "multiple", **_PAGE}
 _QUICK: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "quick", **_PAGE}
@@ -68,8 +69,9 @@ class Wiring:
         facts = [page.swap_old, page.controls["random_seed"], after.history, after.link_code]
         return [page.desk, page.status, *takes, page.stop, *facts, after.undo, after.redo]
 
-    def connect(self) -> None:
+    def connect(self, demo: gr.Blocks) -> None:
         """Tie everything together; to be called within `gr.Blocks`."""
+        demo.load(None, None, self.page.recipe, js=_RECIPE, api_visibility="private")
         self._presses()
         self._seed()
         self._players()
@@ -149,7 +151,7 @@ class Wiring:
             take.switch.click(None, js=switch_to(str(take.player.elem_id)))
         first = self.page.takes[0].player
         first.bars(
-            self.keeping.bar, self.page.desk, self.page.after.bar, trigger_mode="always_last",
+            self.keeping.bar, self.page.desk, self.page.after.bar, trigger_mode="multiple",
             **_HIDDEN,
         )  # fmt: skip
 
@@ -164,7 +166,7 @@ class Wiring:
         players = [take.player for take in page.takes]
         how: dict[str, Any] = {"trigger_mode": "always_last", "concurrency_id": "sound", **_HIDDEN}
         changed = [self._control(name) for name in ("reverb", "chorus", "gain_db")]
-        events = [each.release for each in changed] + [self._control("soundfont").input]
+        events = [each.change for each in changed] + [self._control("soundfont").input]
         gr.on(events, self.composing.remix, self.all, players, **how)
         swapped = page.swap_new.input(
             swap, [page.controls["swaps"], page.swap_old, page.swap_new], page.controls["swaps"],

@@ -14,28 +14,45 @@ from musiclstm import Composer, Composition
 
 
 class WatchedComposer:
-    """A composer that can be slowed down, and tells how far its last piece came.
+    """A composer that can be slowed down or held, and tells how far its last piece came.
 
     Attributes:
         pause_s: How long to wait after each bar.
+        held_at: The bar before which it waits until this is None again.
         bars: Composed since the last piece began.
         ended: Set when that piece is complete, or nobody wants more of it.
     """
 
     def __init__(self, composer: Composer) -> None:
         self._composer = composer
-        self.pause_s = 0.0
         self.bars = 0
         self.ended = threading.Event()
+        self.reset()
+
+    def reset(self) -> None:
+        self.pause_s = 0.0
+        self.held_at: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._composer, name)
 
     def stream(self, **options: Any) -> Iterator[Composition]:
+        return self._watched(self._composer.stream(**options), lambda draft: draft)
+
+    def stream_takes(self, count: int, **options: Any) -> Iterator[tuple[int, Composition]]:
+        drafts = self._composer.stream_takes(count, **options)
+        return self._watched(drafts, lambda draft: draft[1])
+
+    def _watched(self, drafts: Iterator[Any], piece_of: Callable[[Any], Composition]) -> Any:
         self.bars = 0
         self.ended.clear()
         try:
-            for piece in self._composer.stream(**options):
-                self.bars = piece.bars
+            for draft in drafts:
+                while self.held_at == piece_of(draft).bars:
+                    time.sleep(0.02)
+                self.bars = piece_of(draft).bars
                 time.sleep(self.pause_s)
-                yield piece
+                yield draft
         finally:
             self.ended.set()
 
@@ -49,7 +66,7 @@ def _shared_watched(tiny_composer: Composer) -> WatchedComposer:
 def watched(_shared_watched: WatchedComposer) -> Iterator[WatchedComposer]:
     """The composer of the served page; its pace is put back after each test."""
     yield _shared_watched
-    _shared_watched.pause_s = 0.0
+    _shared_watched.reset()
 
 
 @pytest.fixture(scope="session")

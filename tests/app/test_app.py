@@ -2,73 +2,148 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 import app
 from musiclstm import (
-    Audio,
     Composer,
+    Recipe,
     RenderError,
     Sampling,
     ScoreError,
-    SoundfontNotFoundError,
     bundled_seeds,
     read_midi,
+    read_recipe,
 )
-from musiclstm.analysis import bar_starts, last_note_end
+from page.cards import tiny_roll
+from page.desk import Desk
+from page.layout import lay_out
+from page.player import Shelf
+from page.visit import Seed
+from page.wiring import Wiring, swap
 
 # Gradio's queue makes statistics of its events, with words that pandas is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")
 
 HOSTILE = '<img src=x onerror="window.hacked = true">'
 TUNES = bundled_seeds()
-FILES = ("whole_midi", "new_midi", "wav", "mp3")
+MINUET = "Minuet in G (Petzold)"
 
 
-@pytest.fixture
-def quick_sound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second of noise for every score, so that no FluidSynth is needed."""
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (8_000, 2)).astype(np.float32)
-    monkeypatch.setattr(app, "render", lambda score: Audio(noise, 8_000))
+@pytest.fixture(autouse=True)
+def _without_a_soundfont(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is heard is tested in tests/page and in the browser; here all is silent and quick."""
+    monkeypatch.setenv("MUSICLSTM_SOUNDFONT", "/nowhere.sf2")
 
 
 @pytest.fixture(scope="module")
-def seed() -> app.Seed:
-    return app.read_seed(TUNES["Minuet in G (Petzold)"], "Minuet")[0]
+def wiring_for() -> Callable[[Any], Wiring]:
+    """A page for a composer, wired as it is served."""
+
+    def wire(composer: Any, **options: Any) -> Wiring:
+        shelf = Shelf()
+        with gr.Blocks() as demo:
+            wiring = Wiring(lay_out(shelf, "", **options), composer, shelf)
+            wiring.connect(demo)
+        return wiring
+
+    return wire
 
 
-class Watcher:
-    """What a visitor has seen: texts, rolls, and the files as they were when they were offered."""
+@pytest.fixture(scope="module")
+def wiring(wiring_for: Callable[[Any], Wiring], tiny_composer: Composer) -> Wiring:
+    return wiring_for(tiny_composer)
 
-    def __init__(self, events: Iterable[app.Shown]) -> None:
-        self.texts: list[str] = []
-        self.rolls: list[str] = []
-        self.files: dict[str, bytes] = {}
-        self.names: dict[str, str] = {}
-        self.take: app.Take | None = None
-        for shown in events:
-            self.look(shown._asdict())
 
-    def look(self, shown: dict[str, Any]) -> None:
-        changed = {name: value for name, value in shown.items() if value != gr.skip()}
-        self.take = changed.get("take", self.take)
-        self.texts += [text_of(changed["status"])] if "status" in changed else []
-        self.rolls += [changed["roll"]] if "roll" in changed else []
-        for name in FILES:
-            if path := changed.get(name, {}).get("value"):
-                self.files[name], self.names[name] = Path(path).read_bytes(), Path(path).name
+class Visitor:
+    """What a visitor has and has seen, by the handlers themselves."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring, self.page, self.desk = wiring, wiring.page, Desk()
+        self.controls = {name: each.value for name, each in wiring.page.controls.items()}
+        self.controls |= {"soundfont": None, "bars": 2}
+        self.seen: dict[Any, list[Any]] = {}
+
+    def press(self, name: str = "go", *before: Any, **changes: Any) -> Visitor:
+        for _ in self.pressing(name, *before, **changes):
+            pass
+        return self
+
+    def pressing(self, name: str, *before: Any, **changes: Any) -> Iterable[None]:
+        self.controls |= changes
+        composing, keeping = self.wiring.composing, self.wiring.keeping
+        handler = getattr(composing if hasattr(composing, name) else keeping, name)
+        yield from self.watch(handler(*before, self.desk, *self.controls.values()))
+
+    def anew(self, bar: Any) -> Visitor:
+        for _ in self.watch(self.wiring.composing.anew(self.desk, bar, *self.controls.values())):
+            pass
+        return self
+
+    def follow(self, text: str) -> Visitor:
+        values = self.controls.values()
+        for _ in self.watch(self.wiring.seeding.follow(self.desk, text, *values)):
+            pass
+        return self
+
+    def choose(self, title: str) -> dict[Any, Any]:
+        return self.wiring.seeding.chosen(self.desk, title)
+
+    def drop(self, path: Path) -> dict[Any, Any]:
+        return self.wiring.seeding.drop(self.desk, str(path))
+
+    def watch(self, changes: Iterable[dict[Any, Any]]) -> Iterable[None]:
+        """Take in what a handler says, as Gradio would hand it to the page."""
+        for each in changes:
+            assert set(each) <= set(self.page_outputs)
+            for component, value in each.items():
+                self.seen.setdefault(component, []).append(value)
+            if each:
+                yield None
+
+    @property
+    def page_outputs(self) -> list[Any]:
+        wiring, page = self.wiring, self.page
+        return [*wiring.results, *wiring.controls, page.recipe, page.after.fetched]
+
+    @property
+    def texts(self) -> list[str]:
+        return [text_of(html) for html in self.seen.get(self.page.status, [])]
+
+    @property
+    def piece(self) -> Any:
+        return self.desk.history.version.piece
+
+    def newest(self, component: Any) -> Any:
+        return self.seen[component][-1]
+
+    def fetch(self, kind: str) -> tuple[str, bytes]:
+        """The name and bytes of a file while it is there."""
+        values = self.controls.values()
+        for changes in self.wiring.keeping.fetch(kind, self.desk, *values):
+            path = Path(changes[self.page.after.fetched])
+            found = path.name, path.read_bytes()
+        assert not path.exists()
+        return found
+
+
+@pytest.fixture
+def ann(wiring: Wiring) -> Visitor:
+    return Visitor(wiring)
 
 
 class _Text(HTMLParser):
@@ -84,62 +159,54 @@ class _Text(HTMLParser):
         self.tags.add(tag)
 
 
+def parsed(html: str) -> _Text:
+    parser = _Text()
+    parser.feed(html)
+    return parser
+
+
 def text_of(html: str) -> str:
-    parser = _Text()
-    parser.feed(html)
-    return " ".join(" ".join(parser.words).split())
-
-
-def tags_of(html: str) -> set[str]:
-    parser = _Text()
-    parser.feed(html)
-    return parser.tags
-
-
-def continued(composer: Any, seed: app.Seed, *, bars: int = 2, random_seed: Any = 7) -> Watcher:
-    return Watcher(app.compose(composer, seed, bars, 1.0, random_seed))
+    return " ".join(" ".join(parsed(html).words).split())
 
 
 # -- The seed --------------------------------------------------------------------------------------
 
 
-def test_at_least_four_seeds_wait_with_names_and_pictures() -> None:
-    assert len(TUNES) >= 4
-    for title, file in TUNES.items():
-        seed, report, picture = app.read_seed(file, title)
-        assert seed.title == title
-        assert text_of(report).startswith(title)
-        assert picture.startswith("<svg")
-
-
-def test_a_seed_is_described_in_plain_words() -> None:
-    _, report, _ = app.read_seed(TUNES["Minuet in G (Petzold)"], "Minuet")
-    assert text_of(report) == (
-        "Minuet 8 bars of 3/4 at 116 bpm in G major "
+def test_a_seed_is_described_in_plain_words(ann: Visitor) -> None:
+    shown = ann.choose(MINUET)
+    assert text_of(shown[ann.page.seed.about]) == (
+        f"{MINUET} 8 bars of 3/4 at 116 bpm in G major "
         "Right hand (Acoustic Grand Piano): 32 notes, F#4 to G5 "
         "Left hand (Acoustic Grand Piano): 17 notes, D3 to D4"
     )
+    assert len(shown[ann.page.seed.roll]["roll"]["bars"]["ticks"]) == 9
+    assert shown[ann.page.seed.tracks]["value"] == [0, 1]
 
 
-def test_a_dropped_file_is_called_by_its_own_name(midi_file: Callable[..., Path]) -> None:
-    seed, report, _ = app.read_seed(midi_file("motif.mid"))
-    assert seed.title == "motif.mid"
-    assert text_of(report).startswith("motif.mid 4 bars of 4/4 at 120 bpm")
+def test_every_bundled_tune_can_be_chosen_and_is_drawn(ann: Visitor) -> None:
+    assert len(TUNES) >= 4
+    for title, file in TUNES.items():
+        assert text_of(ann.choose(title)[ann.page.seed.about]).startswith(title)
+        assert "<path" in tiny_roll(read_midi(file)[0])
 
 
-def test_what_was_put_right_is_told(midi_file: Callable[..., Path]) -> None:
-    whole = midi_file("cut.mid", bars=8)
-    whole.write_bytes(whole.read_bytes()[:-60])
-    _, report, _ = app.read_seed(whole)
-    _, expected = read_midi(whole)
-    assert expected.repairs
-    assert text_of(report).endswith(f"We {expected.repairs[-1]}.")
+def test_what_the_page_shows_at_first_is_what_goes_on(ann: Visitor) -> None:
+    assert text_of(ann.page.seed.about.value).startswith(ann.desk.seed.title)
+    assert ann.page.seed.cards.value == ann.desk.seed.title
+
+
+def test_a_dropped_file_is_called_by_its_own_name(
+    ann: Visitor, midi_file: Callable[..., Path]
+) -> None:
+    shown = ann.drop(midi_file("motif.mid"))
+    assert text_of(shown[ann.page.seed.about]).startswith("motif.mid 4 bars of 4/4 at 120 bpm")
+    assert shown[ann.page.seed.cards] not in {*TUNES, ""}
 
 
 BAD_FILES = {
     "text": (b"Dear diary, nothing happened today.", "is not a MIDI file"),
     "empty": (b"", "is empty"),
-    "truncated": (TUNES["Minuet in G (Petzold)"].read_bytes()[:60], "breaks off after 60 of"),
+    "truncated": (TUNES[MINUET].read_bytes()[:60], "breaks off after 60 of"),
     "without notes": (b"MThd\0\0\0\6\0\0\0\1\1\xe0MTrk\0\0\0\4\0\xff\x2f\0", "has no notes"),
 }
 
@@ -153,309 +220,499 @@ def bad_file(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]
     return path, words
 
 
-def test_a_bad_file_is_answered_with_one_sentence(bad_file: tuple[Path, str]) -> None:
+def test_a_bad_file_is_answered_with_one_sentence_and_changes_nothing(
+    ann: Visitor, bad_file: tuple[Path, str]
+) -> None:
     path, words = bad_file
+    before = ann.desk.seed
     with pytest.raises(ScoreError) as ours:
         read_midi(path)
     with pytest.raises(gr.Error) as shown:
-        app.read_seed(path)
+        ann.drop(path)
     assert unescape(shown.value.message) == str(ours.value)
     assert words in shown.value.message
     assert "\n" not in shown.value.message
-    assert shown.value.message.endswith(".")
     assert not shown.value.print_exception
+    assert ann.desk.seed is before
 
 
-def test_markup_in_a_file_stays_text(midi_file: Callable[..., Path]) -> None:
-    seed, report, picture = app.read_seed(midi_file("tracks.mid", tracks=(HOSTILE,)), HOSTILE)
-    assert seed.title == HOSTILE
-    assert text_of(report).count("<img src=x onerror=") == 2
-    assert "img" not in tags_of(report) | tags_of(picture)
+def test_markup_from_outside_stays_text(ann: Visitor, midi_file: Callable[..., Path]) -> None:
+    path = midi_file("<b>bold<.mid", tracks=(HOSTILE,))
+    about = ann.drop(path)[ann.page.seed.about]
+    assert text_of(about).count("<img src=x onerror=") == 1
+    assert text_of(about).startswith("<b>bold<.mid")
+    ann.press()
+    for html in (about, *ann.seen[ann.page.status], *ann.seen[ann.page.takes[0].caption]):
+        assert not parsed(html).tags & {"img", "b", "i"}
 
 
-def test_markup_in_a_sentence_stays_text(tmp_path: Path) -> None:
-    path = tmp_path / "<b>bold<.mid"
-    path.write_bytes(b"<i>tilted")
-    with pytest.raises(gr.Error) as shown:
-        app.read_seed(path)
-    assert tags_of(shown.value.message) == set()
-    assert "<b>bold<.mid" in text_of(shown.value.message)
+def test_a_part_of_a_seed_goes_on(ann: Visitor) -> None:
+    about = ann.wiring.seeding.part(ann.desk, [0], 2, "5", True)[ann.page.seed.about]
+    assert "bars 2 to 5 of 1 track go on" in text_of(about)
+    assert ann.press().texts[-1].startswith(f"2 bars after 4 bars of {MINUET}.")
+    assert ann.piece.recipe.source.selection.tracks == {0}
+
+
+@pytest.mark.parametrize(
+    ("tracks", "first", "last", "words"),
+    [([], 1, "", "at least one track"), ([0], 1, "99", "no bar 99"), ([0], 1, "x", "whole number"),
+     ([7], 1, "", "no track 7"), ([0], 5, "2", "at least first_bar")],
+)  # fmt: skip
+def test_a_part_that_is_not_there_is_one_sentence(
+    ann: Visitor, tracks: list[int], first: int, last: str, words: str
+) -> None:
+    before = ann.desk.seed
+    with pytest.raises(gr.Error, match=words):
+        ann.wiring.seeding.part(ann.desk, tracks, first, last, True)
+    assert ann.desk.seed is before
+
+
+def test_bars_marked_on_the_roll_are_chosen(ann: Visitor) -> None:
+    seeding, panel = ann.wiring.seeding, ann.page.seed
+    marked = seeding.bars(ann.desk, [0, 1], True, SimpleNamespace(_data={"first": 3, "last": 4}))
+    assert (marked[panel.first_bar], marked[panel.last_bar]) == (3, "4")
+    assert "bars 3 to 4 of all tracks go on" in text_of(marked[panel.about])
+    nothing = SimpleNamespace(_data={"first": None, "last": None})
+    marked = seeding.bars(ann.desk, [0, 1], True, nothing)
+    assert (marked[panel.first_bar], marked[panel.last_bar]) == (1, "")
+    assert ann.desk.seed.selection is None
 
 
 # -- Composing -------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("quick_sound")
-def test_every_bar_is_told_and_the_sound_comes_last(
-    tiny_composer: Composer, seed: app.Seed
-) -> None:
-    seen = continued(tiny_composer, seed, bars=3)
-    assert seen.texts == [
-        "Reading the seed …",
+def test_every_bar_is_told(ann: Visitor) -> None:
+    texts = [re.sub(", about.*", "", text) for text in ann.press(bars=3).texts]
+    assert list(dict.fromkeys(texts)) == [
+        "Listening to the seed …",
         "Composing: bar 1 of 3",
         "Composing: bar 2 of 3",
         "Composing: bar 3 of 3",
-        "Making the sound …",
-        "Making the mp3 …",
-        "3 bars after 8 bars of Minuet. Random seed 7, temperature 1.",
+        ann.texts[-1],
     ]
+    assert ann.texts[-1].startswith(f"3 bars after 8 bars of {MINUET}.")
 
 
-@pytest.mark.usefixtures("quick_sound")
-def test_the_roll_grows_and_ends_complete(
-    tiny_composer: Composer, seed: app.Seed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(app, "DRAW_EVERY_S", 0)
-    seen = continued(tiny_composer, seed, bars=3)
-    words = [re.search("continuation (.*?)</desc>", roll)[1] for roll in seen.rolls]
-    assert words == ["1.", "2.", "3.", "3."]
-    assert 'class="seed"' in seen.rolls[0]
-    assert 'class="new"' in seen.rolls[-1]
+def test_the_time_left_follows_from_the_time_it_took() -> None:
+    from page import words
 
-
-@pytest.mark.usefixtures("quick_sound")
-def test_a_roll_is_not_sent_more_often_than_agreed(
-    tiny_composer: Composer, seed: app.Seed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(app, "DRAW_EVERY_S", 1e9)
-    assert len(continued(tiny_composer, seed, bars=3).rolls) == 2  # the first and the last
-
-
-@pytest.mark.usefixtures("quick_sound")
-def test_the_files_hold_the_piece(tiny_composer: Composer, seed: app.Seed) -> None:
-    seen = continued(tiny_composer, seed)
-    expected = tiny_composer.compose(
-        bars=2, prompt=seed.score, sampling=Sampling(temperature=1.0, seed=7)
+    assert text_of(words.progress("Composing", 2, 8, 3.2)) == (
+        "Composing: bar 2 of 8, about 3 s left"
     )
-    assert seen.files["whole_midi"] == expected.to_midi()
-    assert seen.files["new_midi"] == expected.to_midi(only_new=True)
-    assert seen.files["wav"].startswith(b"RIFF")
-    assert set(seen.files) == set(FILES)
+    assert 'value="2" max="8"' in words.progress("Composing", 2, 8, 3.2)
 
 
-@pytest.mark.usefixtures("quick_sound")
-def test_files_have_names_of_our_making(tiny_composer: Composer, seed: app.Seed) -> None:
-    assert continued(tiny_composer, app.Seed(HOSTILE, seed.score)).names == {
-        "whole_midi": "musiclstm-7.mid",
-        "new_midi": "musiclstm-7-new.mid",
-        "wav": "musiclstm-7.wav",
-        "mp3": "musiclstm-7.mp3",
-    }
+def test_the_roll_grows_to_its_planned_width(ann: Visitor) -> None:
+    ann.press(bars=3)
+    values = ann.seen[ann.page.takes[0].player]
+    lengths = [len(value["roll"]["bars"]["ticks"]) - 1 for value in values]
+    assert lengths == sorted(lengths)
+    assert (lengths[0], lengths[-1]) == (9, 11)
+    assert {value["planned_bars"] for value in values} == {11}
 
 
-@pytest.mark.usefixtures("quick_sound")
-@pytest.mark.parametrize("none", [None, -1])
-def test_the_random_seed_that_was_drawn_is_shown(
-    none: int | None, tiny_composer: Composer, seed: app.Seed
+def test_without_a_soundfont_the_piece_still_comes_and_the_sentence_is_shown(ann: Visitor) -> None:
+    assert "No SoundFont at '/nowhere.sf2'" in ann.press().texts[-1]
+    assert ann.piece.bars == 2
+
+
+def test_the_random_seed_is_shown_and_a_locked_one_makes_the_same_piece(ann: Visitor) -> None:
+    first = ann.press().piece
+    drawn = ann.newest(ann.page.controls["random_seed"])
+    assert drawn == str(first.sampling.seed)
+    again = ann.press(random_seed=drawn, locked=True).piece
+    assert again.to_midi() == first.to_midi()
+    assert ann.press(locked=False).piece.sampling.seed != first.sampling.seed
+
+
+def test_what_is_composed_is_what_the_library_composes(
+    ann: Visitor, tiny_composer: Composer
 ) -> None:
-    seen = continued(tiny_composer, seed, bars=1, random_seed=none)
-    drawn = seen.take.piece.sampling.seed
-    assert drawn not in (None, -1)
-    assert seen.texts[-1] == (f"1 bar after 8 bars of Minuet. Random seed {drawn}, temperature 1.")
+    piece = ann.press(random_seed="7", locked=True, adventurous=1.2).piece
+    expected = tiny_composer.compose(
+        bars=2, prompt=TUNES[MINUET], sampling=Sampling(temperature=1.2, seed=7)
+    )
+    assert piece.to_midi() == expected.to_midi()
 
 
-@pytest.mark.usefixtures("quick_sound")
-def test_the_shown_random_seed_makes_the_same_piece_again(
-    tiny_composer: Composer, seed: app.Seed
-) -> None:
-    first = continued(tiny_composer, seed, random_seed=None)
-    again = continued(tiny_composer, seed, random_seed=first.take.piece.sampling.seed)
-    assert again.files["whole_midi"] == first.files["whole_midi"]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bars", 0), ("bars", 65), ("bars", "nan"), ("bars", 2.5), ("adventurous", "inf"),
+        ("adventurous", -1), ("key", "H major"), ("meter", "4/0"), ("tempo_bpm", "quick"),
+        ("tempo_bpm", "1e999"), ("instruments", [200]), ("instruments", ["x"]), ("top_p", 0),
+        ("most_at_once", "0"), ("soundfont", "../../etc/passwd"), ("swaps", {"0": 999}),
+        ("gain_db", 1e9), ("endless", "yes"),
+    ],
+)  # fmt: skip
+def test_a_control_out_of_range_is_one_sentence(ann: Visitor, name: str, value: Any) -> None:
+    with pytest.raises(gr.Error) as refused:
+        ann.press(**{name: value})
+    assert refused.value.message.endswith(".")
+    assert ann.desk.history.version is None
+    assert ann.desk.press is None
 
 
-def test_no_note_of_the_old_piece_is_offered_while_a_new_one_is_made(
-    tiny_composer: Composer, seed: app.Seed
-) -> None:
-    events = app.compose(tiny_composer, seed, 1, 1.0, 7)
-    next(events)
-    first_bar = next(events)._asdict()
-    assert all(first_bar[name]["value"] is None for name in ("sound", *FILES))
-    assert all(first_bar[name]["interactive"] is False for name in ("jump", *FILES))
-    events.close()
+def test_wishes_that_contradict_each_other_are_one_sentence(ann: Visitor) -> None:
+    with pytest.raises(gr.Error, match="lowest"):
+        ann.press(lowest=80, highest=40)
+    with pytest.raises(gr.Error, match="ending needs"):
+        ann.press(lowest=0, highest=127, instruments=[-1], ending=True)
+    assert ann.press(instruments=[], ending=False).piece.bars == 2  # and nothing is lost
 
 
-def test_a_visitor_who_leaves_stops_the_work_and_leaves_no_file(
-    watched: Any, seed: app.Seed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    events = app.compose(watched, seed, 64, 1.0, 7)
-    for _ in range(3):
-        next(events)
-    events.close()
-    assert watched.ended.is_set()
-    assert watched.bars == 2
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("quick_sound")
-def test_our_own_copies_of_the_files_are_gone_afterwards(
-    tiny_composer: Composer, seed: app.Seed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert continued(tiny_composer, seed, bars=1).files
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_a_soundfont_the_midi_still_comes_and_the_sentence_is_shown(
-    tiny_composer: Composer, seed: app.Seed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def silent(score: Any) -> Audio:
-        raise SoundfontNotFoundError("There is no SoundFont; install <one>.")
-
-    monkeypatch.setattr(app, "render", silent)
-    seen = continued(tiny_composer, seed)
-    assert set(seen.files) == {"whole_midi", "new_midi"}
-    assert seen.texts[-1].endswith("There is no SoundFont; install <one>.")
+def test_surprise_me_begins_from_nothing(ann: Visitor) -> None:
+    assert ann.press("surprise").texts[-1].startswith("2 bars from nothing.")
+    assert ann.piece.seed is None
 
 
 @pytest.mark.parametrize("after_bars", [0, 1])
 def test_an_error_of_ours_while_composing_is_one_sentence(
-    after_bars: int, tiny_composer: Composer, seed: app.Seed
+    after_bars: int, wiring_for: Callable[[Any], Wiring], tiny_composer: Composer
 ) -> None:
     class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tiny_composer, name)
+
         def stream(self, **options: Any) -> Any:
             for piece in tiny_composer.stream(**options):
                 if piece.bars > after_bars:
                     raise RenderError("The <pen> broke.")
                 yield piece
 
+    bob = Visitor(wiring_for(Failing()))
     with pytest.raises(gr.Error, match="The &lt;pen&gt; broke"):
-        continued(Failing(), seed)
+        bob.press()
+    assert bob.desk.press is None
+    assert len(bob.desk.history.versions) == min(1, after_bars)
+    rest = bob.wiring.composing.rest(bob.desk)
+    assert rest[bob.page.stop]["interactive"] is False
 
 
-def test_after_an_error_or_a_stop_without_a_bar_continue_can_be_pressed() -> None:
-    assert [*app.finish(None)] == [app.rest(None)._replace(take=None)]
-    shown = app.rest(None)
-    assert "appears here" in text_of(shown.status)
-    assert (shown.go["interactive"], shown.stop["interactive"]) == (True, False)
-    assert shown[2:-2] == app.Shown()[2:-2]  # all else stays
-
-
-@pytest.mark.usefixtures("quick_sound")
-def test_stop_makes_the_files_of_what_there_is(tiny_composer: Composer, seed: app.Seed) -> None:
-    piece = next(tiny_composer.stream(bars=9, prompt=seed.score, sampling=Sampling(seed=1)))
-    seen = Watcher(app.finish(app.Take(piece, "Minuet")))
-    assert seen.files["whole_midi"] == piece.to_midi()
-    assert set(seen.files) == set(FILES)
-
-
-# -- What is heard ---------------------------------------------------------------------------------
-
-
-def test_a_short_seed_is_heard_whole(tiny_composer: Composer, seed: app.Seed) -> None:
-    piece = tiny_composer.compose(bars=1, prompt=seed.score, sampling=Sampling(seed=1))
-    assert app.heard(piece) == (piece.score, piece.seed_end_tick)
-
-
-def test_of_a_long_seed_the_last_sixteen_bars_are_heard(
-    tiny_composer: Composer, invented: Callable[..., Any]
-) -> None:
-    score = invented(bars=20)
-    piece = tiny_composer.compose(bars=2, prompt=score, sampling=Sampling(seed=1))
-    part, begin = app.heard(piece)
-    bar = 4 * part.ticks_per_quarter
-    assert begin == 16 * bar
-    skipped = 4 * 4 * piece.score.ticks_per_quarter
-    expected = [
-        (note.time - skipped, note.pitch) for note in piece.score.tracks[0].notes
-        if note.time >= skipped
-    ]  # fmt: skip
-    assert [(note.time, note.pitch) for note in part.tracks[0].notes] == expected
-    assert len(bar_starts(part, end_tick=max(last_note_end(part), 18 * bar))) - 1 == 18
-    summary = text_of(app.rest(app.Take(piece, "Long")).status)
-    assert summary.startswith("2 bars after 20 bars of Long, of which you hear the last 16.")
-
-
-def test_the_player_can_be_put_where_the_new_bars_begin(
-    tiny_composer: Composer, seed: app.Seed
-) -> None:
-    piece = tiny_composer.compose(bars=1, prompt=seed.score, sampling=Sampling(seed=1))
-    eight_bars_s = 8 * 3 * 60 / 116
-    position = app.jump_to_new(app.Take(piece, "Minuet"))["playback_position"]
-    assert position == pytest.approx(eight_bars_s, abs=1e-4)
-
-
-# -- Visitors of the served page -------------------------------------------------------------------
-
-
-class Visitor:
-    """One session of the served page."""
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self.client = Client(url, verbose=False, download_files=folder, analytics_enabled=False)
-
-    def choose(self, title: str) -> None:
-        self.client.predict(title, api_name="/choose")
-
-    def drop(self, path: Path) -> str:
-        """The report on a dropped file."""
-        return text_of(self.client.predict(handle_file(str(path)), api_name="/drop")[0])
-
-    def press_continue(self, *, bars: int = 2, random_seed: int = 7) -> bytes:
-        """The whole MIDI file that is offered in the end."""
-        job = self.client.submit(bars, 1.0, random_seed, api_name="/compose")
-        job.result(timeout=120)
-        offered = [output[3]["value"] for output in job.outputs() if output[3].get("value")]
-        return Path(offered[-1]).read_bytes()
-
-    def finish(self) -> bytes:
-        """The whole MIDI file that is offered for what the visitor has."""
-        job = self.client.submit(api_name="/finish")
-        job.result(timeout=120)
-        offered = [output[3]["value"] for output in job.outputs() if output[3].get("value")]
-        return Path(offered[-1]).read_bytes()
+# -- Stop, leave, press again ----------------------------------------------------------------------
 
 
 @pytest.fixture
-def visitor(page_url: str, tmp_path: Path) -> Callable[[], Visitor]:
-    return lambda: Visitor(page_url, tmp_path)
+def slow(wiring_for: Callable[[Any], Wiring], watched: Any) -> Visitor:
+    return Visitor(wiring_for(watched))
 
 
-@pytest.mark.usefixtures("quick_sound")
-def test_two_visitors_keep_their_own_piece(
-    visitor: Callable[[], Visitor], tiny_composer: Composer
+def test_stop_keeps_what_there_is(slow: Visitor, watched: Any) -> None:
+    for _ in slow.pressing("go", bars=64):
+        if watched.bars == 3:
+            slow.desk.stop()
+    assert slow.piece.bars == watched.bars == 3
+    assert slow.texts[-1].startswith("3 bars after")
+
+
+def test_a_visitor_who_leaves_stops_the_work(slow: Visitor, watched: Any) -> None:
+    events = iter(slow.wiring.composing.go(slow.desk, *(slow.controls | {"bars": 64}).values()))
+    for _ in range(3):
+        next(events)
+    events.close()
+    assert watched.ended.is_set()
+    assert watched.bars < 64
+    assert slow.desk.press is None
+    assert slow.press(bars=1).piece.bars == 1
+
+
+def test_a_press_while_something_runs_takes_its_place(slow: Visitor, watched: Any) -> None:
+    watched.pause_s = 0.05
+    first = Visitor(slow.wiring)
+    first.desk = slow.desk
+    running = threading.Thread(target=first.press, kwargs={"endless": True})
+    running.start()
+    while watched.bars < 3:
+        pass
+    assert slow.press(bars=2).piece.bars == 2
+    running.join(timeout=30)
+    assert not running.is_alive()
+    early, late = slow.desk.history.versions
+    assert early.piece.bars >= 3
+    assert late.piece.bars == 2
+
+
+def test_a_press_that_never_ends_is_one_sentence(
+    ann: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ann, bob = visitor(), visitor()
+    monkeypatch.setattr("page.desk.PATIENCE_S", 0.01)
+    ann.desk.begin()
+    with pytest.raises(gr.Error, match="has not ended yet"):
+        ann.press()
+    ann.desk.end()
+    assert ann.press().piece.bars == 2
+
+
+def test_a_desk_is_never_copied(ann: Visitor) -> None:
+    import copy
+
+    ann.press()
+    assert copy.deepcopy(ann.desk).history.version is None
+
+
+# -- Takes and versions ----------------------------------------------------------------------------
+
+
+def test_four_takes_are_four_versions_and_one_is_kept(ann: Visitor) -> None:
+    ann.press("four", random_seed="7", locked=True)
+    versions = ann.desk.history.versions
+    assert [(v.letter, v.piece.sampling.seed) for v in versions] == [
+        ("A", 7), ("B", 8), ("C", 9), ("D", 10),
+    ]  # fmt: skip
+    assert ann.desk.history.version.letter == "A"
+    ann.press("keep", 2)
+    assert [v.letter for v in ann.desk.history.versions] == ["C"]
+    captions = [ann.newest(take.caption) for take in ann.page.takes]
+    assert "random seed 9" in text_of(captions[0])
+    assert captions[1:] == ["", "", ""]
+
+
+def test_going_on_extends_what_is_shown_and_again_tries_that_once_more(ann: Visitor) -> None:
+    first = ann.press().piece
+    longer = ann.press("on", bars=3).piece
+    assert longer.first(2).to_midi() == first.to_midi()
+    assert longer.bars == 5
+    other = ann.press("go", bars=1).piece  # other settings, from the same place
+    assert (other.bars, other.first(2).to_midi()) == (3, first.to_midi())
+    parents = [(v.number, v.parent) for v in ann.desk.history.versions]
+    assert parents == [(1, None), (2, 1), (3, 1)]
     ann.choose("Ode to Joy (Beethoven)")
-    bob.choose("Canon in D (Pachelbel)")
-    pieces = [ann.press_continue(bars=2), bob.press_continue(bars=1)]
-    assert [ann.finish(), bob.finish()] == pieces
-    for title, bars, piece in zip(
-        ("Ode to Joy (Beethoven)", "Canon in D (Pachelbel)"), (2, 1), pieces, strict=True
-    ):
-        sampling = Sampling(temperature=1.0, seed=7)
-        expected = tiny_composer.compose(bars=bars, prompt=TUNES[title], sampling=sampling)
-        assert piece == expected.to_midi()
+    assert ann.press().texts[-1].startswith("1 bar after 8 bars of Ode to Joy")
 
 
-@pytest.mark.usefixtures("quick_sound")
-def test_a_bad_file_loses_neither_the_seed_nor_the_piece(
-    visitor: Callable[[], Visitor], bad_file: tuple[Path, str], midi_file: Callable[..., Path]
+def test_a_piece_is_made_anew_from_a_bar(ann: Visitor) -> None:
+    first = ann.press(bars=4).piece
+    second = ann.anew(3).piece
+    assert second.bars == 4
+    assert second.first(2).to_midi() == first.first(2).to_midi()
+    assert second.to_midi() != first.to_midi()
+
+
+@pytest.mark.parametrize("bar", [0, 3, None, "x", 10**30])
+def test_a_bar_that_is_not_there_is_one_sentence(ann: Visitor, bar: Any) -> None:
+    ann.press()
+    with pytest.raises(gr.Error, match="cannot be made anew"):
+        ann.anew(bar)
+    assert ann.desk.press is None
+
+
+def test_a_bar_marked_on_the_player_is_the_one_to_begin_again_at(ann: Visitor) -> None:
+    ann.press()
+    keeping, bar = ann.wiring.keeping, ann.page.after.bar
+    assert keeping.bar(ann.desk, SimpleNamespace(_data={"first": 10, "last": 10})) == {bar: 2}
+    for outside in ({"first": 8}, {"first": 11}, {"first": None}, {"first": "x"}, {}):
+        assert keeping.bar(ann.desk, SimpleNamespace(_data=outside)) == {}
+
+
+def test_undo_and_redo(ann: Visitor) -> None:
+    first = ann.press().piece
+    second = ann.press().piece
+    assert ann.newest(ann.page.after.undo)["interactive"] is True
+    assert ann.press("undo").piece is first
+    assert ann.newest(ann.page.after.redo)["interactive"] is True
+    assert ann.press("redo").piece is second
+    lines = text_of(ann.newest(ann.page.after.history))
+    assert lines.startswith("History: 2 versions 1. 2 bars")
+
+
+@pytest.mark.parametrize("what", ["undo", "redo", "on"])
+def test_before_the_first_piece_nothing_can_be_done_with_it(ann: Visitor, what: str) -> None:
+    with pytest.raises(gr.Error, match="no piece yet"):
+        ann.press(what)
+
+
+def test_a_version_that_is_not_there_is_one_sentence(ann: Visitor) -> None:
+    ann.press()
+    with pytest.raises(gr.Error, match="Version 99 is not there"):
+        list(ann.wiring.keeping.go_to(ann.desk, *ann.controls.values(), number=99))
+
+
+def test_instruments_are_muted(ann: Visitor) -> None:
+    ann.press()
+    data = {"muted": [0, "x", None], "position_s": 1.0, "bar": 2}
+    handler = ann.wiring.composing.mute(0, ann.desk, ann.controls.values(), data)
+    values = [changes[ann.page.takes[0].player] for changes in handler if changes]
+    assert values[-1]["muted"] == [0]
+    with pytest.raises(gr.Error, match="programs must be"):
+        list(ann.wiring.composing.mute(0, ann.desk, ann.controls.values(), {"muted": [999]}))
+
+
+def test_instruments_are_swapped_and_swapped_back() -> None:
+    swaps = swap({}, 0, 40)
+    assert swaps == {"0": 40}
+    assert swap(swaps, 1, 41) == {"0": 40, "1": 41}
+    assert swap(swaps, 0, -1) == {}
+    assert swap(swaps, None, 3) == swaps
+
+
+# -- Files, links, models --------------------------------------------------------------------------
+
+
+def test_files_hold_the_piece_and_have_names_of_our_making(
+    ann: Visitor, midi_file: Callable[..., Path]
 ) -> None:
-    ann = visitor()
-    assert ann.drop(midi_file("motif.mid")).startswith("motif.mid")
-    piece = ann.press_continue(bars=1)
-    with pytest.raises(AppError, match=re.escape(bad_file[1])):
-        ann.drop(bad_file[0])
-    assert ann.finish() == piece
-    assert ann.press_continue(bars=1) == piece
+    ann.drop(midi_file("<i>..%2f x.mid"))
+    ann.press(random_seed="7", locked=True)
+    for kind, content in (
+        ("midi", ann.piece.to_midi()),
+        ("new_midi", ann.piece.to_midi(only_new=True)),
+    ):
+        name, data = ann.fetch(kind)
+        assert data == content
+        assert re.fullmatch(r"musiclstm-[a-z0-9-]+-7(-new)?\.mid", name)
+    assert Recipe.from_json(ann.fetch("recipe")[1]) == ann.piece.recipe
+
+
+def test_a_file_that_cannot_be_made_is_one_sentence(ann: Visitor) -> None:
+    with pytest.raises(gr.Error, match="no piece to take home"):
+        ann.fetch("midi")
+    ann.press()
+    with pytest.raises(gr.Error, match="No SoundFont"):
+        ann.fetch("wav")
+
+
+def test_a_link_makes_the_same_piece_for_somebody_else(wiring: Wiring) -> None:
+    ann, bob = Visitor(wiring), Visitor(wiring)
+    ann.press(bars=3, adventurous=1.1, key="D minor")
+    ann.press("on")
+    link = ann.newest(ann.page.after.link_code)
+    assert bob.follow(link).piece.to_midi() == ann.piece.to_midi()
+    assert bob.newest(bob.page.controls["adventurous"]) == 1.1
+    assert bob.newest(bob.page.controls["key"]) == "D minor"
+    assert bob.newest(bob.page.controls["random_seed"]) == str(ann.piece.sampling.seed)
+    assert bob.press("on").piece.bars == 8
+
+
+def test_a_link_to_a_file_waits_for_it(wiring: Wiring, midi_file: Callable[..., Path]) -> None:
+    ann, bob = Visitor(wiring), Visitor(wiring)
+    path = midi_file("motif.mid")
+    ann.drop(path)
+    link = ann.press().newest(ann.page.after.link_code)
+    assert "drop that file" in bob.follow(link).texts[-1]
+    wrong = bob.drop(midi_file("other.mid", bars=3))[bob.page.recipe]["value"]
+    with pytest.raises(gr.Error, match="goes on from a file"):
+        bob.follow(wrong)
+    right = bob.drop(path)[bob.page.recipe]["value"]
+    assert bob.follow(right).piece.to_midi() == ann.piece.to_midi()
+
+
+@pytest.mark.parametrize("text", ["x", "<b>", "A" * 10_000, "é"])
+def test_a_broken_link_is_one_sentence(ann: Visitor, text: str) -> None:
+    with pytest.raises(gr.Error, match="holds no recipe"):
+        ann.follow(text)
+
+
+def test_a_link_that_asks_for_too_much_is_one_sentence(
+    ann: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = ann.press().newest(ann.page.after.link_code)
+    monkeypatch.setattr("page.seeding.MOST_BARS_FOLLOWED", 1)
+    with pytest.raises(gr.Error, match="more than 1 bars"):
+        ann.follow(link)
+
+
+def test_a_piece_does_not_grow_without_end(ann: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("page.composing.MOST_BARS_IN_ALL", 3)
+    ann.press()
+    with pytest.raises(gr.Error, match="at most 3 new bars"):
+        ann.press("on")
+
+
+def test_another_model_is_loaded_for_one_visitor_only(
+    wiring: Wiring, tiny_checkpoint: Path
+) -> None:
+    ann, bob = Visitor(wiring), Visitor(wiring)
+    card = wiring._load(ann.desk, str(tiny_checkpoint))
+    assert f"Composed by {tiny_checkpoint.name} " in text_of(card)
+    assert ann.press().piece.maker.model == tiny_checkpoint.name
+    assert bob.desk.composer is None
+    with pytest.raises(gr.Error, match="nowhere"):
+        wiring._load(bob.desk, "/nowhere/<b>")
+
+
+def test_a_model_box_is_there_only_where_it_is_allowed(
+    wiring: Wiring, wiring_for: Callable[..., Wiring], tiny_composer: Composer
+) -> None:
+    assert wiring.page.model_name is None
+    assert wiring_for(tiny_composer, model_box=True).page.model_name is not None
+
+
+# -- Through the client ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def client(page_url: str, tmp_path: Path) -> Callable[[], Client]:
+    return lambda: Client(page_url, verbose=False, download_files=str(tmp_path))
+
+
+def test_programs_are_told_of_one_endpoint_with_typed_inputs(client: Callable[[], Client]) -> None:
+    endpoints = client().view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/continue"]
+    parameters = {each["parameter_name"]: each for each in endpoints["/continue"]["parameters"]}
+    assert list(parameters) == [
+        "midi", "tune", "bars", "adventurous", "surprise", "key", "meter", "random_seed",
+    ]  # fmt: skip
+    assert parameters["bars"]["parameter_default"] == 8
+    assert parameters["midi"]["python_type"]["type"].startswith("filepath")
+
+
+@pytest.mark.fluidsynth
+def test_a_program_lets_a_file_go_on(
+    client: Callable[[], Client],
+    midi_file: Callable[..., Path],
+    tiny_composer: Composer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MUSICLSTM_SOUNDFONT")
+    pytest.importorskip("fluidsynth", reason="libfluidsynth is not installed", exc_type=ImportError)
+    path = midi_file("motif.mid", bars=2)
+    midi, wav, recipe = client().predict(
+        midi=handle_file(path), bars=2, random_seed=7, api_name="/continue"
+    )
+    expected = tiny_composer.compose(bars=2, prompt=path, sampling=Sampling(seed=7))
+    assert Path(midi).read_bytes() == expected.to_midi()
+    assert Path(wav).read_bytes().startswith(b"RIFF")
+    assert json.loads(recipe)["steps"][0]["sampling"]["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"bars": 65}, "bars"), ({"tune": "<b>"}, "no bundled seed"), ({"adventurous": 9}, "adventur"),
+     ({"key": "H"}, "H")],
+)  # fmt: skip
+def test_a_program_is_refused_with_one_sentence(
+    client: Callable[[], Client], wrong: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(AppError, match=words):
+        client().predict(midi=None, api_name="/continue", **wrong)
 
 
 def test_a_file_beyond_two_megabytes_is_refused(
-    visitor: Callable[[], Visitor], tmp_path: Path
+    client: Callable[[], Client], tmp_path: Path
 ) -> None:
     large = tmp_path / "large.mid"
     large.write_bytes(bytes(2_200_000))
     with pytest.raises(Exception, match=r"413|too large|[Mm]aximum"):
-        visitor().drop(large)
+        client().predict(midi=handle_file(large), api_name="/continue")
 
 
-@pytest.mark.parametrize("bars", [0, 65])
-def test_the_number_of_bars_is_bounded_on_the_server_too(
-    bars: int, visitor: Callable[[], Visitor]
+def test_two_visitors_keep_their_own_piece(
+    client: Callable[[], Client], midi_file: Callable[..., Path], wiring: Wiring
 ) -> None:
-    with pytest.raises(AppError, match=f"Value {bars} is"):
-        visitor().press_continue(bars=bars)
+    values = Visitor(wiring).controls
+    del values["swaps"]  # rests on the server
+    ann, bob = client(), client()
+    ann.predict(handle_file(midi_file("one.mid", bars=1)), api_name="/drop")
+    bob.predict(handle_file(midi_file("two.mid", bars=2)), api_name="/drop")
+    pieces = []
+    for visitor, bars in ((ann, 1), (bob, 2)):
+        visitor.predict(*(values | {"bars": bars}).values(), api_name="/compose")
+        pieces.append(visitor.predict(*values.values(), api_name="/file_midi"))
+    pieces = [Path(piece).read_bytes() for piece in pieces]
+    assert [read_midi(piece)[1].bars for piece in pieces] == [2, 4]
+    again = ann.predict(*values.values(), api_name="/file_midi")
+    assert Path(again).read_bytes() == pieces[0]
+    assert read_recipe(pieces[0]).source != read_recipe(pieces[1]).source
 
 
 # -- The command -----------------------------------------------------------------------------------
@@ -480,3 +737,19 @@ def test_a_taken_port_is_one_sentence_and_status_1(
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"error: Nothing can be served at 127.0.0.1:{port}; choose another --port or --host."
     )
+
+
+def test_mcp_without_its_extra_is_one_sentence_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "find_spec", lambda name: None)
+    assert app.main(["--mcp"]) == 1
+    assert capsys.readouterr().err == (
+        "error: --mcp needs more packages; install them with: pip install 'musiclstm[mcp]'\n"
+    )
+
+
+def test_a_seed_that_does_not_exist_is_one_sentence(ann: Visitor) -> None:
+    with pytest.raises(gr.Error, match="no bundled seed"):
+        ann.choose(HOSTILE)
+    assert isinstance(ann.desk.seed, Seed)
