@@ -675,6 +675,24 @@ def test_a_program_lets_a_file_go_on(
     assert json.loads(recipe)["steps"][0]["sampling"]["seed"] == 7
 
 
+@pytest.mark.fluidsynth
+def test_the_snippet_of_the_readme_runs(
+    page_url: str,
+    midi_file: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MUSICLSTM_SOUNDFONT")
+    pytest.importorskip("fluidsynth", reason="libfluidsynth is not installed", exc_type=ImportError)
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```py\n(.*?)```", readme, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    midi_file("motif.mid", bars=2).replace(tmp_path / "motif.mid")
+    found: dict[str, Any] = {}
+    exec(compile(code.replace("http://127.0.0.1:7860", page_url), "README.md", "exec"), found)
+    assert read_recipe(Path(found["midi"]).read_bytes()).to_json() == found["recipe"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [({"bars": 65}, "bars"), ({"tune": "<b>"}, "no bundled seed"), ({"adventurous": 9}, "adventur"),
