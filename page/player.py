@@ -129,7 +129,7 @@ class Shelf:
         max_bytes: When more than this is kept, whole takes go, the least recently used first.
     """
 
-    def __init__(self, *, max_bytes: int = 256_000_000) -> None:
+    def __init__(self, *, max_bytes: int = 48_000_000) -> None:
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be 1 or more, got {max_bytes}.")
         self._max_bytes = max_bytes
