@@ -199,8 +199,16 @@ def _config(
     return config
 
 
-def windows_for(options: argparse.Namespace, corpus: Corpus, tokenizer: MusicTokenizer) -> Windows:
-    """Of the train split, as `--rows`, `--window`, `--augment` and `--seed` say."""
+def windows_for(
+    options: argparse.Namespace,
+    corpus: Corpus,
+    tokenizer: MusicTokenizer,
+    weights: list[float] | None = None,
+) -> Windows:
+    """Of the train split, as `--rows`, `--window`, `--augment` and `--seed` say.
+
+    `weights` says how often an epoch shows each piece; None: as the corpus has it.
+    """
     still = Augmentation(0, 0, 0)  # moves nothing, but pieces come in another order every epoch
     return Windows(
         corpus.tokens("train"),
@@ -210,7 +218,7 @@ def windows_for(options: argparse.Namespace, corpus: Corpus, tokenizer: MusicTok
         steps=options.window,
         augmentation=Augmentation() if options.augment else still,
         seed=options.seed,
-        weights=corpus.weights("train"),
+        weights=corpus.weights("train") if weights is None else weights,
     )
 
 

@@ -1,10 +1,11 @@
 """`python -m benchmarks.search`: which shape of the network, and which vocabulary, learns best.
 
-Each `--variant NAME:field=value,...` changes the config of the bundled weights; `vocab_size` also
-learns other merges (1: none), `learning_rate`, `rows` and `window` say how it learns, `ema` that
-the running average of the weights is measured, and candidates.py has more. All begin anew and learn
-for as many minutes, in turns, so that a slow moment of the machine hits all alike. What is compared
-is held-out bits per *note*: tokens of different vocabularies are not alike.
+Each `--variant NAME:field=value,...` changes the config of the bundled weights. `vocab_size` also
+learns other merges (1: none), `learning_rate`, `rows`, `window` and `augment` say how it learns, and
+`balance` from which corpus how much (0: as large as they are, 1: alike much of each). `ema` measures
+the running average of the weights, and candidates.py has more. All begin anew and learn for as many
+minutes, in turns, so that a slow moment of the machine hits all alike. What is compared is held-out
+bits per *note*: tokens of different vocabularies are not alike.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +36,7 @@ from training.memory import keep_freed_memory
 from training.metrics import held_out
 
 _BASE = "as it is"
-_HOW_IT_LEARNS = ("learning_rate", "rows", "window")  # of `options`, each variant its own
+_HOW_IT_LEARNS = ("learning_rate", "rows", "window", "augment")  # of `options`, each its own
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,16 +90,27 @@ def _variant(text: str, corpus: Corpus, options: argparse.Namespace) -> Variant:
     own = {name: overrides.pop(name) for name in _HOW_IT_LEARNS if name in overrides}
     options = argparse.Namespace(**vars(options) | own)
     tried = {field: overrides.pop(field) for field in CANDIDATES if field in overrides}
-    average = overrides.pop("ema", 0.0)
+    average, share = overrides.pop("ema", 0.0), overrides.pop("balance", 0.0)
     if "vocab_size" in overrides:
         tokenizer = MusicTokenizer()
         tokenizer.learn_merges(corpus.tokens("train"), overrides.pop("vocab_size"))
     config = _config(model.config, tokenizer, name, overrides)
     contender = Contender(name, lambda: apply(MusicLSTMForCausalLM(config), tried), options.window)
-    lessons = Lessons(windows_for(options, corpus, tokenizer), options.rows)
+    windows = windows_for(options, corpus, tokenizer, weights=_balanced(corpus, share))
+    lessons = Lessons(windows, options.rows)
     learner = _learner(contender, options, average)
     sys.stderr.write(f"… {name}: {len(tokenizer):,} tokens in the vocabulary\n")
     return Variant(name, tokenizer, learner, lessons)
+
+
+def _balanced(corpus: Corpus, share: float) -> list[float]:
+    """How many times an epoch shows each train piece; corpora grow alike as `share` goes to 1."""
+    pieces = [piece for piece in corpus.pieces if piece.split == "train"]
+    notes = Counter[str]()
+    for piece in pieces:
+        notes[piece.corpus] += piece.notes
+    alike = notes.total() / len(notes)
+    return [piece.weight * (alike / notes[piece.corpus]) ** share for piece in pieces]
 
 
 def _learner(contender: Contender, options: argparse.Namespace, average: float) -> Learner:
@@ -115,7 +128,7 @@ def _config(
     if unknown:
         raise ReportError(
             f"--variant {name!r} names {unknown[0]!r}; it takes fields of MusicLSTMConfig, "
-            f"vocab_size, ema, {', '.join([*_HOW_IT_LEARNS, *CANDIDATES])}."
+            f"vocab_size, ema, balance, {', '.join([*_HOW_IT_LEARNS, *CANDIDATES])}."
         )
     for field, value in overrides.items():
         setattr(config, field, value)

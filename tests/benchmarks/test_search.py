@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.search import main
+from benchmarks.search import _balanced, main
 from musiclstm.tokenization import MusicTokenizer
+from training.corpus import Piece
 
 QUICK = ["--minutes", "0.005", "--rows", "2", "--window", "16", "--slice", "1"]
 
@@ -34,7 +36,8 @@ def test_every_variant_has_its_shape_and_its_share(data, tmp_path, capsys):
         (
             ["--variant", "odd:laier_norm=1"],
             "error: --variant 'odd' names 'laier_norm'; it takes fields of MusicLSTMConfig, "
-            "vocab_size, ema, learning_rate, rows, window, weight_drop, mogrifier.",
+            "vocab_size, ema, balance, learning_rate, rows, window, augment, weight_drop, "
+            "mogrifier.",
         ),
         (
             ["--variant", "odd:mogrifier=9"],
@@ -46,6 +49,14 @@ def test_every_variant_has_its_shape_and_its_share(data, tmp_path, capsys):
 def test_what_means_nothing_is_one_sentence(data, capsys, options, sentence):
     assert main(["--data", data, *QUICK, *options]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_corpora_can_be_shown_alike_often():
+    pieces = [Piece("a", "songs", "train", 300, None), Piece("b", "songs", "train", 300, None)]
+    pieces += [Piece("c", "dances", "train", 200, None), Piece("d", "dances", "test", 9, None)]
+    corpus = SimpleNamespace(pieces=pieces)
+    assert _balanced(corpus, 0) == [1, 1, 1]
+    assert _balanced(corpus, 1) == pytest.approx([400 / 600, 400 / 600, 400 / 200])
 
 
 def test_an_average_is_what_is_measured(data, tmp_path):
