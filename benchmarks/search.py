@@ -1,11 +1,11 @@
 """`python -m benchmarks.search`: which shape of the network, and which vocabulary, learns best.
 
 Each `--variant NAME:field=value,...` changes the config of the bundled weights. `vocab_size` also
-learns other merges (1: none), `learning_rate`, `rows`, `window` and `augment` say how it learns, and
-`balance` from which corpus how much (0: as large as they are, 1: alike much of each). `ema` measures
-the running average of the weights, and candidates.py has more. All begin anew and learn for as many
-minutes, in turns, so that a slow moment of the machine hits all alike. What is compared is held-out
-bits per *note*: tokens of different vocabularies are not alike.
+learns other merges (1: none), `learning_rate`, `rows`, `window` and `augment` say how it learns,
+`balance` from which corpus how much (0: as large as they are, 1: alike much of each). `ema` lets
+the running average of the weights be measured, and candidates.py has more. All begin anew and learn
+for as many minutes, in turns, so that a slow moment of the machine hits all alike. What is compared
+is held-out bits per *note*: tokens of different vocabularies are not alike.
 """
 
 from __future__ import annotations
