@@ -1,1 +1,1 @@
-"""From a checkpoint folder to the Hub and back: so far, the card."""
+"""From a checkpoint folder, or from the page, to the Hub."""

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
+from hub.metadata import BUNDLED_NAME, base_of, metadata
 from musiclstm.checkpoint import read_facts
 from musiclstm.errors import MusicLSTMError
 
-CARD_FILE = "README.md"
+CARD_FILE, CURVE_FILE = "README.md", "learning_curve.png"
 UNKNOWN = "Not measured."
-TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
+TEMPLATES = Path(__file__).parent / "templates"
 
 Facts: TypeAlias = Mapping[str, Any]
 
@@ -43,57 +46,95 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_card(folder: Path, *, name: str | None = None, license: str = "apache-2.0") -> Path:
-    """Write `README.md` from `facts.json` and return its path.
+def write_card(
+    folder: Path,
+    *,
+    name: str | None = None,
+    license: str = "apache-2.0",
+    base_model: str | None = None,
+    home: str | None = None,
+) -> Path:
+    """Write `README.md` from `facts.json` and return its path; the rest as for `model_card`.
 
     Raises:
         CheckpointError: The facts are damaged.
         OSError: It cannot be written.
     """
     card = folder / CARD_FILE
-    text = model_card(read_facts(folder), name=name or folder.resolve().name, license=license)
+    text = model_card(
+        read_facts(folder),
+        name=name or folder.resolve().name,
+        license=license,
+        base_model=base_model,
+        home=home,
+        has_curve=(folder / CURVE_FILE).is_file(),
+    )
     card.write_text(text, encoding="utf-8")
     return card
 
 
-def model_card(facts: Facts, *, name: str, license: str = "apache-2.0") -> str:
+def model_card(
+    facts: Facts,
+    *,
+    name: str,
+    license: str = "apache-2.0",
+    base_model: str | None = None,
+    home: str | None = None,
+    has_curve: bool = False,
+) -> str:
     """The card as Markdown with the Hub's metadata on top.
 
     Args:
         facts: What `facts.json` holds; whatever is missing is told as not measured.
-        name: What the model is called; `default` is loaded without a name.
+        name: What the model is called; `musiclstm`, the bundled one, is loaded without a name.
         license: Of the weights, as the Hub spells it.
+        base_model: The Hub id of what the first weights were; None: what the facts say of it.
+        home: The address under which the files of the repository can be read; None: it is on no
+            Hub, so that nothing is said of players and of loading it from there.
+        has_curve: Whether a picture of the learning lies beside the card.
     """
-    size = facts.get("parameters")
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+    size, is_bundled = facts.get("parameters"), name == BUNDLED_NAME
+    where = "" if is_bundled else json.dumps(name)
+    return _template("model_card").substitute(
+        metadata=metadata(facts, name=name, license=license, base_model=base_model),
         name=_text(name),
-        where="" if name == "musiclstm" else json.dumps(name),
-        license=license,
+        where=where,
+        model="" if is_bundled else f" --model {shlex.quote(name)}",
         parameters="an unknown number" if size is None else f"{size:,}",
-        samples=_samples(facts.get("samples", [])),
+        samples=_samples(facts.get("samples", []), home),
+        transformers=_template("transformers").substitute(where=where) if home else "",
         held_out=_held_out(facts),
         continuations=_continuations(facts.get("evaluation", [])),
         reports="".join(_report(each) for each in facts.get("reports", [])),
         limits=_listed(facts.get("limits", [])),
-        data=_data(facts.get("data", [])),
+        data=_data(facts),
         credits=_credits(facts.get("credits", [])),
+        base=_base(base_model or base_of(facts.get("runs", []))),
         runs=_runs(facts.get("runs", [])),
+        curve=_curve(has_curve),
     )
+
+
+def _template(name: str) -> Template:
+    return Template((TEMPLATES / f"{name}.md").read_text(encoding="utf-8"))
 
 
 # Sections -----------------------------------------------------------------------------------------
 
 
-def _samples(samples: Sequence[Facts]) -> str:
-    if not samples:
-        return ""
-    shown = [
-        f"### {_text(each['name'])}\n\nGoes on from {_text(each['source'])} ("
-        + ", ".join(f"[{kind}]({place})" for kind, place in each["files"].items())
-        + f").\n\n![Roll: {_text(each['name'])}]({each['files']['roll']})\n"
-        for each in samples
-    ]
-    return "\n".join(["\n## Hear it\n", *shown])
+def _samples(samples: Sequence[Facts], home: str | None) -> str:
+    return "\n".join(["\n## Hear it\n", *(_sample(e, home) for e in samples)]) if samples else ""
+
+
+def _sample(sample: Facts, home: str | None) -> str:
+    name, files = _text(sample["name"]), sample["files"]
+    links = ", ".join(f"[{kind}]({place})" for kind, place in files.items())
+    parts = [f"### {name}", f"Goes on from {_text(sample['source'])} ({links})."]
+    if home and "sound" in files:  # a player wants to be told the whole address
+        parts.append(f'<audio controls src="{home}/{quote(files["sound"])}"></audio>')
+    if "roll" in files:
+        parts.append(f"![Roll: {name}]({files['roll']})")
+    return "\n\n".join(parts) + "\n"
 
 
 def _held_out(facts: Facts) -> str:
@@ -177,16 +218,20 @@ def _listed(limits: Sequence[str]) -> str:
     return "\n".join(f"- {_text(each)}" for each in limits) or "Nobody has written that down yet."
 
 
-def _data(data: Sequence[Facts]) -> str:
+def _data(facts: Facts) -> str:
     rows = [
         {
             "corpus": _text(each["name"]),
             "licence": _text(each["licence"] or "not stated"),
             **{split: _pieces(each.get(split)) for split in ("train", "valid", "test")},
         }
-        for each in data
+        for each in facts.get("data", [])
     ]
-    return _table(rows) if rows else UNKNOWN
+    if not rows:
+        return UNKNOWN
+    left_out = facts.get("left_out")
+    counted = f"Left out, because they could not be used: {left_out:,}." if left_out else ""
+    return f"{_table(rows)}\n\n{counted}".rstrip()
 
 
 def _pieces(split: Facts | None) -> str:
@@ -200,6 +245,19 @@ def _credits(credits: Sequence[Facts]) -> str:
         for each in credits
     ]
     return "\n" + "\n".join(["Thanks to:\n", *lines, ""]) if lines else ""
+
+
+def _base(base: str | None) -> str:
+    return f"It began as `{base}` and was taught more.\n\n" if base else ""
+
+
+def _curve(is_there: bool) -> str:
+    if not is_there:
+        return "No learning curve was kept."
+    return (
+        f"![Learning curve]({CURVE_FILE})\n\n"
+        "The last run: training loss, and bits per note of the pieces that were held out."
+    )
 
 
 def _runs(runs: Sequence[Facts]) -> str:
@@ -220,7 +278,11 @@ def _runs(runs: Sequence[Facts]) -> str:
     ]
     tokens, minutes = sum(r["tokens_seen"] for r in runs), sum(r["minutes"] for r in runs)
     spent = f"In all {tokens:,} tokens and {minutes / 60:.1f} hours. Energy was not measured."
-    return f"{_table(rows)}\n\n{spent} `python -m training.finetune` wrote this down itself."
+    text = f"{_table(rows)}\n\n{spent} `python -m training.finetune` wrote this down itself."
+    before = runs[-1].get("valid_before")
+    if before is None:
+        return text
+    return f"{text} Before the last run the held-out pieces cost {before:.3f} bits per note."
 
 
 # Markdown -----------------------------------------------------------------------------------------

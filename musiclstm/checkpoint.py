@@ -1,41 +1,40 @@
 """A checkpoint folder to model and tokenizer, and back: the only place where they meet on disk.
 
 A folder is the bundled default, one of your own, or one that the Hub holds. Weights are safetensors
-and nothing else; code that lies beside them is never run. Knows no music.
+and nothing else; code that lies beside them is never run. What a folder says of itself is compared
+with what it holds before anything is built. Knows no music.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    StrictDataclassError,
-)
-from safetensors import SafetensorError
-from transformers import GenerationConfig
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationConfig
 from transformers.utils import logging
 
 from musiclstm.configuration import MusicLSTMConfig
+from musiclstm.download import fetch
 from musiclstm.errors import CheckpointError
-from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.modeling import MusicLSTMForCausalLM, MusicLSTMModel
 from musiclstm.tokenization import TOKENIZER_FILE, MusicTokenizer
 
 DEFAULT = "default"
 FACTS_FILE = "facts.json"
 WEIGHTS_FILE = "model.safetensors"
 _NEEDED = ("config.json", WEIGHTS_FILE, TOKENIZER_FILE)
-_WANTED = [*_NEEDED, "generation_config.json", FACTS_FILE]
+_SMALL = ("config.json", TOKENIZER_FILE, "generation_config.json", FACTS_FILE)
+_WINDOW_LIMIT = 2**16  # of the read-out; nothing in the weights speaks of it
+
+AutoConfig.register(MusicLSTMConfig.model_type, MusicLSTMConfig)
+AutoModel.register(MusicLSTMConfig, MusicLSTMModel)
+AutoModelForCausalLM.register(MusicLSTMConfig, MusicLSTMForCausalLM)
 
 
 def find_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
@@ -53,35 +52,26 @@ def find_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
     elif Path(name).is_dir():
         folder = Path(name)
     else:
-        folder = _download(str(name), revision)
-    missing = [file for file in _NEEDED if not (folder / file).is_file()]
+        folder = _from_hub(str(name), revision)
+    _check_files(folder, name, _NEEDED)
+    return folder
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    """Small files first: what is no model of ours is refused before its weights are fetched."""
+    folder = fetch(name, _SMALL, revision=revision)
+    _check_files(folder, name, ["config.json"])
+    _read_config(folder, name)
+    return fetch(name, [*_SMALL, WEIGHTS_FILE], revision=folder.name)
+
+
+def _check_files(folder: Path, name: str | Path, files: Iterable[str]) -> None:
+    missing = [file for file in files if not (folder / file).is_file()]
     if missing:
         raise CheckpointError(
             f"{str(name)!r} has no {' and no '.join(missing)}; a checkpoint folder holds "
             f"{', '.join(_NEEDED)}. Pass one that training.finetune wrote."
         )
-    return folder
-
-
-def _download(name: str, revision: str | None) -> Path:
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
-    except HFValidationError as error:
-        raise CheckpointError(
-            f"{name!r} is neither a folder nor a Hub id; pass 'default', a folder, or an id such "
-            "as 'user/model'."
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        at = f" at revision {revision!r}" if revision else ""
-        raise CheckpointError(
-            f"There is no folder and no model {name!r}{at} on the Hub, or it is private; check the "
-            "name, or log in with `hf auth login`."
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise CheckpointError(
-            f"There is no folder {name!r}, and the Hub cannot be reached to look for a model of "
-            "that name; check the name or the connection."
-        ) from error
 
 
 def load_checkpoint(
@@ -93,10 +83,11 @@ def load_checkpoint(
         CheckpointError: Something is missing, unreadable, or does not belong together.
     """
     folder = find_checkpoint(name, revision=revision)
-    tokenizer = MusicTokenizer.from_folder(folder)
     config = _read_config(folder, name)
+    tokenizer = _read_tokenizer(folder, name)
     _check_pair(config, tokenizer, name)
     try:
+        _check_shapes(config, folder / WEIGHTS_FILE, name)
         with _quiet_transformers():
             loaded: Any = MusicLSTMForCausalLM.from_pretrained(
                 folder,
@@ -113,11 +104,36 @@ def load_checkpoint(
         ) from error
     model, report = loaded
     if report["missing_keys"] or report["unexpected_keys"]:
-        raise CheckpointError(
-            f"The weights of {str(name)!r} are not those of the network in its config.json; both "
-            "must come from the same run."
-        )
+        raise CheckpointError(_other_network(name))
     return model.eval(), tokenizer
+
+
+def _check_shapes(config: MusicLSTMConfig, weights: Path, name: str | Path) -> None:
+    """Refuse numbers that the weights do not bear out, however large, before a network is built."""
+    with safe_open(weights, framework="pt") as stored:
+        names = set(stored.keys())
+        embeddings = "model.embed_tokens.weight"
+        shape = stored.get_slice(embeddings).get_shape() if embeddings in names else None
+    layers = {each.split(".")[2] for each in names if each.startswith("model.layers.")}
+    if shape != [config.vocab_size, config.hidden_size] or len(layers) != config.num_hidden_layers:
+        raise CheckpointError(_other_network(name))
+
+
+def _other_network(name: str | Path) -> str:
+    return (
+        f"The weights of {str(name)!r} are not those of the network in its config.json; both must "
+        "come from the same run."
+    )
+
+
+def _read_tokenizer(folder: Path, name: str | Path) -> MusicTokenizer:
+    try:
+        return MusicTokenizer.from_folder(folder)
+    except CheckpointError as error:  # speaks of the folder, which for the Hub is a number
+        raise CheckpointError(
+            f"{TOKENIZER_FILE} of {str(name)!r} is not a REMI tokenizer of MidiTok; take the file "
+            "that was saved together with the weights."
+        ) from error
 
 
 def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
@@ -128,7 +144,12 @@ def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
             "one that training.finetune wrote."
         )
     try:
-        return MusicLSTMConfig.from_pretrained(folder)
+        config = MusicLSTMConfig.from_pretrained(folder)
+        if config.attention_window > _WINDOW_LIMIT:
+            raise ValueError(
+                f"attention_window is {config.attention_window}, more than {_WINDOW_LIMIT}"
+            )
+        return config
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
@@ -212,7 +233,7 @@ def read_facts(folder: str | Path) -> dict[str, Any]:
 def _read_record(path: Path, name: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(_no_record(path, name)) from error
     if not isinstance(content, dict):
         raise CheckpointError(_no_record(path, name))

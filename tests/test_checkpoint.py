@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 import shutil
 
-import httpx
 import pytest
 import torch
-from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
@@ -170,12 +167,12 @@ def test_a_name_that_is_neither_folder_nor_hub_id_is_refused() -> None:
     )
 
 
-def test_without_the_hub_a_name_is_refused_with_a_sentence() -> None:
+def test_offline_a_name_without_a_copy_is_refused_with_a_sentence() -> None:
     with pytest.raises(CheckpointError) as refusal:
         find_checkpoint("nobody/nothing")
     assert str(refusal.value) == (
-        "There is no folder 'nobody/nothing', and the Hub cannot be reached to look for a model "
-        "of that name; check the name or the connection."
+        "There is no folder 'nobody/nothing' and no whole copy of a model of that name, and "
+        "HF_HUB_OFFLINE is set; unset it to fetch the model."
     )
 
 
@@ -282,13 +279,32 @@ def test_code_beside_the_weights_is_not_run(folder) -> None:
     assert type(model) is MusicLSTMForCausalLM
 
 
-@pytest.mark.parametrize(("revision", "where"), [(None, ""), ("v2", " at revision 'v2'")])
-def test_a_model_that_the_hub_does_not_know_is_one_sentence(monkeypatch, revision, where) -> None:
-    def unknown(*_: object, **__: object) -> None:
-        request = httpx.Request("GET", "https://hub.invalid/user/model")
-        raise RepositoryNotFoundError("404", response=httpx.Response(404, request=request))
+@pytest.mark.parametrize(
+    "changes",
+    [{"hidden_size": 10**9}, {"num_hidden_layers": 10**9}, {"num_hidden_layers": 3}],
+)
+def test_numbers_that_the_weights_do_not_bear_out_build_nothing(
+    changes, folder, monkeypatch
+) -> None:
+    monkeypatch.setattr(MusicLSTMForCausalLM, "__init__", lambda *_: pytest.fail("was built"))
+    rewrite(folder / "config.json", **changes)
+    with pytest.raises(CheckpointError, match=r"are not those of the network in its config\.json"):
+        load_checkpoint(folder)
 
-    monkeypatch.setattr("musiclstm.checkpoint.snapshot_download", unknown)
-    sentence = f"There is no folder and no model 'user/model'{where} on the Hub, or it is private"
-    with pytest.raises(CheckpointError, match=re.escape(sentence)):
-        find_checkpoint("user/model", revision=revision)
+
+def test_a_window_without_end_is_refused(folder) -> None:
+    rewrite(folder / "config.json", attention_window=10**9)
+    with pytest.raises(CheckpointError, match="attention_window is 1000000000, more than 65536"):
+        load_checkpoint(folder)
+
+
+def test_a_config_nested_without_end_is_refused(folder) -> None:
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="is not a JSON record"):
+        load_checkpoint(folder)
+
+
+def test_a_tokenizer_that_is_none_is_refused_by_the_name_that_was_given(folder) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=rf"tokenizer\.json of '{folder}' is not a REMI"):
+        load_checkpoint(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from argparse import Namespace
+from argparse import SUPPRESS, Namespace
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
@@ -187,6 +187,10 @@ class MusicArguments:
         default=False,
         metadata={"help": "Train nothing: report what would be read and how long it would take."},
     )
+    hub_repo: str | None = field(default=None, metadata={"help": SUPPRESS})  # --push_to_hub
+    hub_private: bool = field(
+        default=False, metadata={"help": "Nobody else may see what --push_to_hub publishes."}
+    )
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -204,6 +208,11 @@ class MusicArguments:
             raise ValueError(
                 f"--config_overrides shapes a new network, and --model {self.model} has its shape; "
                 f"leave it out, or take --model {SCRATCH}."
+            )
+        if self.hub_private and not self.hub_repo:
+            raise ValueError(
+                "--hub_private says who may see what is published, and nothing is; add "
+                "--push_to_hub user/model."
             )
 
 
@@ -258,7 +267,9 @@ def parse(argv: list[str] | None = None) -> tuple[MusicArguments, TrainingArgume
         prog="python -m training.finetune",
         description="Teach a model your own MIDI: a folder, a zip, or several.",
         allow_abbrev=False,
+        conflict_handler="resolve",
     )
+    _replace_push_to_hub(parser)
     preset, unknown = parser.parse_known_args(argv)
     if unknown:
         parser.error(f"nobody knows {' '.join(unknown)}")
@@ -278,6 +289,17 @@ def parse(argv: list[str] | None = None) -> tuple[MusicArguments, TrainingArgume
         ) from error  # the Trainer's take several lines
     _check(training)
     return music, training
+
+
+def _replace_push_to_hub(parser: _Parser) -> None:
+    """Give our meaning to a flag of the Trainer, which takes no name and would ship a pickle."""
+    parser.add_argument(
+        *("--push_to_hub", "--push-to-hub"),
+        dest="hub_repo",
+        metavar="USER/MODEL",
+        help="Publish the model at the end, under this name.",
+    )
+    parser.set_defaults(push_to_hub=False)
 
 
 def _following(preset: Namespace, given: set[str]) -> dict[str, Any]:
@@ -301,6 +323,16 @@ def _check(training: TrainingArguments) -> None:
     for name, (least, most) in _TRAINER_BOUNDS.items():
         if not least <= (value := getattr(training, name)) <= most:
             raise ValueError(f"--{name} must be {_between(least, most)}, got {value}.")
+    if training.hub_token is not None:
+        raise ValueError(
+            "--hub_token would be written down in plain text beside the checkpoints; log in with "
+            "`hf auth login` instead, and leave it out."
+        )
+    for name in ("hub_private_repo", "hub_model_id", "hub_revision"):
+        if getattr(training, name, None) is not None:
+            raise ValueError(
+                f"--{name} is not followed here; take --push_to_hub user/model and --hub_private."
+            )
     for name, value in _FIXED.items():
         if (got := getattr(training, name, value)) != value:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import shlex
 import sys
 import unicodedata
 from pathlib import Path
@@ -23,10 +24,11 @@ from transformers import (
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 from transformers.utils import logging
 
+from hub.publish import check_ready, publish
 from musiclstm import __version__
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
 from musiclstm.configuration import MusicLSTMConfig
-from musiclstm.errors import CorpusError, MusicLSTMError
+from musiclstm.errors import CorpusError, MusicLSTMError, PublishError
 from musiclstm.intake import clean_text
 from musiclstm.modeling import LockedDropout, MusicLSTMForCausalLM
 from musiclstm.tokenization import MusicTokenizer
@@ -102,9 +104,12 @@ def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
         CorpusError: Nothing to train on.
         CheckpointError: The model to start from cannot be used.
         TrainingError: Too little memory or disk, or a loss that is no number.
+        PublishError: The model is written, and the Hub did not take it; or nobody is logged in.
     """
     set_seed(training.seed)
     logging.disable_progress_bar()  # of weights that are written in a moment
+    if music.hub_repo is not None:
+        check_ready(music.hub_repo)  # rather than after hours
     folder = check_writable(Path(str(training.output_dir)))
     with training.main_process_first(local=False, desc="reading the corpus"):
         corpus = read(music)
@@ -122,11 +127,13 @@ def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
                 f"This run has ended and {folder} holds its model; raise --max_steps or "
                 "--num_train_epochs to go on, or choose another --output_dir."
             )
+            _publish(folder, music, training)
             return folder
         _train(trainer, last, music.early_stopping_patience)
         if training.process_index == 0:
             _export(folder, music, training, trainer, tokenizer, corpus)
     trainer.accelerator.wait_for_everyone()
+    _publish(folder, music, training)
     return folder
 
 
@@ -219,6 +226,22 @@ def _export(
             f"It foretells the held-out pieces no better than before ({before:.3f} bits per note): "
             "add pieces, or lower --learning_rate or --max_steps."
         )
+
+
+def _publish(folder: Path, music: MusicArguments, training: TrainingArguments) -> None:
+    """Send the finished folder to the Hub, if that was wished for."""
+    repo = music.hub_repo
+    if repo is None or training.process_index != 0:
+        return
+    try:
+        delivery = publish(folder, repo, private=music.hub_private or None, say=_say)
+    except MusicLSTMError as error:
+        words = ["python", "-m", "hub.publish", str(folder), repo]
+        later = shlex.join([*words, *(["--private"] if music.hub_private else [])])
+        raise PublishError(
+            f"{error} Nothing is lost: {folder} holds the model; publish it later with `{later}`."
+        ) from error
+    _say(f"Published {delivery.url} ({delivery.bytes:,} bytes).")
 
 
 def _report(corpus: Corpus) -> None:
@@ -368,7 +391,7 @@ def _facts(
     """Everything worth knowing of this run, and of those it builds on."""
     run = {
         "command": "training.finetune",
-        "from": clean_text(Path(music.model).name),
+        "from": clean_text(_origin(music.model)),
         "preset": music.preset,
         "steps": trainer.state.global_step,
         "tokens_seen": trainer.state.global_step * _tokens_per_step(trainer, training),
@@ -415,6 +438,11 @@ def _facts(
         if pieces:
             facts[split] = held_out(network, tokenizer, pieces).facts()
     return facts
+
+
+def _origin(model: str) -> str:
+    """What a run began from, without where on this machine it lay: a folder's name, or a Hub id."""
+    return Path(model).name if model == SCRATCH or Path(model).is_dir() else model
 
 
 def _tokens_per_step(trainer: StatefulTrainer, training: TrainingArguments) -> int:

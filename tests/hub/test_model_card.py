@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
-from hub.model_card import UNKNOWN, main, model_card
+from hub.model_card import UNKNOWN, main, model_card, write_card
+from musiclstm.checkpoint import read_facts
 
 EVALUATION = {
     "data": ["songs"],
@@ -93,7 +97,8 @@ def test_names_are_text():
         "data": [{"name": "<img src=x>|`a`_b", "licence": None}],
         "limits": ["[a](javascript:b)"],
     }
-    card = model_card(facts, name="<script>$where</script>")
+    _, metadata, card = model_card(facts, name="<script>$where</script>").split("---\n", 2)
+    assert "<" not in metadata
     card = "".join(card.split("```")[::2])  # a fence shows everything as text
     for sign in ("<img", "<script", "](javascript", "|`a`"):
         assert sign not in card
@@ -115,9 +120,113 @@ def test_damaged_facts_are_one_sentence(tmp_path, capsys):
     assert not (tmp_path / "README.md").exists()
 
 
-def test_the_metadata_on_top_is_what_the_hub_reads():
-    from huggingface_hub import ModelCard
+# -- What the Hub reads ----------------------------------------------------------------------------
 
-    data = ModelCard(model_card(FACTS, name="musiclstm")).data
+
+def data_of(facts, **how):
+    return ModelCard(model_card(facts, **{"name": "musiclstm", **how})).data
+
+
+def test_the_metadata_on_top_is_what_the_hub_reads():
+    data = data_of(FACTS)
     assert (data.license, data.library_name) == ("apache-2.0", "transformers")
+    assert data.pipeline_tag == "text-generation"
     assert "music" in data.tags
+    assert data.base_model is data.datasets is None
+    assert data_of(FACTS, license="cc0-1.0").license == "cc0-1.0"
+
+
+def test_what_was_measured_survives_a_round_trip_through_the_hubs_own_reader():
+    data = data_of(FACTS, name="ann/waltzes")
+    assert data.model_name == "ann/waltzes"
+    found = {
+        (e.dataset_name, e.dataset_split, e.metric_type): e.metric_value for e in data.eval_results
+    }
+    assert found == {
+        ("songs", "test", "bits_per_note"): 6.0625,
+        ("songs", "test", "bits_per_token"): 2.5,
+    }
+    again = ModelCardData(**yaml.safe_load(data.to_yaml()))
+    assert again.eval_results == data.eval_results
+
+
+def test_what_was_not_measured_is_no_result():
+    data = data_of({"data": [{"name": "songs", "licence": None}]})
+    assert data.eval_results is None
+    assert "model-index" not in data.to_dict()
+
+
+def test_a_plain_training_run_has_results_too():
+    facts = {"valid": {"bits_per_note": 7.25}, "data": [{"name": "ann/waltzes", "licence": None}]}
+    (result,) = data_of(facts).eval_results
+    assert (result.dataset_split, result.metric_value) == ("valid", 7.25)
+    assert data_of(facts).datasets == ["ann/waltzes"]
+
+
+@pytest.mark.parametrize(
+    ("starts", "base"),
+    [
+        ([], None),
+        (["scratch"], None),
+        (["scratch", "the run before"], None),
+        (["scratch", "default"], "musiclstm"),
+        (["scratch", "ann/model"], "ann/model"),
+        (["scratch", "default", "my folder"], "musiclstm"),
+        (["default", "ann/model", "mine"], "ann/model"),
+    ],
+)
+def test_the_base_is_what_the_runs_began_from(starts, base):
+    facts = {"runs": [RUN | {"from": start} for start in starts]}
+    assert data_of(facts).base_model == base
+    assert data_of(facts).to_dict().get("base_model_relation") == (base and "finetune")
+    assert (f"It began as `{base}`" in model_card(facts, name="x")) == bool(base)
+    assert data_of(facts, base_model="bob/first").base_model == "bob/first"
+
+
+def test_the_card_of_the_bundled_weights_is_the_one_that_is_written():
+    folder = Path(__file__).parents[2] / "musiclstm" / "pretrained"
+    text = model_card(read_facts(folder), name="musiclstm")
+    assert (folder / "README.md").read_text(encoding="utf-8") == text
+
+
+# -- On the Hub ------------------------------------------------------------------------------------
+
+HOME = "https://hub.example/ann/waltzes/resolve/main"
+SOUND = {"midi": "samples/a b.mid", "roll": "samples/a b.png", "sound": "samples/a b.mp3"}
+
+
+def test_samples_can_be_played_where_they_have_an_address():
+    facts = {"samples": [{"name": "a", "source": "b", "files": SOUND}]}
+    player = f'<audio controls src="{HOME}/samples/a%20b.mp3"></audio>'
+    assert player in model_card(facts, name="ann/waltzes", home=HOME)
+    assert "<audio" not in model_card(facts, name="ann/waltzes")
+
+
+def test_a_sample_without_sound_or_picture_is_still_named():
+    facts = {"samples": [{"name": "a", "source": "b", "files": {"midi": "a.mid"}}]}
+    card = model_card(facts, name="x", home=HOME)
+    assert "[midi](a.mid)" in card
+    assert "<audio" not in card
+    assert "![Roll" not in card
+
+
+def test_there_are_three_ways_to_use_it():
+    card = model_card(FACTS, name="ann/waltzes", home=HOME)
+    assert 'Composer.from_pretrained("ann/waltzes")' in card
+    assert 'AutoModelForCausalLM.from_pretrained("ann/waltzes", trust_remote_code=True)' in card
+    assert "python -m musiclstm extend motif.mid --model ann/waltzes --bars 8" in card
+    assert "python app.py --model ann/waltzes" in card
+    assert "trust_remote_code" not in model_card(FACTS, name="musiclstm")
+
+
+def test_a_learning_curve_is_shown_where_there_is_one(tmp_path):
+    write_card(tmp_path, name="x")
+    assert "No learning curve was kept." in (tmp_path / "README.md").read_text()
+    (tmp_path / "learning_curve.png").write_bytes(b"")
+    write_card(tmp_path, name="x")
+    assert "![Learning curve](learning_curve.png)" in (tmp_path / "README.md").read_text()
+
+
+def test_what_a_run_gained_is_told():
+    card = model_card({"runs": [RUN | {"valid_before": 7.125}]}, name="x")
+    assert "Before the last run the held-out pieces cost 7.125 bits per note." in card

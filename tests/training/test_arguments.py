@@ -99,3 +99,38 @@ def test_overrides_are_names_and_plain_values():
 
 def test_settings_can_be_made_in_python_too():
     assert MusicArguments(data="x").preset == "cpu-quick"
+
+
+# -- Publishing ------------------------------------------------------------------------------------
+
+
+def test_a_name_to_publish_under_is_ours_and_not_the_trainers():
+    music, training = parse([*NEEDED, "--push_to_hub", "ann/waltzes", "--hub_private"])
+    assert (music.hub_repo, music.hub_private) == ("ann/waltzes", True)
+    assert training.push_to_hub is False
+    assert parse(NEEDED)[0].hub_repo is None
+
+
+def test_a_file_of_settings_may_name_it_too(tmp_path):
+    (tmp_path / "settings.yaml").write_text("push_to_hub: ann/waltzes\nhub_private: true\n")
+    music, training = parse([*NEEDED, "--config", str(tmp_path / "settings.yaml")])
+    assert (music.hub_repo, music.hub_private) == ("ann/waltzes", True)
+    assert training.push_to_hub is False
+
+
+def test_a_token_among_the_arguments_is_refused_and_not_repeated():
+    token = "hf_" + "SomeTokenThatMayWrite123456"
+    with pytest.raises(ValueError, match="--hub_token would be written down in plain") as refusal:
+        parse([*NEEDED, "--hub_token", token])
+    assert token not in str(refusal.value)
+
+
+def test_private_means_nothing_where_nothing_is_published():
+    with pytest.raises(ValueError, match="--hub_private says who may see what is published, and"):
+        parse([*NEEDED, "--hub_private"])
+
+
+@pytest.mark.parametrize("words", [["--hub_private_repo", "true"], ["--hub_model_id", "ann/x"]])
+def test_flags_of_the_trainer_that_would_not_be_followed_are_refused(words):
+    with pytest.raises(ValueError, match="is not followed here; take --push_to_hub user/model and"):
+        parse([*NEEDED, "--push_to_hub", "ann/waltzes", *words])

@@ -1,0 +1,81 @@
+"""A Hub on this machine for every test that asks for `hub`, and for the processes it starts."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def _loopback():
+    """The module beside this one; tests are no package that it could be imported from."""
+    name = "musiclstm_tests_loopback"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("loopback.py"))
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+loopback = _loopback()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The client hands its requests a file in a way that they call old."""
+    old = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+    for item in items:
+        if "hub" in getattr(item, "fixturenames", ()):
+            item.add_marker(old)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Iterator[loopback.Hub]:
+    """An empty Hub; ann is logged in. huggingface_hub of this process talks to it and nobody else.
+
+    The client reads its environment when it is imported, so its constants are set as well.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    with loopback.running() as running:
+        home = tmp_path / "hf_home"
+        for name, value in _surroundings(running, home).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
+        template = running.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+        monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
+        wait = time.sleep  # the client waits for seconds before it tries again
+        monkeypatch.setattr(time, "sleep", lambda seconds: wait(min(seconds, 0.01)))
+        yield running
+        close_session()
+        assert running.leaks == []
+
+
+def _surroundings(hub: loopback.Hub, home: Path) -> dict[str, str]:
+    return {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(home),
+        "HF_TOKEN": loopback.TOKEN,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+
+
+@pytest.fixture
+def child_environment(hub) -> dict[str, str]:
+    """What a process needs that is to talk to this Hub; the fixture `hub` has set it already."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
