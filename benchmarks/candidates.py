@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from musiclstm.modeling import MusicLSTMForCausalLM, MusicLSTMLayer
+from musiclstm.modeling import CarriedLSTM, MusicLSTMForCausalLM
 
 State = tuple[Tensor, Tensor, Tensor]  # outputs (batch, steps, hidden), hidden and cell
 
@@ -37,16 +37,16 @@ def apply(network: MusicLSTMForCausalLM, candidates: dict[str, float]) -> MusicL
 def _drop_weights(network: MusicLSTMForCausalLM, share: float) -> None:
     """Silence a share of the recurrent weights, others in every window (Merity et al. 2018)."""
     for layer in network.model.layers:
-        _read_with(layer, _dropping(layer, share))
+        _read_with(layer.lstm, _dropping(layer.lstm, share))
 
 
-def _dropping(layer: MusicLSTMLayer, share: float) -> Callable[[Tensor, Tensor, Tensor], State]:
+def _dropping(lstm: CarriedLSTM, share: float) -> Callable[[Tensor, Tensor, Tensor], State]:
     def read(x: Tensor, hidden: Tensor, cell: Tensor) -> State:
-        weight_ih, weight_hh, *biases = layer.lstm.all_weights[0]
-        kept = functional.dropout(weight_hh, share, layer.training)
+        weight_ih, weight_hh, *biases = lstm.all_weights[0]
+        kept = functional.dropout(weight_hh, share, lstm.training)
         found: State = torch._VF.lstm(
             x, (hidden[None], cell[None]), [weight_ih, kept, *biases],
-            True, 1, 0.0, layer.training, False, True,
+            True, 1, 0.0, lstm.training, False, True,
         )  # fmt: skip
         return found[0], found[1][0], found[2][0]
 
@@ -64,14 +64,12 @@ def _mogrify(network: MusicLSTMForCausalLM, rounds: float) -> None:
         for weight in gates.parameters():
             nn.init.normal_(weight, std=network.config.initializer_range)
         layer.gates = gates
-        _read_with(layer, _stepping(layer, gates))
+        _read_with(layer.lstm, _stepping(layer.lstm, gates))
 
 
-def _stepping(
-    layer: MusicLSTMLayer, gates: nn.ModuleList
-) -> Callable[[Tensor, Tensor, Tensor], State]:
+def _stepping(lstm: CarriedLSTM, gates: nn.ModuleList) -> Callable[[Tensor, Tensor, Tensor], State]:
     def read(x: Tensor, hidden: Tensor, cell: Tensor) -> State:
-        weights = layer.lstm.all_weights[0]
+        weights = lstm.all_weights[0]
         outputs = []
         for step in x.unbind(1):
             hidden, cell = torch.lstm_cell(*_gated(gates, step, hidden, cell), *weights)
@@ -92,14 +90,14 @@ def _gated(
     return x, (hidden, cell)
 
 
-def _read_with(layer: MusicLSTMLayer, read: Callable[[Tensor, Tensor, Tensor], State]) -> None:
+def _read_with(lstm: CarriedLSTM, read: Callable[[Tensor, Tensor, Tensor], State]) -> None:
     """Let a layer read windows another way; padding is not for training and not for this."""
 
     def replaced(x: Tensor, hidden: Tensor, cell: Tensor, lengths: Tensor | None) -> State:
         assert lengths is None
         return read(x, hidden.to(x.dtype), cell.to(x.dtype))
 
-    layer._read = replaced  # type: ignore[method-assign]
+    lstm._read = replaced  # type: ignore[method-assign]
 
 
 # Name in `--variant`, what it does, and from which to which value it means something.

@@ -48,6 +48,8 @@ class MusicLSTMConfig(PreTrainedConfig):
     """
 
     model_type = "musiclstm"
+    # A Trainer that measures gathers all outputs but these; by default 5.17 spares none.
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012  (a plain list is read)
 
     vocab_size: int = 2048
     hidden_size: int = 512
@@ -80,6 +82,8 @@ class MusicLSTMConfig(PreTrainedConfig):
                 f"MusicLSTMConfig has no field {', '.join(map(repr, unknown))}; "
                 f"it knows {', '.join(_own_fields())}."
             )
+        # The class that is saved is added by transformers; the stack can be had of its weights too.
+        kwargs.setdefault("auto_map", {"AutoModel": "modeling.MusicLSTMModel"})
         super().__post_init__(**kwargs)
 
     def validate_architecture(self) -> None:

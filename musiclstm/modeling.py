@@ -18,11 +18,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.utils.generic import ModelOutput
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .configuration import MusicLSTMConfig
 
-# Not every processor can read an LSTM in bfloat16, and torch fails instead of helping itself.
+# Not every processor can read an LSTM in bfloat16, and none in float16 under autocast.
 _HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
@@ -166,14 +167,63 @@ class LockedDropout(nn.Module):
         return x * mask / (1 - self.share)
 
 
-class MusicLSTMLayer(nn.Module):
+class CarriedLSTM(nn.LSTM):
+    """One layer of LSTM that goes on from a state and skips padding.
+
+    The weights are looked up at every call: what keeps them elsewhere (accelerate's offloading,
+    sharded training) puts them in place only while this very module runs.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, size, batch_first=True)
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, hidden: Tensor, cell: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, steps, hidden) and two (batch, hidden) in; the same three out."""
+        if x.shape[1] == 1 and lengths is None:
+            return self._step(x, hidden, cell)
+        if x.device.type == "cpu" and _autocast_fails():
+            with torch.autocast("cpu", enabled=False):
+                return self._read(x.float(), hidden.float(), cell.float(), lengths)
+        return self._read(x, hidden, cell, lengths)
+
+    def _step(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # Through nn.LSTM, oneDNN would pack the weights anew for every step: ten times slower.
+        hidden, cell = torch.lstm_cell(x[:, 0], (hidden, cell), *self.all_weights[0])
+        return hidden[:, None], hidden, cell
+
+    def _read(
+        self, x: Tensor, hidden: Tensor, cell: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        self._flat_weights = [*self.all_weights[0]]
+        state = (hidden[None].contiguous(), cell[None].contiguous())
+        if lengths is None:
+            out, (new_hidden, new_cell) = super().forward(x, state)
+            return out, new_hidden[0], new_cell[0]
+        packed = pack_padded_sequence(
+            x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        packed_out, (new_hidden, new_cell) = super().forward(packed, state)
+        out, _ = pad_packed_sequence(packed_out, batch_first=True, total_length=x.shape[1])
+        moved = (lengths > 0)[:, None]  # a row of nothing but padding stays where it was
+        return out, torch.where(moved, new_hidden[0], hidden), torch.where(moved, new_cell[0], cell)
+
+
+def _autocast_fails() -> bool:
+    """Whether torch would fail to read an LSTM as it is told to, instead of helping itself."""
+    dtype = torch.get_autocast_dtype("cpu")
+    return torch.is_autocast_enabled("cpu") and not (_HAS_BFLOAT16 and dtype == torch.bfloat16)
+
+
+class MusicLSTMLayer(GradientCheckpointingLayer):
     """One floor of the stack: norm, LSTM, dropout, and the way around them."""
 
     def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__()
         size = config.hidden_size
         self.norm = nn.LayerNorm(size) if config.layer_norm else nn.Identity()
-        self.lstm = nn.LSTM(size, size, batch_first=True)
+        self.lstm = CarriedLSTM(size)
         self.dropout = LockedDropout(config.dropout)
         self.residual = config.residual
 
@@ -181,36 +231,9 @@ class MusicLSTMLayer(nn.Module):
         self, x: Tensor, hidden: Tensor, cell: Tensor, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(batch, steps, hidden) and two (batch, hidden) in; the same three out."""
-        normed = self.norm(x).to(hidden.dtype)
-        if x.shape[1] == 1 and lengths is None:
-            read, hidden, cell = self._step(normed, hidden, cell)
-        else:
-            read, hidden, cell = self._read(normed, hidden, cell, lengths)
+        read, hidden, cell = self.lstm(self.norm(x).to(hidden.dtype), hidden, cell, lengths)
         read = self.dropout(read)
         return (x + read if self.residual else read), hidden, cell
-
-    def _step(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # Through nn.LSTM, oneDNN would pack the weights anew for every step: ten times slower.
-        hidden, cell = torch.lstm_cell(x[:, 0], (hidden, cell), *self.lstm.all_weights[0])
-        return hidden[:, None], hidden, cell
-
-    def _read(
-        self, x: Tensor, hidden: Tensor, cell: Tensor, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not _HAS_BFLOAT16:
-            with torch.autocast("cpu", enabled=False):
-                return self._read(x.float(), hidden.float(), cell.float(), lengths)
-        state = (hidden[None].contiguous(), cell[None].contiguous())
-        if lengths is None:
-            out, (hidden, cell) = self.lstm(x, state)
-            return out, hidden[0], cell[0]
-        packed = pack_padded_sequence(
-            x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        out, (new_hidden, new_cell) = self.lstm(packed, state)
-        out, _ = pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])
-        moved = (lengths > 0)[:, None]  # a row of nothing but padding stays where it was
-        return out, torch.where(moved, new_hidden[0], hidden), torch.where(moved, new_cell[0], cell)
 
 
 class AttentionReadout(nn.Module):
@@ -259,15 +282,15 @@ class MusicLSTMOutput(ModelOutput):
     Attributes:
         loss: Mean negative log-likelihood in nats per token; only with labels.
         logits: Scores of the next token, (batch, steps, vocab).
-        past_key_values: The state after the last step, ready for the next call.
         last_hidden_state: Outputs of the stack, (batch, steps, hidden); from `MusicLSTMModel` only.
+        past_key_values: The state after the last step, ready for the next call.
         hidden_states: Embeddings and what every layer gave, each (batch, steps, hidden); on demand.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
-    past_key_values: LSTMState | None = None
     last_hidden_state: Tensor | None = None
+    past_key_values: LSTMState | None = None
     hidden_states: tuple[Tensor, ...] | None = None
 
 
@@ -277,7 +300,7 @@ class MusicLSTMPreTrainedModel(PreTrainedModel):
     config: MusicLSTMConfig
     config_class = MusicLSTMConfig
     base_model_prefix = "model"
-    supports_gradient_checkpointing = False
+    supports_gradient_checkpointing = True
     _no_split_modules = ["MusicLSTMLayer"]  # noqa: RUF012  (transformers reads a plain list)
     _is_stateful = True
     _supports_sdpa = False
@@ -333,6 +356,7 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
         assert isinstance(value, nn.Embedding)
         self.embed_tokens = value
 
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -341,9 +365,8 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
         **kwargs: Any,
-    ) -> MusicLSTMOutput | tuple[Any, ...]:
+    ) -> MusicLSTMOutput:
         """Read tokens; see `MusicLSTMForCausalLM.forward` for the arguments."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass either input_ids or inputs_embeds, and not both.")
@@ -359,12 +382,15 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
         if order is not None:
             back = order.argsort(dim=1)
             outputs, hiddens = _reorder(outputs, back), [_reorder(h, back) for h in hiddens]
-        result = MusicLSTMOutput(
+        if use_cache is None:
+            use_cache = self.config.use_cache
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        return MusicLSTMOutput(
             last_hidden_state=outputs,
-            past_key_values=new_state if use_cache is not False else None,
+            past_key_values=new_state if use_cache else None,
             hidden_states=tuple(hiddens) if output_hidden_states else None,
         )
-        return result if return_dict is not False else result.to_tuple()
 
     def _read(
         self, x: Tensor, state: LSTMState, lengths: Tensor | None
@@ -373,8 +399,8 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
         for layer, hidden, cell in zip(self.layers, state.hidden, state.cell, strict=True):
             x, hidden, cell = layer(x, hidden, cell, lengths)
             hiddens.append(x)
-            last_hidden.append(hidden)
-            last_cell.append(cell)
+            last_hidden.append(hidden.to(state.hidden.device))  # layers may live on several
+            last_cell.append(cell.to(state.cell.device))
         x = self.norm(x)
         memory, filled = state.memory, state.filled
         if self.readout is not None:
@@ -419,6 +445,7 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # the first forward pass makes the state
 
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -428,10 +455,9 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
         logits_to_keep: int = 0,
         **kwargs: Any,
-    ) -> MusicLSTMOutput | tuple[Any, ...]:
+    ) -> MusicLSTMOutput:
         """Read tokens and score the next one after each.
 
         Args:
@@ -443,34 +469,36 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
             labels: The same tokens again, (batch, steps); shifted here, -100 is not counted. Pass
                 `shift_labels` as well when a window goes on in the next one: then labels are taken
                 as already shifted and the last step of the window counts too.
-            use_cache: False: return no state.
-            output_hidden_states: True: return what every layer gave.
-            return_dict: False: return a plain tuple.
+            use_cache: False: return no state; None: what the config says.
+            output_hidden_states: True: return what every layer gave; None: what the config says.
             logits_to_keep: Score only the last so many steps; 0 scores all.
-            **kwargs: Handed on to the loss, such as `shift_labels` or `num_items_in_batch`.
+            **kwargs: Handed on to the loss, such as `shift_labels` or `num_items_in_batch`;
+                `return_dict=False` gives a plain tuple.
 
         Returns:
             A `MusicLSTMOutput`; its `past_key_values` goes into the next call.
         """
+        if kwargs.get("output_attentions"):
+            raise ValueError("An LSTM has no attention weights; leave output_attentions out.")
         stack = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
-            use_cache=self.config.use_cache if use_cache is None else use_cache,
+            use_cache=use_cache,
             output_hidden_states=output_hidden_states,
+            return_dict=True,
         )
         logits = self.lm_head(stack.last_hidden_state[:, -logits_to_keep:])  # 0: all of them
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
-        result = MusicLSTMOutput(
+        return MusicLSTMOutput(
             loss=loss,
             logits=logits,
             past_key_values=stack.past_key_values,
             hidden_states=stack.hidden_states,
         )
-        return result if return_dict is not False else result.to_tuple()
 
 
 MusicLSTMConfig.register_for_auto_class()

@@ -345,6 +345,31 @@ def test_a_plain_tuple_holds_the_same() -> None:
     assert_same_state(state, output.past_key_values, atol=0)
 
 
+@torch.no_grad()
+def test_the_stack_gives_its_outputs_first() -> None:
+    stack, ids = build().model, tokens(2, 4)
+    assert torch.equal(stack(ids)[0], stack(ids).last_hidden_state)
+    assert torch.equal(stack(ids, return_dict=False)[0], stack(ids).last_hidden_state)
+
+
+@torch.no_grad()
+def test_what_is_not_said_is_as_the_config_says() -> None:
+    model, ids = build(output_hidden_states=True, use_cache=False, return_dict=False), tokens(2, 4)
+    logits, hidden_states = model(ids)
+    assert logits.shape == (2, 4, VOCAB)
+    assert len(hidden_states) == 3
+    last, hidden_states = model.model(ids)
+    assert last.shape == hidden_states[0].shape == (2, 4, 16)
+    output = model(ids, output_hidden_states=False, use_cache=True, return_dict=True)
+    assert output.hidden_states is None
+    assert output.past_key_values.seen == 4
+
+
+def test_attention_weights_are_refused_with_a_sentence() -> None:
+    with pytest.raises(ValueError, match="An LSTM has no attention weights; leave"):
+        build()(tokens(1, 3), output_attentions=True)
+
+
 def test_tied_embeddings_are_one_matrix_and_stay_one() -> None:
     model = build()
     assert model.lm_head.weight is model.model.embed_tokens.weight
@@ -637,15 +662,18 @@ STRANGER = """
 import sys
 sys.modules["musiclstm"] = None  # whoever imports it now fails
 import torch
-from transformers import AutoModelForCausalLM
-folder, out = sys.argv[1:]
+from transformers import AutoModel, AutoModelForCausalLM
+folder, out, again = sys.argv[1:]
 model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
 assert type(model).__module__.startswith("transformers_modules"), type(model).__module__
 ids = torch.arange(3, 13)[None]
 with torch.no_grad():
     logits = model(ids).logits
 generated = model.generate(ids, max_new_tokens=5, num_beams=2, do_sample=False)
-torch.save((logits, generated), out)
+with torch.no_grad():
+    features = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()(ids)[0]
+torch.save((logits, generated, features), out)
+model.save_pretrained(again)
 """
 
 
@@ -660,7 +688,13 @@ def test_a_process_without_musiclstm_loads_it_when_code_is_trusted(tmp_path) -> 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     result = subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER, str(tmp_path / "saved"), str(tmp_path / "out.pt")],
+        [
+            sys.executable,
+            "-I",
+            "-c",
+            STRANGER,
+            *(tmp_path / n for n in ("saved", "out.pt", "again")),
+        ],
         cwd=elsewhere,
         env=environment,
         capture_output=True,
@@ -668,9 +702,14 @@ def test_a_process_without_musiclstm_loads_it_when_code_is_trusted(tmp_path) -> 
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    logits, generated = torch.load(tmp_path / "out.pt", weights_only=True)
+    logits, generated, features = torch.load(tmp_path / "out.pt", weights_only=True)
     with torch.no_grad():
         assert torch.equal(logits, model(ids).logits)
+        assert torch.equal(features, model.model(ids).last_hidden_state)
+        back = MusicLSTMForCausalLM.from_pretrained(tmp_path / "again").eval()
+        assert torch.equal(logits, back(ids).logits)
+    saved, again = ({file.name for file in (tmp_path / n).iterdir()} for n in ("saved", "again"))
+    assert saved == again
     assert torch.equal(
         generated, model.generate(ids, max_new_tokens=5, num_beams=2, do_sample=False)
     )
