@@ -1,31 +1,27 @@
 """The bytes of a MIDI file: whatever came -> one plain file that any reader understands.
 
-Walks the table of chunks, and event by event only where a track is damaged or its times have to be
-written anew. Pure Python on bytes. This file does not know symusic, scores, limits on music, or
-where the bytes came from.
+Walks the table of chunks, and event by event (`midievents`) only where a track is damaged or its
+times have to be written anew. Pure Python on bytes. This file does not know symusic, scores,
+limits on music, or where the bytes came from.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from musiclstm.errors import ScoreError
+from musiclstm.midievents import END_OF_TRACK, rewrite, tempo_event
 
 MAX_TRACKS = 1_024
-MAX_TICK = 0x0FFF_FFFF  # the longest time one delta can hold
+MAX_WALKED = 1_000_000  # bytes of a file that are walked event by event: half a second
 _ADVICE = "drop a .mid or .midi file"
 
 _HEADER = b"MThd"
 _TRACK = b"MTrk"
-_END_OF_TRACK = b"\xff\x2f"
-_NAME, _TEMPO, _METER, _KEY, _END = 0x03, 0x51, 0x58, 0x59, 0x2F
-_META_LENGTHS = {_TEMPO: 3, _METER: 4, _KEY: 2, _END: 0}
-_LONGEST_NAME = 127
 
 # Some files carry a few bytes in front of the header (a MacBinary header has 128).
 _SEARCHED_FOR_HEADER = 1_024
@@ -70,12 +66,6 @@ class _Header(NamedTuple):
     stop: int  # where the first chunk begins
 
 
-class _Rewritten(NamedTuple):
-    body: bytes
-    end: int  # tick of the last event
-    complete: bool  # an end of track was reached
-
-
 def canonical_midi(data: bytes, *, label: str, limit: int) -> Canonical:
     """Rewrite a MIDI file so that any reader understands it.
 
@@ -96,6 +86,7 @@ def canonical_midi(data: bytes, *, label: str, limit: int) -> Canonical:
     header = _read_header(data, label=label)
     bodies = _read_tracks(data, header, label=label, result=result)
     if header.format == 2 or header.mspq is not None:
+        refuse_long_walk(sum(map(len, bodies)), label=label)
         bodies = _retimed(bodies, header)
     if header.format == 2 and len(bodies) > 1:
         result.repairs.append("read its patterns (format 2) one after another")
@@ -112,8 +103,21 @@ def mended_midi(data: bytes) -> bytes:
     are ended at the end of their track.
     """
     ticks = struct.unpack_from(">H", data, 12)[0]
-    bodies = [_rewrite(data[start:stop]).body for start, stop in _track_spans(data, 14)]
+    bodies = [rewrite(data[start:stop]).body for start, stop in _track_spans(data, 14)]
     return _assembled(bodies, ticks=ticks)
+
+
+def refuse_long_walk(size: int, *, label: str) -> None:
+    """Refuse to walk more bytes, event by event, than can be done while someone waits.
+
+    Raises:
+        ScoreError: There are more.
+    """
+    if size > MAX_WALKED:
+        raise ScoreError(
+            f"{label} needs mending over {size:,} bytes, and at most {MAX_WALKED:,} can be mended; "
+            "export it again from the program it came from."
+        )
 
 
 def _assembled(bodies: list[bytes], *, ticks: int) -> bytes:
@@ -141,7 +145,7 @@ def _unwrapped(data: bytes, *, label: str, limit: int, repairs: list[str]) -> by
     if data[:4] == b"RIFF" and data[8:12] == b"RMID":
         data = _riff_data(data, label=label)
     start = data.find(_HEADER, 0, _SEARCHED_FOR_HEADER)
-    if start < 0:
+    if start < 0 or _stranger(data):
         raise ScoreError(f"{label} is {_what_it_is(data)}; {_ADVICE}.")
     if start > 0:
         repairs.append(f"left out {_count(start, 'byte')} before the MIDI header")
@@ -169,10 +173,15 @@ def _riff_data(data: bytes, *, label: str) -> bytes:
     raise ScoreError(f"{label} is a RIFF file without MIDI in it; {_ADVICE}.")
 
 
+def _stranger(data: bytes) -> str | None:
+    """What people drop by mistake, where its first bytes say so."""
+    found = (what for offset, mark, what in _STRANGERS if data.startswith(mark, offset))
+    return next(found, None)
+
+
 def _what_it_is(data: bytes) -> str:
-    for offset, mark, what in _STRANGERS:
-        if data.startswith(mark, offset):
-            return f"{what}, not a MIDI file"
+    if stranger := _stranger(data):
+        return f"{stranger}, not a MIDI file"
     text = data[:8].decode("ascii", errors="replace")
     shown = "".join(c if c.isprintable() and c.isascii() else "?" for c in text).strip()
     beginning = f"'{shown}'" if shown.strip("?") else f"the bytes {data[:4].hex(' ')}"
@@ -209,17 +218,23 @@ def _ticks_of_frames(division: int, *, label: str) -> tuple[int, int]:
 def _read_tracks(data: bytes, header: _Header, *, label: str, result: Canonical) -> list[bytes]:
     """The bodies of all tracks, damaged ones written anew as far as they can be read."""
     bodies: list[bytes] = []
-    aliens, start = 0, header.stop
-    while start + 8 <= len(data):
+    aliens, walked, start = 0, 0, header.stop
+    while start + 8 <= len(data) and len(bodies) <= MAX_TRACKS:
         stop, damaged = _chunk_end(data, start)
         if data[start : start + 4] != _TRACK:
             aliens += 1
         elif damaged:
-            rewritten = _rewrite(data[start + 8 : stop])
+            walked += stop - start
+            refuse_long_walk(walked, label=label)
+            rewritten = rewrite(data[start + 8 : stop])
             bodies.append(rewritten.body)
             _tell_damage(data, start, stop, complete=rewritten.complete, result=result)
         else:
-            bodies.append(data[start + 8 : stop])
+            body = data[start + 8 : stop]
+            if _has_escapes(body) and walked + len(body) <= MAX_WALKED:
+                walked += len(body)
+                body = _without_escapes(body)
+            bodies.append(body)
         start = stop
     _refuse_unusable(len(bodies), size=len(data), label=label)
     if len(bodies) < header.tracks:
@@ -230,6 +245,17 @@ def _read_tracks(data: bytes, header: _Header, *, label: str, result: Canonical)
     return bodies
 
 
+def _has_escapes(body: bytes) -> bool:
+    """Whether some system message may be more than a beginning (F0) and its end (F7)."""
+    return body.count(0xF7) > body.count(0xF0)
+
+
+def _without_escapes(body: bytes) -> bytes:
+    """The track without messages in pieces or sent raw: some readers lose notes at them."""
+    rewritten = rewrite(body)
+    return rewritten.body if rewritten.complete else body
+
+
 def _chunk_end(data: bytes, start: int) -> tuple[int, bool]:
     """Where a chunk ends, and whether that is elsewhere than it says."""
     declared = start + 8 + struct.unpack_from(">I", data, start + 4)[0]
@@ -238,7 +264,7 @@ def _chunk_end(data: bytes, start: int) -> tuple[int, bool]:
     following = data.find(_TRACK, start + 1)
     if following > 0:
         return following, True
-    if declared < len(data) and data.endswith(_END_OF_TRACK + b"\0", 0, declared):
+    if declared < len(data) and data.endswith(END_OF_TRACK + b"\0", 0, declared):
         return len(data), False  # a complete track, then bytes that are no chunk
     return len(data), True
 
@@ -267,129 +293,8 @@ def _refuse_unusable(tracks: int, *, size: int, label: str) -> None:
         )
     if tracks > MAX_TRACKS:
         raise ScoreError(
-            f"{label} has {tracks:,} tracks, and at most {MAX_TRACKS:,} can be read; export fewer."
+            f"{label} has more than {MAX_TRACKS:,} tracks, the most that can be read; export fewer."
         )
-
-
-# Events -----------------------------------------------------------------------------------------
-
-
-def _rewrite(body: bytes, *, start: int = 0, lead: bytes = b"", tempos: bool = True) -> _Rewritten:
-    """Write a track anew as far as it can be read, ending the notes that never end.
-
-    Args:
-        body: The track without its chunk header.
-        start: The tick at which it begins.
-        lead: An event to put in front, without its delta.
-        tempos: Whether to keep tempo events.
-    """
-    out = bytearray(b"\0" + lead if lead else b"")
-    sounding: Counter[tuple[int, int]] = Counter()
-    written, end, complete = 0, start, False
-    for tick, event in _events(body):
-        end = start + tick
-        if end > MAX_TICK:
-            end = written
-            break
-        if event == _END_OF_TRACK:
-            complete = True
-        elif tempos or event[:2] != bytes((0xFF, _TEMPO)):
-            out += _delta(end - written) + event
-            written = end
-            _follow(event, sounding)
-    _end_notes(out, sounding, wait=end - written)
-    return _Rewritten(bytes(out) + b"\0\xff\x2f\0", end, complete)
-
-
-def _follow(event: bytes, sounding: Counter[tuple[int, int]]) -> None:
-    kind, key = event[0] >> 4, (event[0] & 0x0F, event[1])
-    if kind == 0x9 and event[2] > 0:
-        sounding[key] += 1
-    elif kind in (0x8, 0x9) and sounding[key] > 0:
-        sounding[key] -= 1
-
-
-def _end_notes(out: bytearray, sounding: Counter[tuple[int, int]], *, wait: int) -> None:
-    for channel, pitch in sorted(sounding.elements()):
-        out += _delta(wait) + bytes((0x80 | channel, pitch, 0))
-        wait = 0
-
-
-def _events(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """(tick, event with its status byte) as far as the track can be read.
-
-    Only what the music needs comes through. The end of the track, where there is one, comes last.
-    """
-    position, tick, running = 0, 0, 0
-    while True:
-        try:
-            delta, position = _number(body, position)
-            tick += delta
-            status = running
-            if body[position] & 0x80:
-                status, position = body[position], position + 1
-                running = status if status < 0xF0 else running
-            event, position = _event(body, position, status)
-        except (IndexError, ValueError):
-            return
-        if event:
-            yield tick, event
-        if event == _END_OF_TRACK:
-            return
-
-
-def _event(body: bytes, position: int, status: int) -> tuple[bytes, int]:
-    """One event (empty where the music does not need it) and where the next one begins."""
-    if 0x80 <= status < 0xF0:
-        stop = position + (1 if status & 0xE0 == 0xC0 else 2)
-        values = body[position:stop]
-        if stop > len(body) or not values.isascii():
-            raise ValueError("a channel event without its values")
-        return bytes((status,)) + values, stop
-    if status == 0xFF:
-        return _meta(body, position)
-    if status in (0xF0, 0xF7):
-        length, position = _number(body, position)
-        return b"", position + length
-    if status in (0xF1, 0xF2, 0xF3):
-        return b"", position + (2 if status == 0xF2 else 1)
-    if status > 0xF3:
-        return b"", position
-    raise ValueError("a running status before any status")
-
-
-def _meta(body: bytes, position: int) -> tuple[bytes, int]:
-    kind = body[position]
-    length, start = _number(body, position + 1)
-    stop = start + length
-    if stop > len(body):
-        raise IndexError("a meta event that breaks off")
-    if kind == _END:
-        return _END_OF_TRACK, stop
-    if kind == _NAME:
-        text = body[start:stop][:_LONGEST_NAME]
-        return bytes((0xFF, kind, len(text))) + text, stop
-    if _META_LENGTHS.get(kind) == length:
-        return bytes((0xFF, kind, length)) + body[start:stop], stop
-    return b"", stop
-
-
-def _number(body: bytes, position: int) -> tuple[int, int]:
-    """A number of variable length and where it ends; IndexError where it breaks off."""
-    value = 0
-    for read in range(4):
-        byte = body[position + read]
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            return value, position + read + 1
-    raise ValueError("a number of more than four bytes")
-
-
-def _delta(ticks: int) -> bytes:
-    out = [ticks & 0x7F]
-    while ticks := ticks >> 7:
-        out.append(0x80 | ticks & 0x7F)
-    return bytes(reversed(out))
 
 
 # Times written anew -----------------------------------------------------------------------------
@@ -400,16 +305,12 @@ def _retimed(bodies: list[bytes], header: _Header) -> list[bytes]:
     bar, start = 4 * header.ticks, 0
     out: list[bytes] = []
     for body in bodies:
-        lead = b"" if out or header.mspq is None else _tempo_event(header.mspq)
-        track = _rewrite(body, start=start, lead=lead, tempos=header.mspq is None)
+        lead = b"" if out or header.mspq is None else tempo_event(header.mspq)
+        track = rewrite(body, start=start, lead=lead, tempos=header.mspq is None)
         out.append(track.body)
         if header.format == 2:
             start = -(-track.end // bar) * bar
     return out
-
-
-def _tempo_event(mspq: int) -> bytes:
-    return bytes((0xFF, _TEMPO, 3)) + mspq.to_bytes(3, "big")
 
 
 def _count(number: int, what: str) -> str:

@@ -19,7 +19,7 @@ from musiclstm import analysis
 from musiclstm.composition import Seed
 from musiclstm.constraints import AS_THE_SEED, MAX_NOTES_AT_ONCE, Constraints
 from musiclstm.errors import RecipeError, ScoreError
-from musiclstm.intake import check_score, read_midi
+from musiclstm.intake import check_score, read_bounded, read_midi
 from musiclstm.recipe import BUNDLED, FILE, MAX_BARS, Source
 from musiclstm.seeds import bundled_seeds
 from musiclstm.selection import Selection
@@ -201,8 +201,8 @@ def _read_prompt(prompt: Prompt) -> tuple[ScoreTick, list[str]]:
     if not isinstance(prompt, str | Path | bytes):
         score = check_score(prompt)[0]
         return score, _names(_digest(_canonical(score)))
-    score = read_midi(prompt)[0]
-    data = prompt if isinstance(prompt, bytes) else Path(prompt).read_bytes()
+    data, name = read_bounded(prompt)
+    score = read_midi(data, name=name)[0]
     return score, [*_names(_digest(data)), *_names(_digest(_canonical(score)))]
 
 

@@ -29,6 +29,7 @@ from musiclstm.surprise import Surprise
 from musiclstm.tokenization import DRUMS, MusicTokenizer, programs_of, with_programs
 
 CONTEXT_BARS = 64  # of a long seed, only so many are read: what came before is long forgotten
+CONTEXT_TOKENS = 8_192  # and of full bars so many tokens, or a file of 500 kB would cost minutes
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ class Workshop:
             return begin
         base_ids = self._tokenizer.encode_base(with_programs(part, cast))
         meter = ruling_meter(seed) or analysis.DEFAULT_METER
-        return begin + self._tokenizer.compress(self._tokenizer.with_bars(base_ids, bars, meter))
+        ids = self._tokenizer.compress(self._tokenizer.with_bars(base_ids, bars, meter))
+        return begin + ids[-CONTEXT_TOKENS:]
 
     def passage(self, piece: Composition, number: int, bar: Bar) -> Passage:
         """A new bar in the instruments of the music."""

@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import musiclstm
 from musiclstm import errors
 
+ROOT = Path(__file__).parents[1]
 PUBLIC = [name for name in musiclstm.__all__ if not name.startswith("__")]
 # Bound by importing the package's own modules; not part of what it promises.
 MODULES = {module.name for module in pkgutil.iter_modules(musiclstm.__path__)}
-# Needed to introduce the network to transformers.
-INTRODUCED = {"AutoConfig", "AutoModel", "AutoModelForCausalLM"}
+# What its own lines need.
+NEEDED = {"Any", "TYPE_CHECKING", "import_module"}
 
 
 def test_exports_equal_what_can_be_imported() -> None:
-    found = {name for name in vars(musiclstm) if not name.startswith("_") and name not in MODULES}
-    assert found - INTRODUCED == set(PUBLIC)
+    found = {name for name in dir(musiclstm) if not name.startswith("_") and name not in MODULES}
+    assert found - NEEDED == set(PUBLIC)
+    assert all(hasattr(musiclstm, name) for name in musiclstm.__all__)
     assert "__version__" in musiclstm.__all__
+
+
+def test_a_name_that_is_not_there_is_refused_as_usual() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'musiclstm' has no attribute 'Kazoo'$"):
+        _ = musiclstm.Kazoo
+    with pytest.raises(ImportError, match="cannot import name 'Kazoo'"):
+        exec("from musiclstm import Kazoo")
+
+
+def test_the_type_checker_is_told_of_the_same_names() -> None:
+    tree = ast.parse(inspect.getsource(musiclstm))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    told = {alias.name for node in block.body for alias in node.names}
+    assert told == set(PUBLIC)
+
+
+def in_a_fresh_process(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    ).stdout
+
+
+def test_reading_midi_needs_neither_torch_nor_transformers() -> None:
+    heavy = "{'torch', 'transformers', 'miditok', 'huggingface_hub'}"
+    code = f"import musiclstm.helper, sys; print(sorted({heavy} & set(sys.modules)))"
+    assert in_a_fresh_process(code) == "[]\n"
+
+
+def test_asking_for_the_network_introduces_it_to_transformers() -> None:
+    code = (
+        "from musiclstm import MusicLSTMConfig; from transformers import AutoModelForCausalLM; "
+        "config = MusicLSTMConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1); "
+        "print(type(AutoModelForCausalLM.from_config(config)).__name__)"
+    )
+    assert in_a_fresh_process(code) == "MusicLSTMForCausalLM\n"
 
 
 def test_exports_are_sorted_and_named_once() -> None:
