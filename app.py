@@ -20,12 +20,17 @@ from musiclstm import Composer, MusicLSTMError, RenderError
 from musiclstm.rendering import load_instruments
 from page import words
 from page.doors import open_doors
+from page.janitor import own_folder
+from page.jobs import Limits
 from page.layout import CSS, THEME, lay_out
 from page.player import Shelf
+from page.serving import app_options, stay, trust_proxy
+from page.visit import HELPER
 from page.wiring import Wiring
 
 LARGEST_UPLOAD = "2mb"
-MOST_VISITORS_KEPT = 200  # the desk of the one who came back least recently goes first
+MOST_WAITING = 60  # of all kinds; the guard lets fewer wait that compose
+MOST_VISITORS_KEPT = 100  # the desk of the one who came back least recently goes first
 
 
 def build_demo(composer: Composer, *, model_box: bool = False) -> gr.Blocks:
@@ -40,10 +45,18 @@ def build_demo(composer: Composer, *, model_box: bool = False) -> gr.Blocks:
         page = lay_out(shelf, words.about_model(composer), model_box=model_box)
         Wiring(page, composer, shelf).connect(demo)
         open_doors(composer)
-    return demo.queue(api_open=False, max_size=20, default_concurrency_limit=2)
+    return demo.queue(api_open=False, max_size=MOST_WAITING, default_concurrency_limit=2)
 
 
-def serve(demo: gr.Blocks, *, host: str, port: int | None, mcp: bool = False) -> str:
+def serve(
+    demo: gr.Blocks,
+    *,
+    host: str,
+    port: int | None,
+    mcp: bool = False,
+    model: str = "",
+    limits: Limits | None = None,
+) -> str:
     """Serve the page with the settings it was made for, and return at once.
 
     Args:
@@ -51,6 +64,8 @@ def serve(demo: gr.Blocks, *, host: str, port: int | None, mcp: bool = False) ->
         host: The address to listen at.
         port: None: the first free one from 7860.
         mcp: Whether programs may come in by the Model Context Protocol too; needs the extra `mcp`.
+        model: The name of the model, for `/healthz`.
+        limits: How much the server takes on. None: as `Limits` has it.
 
     Returns:
         The page's address.
@@ -75,7 +90,7 @@ def serve(demo: gr.Blocks, *, host: str, port: int | None, mcp: bool = False) ->
         footer_links=[],
         theme=THEME,
         css=CSS,
-        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs=app_options(demo, model=model, limits=limits),
     )
     return url
 
@@ -87,6 +102,7 @@ def warm_up(composer: Composer) -> Any:
         What is to be held on to, so that the instruments stay read; None without FluidSynth.
     """
     next(composer.stream(bars=1))
+    HELPER.warm()
     try:
         return load_instruments()
     except RenderError:
@@ -98,34 +114,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.mcp and find_spec("mcp") is None:
         return _refusal(
-            "--mcp needs more packages; install them with: pip install 'musiclstm[mcp]'"
+            "--mcp needs more packages; in an environment of its own, run: "
+            "pip install -r requirements.txt 'gradio[mcp]'"
         )
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     torch.set_num_threads(1)  # a step is too small to share out; two visitors have one core each
     try:
-        composer = Composer.from_pretrained(options.model)
+        composer = Composer.from_pretrained(options.model, revision=options.revision)
     except MusicLSTMError as error:
         return _refusal(str(error))
     _held = warm_up(composer)
-    demo = build_demo(composer, model_box=options.model_box)
-    try:
-        url = serve(demo, host=options.host, port=options.port, mcp=options.mcp)
-    except OSError:
-        where = f"{options.host}:{options.port}"
-        return _refusal(f"Nothing can be served at {where}; choose another --port or --host.")
-    print(url, flush=True)
-    demo.block_thread()
+    if options.behind_proxy:
+        trust_proxy()
+    with own_folder():
+        demo = build_demo(composer, model_box=options.model_box)
+        try:
+            where = {"host": options.host, "port": options.port}
+            url = serve(demo, **where, mcp=options.mcp, model=composer.name or "")
+        except OSError:
+            return _refusal(
+                f"Nothing can be served at {options.host}:{options.port}; "
+                "choose another --port or --host."
+            )
+        print(url, flush=True)
+        stay(demo)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="The page: hear your own MIDI go on.")
     parser.add_argument("--model", default="default", help="a checkpoint folder or a Hub id")
+    parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub (main)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
     parser.add_argument("--port", default=7860, type=int, help="the port to listen at")
     parser.add_argument("--model-box", action="store_true", help="let visitors load other models")
     parser.add_argument(
-        "--mcp", action="store_true", help="let programs in by MCP too; needs musiclstm[mcp]"
+        "--behind-proxy",
+        action="store_true",
+        default="SPACE_ID" in os.environ,
+        help="visitors come through a proxy in this private network, as on a Hugging Face Space",
+    )
+    parser.add_argument(
+        "--mcp", action="store_true", help="let programs in by MCP too; needs gradio[mcp]"
     )
     return parser
 

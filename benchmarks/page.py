@@ -35,6 +35,7 @@ MOST_S = {
     "start to a usable page": 15.0,
 }
 MOST_GROWTH = 0.05
+WARM_UP = 60  # continuations; then a visitor's history and the shelf of sound are as full as may be
 
 # Resolves with the seconds from a press to the first sample that is no silence.
 _LISTEN = """
@@ -86,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--presses", type=int, default=20, help="of which the median counts (20)")
     add("--rounds", type=int, default=5, help="of four takes (5)")
     add("--continuations", type=int, default=200, help="while memory is watched; 0: none (200)")
+    add("--warm-up", type=int, default=WARM_UP, help=f"continuations before that ({WARM_UP})")
     add("--model", default="default", help="a checkpoint folder or a Hub id")
     return run(measure, options.parse_args(argv))
 
@@ -95,6 +97,8 @@ def measure(options: argparse.Namespace) -> Report:
     for name in ("presses", "rounds"):
         if getattr(options, name) < 1:
             raise ReportError(f"--{name} must be 1 or more, got {getattr(options, name)}.")
+    if options.warm_up < 0:
+        raise ReportError(f"--warm-up must be 0 or more, got {options.warm_up}.")
     begin = time.perf_counter()
     with _served(options.model) as server, _opened(server.url) as page:
         usable = time.perf_counter() - begin
@@ -104,7 +108,7 @@ def measure(options: argparse.Namespace) -> Report:
         _set(page, "New bars", 16)
         four = [float(page.evaluate(_ALL_THERE, ["#four", 4])) for _ in range(options.rounds)]
         _set(page, "New bars", 8)
-        growth = _growth(page, server, options.continuations)
+        growth = _growth(page, server, options.continuations, warm_up=options.warm_up)
     return _report(usable, first, changed, four, growth, options)
 
 
@@ -192,18 +196,21 @@ def _set(page: Page, label: str, value: float) -> None:
     field.press("Tab")
 
 
-def _growth(page: Page, server: _Server, continuations: int) -> dict[str, Any] | None:
-    """Memory after a tenth of them, to warm up, and after all."""
+def _growth(
+    page: Page, server: _Server, continuations: int, *, warm_up: int
+) -> dict[str, Any] | None:
+    """Memory when it is warm, and after so many more."""
     if not continuations or not sys.platform.startswith("linux"):
         return None
-    for number in range(continuations // 10 + continuations):
-        if number == continuations // 10:
+    for number in range(warm_up + continuations):
+        if number == warm_up:
             before = server.memory_bytes()
         page.evaluate(_ALL_THERE, ["#go", 1])
         page.locator("#go:enabled").wait_for()
     after = server.memory_bytes()
     return {
         "continuations": continuations,
+        "warm_up": warm_up,
         "before_bytes": before,
         "after_bytes": after,
         "growth": after / before - 1,
@@ -236,7 +243,8 @@ def _report(
     told = "Memory was not watched."
     if growth is not None:
         told = (
-            f"Memory of the server over {growth['continuations']} continuations: "
+            f"Memory of the server over {growth['continuations']} continuations, after "
+            f"{growth['warm_up']} to warm up: "
             f"{growth['before_bytes'] / 1e6:.0f} MB, then {growth['after_bytes'] / 1e6:.0f} MB, "
             f"{100 * growth['growth']:+.1f} % (at most {100 * MOST_GROWTH:.0f} %)."
         )

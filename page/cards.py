@@ -13,7 +13,6 @@ import gradio as gr
 
 from musiclstm.analysis import AnyScore
 from page.roll import roll_of
-from page.visit import Seed
 
 _WIDTH, _HEIGHT = 1000, 100  # of a picture's own coordinates
 _FEWEST_KEYS = 16  # a tune of three notes should not look like a wall
@@ -91,11 +90,3 @@ def _strokes(notes: Mapping[str, list[int]], scale: float, place: Any) -> Iterab
     for start, length, key in columns:
         width = max(4.0, length * scale - 5)
         yield f"M{start * scale:.0f} {place(key):.1f}h{width:.0f}"
-
-
-def roll_of_seed(seed: Seed) -> dict[str, Any]:
-    """What a player draws of a seed, all of it in the colour of what is there already."""
-    assert seed.score is not None
-    roll = roll_of(seed.score, seed_end_tick=0)
-    roll["seed_end_tick"] = roll["bars"]["ticks"][-1]
-    return roll

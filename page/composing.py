@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import gradio as gr
 
-from musiclstm import Composer, Recipe, ScoreError
+from musiclstm import Composer, Composition, Recipe, ScoreError
 from page import words
 from page.desk import Desk, Origin, Press, Shown, seed_of
 from page.hearing import Update, again, hear, hear_takes, show
@@ -27,6 +27,7 @@ from page.running import (
     number_in,
     paced,
     programs_in,
+    seconds_in,
     told_to_the_visitor,
     until,
 )
@@ -110,6 +111,7 @@ class Composing:
                 self.page.stop: gr.update(interactive=True),
             }
             with self._turn(desk) as press:
+                press.endless = settings.endless
                 origin = origin_of()
                 bars = settings.new_bars if settings.endless else origin.bars or settings.new_bars
                 what = prefix + str(replace(settings, bars=min(bars, 64)))
@@ -131,32 +133,42 @@ class Composing:
                 yield self._told(run, update)
                 if run.press.left.is_set():
                     return
+                if run.press.cut:
+                    break
         run.desk.fresh = False
         if run.numbers:
             run.desk.history = run.desk.history.go_to(run.numbers[0])
+        yield self.rest(run.desk, trouble=" ".join(filter(None, (run.trouble, run.press.why))))
+        yield from self._late(run)
+
+    def _late(self, run: Run) -> Iterator[Changes]:
+        """What was to sound otherwise when all of it was played already."""
         for take in range(len(run.numbers)):
-            if run.desk.players[take].muted:
-                yield from self._sound(run.desk, take, run.settings)
-        yield self.rest(run.desk, trouble=run.trouble)
+            before = run.sounding.get(take)
+            mix, from_s = run.wanted(take)
+            if mix != before and not run.press.left.is_set():
+                settings = run.press.sound or run.settings
+                yield from self._sound(run.desk, take, settings, from_s=from_s)
 
     def _updates(self, run: Run) -> Any:
         """The takes as they are heard; closing it frees the synthesizer."""
         common: dict[str, Any] = {"shelf": self.shelf, "mix": mix_of(run.settings)}
-        common["planned_bars"] = run.planned
+        common |= {"planned_bars": run.planned, "wanted": run.wanted}
         if run.count > 1:
-            takes = self._composer(run.desk).stream_takes(run.count, **self._asked(run))
+            takes = self.composer_of(run.desk).stream_takes(run.count, **self._asked(run))
             return hear_takes(until(takes, run.press), count=run.count, **common)
-        drafts = self._composer(run.desk).stream(**self._asked(run))
+        drafts = self.composer_of(run.desk).stream(**self._asked(run))
         if run.settings.endless:
             drafts = paced(drafts, run.press)
         return hear(until(drafts, run.press), **common)
 
-    def _composer(self, desk: Desk) -> Composer:
+    def composer_of(self, desk: Desk) -> Composer:
+        """The visitor's own, or everybody's."""
         return desk.composer or self.composer
 
     def _asked(self, run: Run) -> dict[str, Any]:
         """What the composer is asked for."""
-        composer, settings, origin = self._composer(run.desk), run.settings, run.origin
+        composer, settings, origin = self.composer_of(run.desk), run.settings, run.origin
         if run.base + run.bars > MOST_BARS_IN_ALL:
             raise ScoreError(
                 f"A piece has at most {MOST_BARS_IN_ALL:,} new bars on this page, and this would "
@@ -181,7 +193,10 @@ class Composing:
         }
         if player.broadcast is None or player.broadcast.take != update.broadcast.take:
             run.desk.players[update.take] = player = Shown(turn=player.turn + 1)
-            changes |= self._captions(run)
+            run.begun.add(update.take)
+            for hidden in range(run.count, len(LETTERS)):
+                run.desk.players[hidden] = Shown(turn=run.desk.players[hidden].turn + 1)
+            changes |= self._captions(run) | self._unexchanged(update.piece)
         player.broadcast = update.broadcast
         if update.take < len(run.numbers):
             player.number = run.numbers[update.take]
@@ -215,7 +230,7 @@ class Composing:
         settings = self.settings(values)
         with self._turn(desk) as press:
             prompt = desk.seed.prompt if isinstance(desk.seed.prompt, bytes) else None
-            piece = self._composer(desk).follow(recipe, prompt=prompt)
+            piece = self.composer_of(desk).follow(recipe, prompt=prompt)
             seed, desk.waiting = seed_of(recipe, desk.seed), None
             desk.history = desk.history.add(
                 piece, what="from a link", title=seed.title, settings=settings
@@ -241,34 +256,55 @@ class Composing:
                 if press.left.is_set():
                     return
         yield self.rest(desk, trouble=trouble)
+        if desk.players[0].muted or press.sound:  # pressed meanwhile
+            from_s = desk.players[0].from_s
+            yield from self._sound(desk, 0, press.sound or settings, from_s=from_s)
 
     def _alone(self, version: Version) -> Changes:
         captions = {each.caption: "" for each in self.page.takes}
-        return captions | {self.page.takes[0].caption: words.caption(version)}
+        captions[self.page.takes[0].caption] = words.caption(version)
+        return captions | self._unexchanged(version.piece)
+
+    def _unexchanged(self, piece: Composition) -> Changes:
+        """A new piece: no instrument of it is chosen yet."""
+        return {self.page.swap_old: gr.update(choices=_exchangeable(piece), value=None)}
 
     # ----------------------------------------------------------------------- the same, otherwise
 
-    def remix(self, desk: Desk, *values: Any) -> Iterator[Changes]:
-        """Play all that is shown with the sound that the controls ask for."""
+    def remix(self, desk: Desk, places: str, *values: Any) -> Iterator[Changes]:
+        """Play all that is shown with the sound that the controls ask for.
+
+        Args:
+            desk: Of the visitor.
+            places: Where the listener is on each player, in seconds.
+            values: What the controls say.
+        """
         with told_to_the_visitor():
             settings = self.settings(values)
-            if desk.press is None:
-                for take in range(len(LETTERS)):
-                    yield from self._sound(desk, take, settings)
+            for player, place in zip(desk.players, places.split(), strict=False):
+                player.from_s = seconds_in(number_in(place))
+            if (press := desk.press) is not None:
+                press.sound = settings
+                press.changed.set()
+            else:
+                for take, player in enumerate(desk.players):
+                    yield from self._sound(desk, take, settings, from_s=player.from_s)
         yield {}
 
     def mute(
         self, take: int, desk: Desk, values: Iterable[Any], data: dict[str, Any]
     ) -> Iterator[Changes]:
-        """Make instruments of a take silent; while it is composed, as soon as it is complete."""
+        """Make instruments of a take silent; while it is composed, at its next bar."""
         with told_to_the_visitor():
             settings = self.settings(values)
             mix = mix_of(settings, muted=programs_in(data.get("muted")))
-            desk.players[take].muted = tuple(sorted(mix.muted))
-            if desk.press is None:
-                place = data.get("position_s")
-                from_s = float(place) if isinstance(place, int | float) and place > 0 else 0.0
-                yield from self._sound(desk, take, settings, from_s=from_s)
+            player = desk.players[take]
+            player.muted = tuple(sorted(mix.muted))
+            player.from_s = seconds_in(data.get("position_s"))
+            if (press := desk.press) is not None:
+                press.changed.set()
+            else:
+                yield from self._sound(desk, take, settings, from_s=player.from_s)
         yield {}
 
     def _sound(
@@ -295,9 +331,9 @@ class Composing:
     def rest(self, desk: Desk, *, trouble: str = "") -> Changes:
         """What the page says when nothing runs."""
         page, history = self.page, desk.history
-        version = history.version
+        version, of_four = history.version, desk.players[1].number is not None
         changes: Changes = {
-            page.status: words.done(version, trouble=trouble),
+            page.status: words.done(version, of_four=of_four, trouble=trouble),
             page.stop: gr.update(interactive=False),
             page.after.undo: gr.update(interactive=history.can_undo),
             page.after.redo: gr.update(interactive=history.can_redo),
@@ -309,10 +345,14 @@ class Composing:
 
     def _facts(self, version: Version) -> Changes:
         page, piece = self.page, version.piece
-        pitched = [track for track in piece.score.tracks if not track.is_drum]
-        names = words.instruments(track.program for track in pitched)
         return {
+            page.swap_old: gr.update(choices=_exchangeable(piece)),
             page.after.link_code: link_of(piece) or "",
             page.controls["random_seed"]: str(piece.sampling.seed),
-            page.swap_old: gr.update(choices=names, value=None),
         }
+
+
+def _exchangeable(piece: Composition) -> list[tuple[str, int]]:
+    """The instruments that could sound as others."""
+    pitched = [track for track in piece.score.tracks if not track.is_drum]
+    return words.instruments(track.program for track in pitched)

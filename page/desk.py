@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from musiclstm import Composer, Composition, Recipe, bundled_seeds
+from page.overture import Overture
 from page.player import Broadcast
+from page.steering import Settings
+from page.turns import TURNS, ClosingError, Turn
 from page.visit import LETTERS, NOTHING, History, Seed
 
 PLAYERS = len(LETTERS)
@@ -50,16 +53,20 @@ class Origin:
     bars: int | None = None
 
 
-class Press:
+class Press(Turn):
     """One run of the composer for one visitor.
 
     Attributes:
-        stopped: Set: compose no more bars, and finish what there is.
         left: Set: another press follows; finish nothing.
+        sound: What the controls of the sound say since it began; None: what they said then.
+        changed: Set: something should sound otherwise.
     """
 
     def __init__(self) -> None:
-        self.stopped, self.left = threading.Event(), threading.Event()
+        super().__init__()
+        self.left = threading.Event()
+        self.sound: Settings | None = None
+        self.changed = threading.Event()
 
     def leave(self) -> None:
         """Make room for the next press."""
@@ -75,12 +82,14 @@ class Shown:
         number: Of the version; None: nothing.
         broadcast: What its player was told last.
         muted: Programs that the listener wants silent.
+        from_s: Where the listener was when something was last to sound otherwise.
         turn: Rises with every new sound of it, so that an overtaken one can end.
     """
 
     number: int | None = None
     broadcast: Broadcast | None = None
     muted: tuple[int, ...] = ()
+    from_s: float = 0.0
     turn: int = 0
 
 
@@ -93,6 +102,7 @@ class Desk:
         history: What was made.
         origins: By version, how it was begun.
         players: What each of them shows.
+        overture: What the player of the seed was told last; None: as everybody's first.
         composer: Another one than everybody's; None: that.
         waiting: A recipe that waits for its file.
         press: The run that is going on; None: none.
@@ -106,6 +116,7 @@ class Desk:
         self.history = History()
         self.origins: dict[int, Origin] = {}
         self.players = [Shown() for _ in range(PLAYERS)]
+        self.overture: Overture | None = None
         self.composer: Composer | None = None
         self.waiting: Recipe | None = None
         self.press: Press | None = None
@@ -122,15 +133,24 @@ class Desk:
 
         Raises:
             TimeoutError: It does not end.
+            ClosingError: The server closes.
         """
         self.leave()
         if not self._one_press.acquire(timeout=PATIENCE_S):
             raise TimeoutError("The press before has not ended yet; try again in a moment.")
-        self.press = Press()
-        return self.press
+        press = Press()
+        try:
+            TURNS.begin(press)
+        except ClosingError:
+            self._one_press.release()
+            raise
+        self.press = press
+        return press
 
     def end(self) -> None:
         """The run is over."""
+        if self.press is not None:
+            TURNS.over(self.press)
         self.press = None
         self._one_press.release()
 

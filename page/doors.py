@@ -12,9 +12,9 @@ from typing import Any
 
 import gradio as gr
 
-from musiclstm import Composer
+from musiclstm import Composer, Composition, RenderError, ScoreError
 from page.home import file_of
-from page.running import told_to_the_visitor
+from page.running import told_to_the_visitor, until
 from page.steering import (
     AS_THE_SEED,
     FREE,
@@ -26,6 +26,7 @@ from page.steering import (
     sampling_of,
     surprise_of,
 )
+from page.turns import TURNS
 from page.visit import NOTHING, Seed
 
 
@@ -41,7 +42,7 @@ class Doors:
 
     def continue_midi(
         self,
-        midi: str | None,
+        midi: str | None = None,
         tune: str = "",
         bars: int = 8,
         adventurous: float = Settings.adventurous,
@@ -53,9 +54,8 @@ class Doors:
         """Let a MIDI file, a bundled tune or nothing at all go on.
 
         Args:
-            midi: The MIDI file to go on from, at most 2 MB; None: the tune.
-            tune: The title of a bundled tune, such as "Minuet in G (Petzold)"; empty, and no file:
-                begin from nothing.
+            midi: A MIDI file of at most 2 MB; by MCP its address, or data:audio/midi;base64,…
+            tune: Where no file is given, the title of a bundled tune; empty: begin from nothing.
             bars: New bars, 1 to 64.
             adventurous: 0 (the likeliest note every time) to 1.5 (bold).
             surprise: 0: no unexpected turns; to 0.5: now and then; to 1: often.
@@ -64,8 +64,9 @@ class Doors:
             random_seed: 0 to 4294967295; the same one gives the same music. -1: a fresh one.
 
         Returns:
-            The whole piece as a MIDI file, its sound as a WAV file, and its recipe as JSON, which
-            `Composer.follow` makes the same piece from.
+            the whole piece as a MIDI file
+            its sound as a WAV file, or null where the server cannot play
+            its recipe as JSON, from which `Composer.follow` makes the same piece
         """
         with told_to_the_visitor(), TemporaryDirectory(prefix="musiclstm-") as folder:
             settings = from_values(
@@ -76,12 +77,11 @@ class Doors:
             )  # fmt: skip
             seed = _seed(midi, tune)
             piece = self._compose(seed, settings)
-            files = [
-                file_of(piece, kind=kind, folder=Path(folder), title=seed.title)
-                for kind in ("midi", "wav")
-            ]
+            path = Path(folder)
+            midi_file = file_of(piece, kind="midi", folder=path, title=seed.title)
+            sound = _sound_of(piece, path, seed.title)
             recipe = piece.recipe
-            yield str(files[0]), str(files[1]), recipe.to_json() if recipe else ""
+            yield str(midi_file), sound, recipe.to_json() if recipe else ""
 
     def _compose(self, seed: Seed, settings: Settings) -> Any:
         where: dict[str, Any] = {"prompt": seed.prompt, "selection": seed.selection}
@@ -94,8 +94,11 @@ class Doors:
             constraints=keep,
         )
         piece = None
-        for piece in drafts:  # noqa: B007 - the last one is the whole
-            pass
+        with TURNS.one() as turn:
+            for piece in until(drafts, turn):  # noqa: B007 - the last one is the whole
+                pass
+        if turn.why:
+            raise ScoreError(turn.why)
         return piece
 
 
@@ -104,7 +107,7 @@ def open_doors(composer: Composer) -> None:
     doors, usual = Doors(composer), Settings()
     with gr.Column(visible=False):
         inputs = [
-            gr.File(file_types=[".mid", ".midi"], label="midi"),
+            gr.File(label="midi"),  # of any name: MCP gives none
             gr.Textbox("", label="tune", max_length=200),
             gr.Number(usual.bars, precision=0, label="bars"),
             gr.Number(usual.adventurous, label="adventurous"),
@@ -122,3 +125,11 @@ def _seed(midi: str | None, tune: str) -> Seed:
     if midi:
         return Seed.read(Path(midi))
     return Seed.bundled(tune) if tune else NOTHING
+
+
+def _sound_of(piece: Composition, folder: Path, title: str) -> str | None:
+    """The WAV file; None without FluidSynth or a SoundFont."""
+    try:
+        return str(file_of(piece, kind="wav", folder=folder, title=title))
+    except RenderError:
+        return None

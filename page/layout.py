@@ -17,10 +17,11 @@ from musiclstm import bundled_seeds, read_midi
 from musiclstm.instruments import NAMES, instrument_name
 from musiclstm.soundfont import soundfonts
 from page import words
-from page.cards import cards, roll_of_seed
+from page.cards import cards
 from page.desk import Desk, first_seed
 from page.home import KINDS
-from page.player import Broadcast, Shelf, player
+from page.overture import Overture
+from page.player import Shelf, player
 from page.steering import BOUNDS, KEYS, METERS, Settings
 from page.visit import LETTERS
 
@@ -101,6 +102,7 @@ class Page:
         desk: What the visitor has.
         controls: By the field of `Settings` that each of them sets.
         recipe: The recipe in the page's address, or one that waits for its file.
+        places: Where the listener is on each player, in seconds; filled by the browser.
     """
 
     desk: gr.State
@@ -118,6 +120,7 @@ class Page:
     model_load: gr.Button | None
     model_card: gr.HTML
     recipe: gr.Textbox
+    places: gr.Textbox
 
 
 def lay_out(shelf: Shelf, model_card: str, *, model_box: bool = False) -> Page:
@@ -144,9 +147,10 @@ def lay_out(shelf: Shelf, model_card: str, *, model_box: bool = False) -> Page:
         model_name, model_load = _model_box() if model_box else (None, None)
         card = gr.HTML(model_card, elem_id="model")
     recipe = gr.Textbox(visible="hidden", label="recipe")
+    places = gr.Textbox(visible="hidden", label="places")
     return Page(
         desk, seed, go, four, stop, status, takes, after, controls, swap_old, swap_new,
-        model_name, model_load, card, recipe,
+        model_name, model_load, card, recipe, places,
     )  # fmt: skip
 
 
@@ -163,7 +167,7 @@ def _seed_panel(shelf: Shelf) -> SeedPanel:
     with gr.Column(elem_id="seed"):
         about = gr.HTML(words.about_seed(first), elem_id="about")
         roll = player("seed-roll", label="The seed", shelf=shelf)
-        roll.value = Broadcast(shelf).update(roll_of_seed(first), complete=True)
+        roll.value = Overture(first, shelf).picture()
         with gr.Accordion("Choose tracks and bars", open=False, elem_id="part"):
             names = words.tracks(first)
             tracks = gr.CheckboxGroup(
@@ -200,7 +204,7 @@ def _take(letter: str, shelf: Shelf) -> Take:
         caption = gr.HTML("", elem_classes="caption")
         shown = player(f"roll-{low}", label=f"Take {letter}", shelf=shelf, armed_by=armed_by)
         with gr.Row(elem_classes="choose"):
-            switch = gr.Button(f"Compare: listen to {letter} from here", size="sm", min_width=120)
+            switch = gr.Button(f"Hear {letter} from here", size="sm", min_width=120)
             keep = gr.Button(f"Keep {letter}", size="sm", min_width=80)
     return Take(caption, shown, keep, switch)
 

@@ -240,7 +240,19 @@ class Player {
   toggle() {
     if (this.playButton.disabled) return;
     if (this.wants) this.pause();
-    else this.play();
+    else if (!this.request()) this.play();
+  }
+
+  /** Ask for sound that is only made when somebody wants it; true where it is on its way. */
+  request() {
+    const { rendering, position } = this.sound;
+    const end = this.roll.clock.secondsAt(this.roll.clock.endTick) * RATE;
+    const place = position < end - 1 ? position : 0;
+    if (!this.value?.on_request || rendering.at(place)) return false;
+    unlock();
+    this.arm();
+    this.trigger("listen", { position_s: place / RATE });
+    return true;
   }
 
   get wants() {
@@ -272,13 +284,15 @@ class Player {
   /** Go on here where another player is now, and let that one rest. */
   switchTo() {
     if (!this.value) return;
-    const other = [...shared.players.values()].find((each) => each !== this && each.sound.wanted);
+    const comparable = (each) => each !== this && each.sound.wanted && !each.value.on_request;
+    const other = [...shared.players.values()].find(comparable);
     if (other) this.seek(this.roll.clock.tickOfPlace(other.place));
     this.play();
   }
 
   seek(tick) {
     this.sound.seek(Math.ceil(this.roll.clock.secondsAt(tick) * RATE));
+    if (this.sound.wanted) this.request();
     this.refresh();
     this.announce();
   }

@@ -45,11 +45,13 @@ def player(elem_id: str, *, label: str, shelf: Shelf, armed_by: Sequence[str] = 
     """A piano roll that plays, to be fed with the updates of a `Broadcast`.
 
     Use it as an output with `show_progress="hidden"`, and never as an input, for then its sound
-    would travel back. It triggers two events of its own, whose data stands in `gr.EventData`:
+    would travel back. It triggers three events of its own, whose data stands in `gr.EventData`:
 
     - `mute`: `muted`, a list of programs (-1: drums) that should be silent, `position_s` and
       `bar`, where the listener is. The answer is updates from `Broadcast.with_muted`.
     - `bars`: `first` and `last`, the bars chosen, counted from 1; both None: nothing is chosen.
+    - `listen`: `position_s`, where somebody wants to hear what has no sound yet. Only where the
+      broadcast is `on_request`; the answer is updates of a new one.
 
     Args:
         elem_id: Of the component in the page; what `switch_to` is told.
@@ -204,6 +206,7 @@ class Broadcast:
         planned_bars: How many bars there will be in all, so that the roll has its width from the
             beginning. None: it grows as they come.
         cue_frame: Where playing begins when the player was armed.
+        on_request: Whether sound is made only where somebody wants to hear it.
 
     Attributes:
         take: The name of the take; whoever knows it can ask for its sound.
@@ -211,11 +214,17 @@ class Broadcast:
     """
 
     def __init__(
-        self, shelf: Shelf, *, planned_bars: int | None = None, cue_frame: int = 0
+        self,
+        shelf: Shelf,
+        *,
+        planned_bars: int | None = None,
+        cue_frame: int = 0,
+        on_request: bool = False,
     ) -> None:
         self.take = secrets.token_urlsafe(12)
         self.muted: tuple[int, ...] = ()
         self._shelf, self._planned_bars, self._cue_frame = shelf, planned_bars, cue_frame
+        self._on_request = on_request
         self._sounds = itertools.count()
         self._begin_sound()
 
@@ -269,6 +278,7 @@ class Broadcast:
             "chunks": [list(chunk) for chunk in self._chunks],
             "fresh": [[chunk.start_frame, b64encode(chunk.data).decode()] for chunk in fresh],
             "complete": self._complete,
+            "on_request": self._on_request,
             "muted": list(self.muted),
             "selection": None if selection is None else list(selection),
         }

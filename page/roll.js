@@ -5,6 +5,8 @@
 
 const SHADES = [0.55, 0.7, 0.85, 1]; // opacity, from the softest notes to the loudest
 const FEWEST_KEYS = 24; // two octaves: a tune of three notes should not look like a wall
+// Percent from which a note is surer: of all it could have been, one in four is well foreseen.
+const SURER = [3, 10, 25, 50];
 const DRUM_ROW_PX = 10;
 const DRUM_SHARE = 0.35;
 const BIRTH_MS = 450; // in which new notes appear
@@ -374,7 +376,8 @@ class Roll {
     const { start, instrument, sure } = this.roll.notes;
     if (this.colouring === "instruments") return colour(`instrument-${instrument[i] % 8}`);
     if (this.colouring === "sure") {
-      return colour(sure[i] < 0 ? "unsaid" : `sure-${Math.min(4, Math.floor(sure[i] / 20))}`);
+      const step = SURER.filter((each) => sure[i] >= each).length;
+      return colour(sure[i] < 0 ? "unsaid" : `sure-${step}`);
     }
     return colour(start[i] < this.roll.seed_end_tick ? "seed" : "new");
   }

@@ -5,6 +5,7 @@ Knows the visitor's desk; neither components nor sound.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,25 +17,59 @@ import gradio as gr
 
 from musiclstm import Composer, Composition, MusicLSTMError, ScoreError
 from musiclstm.analysis import last_note_end, seconds_at
+from musiclstm.mix import Mix
 from page import words
-from page.desk import Desk, Origin, Press
-from page.hearing import AHEAD_S, Update
-from page.steering import Settings
+from page.desk import Desk, Origin, Press, Shown
+from page.hearing import Update, Wanted
+from page.steering import Settings, mix_of
+from page.turns import Turn
 from page.visit import LETTERS
+
+_LOG = logging.getLogger(__name__)
+
+BROKEN = (
+    "Something broke on the server, and it is not your doing; what you had stays here. Try again, "
+    "or choose something else."
+)
+AHEAD_S = 45.0  # music without end is composed so far ahead of the listener
 
 
 @contextmanager
 def told_to_the_visitor() -> Iterator[None]:
-    """A refusal becomes one sentence in a corner; all else on the page stays as it is."""
+    """A refusal becomes one sentence in a corner; all else on the page stays as it is.
+
+    So does a mistake of ours, which is logged besides.
+    """
     try:
         yield
     except (MusicLSTMError, ValueError, TimeoutError) as error:
         raise gr.Error(escape(str(error), quote=False), print_exception=False) from error
+    except gr.Error:
+        raise
+    except Exception as error:
+        _LOG.exception("A job broke")
+        raise gr.Error(BROKEN, print_exception=False) from error
 
 
 @dataclass
 class Run:
-    """One press, as it goes on."""
+    """One press, as it goes on.
+
+    Args:
+        desk: Of the visitor.
+        press: Says whether it was stopped, left, or is to sound otherwise.
+        origin: Where the music begins.
+        settings: What the controls said.
+        count: How many takes.
+        bars: Of each take.
+        what: What was asked for, in a few words.
+        started: When, by the monotonic clock.
+        pieces: The newest draft of each take.
+        numbers: Of their versions, in the order of the takes.
+        begun: The takes that stand on their players.
+        sounding: The mix that each take was last asked to have.
+        trouble: Why nothing is heard; empty where it is.
+    """
 
     desk: Desk
     press: Press
@@ -46,6 +81,8 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     pieces: dict[int, Composition] = field(default_factory=dict)
     numbers: list[int] = field(default_factory=list)
+    begun: set[int] = field(default_factory=set)
+    sounding: dict[int, Mix] = field(default_factory=dict)
     trouble: str = ""
 
     @property
@@ -76,6 +113,13 @@ class Run:
             desk.remember(number, self.origin)
             self.numbers.append(number)
 
+    def wanted(self, take: int) -> Wanted:
+        """How a take should sound by now; what was muted before it began is no part of it."""
+        player = self.desk.players[take] if take in self.begun else Shown()
+        mix = mix_of(self.press.sound or self.settings, muted=player.muted)
+        self.sounding[take] = mix
+        return Wanted(mix, player.from_s)
+
     def progress(self) -> str:
         """Bars done, and the time left by what they took."""
         done = sum(piece.bars - self.base for piece in self.pieces.values())
@@ -97,16 +141,19 @@ def number_in(value: Any) -> Any:
         return value
 
 
-def until(drafts: Iterable[Any], press: Press) -> Iterator[Any]:
-    """Drafts, until the visitor presses Stop or something else."""
+def until(drafts: Iterable[Any], turn: Turn) -> Iterator[Any]:
+    """Drafts, until the visitor presses Stop or something else, or the turn is over."""
     for draft in drafts:
         yield draft
-        if press.stopped.is_set():
+        if turn.stopped.is_set():
             return
 
 
 def paced(drafts: Iterable[Composition], press: Press) -> Iterator[Composition]:
-    """Drafts, not further ahead of a listener than need be."""
+    """Drafts, not further ahead of a listener than need be.
+
+    The newest comes once more where it is to sound otherwise meanwhile.
+    """
     began, first_s = time.monotonic(), None
     for draft in drafts:
         end_s = seconds_at(draft.score, last_note_end(draft.score))
@@ -115,6 +162,9 @@ def paced(drafts: Iterable[Composition], press: Press) -> Iterator[Composition]:
         while end_s - first_s - (time.monotonic() - began) > AHEAD_S:
             if press.stopped.wait(0.2):
                 return
+            if press.changed.is_set():
+                press.changed.clear()
+                yield draft
 
 
 def check_maker(piece: Composition, composer: Composer) -> None:
@@ -134,6 +184,11 @@ def programs_in(muted: Any) -> tuple[int, ...]:
     """The whole numbers of a list; nothing where it is none."""
     listed = muted if isinstance(muted, list) else []
     return tuple(each for each in listed[:129] if isinstance(each, int))
+
+
+def seconds_in(place: Any) -> float:
+    """Seconds from the beginning, 0 where it says none."""
+    return float(place) if isinstance(place, int | float) and 0 < place < float("inf") else 0.0
 
 
 @contextmanager

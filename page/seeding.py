@@ -6,20 +6,22 @@ Reads files through visit.py and shows what they hold; composes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from musiclstm import RenderError
 from page import words
-from page.cards import roll_of_seed
 from page.composing import Changes, Composing
 from page.desk import Desk
 from page.home import from_link, needs_file
 from page.layout import Page
-from page.player import Broadcast, Shelf
-from page.running import number_in, told_to_the_visitor
-from page.steering import settings_of, values_of
+from page.overture import Overture
+from page.player import Shelf
+from page.running import number_in, seconds_in, told_to_the_visitor
+from page.steering import mix_of, settings_of, values_of
 from page.visit import Seed
 
 OWN_FILE = "own file"  # the value of the cards when none of them is chosen
@@ -31,7 +33,7 @@ class Seeding:
 
     Args:
         page: Its components.
-        shelf: Where the sound of players lies; a seed's picture has none.
+        shelf: Where the sound of players lies.
         composing: Who composes what a link asks for.
     """
 
@@ -76,31 +78,64 @@ class Seeding:
                 tracks=tracks, first_bar=first or 1, last_bar=_bar(last), keep_others=keep
             )
         desk.fresh = True
-        return {self.page.seed.about: words.about_seed(desk.seed)}
+        changes: Changes = {self.page.seed.about: self._about(desk)}
+        if desk.seed.score is not None:
+            desk.overture = desk.overture or Overture(desk.seed, self.shelf)
+            desk.overture.choose(desk.seed)
+            changes[self.page.seed.roll] = desk.overture.picture()
+        return changes
 
     def bars(self, desk: Desk, tracks: list[int], keep: bool, event: gr.EventData) -> Changes:
         """Bars that were marked on the roll; none: all."""
         first, last = event._data.get("first") or 1, event._data.get("last")
         changes = self.part(desk, tracks, first, str(last or ""), keep)
-        return changes | {
+        return {
+            self.page.seed.about: changes[self.page.seed.about],
             self.page.seed.first_bar: first,
             self.page.seed.last_bar: str(last or ""),
         }
 
+    def listen(self, desk: Desk, event: gr.EventData, *values: Any) -> Iterator[Changes]:
+        """Play the seed from where the listener is, until another one is chosen or asked for.
+
+        Raises:
+            gr.Error: There is no sound to be had.
+        """
+        if desk.seed.score is None:
+            return
+        from_s = seconds_in(event._data.get("position_s"))
+        desk.overture = overture = Overture(desk.seed, self.shelf, from_s=from_s)
+        with told_to_the_visitor():
+            mix = mix_of(self.composing.settings(values))
+            try:
+                with closing(overture.play(mix)) as updates:
+                    for value in updates:
+                        if desk.overture is not overture:
+                            return
+                        yield {self.page.seed.roll: value}
+            except RenderError:
+                yield {self.page.seed.roll: overture.picture(complete=True)}
+                raise
+
     def show(self, desk: Desk) -> Changes:
         """What a seed's panel says about the seed."""
         panel, seed = self.page.seed, desk.seed
-        changes: Changes = {panel.about: words.about_seed(seed)}
+        changes: Changes = {panel.about: self._about(desk)}
         if seed.report is None:
             return changes | {panel.cards: "", panel.upload: None}
         names = words.tracks(seed)
+        desk.overture = Overture(seed, self.shelf)
         return changes | {
-            panel.roll: Broadcast(self.shelf).update(roll_of_seed(seed), complete=True),
+            panel.roll: desk.overture.picture(),
             panel.tracks: gr.update(choices=names, value=[number for _, number in names]),
             panel.first_bar: gr.update(value=1, maximum=seed.report.bars),
             panel.last_bar: "",
             panel.keep_others: True,
         }
+
+    def _about(self, desk: Desk) -> str:
+        trained = self.composing.composer_of(desk).model.config.programs
+        return words.about_seed(desk.seed, trained)
 
     def _taken(self, desk: Desk, seed: Seed) -> Changes:
         desk.seed, desk.fresh = seed, True

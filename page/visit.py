@@ -14,14 +14,17 @@ from pathlib import Path
 
 from musiclstm import Composition, ScoreError, SeedReport, Selection, bundled_seeds, read_midi
 from musiclstm.analysis import AnyScore
+from musiclstm.helper import Helper
+from musiclstm.intake import read_bounded
 from musiclstm.jsonfields import shown
 from musiclstm.report import count
 from page.steering import Settings
 
 LETTERS = "ABCD"  # of the takes of one press
+HELPER = Helper()  # reads visitors' files; its processes start when the first one comes
 MAX_VERSIONS = 60
 MAX_TRAIL = 200
-MAX_BARS_KEPT = 2_000  # over all versions, shared ones once; a bar holds some 20 kB
+MAX_BARS_KEPT = 1_000  # over all versions, shared ones once; a bar holds some 20 kB
 _STEP = "\u2003"  # an em space for each level of the tree
 
 # ------------------------------------------------------------------------------------- what goes on
@@ -57,8 +60,8 @@ class Seed:
         Raises:
             ScoreError: It cannot be read, is beyond the limits, or has no notes.
         """
-        score, report = read_midi(source, name=title or None)
-        data = source if isinstance(source, bytes) else source.read_bytes()
+        data, name = read_bounded(source, name=title or None)
+        score, report = HELPER.read_midi(data, name=name)
         return cls(title or report.name or "Untitled", data, score, report)
 
     @classmethod

@@ -28,12 +28,19 @@ from page.visit import NOTHING
 _PAGE: dict[str, Any] = {"api_visibility": "undocumented"}  # the doors for programs are others
 _WORK: dict[str, Any] = {"concurrency_id": "work", "trigger_mode": "multiple", **_PAGE}
 _QUICK: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "quick", **_PAGE}
+_SOUND: dict[str, Any] = {"concurrency_id": "sound", "concurrency_limit": 2}
 _HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 # Where players are that will be hidden, nothing may go on sounding.
 _HUSH = "(...all) => { window.musiclstm?.players.forEach((each) => each.pause()); return all; }"
 _ADDRESS = "(code) => code ? `${location.origin}${location.pathname}?recipe=${code}` : ''"
 _RECIPE = "() => new URLSearchParams(location.search).get('recipe') ?? ''"
+# Another sound is made from where the listener is.
+_PLACES = """(desk, places, ...values) => {
+  const players = window.musiclstm?.players ?? new Map();
+  const frames = %s.map((id) => players.get(id)?.sound.position ?? 0);
+  return [desk, frames.map((frame) => frame / 44100).join(" "), ...values];
+}"""
 _DOWNLOAD = """(file) => {
   const link = document.createElement("a");
   Object.assign(link, { href: file.url, download: file.orig_name ?? "" });
@@ -131,10 +138,13 @@ class Wiring:
             seeding.bars, [desk, panel.tracks, panel.keep_others],
             [panel.about, panel.first_bar, panel.last_bar], trigger_mode="multiple", **_HIDDEN,
         )  # fmt: skip
+        panel.roll.listen(
+            seeding.listen, self.all, panel.roll, trigger_mode="multiple", **_SOUND, **_HIDDEN
+        )
         bars = [panel.first_bar.input, panel.last_bar.input]
         gr.on(
             [panel.tracks.input, *bars, panel.keep_others.input], seeding.part,
-            [desk, *panel.choice], panel.about,
+            [desk, *panel.choice], [panel.about, panel.roll],
             api_name="part", trigger_mode="always_last", **_QUICK,
         )  # fmt: skip
 
@@ -145,9 +155,8 @@ class Wiring:
         for number, take in enumerate(self.page.takes):
             handler = self._mute(number)
             take.player.mute(
-                handler, inputs, take.player, trigger_mode="multiple", concurrency_id="sound",
-                concurrency_limit=2, **_HIDDEN,
-            )  # fmt: skip
+                handler, inputs, take.player, trigger_mode="multiple", **_SOUND, **_HIDDEN
+            )
             take.switch.click(None, js=switch_to(str(take.player.elem_id)))
         first = self.page.takes[0].player
         first.bars(
@@ -164,15 +173,17 @@ class Wiring:
     def _sound(self) -> None:
         page = self.page
         players = [take.player for take in page.takes]
-        how: dict[str, Any] = {"trigger_mode": "always_last", "concurrency_id": "sound", **_HIDDEN}
+        inputs = [page.desk, page.places, *self.controls]
+        js = _PLACES % [str(player.elem_id) for player in players]
+        how: dict[str, Any] = {"trigger_mode": "always_last", "js": js, **_SOUND, **_HIDDEN}
         changed = [self._control(name) for name in ("reverb", "chorus", "gain_db")]
         events = [each.change for each in changed] + [self._control("soundfont").input]
-        gr.on(events, self.composing.remix, self.all, players, **how)
+        gr.on(events, self.composing.remix, inputs, players, **how)
         swapped = page.swap_new.input(
             swap, [page.controls["swaps"], page.swap_old, page.swap_new], page.controls["swaps"],
             queue=False, **_HIDDEN,
         )  # fmt: skip
-        swapped.then(self.composing.remix, self.all, players, **how)
+        swapped.then(self.composing.remix, inputs, players, **how)
 
     # ------------------------------------------------------------------------- history and the rest
 

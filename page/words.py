@@ -5,12 +5,13 @@ Knows no components and no events.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from html import escape
 
 from musiclstm import Composer
 from musiclstm.instruments import instrument_name
 from musiclstm.report import count
+from musiclstm.tokenization import relatives
 from page.visit import History, Seed, Version
 
 _MARK = "".join(
@@ -38,13 +39,27 @@ element.addEventListener("click", (event) => {
 """
 
 
-def about_seed(seed: Seed) -> str:
-    """Name, facts, tracks and repairs of a seed."""
+def about_seed(seed: Seed, trained: Collection[int] | None = None) -> str:
+    """Name, facts, tracks and repairs of a seed, and what the model has not heard of it.
+
+    Args:
+        seed: Whatever goes on.
+        trained: Programs that the model has heard; None: all.
+    """
     facts, *lines = seed.about()
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    items = "".join(f"<li>{escape(line)}</li>" for line in [*lines, *_stand_ins(seed, trained)])
     part = f" <em>{escape(_part(seed))}</em>" if seed.selection else ""
     empty = ' class="nothing"' if seed.report is None else ""
     return f"<h2{empty}>{escape(seed.title)}</h2><p>{escape(facts)}{part}</p><ul>{items}</ul>"
+
+
+def _stand_ins(seed: Seed, trained: Collection[int] | None) -> Iterator[str]:
+    """Which instruments are new to the model, and which ones it takes them for."""
+    found = {track.program for track in seed.report.tracks} if seed.report else ()
+    for program, other in relatives(found, trained).items():
+        if program != other:
+            new, known = instrument_name(program), instrument_name(other)
+            yield f"This model has never heard {new}; it writes for it as for {known}."
 
 
 def tracks(seed: Seed) -> list[tuple[str, int]]:
@@ -78,14 +93,19 @@ def progress(doing: str, done: int, of: int | None, left_s: float | None = None)
     return f'<p role="status">{said}</p><progress{known} aria-label="{doing}"></progress>'
 
 
-def done(version: Version | None, *, trouble: str = "") -> str:
+def done(version: Version | None, *, of_four: bool = False, trouble: str = "") -> str:
     """What became of it.
 
     Args:
         version: What is shown; None: nothing yet.
+        of_four: Whether it is one of several takes that are shown.
         trouble: A sentence to add; empty: all is well.
     """
-    said = WAITING if version is None else f'<p role="status">{escape(_summary(version))}</p>'
+    if version is None:
+        said = WAITING
+    else:
+        keep = f" Keep the one you like; until then the buttons below mean {version.letter}."
+        said = f'<p role="status">{escape(_summary(version) + (keep if of_four else ""))}</p>'
     return said + (f'<p class="trouble">{escape(trouble)}</p>' if trouble else "")
 
 

@@ -1,4 +1,4 @@
-"""The page on this machine's own address, composed for by the toy."""
+"""The page on this machine's own address, composed for by the toy, and visitors for it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from musiclstm import Composer, Composition
+from musiclstm import Composer, Composition, MusicLSTMError
+from musiclstm.soundfont import find_soundfont
+from tests.app.visitor import Visitor
+from tests.chromium import chromium
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 class WatchedComposer:
@@ -99,3 +105,33 @@ def midi_file(
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")  # not longer: only one can run at a time
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser: Browser, page_url: str) -> Iterator[Callable[..., Visitor]]:
+    """A maker of visitors, each with a browser of its own and the page open."""
+    contexts = []
+
+    def open_page(**options: Any) -> Visitor:
+        contexts.append(browser.new_context(**options))
+        return Visitor(contexts[-1], page_url)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def _sound() -> None:
+    """Whether there is a synthesizer to listen to."""
+    pytest.importorskip("fluidsynth", reason="libfluidsynth is not installed", exc_type=ImportError)
+    try:
+        find_soundfont()
+    except MusicLSTMError as error:
+        pytest.skip(str(error))

@@ -29,6 +29,7 @@ from musiclstm import (
     read_midi,
     read_recipe,
 )
+from page import words
 from page.cards import tiny_roll
 from page.desk import Desk
 from page.layout import lay_out
@@ -203,6 +204,17 @@ def test_a_dropped_file_is_called_by_its_own_name(
     assert shown[ann.page.seed.cards] not in {*TUNES, ""}
 
 
+def test_an_instrument_that_the_model_has_never_heard_is_told(
+    midi_file: Callable[..., Path],
+) -> None:
+    seed = Seed.read(midi_file("two.mid", tracks=("One", "Two")))  # programs 0 and 1
+    assert "never heard" not in words.about_seed(seed, None)
+    assert (
+        "This model has never heard Bright Acoustic Piano; it writes for it as for Electric Grand"
+        in text_of(words.about_seed(seed, [0, 2]))
+    )
+
+
 BAD_FILES = {
     "text": (b"Dear diary, nothing happened today.", "is not a MIDI file"),
     "empty": (b"", "is empty"),
@@ -267,6 +279,25 @@ def test_a_part_that_is_not_there_is_one_sentence(
     assert ann.desk.seed is before
 
 
+def test_bars_written_into_the_fields_are_marked_on_the_roll(ann: Visitor) -> None:
+    values = [
+        ann.wiring.seeding.part(ann.desk, [0, 1], first, "", True)[ann.page.seed.roll]
+        for first in (3, 1)
+    ]
+    assert [value["selection"] for value in values] == [[3, 8], None]
+    assert values[0]["take"] == values[1]["take"]  # nobody's listening is disturbed
+
+
+def test_a_seed_that_cannot_be_heard_is_one_sentence_and_its_player_is_at_rest(
+    ann: Visitor,
+) -> None:
+    event = SimpleNamespace(_data={"position_s": 0})
+    listening = ann.wiring.seeding.listen(ann.desk, event, *ann.controls.values())
+    assert next(listening)[ann.page.seed.roll]["complete"]
+    with pytest.raises(gr.Error, match=r"No SoundFont at '/nowhere.sf2'"):
+        next(listening)
+
+
 def test_bars_marked_on_the_roll_are_chosen(ann: Visitor) -> None:
     seeding, panel = ann.wiring.seeding, ann.page.seed
     marked = seeding.bars(ann.desk, [0, 1], True, SimpleNamespace(_data={"first": 3, "last": 4}))
@@ -294,8 +325,6 @@ def test_every_bar_is_told(ann: Visitor) -> None:
 
 
 def test_the_time_left_follows_from_the_time_it_took() -> None:
-    from page import words
-
     assert text_of(words.progress("Composing", 2, 8, 3.2)) == (
         "Composing: bar 2 of 8, about 3 s left"
     )
@@ -467,6 +496,21 @@ def test_four_takes_are_four_versions_and_one_is_kept(ann: Visitor) -> None:
     assert captions[1:] == ["", "", ""]
 
 
+def test_the_buttons_below_four_takes_say_which_one_they_mean(ann: Visitor) -> None:
+    assert (
+        ann.press("four")
+        .texts[-1]
+        .startswith(
+            f"2 bars after 8 bars of {MINUET}. Keep the one you like; until then the buttons below "
+            "mean A."
+        )
+    )
+    assert "Keep the one" not in ann.press("keep", 1).texts[-1]
+    ann.press("four")
+    assert "Keep the one" not in ann.press("go").texts[-1]
+    assert [player.number is None for player in ann.desk.players] == [False, True, True, True]
+
+
 def test_going_on_extends_what_is_shown_and_again_tries_that_once_more(ann: Visitor) -> None:
     first = ann.press().piece
     longer = ann.press("on", bars=3).piece
@@ -535,6 +579,31 @@ def test_instruments_are_muted(ann: Visitor) -> None:
     assert values[-1]["muted"] == [0]
     with pytest.raises(gr.Error, match="programs must be"):
         list(ann.wiring.composing.mute(0, ann.desk, ann.controls.values(), {"muted": [999]}))
+
+
+def test_what_is_muted_while_it_is_composed_is_silent_from_the_next_bar_on(
+    slow: Visitor, watched: Any
+) -> None:
+    data = {"muted": [0], "position_s": 0.0, "bar": 1}
+    told = []
+    for _ in slow.pressing("go", bars=6):
+        told.append((watched.bars, slow.seen.get(slow.page.takes[0].player, [{}])[-1]))
+        if watched.bars == 3 and not slow.desk.players[0].muted:
+            list(slow.wiring.composing.mute(0, slow.desk, slow.controls.values(), data))
+    muted = [bars for bars, value in told if value.get("muted") == [0]]
+    assert muted[0] == 4
+    assert told[-1][1]["complete"]
+
+
+def test_the_room_is_another_one_while_it_is_composed(slow: Visitor, watched: Any) -> None:
+    sounds = set()
+    for _ in slow.pressing("go", bars=6):
+        sounds |= {value["sound"] for value in slow.seen.get(slow.page.takes[0].player, [])}
+        if watched.bars == 3:
+            values = (slow.controls | {"reverb": 0.1}).values()
+            list(slow.wiring.composing.remix(slow.desk, "1.5 0 0 0", *values))
+    assert sounds == {0, 1}
+    assert slow.desk.players[0].from_s == 1.5
 
 
 def test_instruments_are_swapped_and_swapped_back() -> None:
@@ -763,7 +832,8 @@ def test_mcp_without_its_extra_is_one_sentence_and_status_1(
     monkeypatch.setattr(app, "find_spec", lambda name: None)
     assert app.main(["--mcp"]) == 1
     assert capsys.readouterr().err == (
-        "error: --mcp needs more packages; install them with: pip install 'musiclstm[mcp]'\n"
+        "error: --mcp needs more packages; in an environment of its own, run: "
+        "pip install -r requirements.txt 'gradio[mcp]'\n"
     )
 
 

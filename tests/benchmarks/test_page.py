@@ -12,7 +12,13 @@ from benchmarks.page import _report, main
 
 
 def test_what_is_too_slow_is_told():
-    growth = {"continuations": 200, "before_bytes": 5e8, "after_bytes": 5.5e8, "growth": 0.1}
+    growth = {
+        "continuations": 200,
+        "warm_up": 60,
+        "before_bytes": 5e8,
+        "after_bytes": 5.5e8,
+        "growth": 0.1,
+    }
     report = _report(3.0, [1.0, 2.0, 9.0], [0.5], [4.0], growth, Namespace())
     first, four, changed, usable = report.text.splitlines()[2:6]
     assert first.startswith("| press to first sound ")
@@ -33,7 +39,7 @@ def test_nothing_to_press_is_refused(capsys):
 @pytest.mark.skipif(not shutil.which("chromium"), reason="Chromium is not installed")
 def test_a_visitor_hears_something(tmp_path):
     found = tmp_path / "page.json"
-    few = ["--presses", "1", "--rounds", "1", "--continuations", "2"]
+    few = ["--presses", "1", "--rounds", "1", "--continuations", "2", "--warm-up", "1"]
     assert main([*few, "--json", str(found)]) == 0
     facts = json.loads(found.read_text())
     assert all(0 < seconds < 60 for times in facts["seconds"].values() for seconds in times)

@@ -19,6 +19,7 @@ from page import chunks
 from page.chunks import frame_of
 from page.hearing import (
     Update,
+    Wanted,
     again,
     hear,
     hear_takes,
@@ -309,24 +310,50 @@ def test_no_draft_gives_no_update(shelf):
     assert list(hear([], shelf=shelf)) == []
 
 
-def test_music_without_end_waits_for_the_listener(drafts, shelf, tones):
-    now, waited = [0.0], []
+# -- In another sound, while it is composed ------------------------------------------------------
 
-    def sleep(seconds):
-        assert 0 < seconds <= 1
-        waited.append(seconds)
-        now[0] += seconds
 
-    updates = hear(drafts, shelf=shelf, ahead_s=3.0, clock=lambda: now[0], sleep=sleep)
-    for update in updates:
-        if not update.complete and update.piece.bars < 6:
-            made = tones.played[-1][1] - update.value["cue_frame"]
-            bar = 3 * 60 / 116
-            assert made / RATE_HZ - now[0] <= 3.0 + 2.5 * bar
-    assert sum(waited) > 1
-    waited.clear()
-    list(hear(drafts, shelf=shelf, clock=lambda: now[0], sleep=sleep))
-    assert not waited
+def test_another_mix_is_taken_up_where_the_listener_is(drafts, shelf, tones):
+    heard = heard_of(drafts[-1])
+    frames = [frame_of(heard.score, line) for line in heard.lines]
+    wanted = [Wanted(Mix())]
+    updates = []
+    for update in hear(drafts, shelf=shelf, wanted=lambda take: wanted[-1]):
+        updates.append(update)
+        if len(updates) == 4:  # sound up to the end of bar 9; the listener is in bar 8
+            wanted.append(Wanted(Mix(muted=frozenset({0})), (frames[7] + 10) / RATE_HZ))
+            tones.played.clear()
+    before, after = updates[3], updates[4]
+    assert tones.played[:2] == [(frames[7], frames[8]), (frames[8], frames[9])]
+    assert after.value["take"] == before.value["take"]
+    assert after.value["sound"] == before.value["sound"] + 1
+    assert after.value["muted"] == [0]
+    assert not after.complete
+    assert len(sound_of(updates[-1].value, shelf)) == frames[-1] + RATE_HZ
+    assert updates[-1].piece is drafts[-1]
+    assert tones.open == 0
+
+
+@pytest.mark.usefixtures("tones")
+def test_another_mix_that_is_wanted_at_the_very_end_is_taken_up_too(drafts, shelf):
+    wanted = [Wanted(Mix())]
+    for update in hear(drafts, shelf=shelf, wanted=lambda take: wanted[-1]):
+        if update.piece.bars == 6:
+            wanted.append(Wanted(Mix(gain_db=3.0)))
+    assert update.value["sound"] == 1
+    assert update.complete
+
+
+@pytest.mark.usefixtures("tones")
+def test_takes_are_asked_one_by_one(tiny_composer, shelf):
+    muted = {0: frozenset(), 1: frozenset({0})}
+    found = {}
+    takes = takes_of(tiny_composer, 2)
+    wanted = lambda take: Wanted(Mix(muted=muted[take]))  # noqa: E731
+    for update in hear_takes(takes, count=2, shelf=shelf, wanted=wanted):
+        found[update.take] = update.value
+    assert [found[take]["muted"] for take in (0, 1)] == [[], [0]]
+    assert all(value["complete"] for value in found.values())
 
 
 # -- Without sound -------------------------------------------------------------------------------
