@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +100,9 @@ def measure(options: argparse.Namespace) -> Report:
             raise ReportError(f"--{name} must be 1 or more, got {getattr(options, name)}.")
     if options.warm_up < 0:
         raise ReportError(f"--warm-up must be 0 or more, got {options.warm_up}.")
-    begin = time.perf_counter()
-    with _served(options.model) as server, _opened(server.url) as page:
+    with _opened() as page, _served(options.model) as server:
+        begin = time.perf_counter()
+        _visit(page, server)
         usable = time.perf_counter() - begin
         _press(page)  # the first one loads the SoundFont
         first = [_press(page) for _ in range(options.presses)]
@@ -140,9 +142,19 @@ def _served(model: str) -> Iterator[_Server]:
             process.terminate()
 
 
+def _await(server: _Server) -> None:
+    """Until somebody answers. A browser that tries again and again would slow the start down."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while time.monotonic() < deadline and server.process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{server.url}/healthz"):
+            return
+        time.sleep(0.05)
+    raise ReportError(f"app.py does not answer at {server.url}; start it by hand.")
+
+
 @contextlib.contextmanager
-def _opened(url: str) -> Iterator[Page]:
-    """The page in Chromium, as soon as its button can be pressed."""
+def _opened() -> Iterator[Page]:
+    """An empty page in Chromium."""
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError as error:
@@ -154,25 +166,16 @@ def _opened(url: str) -> Iterator[Page]:
         browser = driver.chromium.launch(executable_path=path, args=list(FLAGS))
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MS)
-        _visit(page, url)
         yield page
         browser.close()
 
 
-def _visit(page: Page, url: str) -> None:
-    from playwright.sync_api import Error
-
-    deadline = time.monotonic() + PATIENCE_MS / 1000
-    while True:
-        try:
-            page.goto(url)
-            page.locator("#go:enabled").wait_for()
-            page.wait_for_function("() => window.musiclstm?.players?.size >= 4")
-            return
-        except Error as error:
-            if time.monotonic() > deadline:
-                raise ReportError(f"app.py does not answer at {url}; start it by hand.") from error
-            time.sleep(0.05)
+def _visit(page: Page, server: _Server) -> None:
+    """Open the page as soon as there is one, until its button can be pressed."""
+    _await(server)
+    page.goto(server.url)
+    page.locator("#go:enabled").wait_for()
+    page.wait_for_function("() => window.musiclstm?.players?.size >= 4")
 
 
 # The visitor --------------------------------------------------------------------------------------
