@@ -41,8 +41,10 @@ SECTIONS = (
     Measured(
         "Beside other networks that did the same work",
         (
-            *("benchmarks.quality", "--data", _DATA, "--augment", "--pilot_tokens", "400000"),
-            *("--tokens", "4000000", "--minutes", "10"),
+            *("benchmarks.quality", "--data", _DATA, "--split", "test"),
+            *("--tokens", "4000000", "--minutes", "10", "--rows", "8", "--window", "256"),
+            *("--learning_rates", "1e-3,2e-3,4e-3"),
+            *("--pilot_tokens", "500000", "--pilot_pieces", "24"),
         ),
         slow=True,
     ),
