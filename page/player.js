@@ -141,8 +141,9 @@ class Player {
   // ------------------------------------------------------------------------------------------ updates
 
   /** Take in the component's value; one that was overtaken changes nothing. */
-  receive(value) {
-    if (!value || typeof value !== "object") return;
+  receive(watched) {
+    if (!watched || typeof watched !== "object") return;
+    const value = { ...watched, roll: JSON.parse(watched.roll) };
     const { take, sound: number } = value;
     const current = this.sound.next ?? this.sound.rendering;
     if (take === current.take && number < current.sound) return;

@@ -85,6 +85,7 @@ class Roll {
     this.muted = new Set();
     /** @type {number[] | null} */
     this.chosen = null; // first and last bar, counted from 1
+    this.left = 0; // px that are scrolled away
     this.zoom = 0; // 0: as far in as is comfortable; else 1 shows all
     this.cursor = 0;
     this.old = 0; // how many notes were there before
@@ -150,7 +151,15 @@ class Roll {
     }
     this.planned = Math.max(planned, this.clock.count);
     this.numberBars();
-    this.layOut();
+    this.layOutSoon();
+  }
+
+  /** Once for all that comes until the next picture. */
+  layOutSoon() {
+    this.laying ??= requestAnimationFrame(() => {
+      this.laying = null;
+      this.layOut();
+    });
   }
 
   get count() {
@@ -177,8 +186,9 @@ class Roll {
   }
 
   setMuted(muted) {
+    const same = muted.size === this.muted.size && [...muted].every((each) => this.muted.has(each));
     this.muted = muted;
-    this.draw();
+    if (!same) this.draw();
   }
 
   // ------------------------------------------------------------------------------ where things are
@@ -215,8 +225,11 @@ class Roll {
   /** As many dots as the screen has there. */
   fit(canvas) {
     const ratio = window.devicePixelRatio || 1;
-    canvas.width = Math.round(canvas.clientWidth * ratio);
-    canvas.height = Math.round(canvas.clientHeight * ratio);
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((px) =>
+      Math.round(px * ratio),
+    );
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
   }
 
   pen(canvas) {
@@ -260,8 +273,13 @@ class Roll {
     return [this.middle - (key[i] - this.low + 1) * height, height];
   }
 
+  /** How far it is scrolled. Asked once a picture: the browser lays everything out for it. */
+  look() {
+    this.left = this.scroll.scrollLeft;
+  }
+
   x(tick) {
-    return tick * this.perTick - this.scroll.scrollLeft;
+    return tick * this.perTick - this.left;
   }
 
   tickUnder(event) {
@@ -283,6 +301,7 @@ class Roll {
 
   draw() {
     if (!this.perTick) return;
+    this.look();
     const colour = this.colours();
     const pen = this.pen(this.canvas);
     if (!this.roll) return this.write(pen, colour, "The music appears here, bar by bar.");
@@ -428,6 +447,7 @@ class Roll {
   // ---------------------------------------------------------------------------- cursor and scrolling
 
   moveTo(tick, playing) {
+    this.look();
     this.cursor = tick;
     this.playing = playing;
     if (playing && performance.now() - this.handAt > HAND_MS) this.follow();

@@ -24,7 +24,9 @@ function audioContext() {
 
 /** @param {string} base64 */
 function decode(base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const bytes =
+    Uint8Array.fromBase64?.(base64) ??
+    Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)); // ten times slower
   return new OfflineAudioContext(2, 1, RATE).decodeAudioData(bytes.buffer);
 }
 

@@ -7,6 +7,7 @@ network; a checkpoint is a folder of files here.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from musiclstm.errors import CheckpointError
+from training.locking import LOCK_FILE
 
 MANIFEST_FILE = "manifest.json"
 FINISHED_FILE = "finished.json"  # in the folder of the run: it ended, and the model was written
@@ -26,6 +28,7 @@ _OPTION = {"pieces": "data"}  # what the command calls it
 TIME_FILE = "training_time.json"
 STATE_FILE = "trainer_state.json"
 _PREFIX = "checkpoint-"
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # disks that cannot; files not ours
 
 
 class Stopwatch:
@@ -100,7 +103,7 @@ def begin_or_go_on(run: Path, wanted: dict[str, str]) -> None:
 
 
 def seal(checkpoint: Path) -> None:
-    """Write the manifest: from now on the checkpoint counts."""
+    """Write the manifest: from now on the checkpoint counts, also after a power cut."""
     files = {
         path.relative_to(checkpoint).as_posix(): {
             "bytes": path.stat().st_size,
@@ -109,6 +112,7 @@ def seal(checkpoint: Path) -> None:
         for path in sorted(checkpoint.rglob("*"))
         if path.is_file() and path.name != MANIFEST_FILE
     }
+    _onto_the_disk(*(checkpoint / name for name in files), checkpoint.parent)
     write_record(checkpoint / MANIFEST_FILE, {"files": files})
 
 
@@ -153,6 +157,14 @@ def check_whole(checkpoint: Path) -> Path:
             "to go on from the newest whole checkpoint."
         )
     return checkpoint
+
+
+def finish(run: Path, step: int, last_step: int) -> None:
+    """Note that a run of so many steps ended at a step, and that its model lies in its folder."""
+    # Whoever closes the lock, though only after reading it, gives it back.
+    files = (path for path in run.iterdir() if path.is_file() and path.name != LOCK_FILE)
+    _onto_the_disk(*files)
+    write_record(run / FINISHED_FILE, {"step": step, "last_step": last_step})
 
 
 def is_exported(run: Path, last: Path | None, last_step: int) -> bool:
@@ -218,6 +230,7 @@ def write_record(path: Path, content: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    _onto_the_disk(path.parent)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -227,6 +240,26 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _onto_the_disk(*paths: Path) -> None:
+    """Wait until files, and the names in folders, would outlive a power cut."""
+    if os.name != "posix":  # elsewhere the system allows it for files open for writing only
+        return
+    for path in paths:
+        try:
+            _flush(path)
+        except OSError as error:
+            if error.errno not in _NO_FLUSH:
+                raise
+
+
+def _flush(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _sha256(path: Path) -> str:

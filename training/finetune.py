@@ -8,6 +8,7 @@ import platform
 import shlex
 import sys
 import unicodedata
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,10 @@ from training.checkpoints import (
     check_whole,
     check_writable,
     damage,
+    finish,
     is_exported,
     newest_whole,
     place_for,
-    write_record,
 )
 from training.copying import plain_copy
 from training.corpus import Corpus, read_corpus, refuse_empty
@@ -59,9 +60,11 @@ from training.estimate import rehearse
 from training.failures import disk_in_plain_words, memory_in_plain_words
 from training.groups import freeze, parts_of, read_parts, read_rates
 from training.listening import Listening
+from training.locking import alone_in
 from training.memory import keep_freed_memory
 from training.metrics import held_out
 from training.report import as_text, describe, write_report
+from training.stopping import STOPPED, StoppedError
 from training.trainer import StatefulTrainer
 from training.windows import Windows
 
@@ -73,10 +76,16 @@ _SETTLED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 when the checkpoint folder is written, 1 with a sentence when not."""
+    """Run the command; 0 when the checkpoint folder is written, 1 with a sentence when not.
+
+    A run that SIGTERM stops gives 143, which is what shells make of it.
+    """
     try:
         music, training = parse(argv)
         (dry_run if music.dry_run else finetune)(music, training)
+    except StoppedError as stopped:
+        _say(str(stopped))
+        return STOPPED
     except (MusicLSTMError, ValueError) as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
         return 1
@@ -105,12 +114,18 @@ def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
         CheckpointError: The model to start from cannot be used.
         TrainingError: Too little memory or disk, or a loss that is no number.
         PublishError: The model is written, and the Hub did not take it; or nobody is logged in.
+        StoppedError: SIGTERM came; what was learnt is saved.
     """
     set_seed(training.seed)
     logging.disable_progress_bar()  # of weights that are written in a moment
     if music.hub_repo is not None:
         check_ready(music.hub_repo)  # rather than after hours
     folder = check_writable(Path(str(training.output_dir)))
+    with alone_in(folder) if training.process_index == 0 else nullcontext():
+        return _finetune(folder, music, training)
+
+
+def _finetune(folder: Path, music: MusicArguments, training: TrainingArguments) -> Path:
     with training.main_process_first(local=False, desc="reading the corpus"):
         corpus = read(music)
     if training.process_index == 0:
@@ -215,10 +230,7 @@ def _export(
     needed = 2 * facts["parameters"] + 1_000_000
     with disk_in_plain_words(folder, needed):
         save_checkpoint(folder, trainer.network, tokenizer, facts=facts)
-        write_record(
-            folder / FINISHED_FILE,
-            {"step": trainer.state.global_step, "last_step": trainer.last_step},
-        )
+        finish(folder, trainer.state.global_step, trainer.last_step)
     _say(f"Saved {folder}: " + ", ".join(_figures(facts)))
     before, best = facts["runs"][-1]["valid_before"], trainer.state.best_metric
     if before is not None and best is not None and best >= before:

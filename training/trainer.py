@@ -1,7 +1,7 @@
 """The Trainer of transformers, with the state of the network carried from window to window.
 
 What it adds besides: averaged weights, parts that learn at their own rate, checkpoints that count
-only when they are whole, and a stop where the loss is no longer a number.
+only when they are whole, and a stop where the system asks for it or the loss is no number any more.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from training.checkpoints import Stopwatch
 from training.failures import disk_in_plain_words, free_bytes, no_room, not_a_number
 from training.groups import Rates, split_groups
 from training.metrics import HeldOut, held_out
+from training.stopping import StopWhenAsked
 from training.windows import IGNORED, Windows
 
 _STATE_FILE = "lstm_state_{rank}.safetensors"
@@ -89,6 +90,23 @@ class StatefulTrainer(Trainer):
         self._states: dict[int, LSTMState] = {}
         if self.average is not None:
             self.add_callback(_AverageEveryStep(self.average))
+        self._stop = StopWhenAsked(self._in_any_process)
+        self.add_callback(self._stop)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Like `Trainer`.
+
+        Raises:
+            StoppedError: SIGTERM came, and a checkpoint was written.
+        """
+        with self._stop.listening():
+            return super().train(*args, **kwargs)
+
+    def _in_any_process(self, yes: bool) -> bool:
+        if self.args.world_size == 1:
+            return yes
+        told = torch.tensor(float(yes), device=self.args.device)
+        return bool(self.accelerator.reduce(told, "sum").item())
 
     @property
     def last_step(self) -> int:

@@ -1,14 +1,13 @@
-"""The commands that measure training: Trainer against bare loop, and runs that are killed."""
+"""The command that measures training: the Trainer against a bare loop."""
 
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 import torch
 
-from benchmarks import kills, training
+from benchmarks import training
 
 TINY = [
     *("--steps", "3", "--rows", "2", "--window", "8", "--hidden_size", "8", "--layers", "1"),
@@ -57,46 +56,8 @@ def test_both_learn_the_same_from_the_same_batches(monkeypatch):
     ("main", "option", "sentence"),
     [
         (training.main, ("--steps", "1"), "--steps must be 2 or more, got 1."),
-        (kills.main, ("--kills", "0"), "--kills and --save_steps must be 1 or more."),
     ],
 )
 def test_numbers_that_mean_nothing_are_one_sentence(main, option, sentence, capsys):
     assert main([*option]) == 1
     assert capsys.readouterr().err == f"error: {sentence}\n"
-
-
-@pytest.mark.slow
-def test_a_killed_run_loses_at_most_one_save_interval(tmp_path):
-    out = tmp_path / "kills.json"
-    assert kills.main(["--kills", "3", "--seconds", "2", "--json", str(out)]) == 0
-    facts = json.loads(out.read_text())
-    assert facts["kills"] == len(facts["sessions"]) == 3
-    assert facts["lost_at_most"] <= facts["save_steps"]
-    assert facts["sessions"][-1]["left"]["newest"] > 0
-
-
-def test_a_session_that_loses_more_is_one_sentence(monkeypatch, capsys, tmp_path):
-    class Forgetful:
-        """Gets far, and begins anew every time."""
-
-        def __init__(self, folder, save_steps):
-            self.step, self.resumed = 50, 0
-
-        def wait_for_a_step(self):
-            pass
-
-        def kill(self):
-            pass
-
-    monkeypatch.setattr(kills, "Session", Forgetful)
-    assert kills.main(["--kills", "2", "--seconds", "0"]) == 1
-    error = capsys.readouterr().err
-    assert error == "error: Session 1 lost 50 steps, more than one save interval.\n"
-
-
-def test_a_session_that_does_not_learn_says_what_it_said(monkeypatch, capsys):
-    broken = [sys.executable, "-c", "print('error: no music here')"]
-    monkeypatch.setattr(kills, "_command", lambda *_: broken)
-    assert kills.main(["--kills", "1"]) == 1
-    error = capsys.readouterr().err
-    assert error == "error: A session did not learn; it said: error: no music here\n"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,8 @@ from training.checkpoints import (
     check_whole,
     checkpoints,
     damage,
+    finish,
+    is_exported,
     newest_whole,
     remove,
     rotate,
@@ -37,6 +43,60 @@ def steps(run):
 def test_a_sealed_checkpoint_is_whole_and_an_unsealed_one_is_not(tmp_path):
     assert damage(make(tmp_path, 1)) is None
     assert damage(make(tmp_path, 2, sealed=False)) == "it was never written to its end"
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """Names of what is forced onto the disk, and of what is renamed, in order."""
+    told, sync, replace = [], os.fsync, Path.replace
+
+    def syncing(number):
+        told.append(f"sync {Path(f'/proc/self/fd/{number}').readlink().name}")
+        sync(number)
+
+    def replacing(self, target):
+        told.append(f"rename {Path(target).name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(Path, "replace", replacing)
+    return told
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linux for names")
+def test_the_manifest_comes_after_all_it_names_is_on_the_disk(tmp_path, synced):
+    folder = make(tmp_path, 1, sealed=False)
+    seal(folder)
+    assert synced == [
+        *("sync state.json", "sync weights.bin", f"sync {tmp_path.name}"),
+        *("sync manifest.json.partial", "rename manifest.json", "sync checkpoint-1"),
+    ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linux for names")
+def test_a_run_has_ended_when_its_model_is_on_the_disk(tmp_path, synced):
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    finish(tmp_path, 7, 9)
+    assert synced[0] == "sync model.safetensors"
+    assert synced.index("rename finished.json") > 0
+    assert is_exported(tmp_path, None, 9)
+    assert not is_exported(tmp_path, None, 10)
+    assert is_exported(tmp_path, make(tmp_path, 7), 9)
+    assert not is_exported(tmp_path, make(tmp_path, 8), 9)
+
+
+@pytest.mark.parametrize(("number", "counts"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_disk_that_cannot_sync_is_borne_and_one_that_fails_is_not(
+    tmp_path, monkeypatch, number, counts
+):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("training.checkpoints._flush", fail)
+    folder = make(tmp_path, 1, sealed=False)
+    with nullcontext() if counts else pytest.raises(OSError, match="Input/output error"):
+        seal(folder)
+    assert (damage(folder) is None) is counts
 
 
 def test_a_file_cut_short_changed_or_gone_is_damage(tmp_path):
