@@ -180,7 +180,7 @@ def test_a_seed_is_described_in_plain_words(ann: Visitor) -> None:
         "Right hand (Acoustic Grand Piano): 32 notes, F#4 to G5 "
         "Left hand (Acoustic Grand Piano): 17 notes, D3 to D4"
     )
-    assert len(shown[ann.page.seed.roll]["roll"]["bars"]["ticks"]) == 9
+    assert len(json.loads(shown[ann.page.seed.roll]["roll"])["bars"]["ticks"]) == 9
     assert shown[ann.page.seed.tracks]["value"] == [0, 1]
 
 
@@ -334,7 +334,7 @@ def test_the_time_left_follows_from_the_time_it_took() -> None:
 def test_the_roll_grows_to_its_planned_width(ann: Visitor) -> None:
     ann.press(bars=3)
     values = ann.seen[ann.page.takes[0].player]
-    lengths = [len(value["roll"]["bars"]["ticks"]) - 1 for value in values]
+    lengths = [len(json.loads(value["roll"])["bars"]["ticks"]) - 1 for value in values]
     assert lengths == sorted(lengths)
     assert (lengths[0], lengths[-1]) == (9, 11)
     assert {value["planned_bars"] for value in values} == {11}

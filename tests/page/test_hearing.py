@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from base64 import b64decode
 from itertools import pairwise
 
@@ -245,7 +246,7 @@ def test_every_draft_gives_an_update_and_the_last_one_is_complete(drafts, shelf,
     assert [update.value["complete"] for update in updates] == [False] * 10 + [True]
     assert updates[-1].value["fresh"] == []  # the last one may be sent twice
     assert all(update.trouble == "" for update in updates)
-    bars = [len(update.value["roll"]["notes"]["start"]) for update in updates]
+    bars = [len(json.loads(update.value["roll"])["notes"]["start"]) for update in updates]
     assert bars == sorted(bars)
     assert tones.open == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,8 @@ def frames_of(seed):
 def test_a_picture_has_no_sound_and_says_that_some_can_be_had(minuet):
     value = Overture(minuet, Shelf()).picture()
     assert (value["on_request"], value["chunks"], value["complete"]) == (True, [], False)
-    assert value["roll"]["seed_end_tick"] == value["roll"]["bars"]["ticks"][-1]
+    roll = json.loads(value["roll"])
+    assert roll["seed_end_tick"] == roll["bars"]["ticks"][-1]
 
 
 def test_all_of_it_is_heard_and_rings_out(minuet):
