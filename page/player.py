@@ -272,7 +272,8 @@ class Broadcast:
             "number": _next_number(),
             "take": self.take,
             "sound": self._sound,
-            "roll": json.dumps(roll, separators=(",", ":")),  # a text: Gradio would watch each number
+            # A text, for of anything else Gradio would watch each number.
+            "roll": json.dumps(roll, separators=(",", ":")),
             "planned_bars": self._planned_bars,
             "cue_frame": self._cue_frame,
             "chunks": [list(chunk) for chunk in self._chunks],
