@@ -38,10 +38,9 @@ _HEADERS = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
     (b"content-security-policy", b"object-src 'none'; base-uri 'self'"),
 )
-_DRAINED_BYTES, _DRAINED_S = (
-    64_000_000,
-    5.0,
-)  # of a body that is refused, so that the answer is read
+# Of a body that is refused, so that the answer is read.
+_DRAINED_BYTES = 64_000_000
+_DRAINED_S = 5.0
 
 _CLOSED = "There is nothing for visitors at this address; open the page itself."
 _TOO_LARGE = "What was sent is larger than {limit:.1f} MB; send a smaller file."
