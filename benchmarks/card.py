@@ -39,6 +39,13 @@ class Measured:
 SECTIONS = (
     Measured("Does it copy?", ("benchmarks.novelty", "--data", _DATA)),
     Measured(
+        "What recall adds",
+        (
+            *("benchmarks.recall", "--data", _DATA, "--split", "test"),
+            *("--windows", "0,4096", "--distances", "128"),
+        ),
+    ),
+    Measured(
         "Beside other networks that did the same work",
         (
             *("benchmarks.quality", "--data", _DATA, "--split", "test"),

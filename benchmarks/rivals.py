@@ -18,6 +18,7 @@ Knows neither music nor how one learns.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -95,6 +96,8 @@ def contenders(config: MusicLSTMConfig, *, window: int, transformer_layers: int)
     Raises:
         ReportError: No rival of a shape that makes sense has about as many weights.
     """
+    config = copy.deepcopy(config)
+    config.recall_window = 0  # any network could have it; here they are compared
     vocab_size = config.vocab_size
     weights = weights_of(MusicLSTMForCausalLM(config))
     width = _plain_width(weights, vocab_size, _SEED_1_LAYERS)

@@ -124,6 +124,7 @@ def _config(
     base: MusicLSTMConfig, tokenizer: MusicTokenizer, name: str, overrides: dict[str, Any]
 ) -> MusicLSTMConfig:
     config = copy.deepcopy(base)
+    config.recall_window = 0  # what the network itself learns is asked
     unknown = [field for field in overrides if not hasattr(config, field)]
     if unknown:
         raise ReportError(

@@ -30,7 +30,7 @@ FACTS_FILE = "facts.json"
 WEIGHTS_FILE = "model.safetensors"
 _NEEDED = ("config.json", WEIGHTS_FILE, TOKENIZER_FILE)
 _SMALL = ("config.json", TOKENIZER_FILE, "generation_config.json", FACTS_FILE)
-_WINDOW_LIMIT = 2**16  # of the read-out; nothing in the weights speaks of it
+_WINDOW_LIMIT = 2**16  # of read-out and recall; nothing in the weights speaks of it
 
 AutoConfig.register(MusicLSTMConfig.model_type, MusicLSTMConfig)
 AutoModel.register(MusicLSTMConfig, MusicLSTMModel)
@@ -145,10 +145,9 @@ def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
         )
     try:
         config = MusicLSTMConfig.from_pretrained(folder)
-        if config.attention_window > _WINDOW_LIMIT:
-            raise ValueError(
-                f"attention_window is {config.attention_window}, more than {_WINDOW_LIMIT}"
-            )
+        for name in ("attention_window", "recall_window"):
+            if getattr(config, name) > _WINDOW_LIMIT:
+                raise ValueError(f"{name} is {getattr(config, name)}, more than {_WINDOW_LIMIT}")
         return config
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")

@@ -130,6 +130,7 @@ def _sampling(arguments: argparse.Namespace) -> Sampling:
         pitch_temperature=arguments.pitch_temperature,
         rhythm_temperature=arguments.rhythm_temperature,
         repetition_penalty=arguments.repetition_penalty,
+        recall=arguments.recall,
         seed=arguments.seed,
     )
 
@@ -315,6 +316,12 @@ def _add_finer_sampling(group: argparse._ArgumentGroup, defaults: Sampling) -> N
         type=float,
         default=defaults.repetition_penalty,
         help="above 1: less likely to take up an earlier bar again (default: %(default)s)",
+    )
+    group.add_argument(
+        "--recall",
+        type=float,
+        default=defaults.recall,
+        help="how willingly what was heard comes back; 0: never (default: %(default)s)",
     )
 
 

@@ -15,6 +15,7 @@ _FOREIGN_FIELDS = {
     *("model_type", "auto_map", "torch_dtype", "name_or_path"),
     *("attn_implementation", "experts_implementation", "output_attentions"),
 }
+_LEAST_RECALL = 64  # tokens among which places can lie and be compared
 
 
 @strict
@@ -31,6 +32,13 @@ class MusicLSTMConfig(PreTrainedConfig):
             of a window (locked dropout, Gal and Ghahramani 2016), 0 to 1.
         embedding_dropout: The same for the embeddings, 0 to 1.
         attention_window: How many past outputs the attention read-out looks back on; 0 builds none.
+        recall_window: Among how many past tokens an earlier place like this one is looked for;
+            0 looks for none.
+        recall_distance: Places nearer than so many tokens do not count, 1 or more: music that
+            copies what it has just copied never leaves it again. 64 below the window, or less.
+        recall_power: How much more a long agreement counts than a short one, 0 to 16.
+        recall_bias: Log-odds of what came next there, where one token agrees, -50 to 50.
+        recall_slope: How much they rise with the logarithm of the tokens that agree, -50 to 50.
         tie_word_embeddings: Use the embedding matrix as the output matrix too.
         initializer_range: Standard deviation of fresh embeddings and read-out weights.
         use_cache: Return the state with every forward pass.
@@ -59,6 +67,11 @@ class MusicLSTMConfig(PreTrainedConfig):
     dropout: float | int = 0.1
     embedding_dropout: float | int = 0.1
     attention_window: int = 0
+    recall_window: int = 0
+    recall_distance: int = 128
+    recall_power: float | int = 4.95
+    recall_bias: float | int = -4.1
+    recall_slope: float | int = 2.5
     tie_word_embeddings: bool = True
     initializer_range: float | int = 0.05
     use_cache: bool = True
@@ -107,7 +120,22 @@ class MusicLSTMConfig(PreTrainedConfig):
                     f"{name} must be None or from 0 to {self.vocab_size - 1} (vocab_size is "
                     f"{self.vocab_size}), got {token}."
                 )
+        self._validate_recall()
         self._validate_programs()
+
+    def _validate_recall(self) -> None:
+        if self.recall_distance < 1:
+            raise ValueError(f"recall_distance must be 1 or more, got {self.recall_distance}.")
+        least = self.recall_distance + _LEAST_RECALL
+        if self.recall_window != 0 and self.recall_window < least:
+            raise ValueError(
+                f"recall_window must be 0 (none) or at least {least}, {_LEAST_RECALL} more than "
+                f"recall_distance, got {self.recall_window}."
+            )
+        for name, least, most in (("power", 0, 16), ("bias", -50, 50), ("slope", -50, 50)):
+            value = getattr(self, f"recall_{name}")
+            if not least <= value <= most:
+                raise ValueError(f"recall_{name} must be from {least} to {most}, got {value}.")
 
     def _validate_programs(self) -> None:
         if self.programs is None:

@@ -30,6 +30,8 @@ from musiclstm.modeling import (
     MusicLSTMForCausalLM,
     MusicLSTMLayer,
 )
+from musiclstm.recall import SteppedRecall
+from musiclstm.sampling import Votes
 
 Precision: TypeAlias = Literal["int8", "float32"]
 MAX_ROWS = 32
@@ -40,7 +42,7 @@ class Snapshot:
     """Everything needed to go on from a moment: what comes next, and what is remembered.
 
     Attributes:
-        scores: Logits of the next token, (batch, vocab).
+        scores: Logits of the next token, of the network alone, (batch, vocab).
         state: The memory behind them.
     """
 
@@ -57,6 +59,7 @@ class Snapshot:
                 "cell": state.cell.clone().contiguous(),
                 "memory": state.memory.contiguous(),
                 "filled": torch.tensor([state.seen, *state.filled.tolist()]),
+                "heard": state.heard.contiguous(),
             }
         )
 
@@ -65,7 +68,8 @@ class Snapshot:
         """What `to_bytes` wrote."""
         parts = load(data)
         seen, filled = int(parts["filled"][0]), parts["filled"][1:]
-        state = LSTMState(parts["hidden"], parts["cell"], parts["memory"], filled, seen)
+        layers = parts["hidden"], parts["cell"]
+        state = LSTMState(*layers, parts["memory"], filled, seen, parts["heard"])
         return cls(parts["scores"], state)
 
 
@@ -126,6 +130,7 @@ class PackedLSTM:
             torch.tensor([list(ids)], device=self._model.device),
             past_key_values=snapshot.state if snapshot else None,
             logits_to_keep=1,
+            use_recall=False,
         )
         return Snapshot(output.logits[:, -1], output.past_key_values)
 
@@ -144,8 +149,8 @@ class Stepper:
     What a row gives does not depend on the other rows.
 
     Attributes:
-        scores: Logits of every row's next token, (rows, vocab) float32; every step writes them
-            anew, so copy what is to stay.
+        scores: Logits of every row's next token, of the network alone, (rows, vocab) float32; every
+            step writes them anew, so copy what is to stay.
     """
 
     def __init__(
@@ -169,6 +174,8 @@ class Stepper:
         self._memory = torch.cat([state.memory for state in states])
         self._filled = torch.cat([state.filled for state in states])
         self._seen = [state.seen for state in states for _ in range(state.batch_size)]
+        heard = torch.cat([state.heard for state in states]).numpy()
+        self._recall = SteppedRecall(self._config, heard) if self._config.recall_window else None
         self._desk = self._packed.desk(self._hidden, self._cell)
         self.scores = self._desk.scores
         self.scores[:] = torch.cat([each.scores for each in snapshots]).numpy()
@@ -178,6 +185,11 @@ class Stepper:
         config, hidden = self._config, snapshot.state.hidden
         own = (config.num_hidden_layers, config.hidden_size, config.vocab_size)
         found = (len(hidden), hidden.shape[2], snapshot.scores.shape[1])
+        if config.recall_window != (heard := snapshot.state.heard.shape[1]):
+            raise ValueError(
+                "A snapshot of another network cannot be gone on with: it remembers the last "
+                f"{heard} tokens, this one {config.recall_window}."
+            )
         if own != found:
             raise ValueError(
                 f"A snapshot of another network cannot be gone on with: it has {found[0]} layers "
@@ -202,8 +214,14 @@ class Stepper:
         if self._readout is not None:
             self._look_back(self._readout)
         self._desk.score()
+        if self._recall is not None:
+            self._recall.read(ids)
         for row in range(len(self._seen)):
             self._seen[row] += 1
+
+    def votes(self, row: int) -> Votes | None:
+        """What comes next where a row stood like this before; None: it never did."""
+        return None if self._recall is None else self._recall.votes(row)
 
     @torch.inference_mode()
     def _look_back(self, readout: AttentionReadout) -> None:
@@ -219,7 +237,8 @@ class Stepper:
         at = slice(row, row + 1)
         hidden, cell = (torch.from_numpy(x[:, at].copy()) for x in (self._hidden, self._cell))
         memory, filled = self._memory[at].clone(), self._filled[at].clone()
-        state = LSTMState(hidden, cell, memory, filled, self._seen[row])
+        heard = None if self._recall is None else torch.from_numpy(self._recall.heard(row))[None]
+        state = LSTMState(hidden, cell, memory, filled, self._seen[row], heard)
         return Snapshot(torch.from_numpy(self.scores[at].copy()), state)
 
     def restore(self, snapshot: Snapshot, row: int = 0) -> None:
@@ -233,6 +252,8 @@ class Stepper:
         self._hidden[:, at], self._cell[:, at] = state.hidden.numpy(), state.cell.numpy()
         self._memory[at], self._filled[at] = state.memory, state.filled
         self._seen[row] = state.seen
+        if self._recall is not None:
+            self._recall.restore(state.heard[0].numpy(), row)
         self.scores[at] = snapshot.scores.numpy()
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 
 from musiclstm.decoding import PackedLSTM, Snapshot, Stepper
 from musiclstm.grammar import Grammar, Walk
-from musiclstm.sampling import Repetition, Sampling, log_total
+from musiclstm.sampling import Repetition, Sampling, Votes, log_total
 
 _REMEMBERED = 64  # bars; an endless take must not grow
+_CERTAIN = 500.0  # logarithm of odds; numbers stay within what float64 can say
 
 Bars: TypeAlias = Sequence[tuple[int, ...]]
 Plan: TypeAlias = Callable[[int, Bars], tuple[Grammar, Sampling]]
@@ -79,7 +80,7 @@ def compose_takes(
     pens = [_Pen(number, take, bars, scratch) for number, take in enumerate(takes)]
     while pens:
         for row, pen in enumerate(pens):
-            if pen.write(stepper.scores[row]):
+            if pen.write(stepper.scores[row], stepper.votes(row)):
                 tokens, log_probs = pen.finished()
                 yield pen.number, Bar(tokens, stepper.snapshot(row), log_probs)
         if any(pen.done for pen in pens):
@@ -121,17 +122,17 @@ class _Pen:
         self._walk.open_bar(self._grammar)
         self._tokens, self._log_probs = [], []
 
-    def write(self, scores: np.ndarray) -> bool:
-        """Choose the next token from the scores; whether that ends a bar.
+    def write(self, scores: np.ndarray, votes: Votes | None) -> bool:
+        """Choose the next token from scores and votes; whether that ends a bar.
 
         A bar is over when a token is chosen that opens another. Which one does open it, the random
         numbers of that bar decide.
         """
-        token = self._choose(scores)
+        token = self._choose(scores, votes)
         over = bool(self._tokens) and self._grammar.ends_bar[token]
         if over:
             self._turn_page()
-            token = token if self.done else self._choose(scores)
+            token = token if self.done else self._choose(scores, votes)
         if not self.done:
             self._walk.advance(token)
             self._repetition.advance(token)
@@ -140,14 +141,25 @@ class _Pen:
         self.token = token
         return over
 
-    def _choose(self, scores: np.ndarray) -> int:
+    def _choose(self, scores: np.ndarray, votes: Votes | None) -> int:
         masked = self._walk.masked(scores, self._scratch)
         softness = self._grammar.softness
         whole = log_total(masked if softness is None else masked - softness)
         self._repetition.penalise(masked)
-        token = self._sampling.choose(masked, self._random, self._grammar.kinds)
-        self._log_prob = min(0.0, scores.item(token) - whole)
+        recalled = self._recalled(votes, masked)
+        beside = None if recalled is None else _against(scores, masked, recalled)
+        token = self._sampling.choose(masked, self._random, self._grammar.kinds, beside)
+        self._log_prob = min(0.0, _log_prob(token, scores, whole, recalled))
         return token
+
+    def _recalled(self, votes: Votes | None, masked: np.ndarray) -> Votes | None:
+        """Those votes that are allowed, as willingly as they are asked for."""
+        if votes is None or not self._sampling.recall:
+            return None
+        allowed = masked[votes.tokens] > -np.inf
+        if not allowed.any():
+            return None
+        return Votes(votes.tokens[allowed], votes.odds[allowed] * self._sampling.recall)
 
     def _turn_page(self) -> None:
         self._before = [*self._before[1 - _REMEMBERED :], tuple(self._tokens)]
@@ -160,3 +172,19 @@ class _Pen:
     def finished(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
         """Tokens of the bar that ended last, and the logarithms of their probabilities."""
         return self._before[-1], self._finished
+
+
+def _against(scores: np.ndarray, masked: np.ndarray, votes: Votes) -> Votes:
+    """Votes against what is left of the scores, by what their own tokens gained or lost as well."""
+    tilt = masked[votes.tokens] - scores[votes.tokens] + log_total(scores) - log_total(masked)
+    return Votes(votes.tokens, votes.odds * np.exp(np.minimum(tilt, _CERTAIN)))
+
+
+def _log_prob(token: int, scores: np.ndarray, allowed: float, votes: Votes | None) -> float:
+    """Of a token among those allowed, whose scores together are as high as `allowed`."""
+    own = scores.item(token)
+    if votes is None:
+        return own - allowed
+    odds = np.log(votes.odds) + log_total(scores)
+    gained = odds[votes.tokens == token]
+    return float(np.logaddexp.reduce([own, *gained]) - np.logaddexp.reduce([allowed, *odds]))

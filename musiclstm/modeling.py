@@ -1,16 +1,17 @@
 """The network: token ids and a state in, scores for the next token and the new state out.
 
-Reads top to bottom: the state, one layer, the attention read-out, the stack, the head. Travels to
-the Hub beside the weights, so it imports nothing of ours but the configuration. It does not know
-what a token means, how one is chosen, or that there is music.
+Reads top to bottom: the state, one layer, the attention read-out, the stack, recall, the head.
+Travels to the Hub beside the weights, so it imports nothing of ours but the configuration. It does
+not know what a token means, how one is chosen, or that there is music.
 
 Every shape is written (batch, steps, hidden) or (layers, batch, hidden).
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ _HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class LSTMState(Cache):
-    """All the network remembers: a few kilobytes, however long the piece.
+    """All the network remembers: some kilobytes, however long the piece.
 
     transformers calls such a thing a cache and passes it as `past_key_values`; `generate()` then
     carries it, reorders it for beams and returns it. Tensors are replaced, never written into, so
@@ -41,14 +42,23 @@ class LSTMState(Cache):
             (batch, window, hidden); window 0 without a read-out.
         filled: How many rows of `memory` are real, (batch,).
         seen: Steps read so far, padding included; what `generate()` counts by.
+        heard: The last tokens for recall, newest last, -1 where there was none yet,
+            (batch, recall_window); window 0 without recall.
     """
 
     def __init__(
-        self, hidden: Tensor, cell: Tensor, memory: Tensor, filled: Tensor, seen: int = 0
+        self,
+        hidden: Tensor,
+        cell: Tensor,
+        memory: Tensor,
+        filled: Tensor,
+        seen: int = 0,
+        heard: Tensor | None = None,
     ) -> None:
         super().__init__(layers=[])
         self.hidden, self.cell, self.memory, self.filled = hidden, cell, memory, filled
         self.seen = seen
+        self.heard = memory.new_empty(len(memory), 0, dtype=torch.int16) if heard is None else heard
 
     @classmethod
     def zeros(
@@ -64,7 +74,9 @@ class LSTMState(Cache):
         layers = torch.zeros(config.num_hidden_layers, batch_size, config.hidden_size, **like)
         memory = torch.zeros(batch_size, config.attention_window, config.hidden_size, **like)
         filled = torch.zeros(batch_size, dtype=torch.long, device=device)
-        return cls(layers, layers, memory, filled)
+        kind = torch.int16 if config.vocab_size <= torch.iinfo(torch.int16).max else torch.int32
+        heard = torch.full((batch_size, config.recall_window), -1, dtype=kind, device=device)
+        return cls(layers, layers, memory, filled, heard=heard)
 
     def rows(self, index: Tensor) -> LSTMState:
         """The state of chosen rows, in the order and as often as `index` (rows,) names them."""
@@ -74,13 +86,13 @@ class LSTMState(Cache):
             self.memory.index_select(0, index),
             self.filled.index_select(0, index),
             self.seen,
+            self.heard.index_select(0, index),
         )
 
     def detached(self) -> LSTMState:
         """The same numbers without the history of how they came about."""
-        return LSTMState(
-            self.hidden.detach(), self.cell.detach(), self.memory.detach(), self.filled, self.seen
-        )
+        tensors = self.hidden.detach(), self.cell.detach(), self.memory.detach()
+        return LSTMState(*tensors, self.filled, self.seen, self.heard)
 
     def reset_rows(self, fresh: Tensor) -> LSTMState:
         """Forget everything in the rows where `fresh`, bool (batch,), is true."""
@@ -90,13 +102,15 @@ class LSTMState(Cache):
             self.memory.masked_fill(fresh[:, None, None], 0),
             self.filled.masked_fill(fresh, 0),
             self.seen,
+            self.heard.masked_fill(fresh[:, None], -1),
         )
 
     # What transformers asks of a cache.
 
     def _become(self, other: LSTMState) -> None:
         self.hidden, self.cell = other.hidden, other.cell
-        self.memory, self.filled, self.seen = other.memory, other.filled, other.seen
+        self.memory, self.filled = other.memory, other.filled
+        self.seen, self.heard = other.seen, other.heard
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Steps read so far."""
@@ -268,11 +282,17 @@ class AttentionReadout(nn.Module):
         self, x: Tensor, memory: Tensor, filled: Tensor, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The last `window` real outputs after reading x, and how many of them are real."""
-        steps = torch.full_like(filled, x.shape[1]) if lengths is None else lengths
+        steps = x.shape[1] if lengths is None else lengths
         past = torch.cat([memory.to(x.dtype), x], dim=1)
-        last = steps[:, None] + torch.arange(self.window, device=x.device)  # (batch, window)
-        memory = past.gather(1, last[..., None].expand(-1, -1, x.shape[-1]))
-        return memory, (filled + steps).clamp(max=self.window)
+        return _last(past, lengths, self.window), (filled + steps).clamp(max=self.window)
+
+
+def _last(past: Tensor, lengths: Tensor | None, window: int) -> Tensor:
+    """Of (batch, window + steps, ...) the last `window`; `lengths` steps of a row are real."""
+    if lengths is None:
+        return past[:, past.shape[1] - window :].clone()  # a view would keep all of `past`
+    places = lengths[:, None] + torch.arange(window, device=past.device)
+    return past[torch.arange(len(past), device=past.device)[:, None], places]
 
 
 @dataclass
@@ -408,7 +428,7 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
             memory, filled = self.readout.remember(x, memory, filled, lengths)
             x = read
         new = LSTMState(torch.stack(last_hidden), torch.stack(last_cell), memory, filled)
-        new.seen = state.seen + x.shape[1]
+        new.seen, new.heard = state.seen + x.shape[1], state.heard
         return x, hiddens, new
 
 
@@ -430,6 +450,113 @@ def _reorder(x: Tensor, order: Tensor) -> Tensor:
     return x.gather(1, order[..., None].expand(-1, -1, x.shape[-1]))
 
 
+class Votes(NamedTuple):
+    """What earlier places say comes next; everything is (votes,).
+
+    Attributes:
+        row: Of the batch.
+        column: Of `past`, after which the token would come.
+        token: Which one.
+        odds: ln of what it gains, as a share of what the network gives to all tokens together.
+    """
+
+    row: Tensor
+    column: Tensor
+    token: Tensor
+    odds: Tensor
+
+
+class Recall(nn.Module):
+    """Lets the scores lean towards what came next where the last tokens had stood before.
+
+    Music comes back, note for note, over more bars than an LSTM can hold. So the last `window`
+    tokens are kept as they are, and every place at least `distance` back that ends like the present
+    one has a vote for the token that followed it, of weight `n ** power` where n tokens in a row
+    agree. The vote is mixed into what the network expects, the more the more tokens agree:
+
+        p = (1 - share) softmax(logits) + share vote,  ln(share / (1 - share)) = bias + slope ln(n)
+
+    A cache as that of Grave et al. 2017, with places found by what came before them, as in PPM
+    (Cleary and Witten 1984). It has no weights, and stands aside while the network learns.
+    """
+
+    longest = 32  # agreements count up to here; all of it lies among the last `window` tokens
+    _at_once = 256  # steps compared with their past in one go
+
+    def __init__(self, config: MusicLSTMConfig) -> None:
+        super().__init__()
+        self.window, self.distance = config.recall_window, config.recall_distance
+        self.power, self.bias, self.slope = (
+            float(each) for each in (config.recall_power, config.recall_bias, config.recall_slope)
+        )
+
+    def forward(self, logits: Tensor, past: Tensor, order: Tensor | None) -> Tensor:
+        """Scores that lean.
+
+        Args:
+            logits: Of the last so many steps, (batch, kept, vocab).
+            past: The tokens heard before, and those of all the steps, (batch, window + steps).
+            order: Which step is where in `past`, (batch, steps); None: as they come.
+        """
+        skipped = past.shape[1] - self.window - logits.shape[1]
+        votes = self._votes(past, self.window + (skipped if order is None else 0))
+        step = votes.column - self.window
+        return _lean(logits, votes, (step if order is None else order[votes.row, step]) - skipped)
+
+    def _votes(self, past: Tensor, first: int) -> Votes:
+        """For the token after each column of past, (batch, columns), from `first` on."""
+        ends = [*range(first, past.shape[1], self._at_once), past.shape[1]]
+        votes = [self._some_votes(past, *span) for span in itertools.pairwise(ends)]
+        return Votes(*(torch.cat(parts) for parts in zip(*votes, strict=True)))
+
+    def _some_votes(self, past: Tensor, begin: int, end: int) -> Votes:
+        row, column, place, agree = self._agreements(past, begin, end)
+        moment = row * (end - begin) + column - begin
+        weight = agree**self.power
+        sums = agree.new_zeros(len(past) * (end - begin))
+        total = sums.index_add(0, moment, weight)
+        longest = sums.scatter_reduce(0, moment, agree, "amax")
+        tokens = int(past.max()) + 1
+        both, voice = torch.unique(
+            moment * tokens + past[row, place + 1].long(), return_inverse=True
+        )
+        vote = agree.new_zeros(len(both)).index_add(0, voice, weight)
+        moment, token = both // tokens, both % tokens
+        odds = self.bias + self.slope * longest[moment].log() + (vote / total[moment]).log()
+        return Votes(moment // (end - begin), begin + moment % (end - begin), token, odds)
+
+    def _agreements(
+        self, past: Tensor, begin: int, end: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Row, column, an earlier place like it, and how many tokens agree; each (found,)."""
+        farthest = self.window - self.longest
+        first, last = begin - farthest, end - self.distance
+        back = (
+            torch.arange(begin, end, device=past.device)[:, None]
+            - torch.arange(first, last, device=past.device)[None]
+        )
+        within = (back >= self.distance) & (back <= farthest)
+        now, then = past[:, begin:end, None], past[:, None, first:last]
+        row, column, place = ((now == then) & (then >= 0) & within).nonzero(as_tuple=True)
+        column, place = column + begin, place + first
+        agree = torch.ones(len(row), device=past.device)
+        going_on = torch.arange(len(row), device=past.device)
+        for earlier in range(1, self.longest):
+            before = past[row[going_on], column[going_on] - earlier]
+            there = past[row[going_on], place[going_on] - earlier]
+            going_on = going_on[(before == there) & (there >= 0)]
+            agree[going_on] += 1
+        return row, column, place, agree
+
+
+def _lean(logits: Tensor, votes: Votes, step: Tensor) -> Tensor:
+    """Add to the probabilities of (batch, steps, vocab) what the votes at these steps give."""
+    real = step >= 0
+    at = votes.row[real], step[real], votes.token[real]
+    gained = logits.logsumexp(-1)[at[:2]] + votes.odds[real]
+    return logits.index_put(at, torch.logaddexp(logits[at].float(), gained).to(logits.dtype))
+
+
 class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
     """The whole network: the stack and the scores of the next token."""
 
@@ -439,11 +566,41 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.model = MusicLSTMModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.recall = Recall(config) if config.recall_window else None
         self.post_init()
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         return False  # the first forward pass makes the state
+
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self, input_ids: Tensor, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As transformers does it, for the network alone unless `use_recall` is passed.
+
+        What `generate()` cuts off the scores (`min_p`, `top_p`) would be every way out of a passage
+        that is coming back; `musiclstm.Composer` cuts before it lets scores lean.
+        """
+        kwargs = {"use_recall": False, "inputs_embeds": inputs_embeds, **kwargs}
+        base: Any = super()
+        return dict(base.prepare_inputs_for_generation(input_ids, **kwargs))
+
+    def _in_a_row(
+        self,
+        ids: Tensor | None,
+        outputs: Tensor,
+        mask: Tensor | None,
+        state: LSTMState | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What was heard and what is heard now, padding last; order and lengths of the latter."""
+        rows, steps = outputs.shape[:2]
+        if state is None or state.heard.shape[1] != self.config.recall_window:
+            state = LSTMState.zeros(self.config, rows)
+        heard = state.heard.to(outputs.device)
+        now = heard.new_full((rows, steps), -1) if ids is None else ids.to(heard)  # -1: no token
+        order, lengths = _valid_first(mask, steps)
+        now = now if order is None else now.gather(1, order)
+        return torch.cat([heard, now], dim=1), order, lengths
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
@@ -456,6 +613,7 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         logits_to_keep: int = 0,
+        use_recall: bool | None = None,
         **kwargs: Any,
     ) -> MusicLSTMOutput:
         """Read tokens and score the next one after each.
@@ -472,6 +630,8 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
             use_cache: False: return no state; None: what the config says.
             output_hidden_states: True: return what every layer gave; None: what the config says.
             logits_to_keep: Score only the last so many steps; 0 scores all.
+            use_recall: Let scores lean towards what was heard before, where the config has it;
+                False: the network alone; None: as the network is not training or is.
             **kwargs: Handed on to the loss, such as `shift_labels` or `num_items_in_batch`;
                 `return_dict=False` gives a plain tuple.
 
@@ -490,6 +650,15 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
             return_dict=True,
         )
         logits = self.lm_head(stack.last_hidden_state[:, -logits_to_keep:])  # 0: all of them
+        if self.recall is not None:
+            outputs = stack.last_hidden_state
+            past, order, lengths = self._in_a_row(
+                input_ids, outputs, attention_mask, past_key_values
+            )
+            if not self.training if use_recall is None else use_recall:
+                logits = self.recall(logits, past, order)
+            if stack.past_key_values is not None:
+                stack.past_key_values.heard = _last(past, lengths, self.recall.window)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, NoReturn
 
@@ -36,7 +36,8 @@ from musiclstm.sampling import Sampling
 from musiclstm.selection import Selection
 from musiclstm.surprise import Surprise
 
-FORMAT = 1
+FORMAT = 2
+_KNOWS_RECALL = 2  # music of an older format was composed without it
 MAX_BARS = 4_096  # of one step
 MAX_STEPS, MAX_BARS_IN_ALL = 512, 16_384
 MAX_CHARACTERS = 200_000
@@ -264,7 +265,9 @@ def _step_told(step: Step) -> dict[str, Any]:
 
 
 _SAMPLING = {
-    **dict.fromkeys(("temperature", "top_p", "min_p", "floor", "repetition_penalty"), number),
+    **dict.fromkeys(
+        ("temperature", "top_p", "min_p", "floor", "repetition_penalty", "recall"), number
+    ),
     **dict.fromkeys(("pitch_temperature", "rhythm_temperature"), number),
     **dict.fromkeys(("top_k", "seed", "repetition_bars"), whole),
 }
@@ -338,6 +341,8 @@ def _recipe(
     if seed is None and (selection is not None or prompt_bars is not None):
         raise ValueError("it selects from a seed, but names none.")
     source = None if seed is None else Source(seed, selection, prompt_bars)
+    if format < _KNOWS_RECALL:
+        steps = tuple(replace(step, sampling=replace(step.sampling, recall=0.0)) for step in steps)
     return Recipe(Maker(model, weights, precision, musiclstm), steps, source, music)
 
 

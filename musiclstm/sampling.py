@@ -11,8 +11,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil, isfinite, log
+from math import ceil, exp, isfinite, log
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from musiclstm import kernel
 
 MAX_SEED = 2**32 - 1
 MAX_TEMPERATURE = 100.0
+MAX_RECALL = 100.0
 
 # The kinds of tokens that have a temperature of their own; every other token is of kind 0.
 PITCH, RHYTHM = 1, 2
@@ -31,6 +33,18 @@ _COLDEST = 1e-6  # a temperature below is as good as 0, but can be divided by
 
 # Bound once: the plain names pass through several Python functions for every token.
 _add, _add_up, _exp = np.add.reduce, np.add.accumulate, np.exp
+
+
+class Votes(NamedTuple):
+    """Tokens that something besides the scores speaks for.
+
+    Attributes:
+        tokens: Each once, (n,).
+        odds: How likely each is, where all that the scores say together is 1, (n,) float64.
+    """
+
+    tokens: np.ndarray
+    odds: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,10 @@ class Sampling:
         repetition_penalty: How many times less likely it becomes to go on copying an earlier bar,
             1 or more; 1 is off.
         repetition_bars: So many bars back are not to be copied, 1 or more.
+        recall: How willingly the music goes back to what was heard, if the network can: 0 never, 1
+            at the odds that foretell music best, at most 100. At 0.7, with the rest as it is, bars
+            return as often as in real music. `top_p`, `top_k`, `min_p` and `floor` are about the
+            network's own ideas only.
 
     Raises:
         ValueError: A value out of range.
@@ -68,6 +86,7 @@ class Sampling:
     rhythm_temperature: float | None = None
     repetition_penalty: float = 1.0
     repetition_bars: int = 4
+    recall: float = 0.7
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -92,6 +111,11 @@ class Sampling:
             raise ValueError(
                 "repetition_bars must be a whole number, 1 or more, got "
                 f"{self.repetition_bars}; repetition_penalty=1 turns the penalty off."
+            )
+        if not (_is_number(self.recall) and 0 <= self.recall <= MAX_RECALL):
+            raise ValueError(
+                f"recall must be from 0 to {MAX_RECALL:g}, got {self.recall}; 0 is off, and 0.7 "
+                "lets bars return as often as in real music."
             )
         if self.seed is None:
             return
@@ -118,8 +142,8 @@ class Sampling:
 
         A temperature rises at least to the amount: someone who asks for the likeliest note every
         time is surprised as well. What holds the choice together gives way, but only half the way,
-        so that a surprise is a turn of the music and no noise: `top_p` moves toward 1, `floor` and
-        `min_p` toward 0.
+        so that a surprise is a turn of the music and no noise: `top_p` moves toward 1, `floor`,
+        `min_p` and `recall` toward 0.
 
         Raises:
             ValueError: The amount is not from 0 to 1.
@@ -136,12 +160,17 @@ class Sampling:
             top_k=ceil(self.top_k * (1 + amount)),
             floor=self.floor * (1 - amount / 2),
             min_p=self.min_p * (1 - amount / 2),
+            recall=self.recall * (1 - amount / 2),
         )
 
     # The choice. This runs for every token: about ten calls of numpy, on as few numbers as can be.
 
     def choose(
-        self, scores: np.ndarray, rng: random.Random, kinds: np.ndarray | None = None
+        self,
+        scores: np.ndarray,
+        rng: random.Random,
+        kinds: np.ndarray | None = None,
+        votes: Votes | None = None,
     ) -> int:
         """One token.
 
@@ -150,10 +179,14 @@ class Sampling:
                 they are afterwards is not promised.
             rng: Where chance comes from; not used where nothing is left to it (temperature 0).
             kinds: Which kind each token is of, (vocab,) int; only for temperatures of their own.
+            votes: Chosen as often as their odds say, and nothing is cut off them; None: there are
+                none.
 
         Raises:
             ValueError: No token is allowed, or a score is no number.
         """
+        if votes is not None and (token := self._followed(scores, rng, votes)) is not None:
+            return token
         if self._greedy:
             return _likeliest(scores)
         if self._is_plain and (library := kernel.load()) is not None:
@@ -170,6 +203,18 @@ class Sampling:
         if share <= left and _add(shares[shares > share]) >= whole - left:
             place = self._draw_in_nucleus(shares, rng)
         return tokens.item(place)
+
+    def _followed(self, scores: np.ndarray, rng: random.Random, votes: Votes) -> int | None:
+        """The token of the votes; None: the choice is the network's own."""
+        if self.temperature == 0:
+            own = log_total(scores)
+            likely = np.exp(scores[votes.tokens] - own) + votes.odds
+            best = int(likely.argmax())
+            first = _highest(scores)
+            return votes.tokens.item(best) if likely[best] > exp(first - own) else None
+        reached = _add_up(votes.odds)
+        place = int(reached.searchsorted(rng.random() * (1 + reached.item(-1)), "right"))
+        return votes.tokens.item(place) if place < len(reached) else None
 
     def _drawn_by(self, library: kernel.Library, scores: np.ndarray, rng: random.Random) -> int:
         """The same in one call of compiled code."""

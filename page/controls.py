@@ -39,6 +39,7 @@ _WHOLE: dict[str, tuple[float, float]] = {
 _REAL: dict[str, tuple[float, float]] = {
     "adventurous": (0, 1.5),
     "surprise": (0, 1),
+    "recall": (0, 2),
     "top_p": (0.05, 1),
     "min_p": (0, 1),
     "pitch_temperature": (0, 2),

@@ -73,6 +73,7 @@ class Settings:
         meter: One of `METERS`.
         adventurous: The temperature, 0 to 1.5.
         surprise: 0: no turns; to 0.5: now and then a gentle one; above: often, and bold.
+        recall: As in `Sampling`, 0 to 2.
         instruments: Programs that may play, -1 for drums. None: as the seed; any from nothing.
         random_seed: Start of the random numbers, 0 to 4294967295. None: a fresh one.
         locked: Whether the random seed stays for the next press, see `after`.
@@ -104,6 +105,7 @@ class Settings:
     meter: str = AS_THE_SEED
     adventurous: float = Sampling.temperature
     surprise: float = 0.0
+    recall: float = Sampling.recall
     instruments: tuple[int, ...] | None = None
     random_seed: int | None = None
     locked: bool = False
@@ -222,7 +224,7 @@ def settings_of(recipe: Recipe) -> Settings:
         "adventurous": sampling.temperature,
         "surprise": {"off": 0, "gentle": _OFTEN}.get(str(step.surprise.schedule), 1),
         "random_seed": sampling.seed,
-        **{name: getattr(sampling, name) for name in ("top_p", "top_k", "min_p")},
+        **{name: getattr(sampling, name) for name in ("top_p", "top_k", "min_p", "recall")},
         "pitch_temperature": sampling.pitch_temperature,
         "rhythm_temperature": sampling.rhythm_temperature,
         **(_controls_of(asked[-1]) if asked else {}),
@@ -268,6 +270,7 @@ def sampling_of(settings: Settings) -> Sampling:
         min_p=settings.min_p,
         pitch_temperature=settings.pitch_temperature,
         rhythm_temperature=settings.rhythm_temperature,
+        recall=settings.recall,
         seed=settings.random_seed,
     )
 

@@ -221,6 +221,7 @@ def test_a_config_that_is_no_record_is_refused(content, folder) -> None:
         ({"hyperdrive": True}, "MusicLSTMConfig has no field 'hyperdrive'"),
         ({"dropout": 2}, "dropout must be from 0 to below 1, got 2"),
         ({"hidden_size": "big"}, "hidden_size"),
+        ({"recall_window": 100}, "recall_window must be 0 (none) or at least 192"),
     ],
 )
 def test_a_config_that_describes_no_network_is_refused(changes, reason, folder) -> None:
@@ -296,6 +297,22 @@ def test_a_window_without_end_is_refused(folder) -> None:
     rewrite(folder / "config.json", attention_window=10**9)
     with pytest.raises(CheckpointError, match="attention_window is 1000000000, more than 65536"):
         load_checkpoint(folder)
+
+
+def test_a_recall_without_end_is_refused(folder) -> None:
+    rewrite(folder / "config.json", recall_window=2**16 + 1)
+    with pytest.raises(CheckpointError, match="recall_window is 65537, more than 65536"):
+        load_checkpoint(folder)
+
+
+def test_recall_needs_no_weights(folder) -> None:
+    plain, _ = load_checkpoint(folder)
+    rewrite(folder / "config.json", recall_window=2**16, recall_bias=-2)
+    model, _ = load_checkpoint(folder)
+    assert model.recall.window == 2**16
+    assert model.recall.bias == -2
+    assert plain.recall is None
+    assert model.state_dict().keys() == plain.state_dict().keys()
 
 
 def test_a_config_nested_without_end_is_refused(folder) -> None:

@@ -18,6 +18,18 @@ REFUSED = [
     ({"dropout": -0.1}, "dropout must be from 0 to below 1, got -0.1."),
     ({"embedding_dropout": 1.5}, "embedding_dropout must be from 0 to below 1, got 1.5."),
     ({"attention_window": -1}, r"attention_window must be 0 \(none\) or more, got -1."),
+    ({"recall_distance": 0}, "recall_distance must be 1 or more, got 0."),
+    (
+        {"recall_window": 191},
+        r"recall_window must be 0 \(none\) or at least 192, 64 more than recall_distance, got 191.",
+    ),
+    ({"recall_window": 70, "recall_distance": 7}, "at least 71, 64 more than recall_distance, got"),
+    ({"recall_window": -1}, r"recall_window must be 0 \(none\) or at least 192, .*, got -1."),
+    ({"recall_power": -0.1}, "recall_power must be from 0 to 16, got -0.1."),
+    ({"recall_power": 16.1}, "recall_power must be from 0 to 16, got 16.1."),
+    ({"recall_bias": -51}, "recall_bias must be from -50 to 50, got -51."),
+    ({"recall_bias": float("nan")}, "recall_bias must be from -50 to 50, got nan."),
+    ({"recall_slope": 50.5}, "recall_slope must be from -50 to 50, got 50.5."),
     ({"initializer_range": -0.1}, "initializer_range must be 0 or more, got -0.1."),
     ({"pad_token_id": 2048}, r"pad_token_id must be None or from 0 to 2047 .*, got 2048."),
     ({"eos_token_id": -1}, r"eos_token_id must be None or from 0 to 2047 .*, got -1."),
@@ -30,6 +42,8 @@ WRONG_TYPES = [
     {"num_hidden_layers": None},
     {"residual": "yes"},
     {"dropout": "little"},
+    {"recall_window": 192.5},
+    {"recall_bias": "low"},
     {"programs": ["piano"]},
 ]
 
@@ -72,6 +86,15 @@ def test_whole_numbers_serve_as_shares() -> None:
     assert (config.dropout, config.embedding_dropout, config.initializer_range) == (0, 0, 1)
 
 
+def test_recall_may_be_anything_within_its_limits() -> None:
+    config = MusicLSTMConfig(
+        recall_window=65, recall_distance=1, recall_power=16, recall_bias=-50, recall_slope=50
+    )
+    assert (config.recall_window, config.recall_distance) == (65, 1)
+    assert (config.recall_power, config.recall_bias, config.recall_slope) == (16, -50, 50)
+    assert MusicLSTMConfig().recall_window == 0
+
+
 def test_a_saved_config_comes_back_with_every_field(tmp_path) -> None:
     config = MusicLSTMConfig(
         vocab_size=300,
@@ -82,6 +105,11 @@ def test_a_saved_config_comes_back_with_every_field(tmp_path) -> None:
         dropout=0.25,
         embedding_dropout=0,
         attention_window=7,
+        recall_window=90,
+        recall_distance=20,
+        recall_power=2,
+        recall_bias=-1.5,
+        recall_slope=0.5,
         tie_word_embeddings=False,
         initializer_range=0.1,
         use_cache=False,

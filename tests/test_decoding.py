@@ -24,6 +24,8 @@ SHAPES = [
     {"residual": False, "layer_norm": False, "tie_word_embeddings": False},
     {"hidden_size": 33, "vocab_size": 31, "attention_window": 2},
 ]
+# As many tokens as a row hears, or almost: so the tables of recall move within a test.
+RECALL = {"recall_window": 65, "recall_distance": 1}
 ENGINES = {
     "compiled": {"precision": "int8", "compiled": True},
     "int8": {"precision": "int8", "compiled": False},
@@ -49,10 +51,10 @@ def engine(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=[0, 3], ids=["", "attention"])
+@pytest.fixture(params=[{}, {"attention_window": 3}, RECALL], ids=["", "attention", "recall"])
 def network(request, engine) -> PackedLSTM:
-    """Every way to take a step, with and without looking back."""
-    return pack(engine, attention_window=request.param)
+    """Every way to take a step, with and without looking back or recalling."""
+    return pack(engine, **request.param)
 
 
 def tokens(*shape: int, seed: int = 0, vocab: int = VOCAB) -> torch.Tensor:
@@ -80,6 +82,7 @@ def assert_same(found: Snapshot, scores: torch.Tensor, state: LSTMState, *, atol
         (found.state.cell, state.cell),
         (found.state.memory, state.memory),
         (found.state.filled, state.filled),
+        (found.state.heard, state.heard),
     ]:
         torch.testing.assert_close(one, other, atol=atol, rtol=0)
     assert found.state.seen == state.seen
@@ -208,9 +211,10 @@ def test_how_a_state_lies_in_memory_does_not_matter(network) -> None:
         torch.randn(2, 3, size),
         torch.randn(3, window, size),
     )
-    plain = LSTMState(hidden, cell, memory, torch.full((3,), window), 7)
-    turned = [x.transpose(0, 1).contiguous().transpose(0, 1) for x in (hidden, cell, memory)]
-    other = LSTMState(*turned, torch.full((3,), window), 7)
+    heard = LSTMState.zeros(network.config, 3).heard
+    plain = LSTMState(hidden, cell, memory, torch.full((3,), window), 7, heard)
+    turned = [x.transpose(0, 1).contiguous().transpose(0, 1) for x in (hidden, cell, memory, heard)]
+    other = LSTMState(*turned[:3], torch.full((3,), window), 7, turned[3])
     one, two = (network.stepper([Snapshot(torch.zeros(3, VOCAB), each)]) for each in (plain, other))
     assert np.array_equal(steps(one, tokens(3, 2)), steps(two, tokens(3, 2)))
 
@@ -227,6 +231,33 @@ def test_rows_that_are_kept_go_on_as_they_were(network) -> None:
     stepper.keep([1])
     assert np.array_equal(steps(stepper, ids[[1], 6:]), whole[6:, [1]])
     assert stepper.snapshot().state.seen == 3 + 9
+
+
+def test_rows_that_are_kept_recall_what_they_did(engine) -> None:
+    network = pack(engine, **RECALL)
+    starts = [network.read((tokens(9, seed=row).tolist() * 20)[: 70 + row]) for row in range(3)]
+    ids = tokens(3, 70, seed=5, vocab=4)
+    alone = [network.stepper([start]) for start in starts]
+    stepper = network.stepper(starts)
+    for step in range(70):
+        if step == 60:
+            stepper.keep([2, 0])
+        stepper.step(ids[[2, 0] if step >= 60 else [0, 1, 2], step].tolist())
+        for row, each in enumerate(alone):
+            each.step([ids[row, step].item()])
+    for row, source in enumerate([2, 0]):
+        found, expected = stepper.votes(row), alone[source].votes(0)
+        assert np.array_equal(found.tokens, expected.tokens)
+        assert np.array_equal(found.odds, expected.odds)
+
+
+def test_scores_are_those_of_the_network_alone(engine) -> None:
+    plain, network = (pack(engine, **values) for values in ({}, RECALL))
+    ids = tokens(12).tolist() * 9
+    one, other = (each.stepper([each.read(ids)]) for each in (plain, network))
+    assert other.votes(0) is not None
+    assert np.array_equal(one.scores, other.scores)
+    assert np.array_equal(steps(one, tokens(1, 20)), steps(other, tokens(1, 20)))
 
 
 def test_a_row_that_is_restored_goes_on_from_there_and_leaves_the_others_alone(network) -> None:
@@ -322,15 +353,17 @@ def test_a_snapshot_survives_as_bytes(network) -> None:
 
 
 def test_a_snapshot_of_several_rows_survives_as_bytes() -> None:
-    model = build(attention_window=3)
+    model = build(attention_window=3, **RECALL)
     with torch.inference_mode():
         output = model(tokens(4, 2))
     snapshot = Snapshot(output.logits[:, -1], output.past_key_values)
     assert_equal(Snapshot.from_bytes(snapshot.to_bytes()), snapshot)
 
 
-def test_a_fresh_snapshot_survives_as_bytes() -> None:
-    config = MusicLSTMConfig(hidden_size=8, num_hidden_layers=2)  # hidden and cell are one tensor
+@pytest.mark.parametrize("values", [{}, {"recall_window": 200}], ids=str)
+def test_a_fresh_snapshot_survives_as_bytes(values) -> None:
+    # Hidden and cell are one tensor.
+    config = MusicLSTMConfig(hidden_size=8, num_hidden_layers=2, **values)
     snapshot = Snapshot(torch.zeros(1, 5), LSTMState.zeros(config, 1))
     assert_equal(Snapshot.from_bytes(snapshot.to_bytes()), snapshot)
 
@@ -359,7 +392,7 @@ for name, precision, compiled in (engine.split(",") for engine in engines):
 
 
 def test_another_process_goes_on_from_the_bytes_just_as_this_one(tmp_path) -> None:
-    model = build(attention_window=3)
+    model = build(attention_window=3, **RECALL)
     model.save_pretrained(tmp_path)
     engines = [name for name in ENGINES if name != "compiled" or kernel.load() is not None]
     expected, arguments = {}, []

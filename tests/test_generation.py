@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from musiclstm import Constraints, MusicTokenizer, Sampling, kernel
+from musiclstm import (
+    Constraints,
+    MusicLSTMConfig,
+    MusicLSTMForCausalLM,
+    MusicTokenizer,
+    Sampling,
+    kernel,
+)
 from musiclstm.decoding import PackedLSTM, Snapshot
 from musiclstm.generation import Bar, Take, compose_bars, compose_takes
 from musiclstm.grammar import Grammar, Shape, Walk
 from musiclstm.modeling import LSTMState
+from musiclstm.sampling import Votes
 
 SILENT = ("Bar_None", "TimeSig_4/4")
 LOUD = (*SILENT, "Position_0", "Program_0", "Pitch_60", "Velocity_79", "Duration_1.0.12")
@@ -69,6 +77,9 @@ class Parrot:
         self.told.append([int(token) for token in ids])
         self.read = [read + 1 for read in self.read]
         self._score()
+
+    def votes(self, row: int) -> None:
+        """None."""
 
     def snapshot(self, row: int = 0) -> Snapshot:
         return self.start(self.read[row])
@@ -449,3 +460,207 @@ def test_a_token_without_rival_is_certain(tokenizer) -> None:
     bar = next(compose_bars(parrot, Take(parrot.start(), always(rules, COLD))))
     assert bar.log_probs[:2] == pytest.approx((0, 0), abs=1e-6)
     assert bar.log_probs[2] < -0.001
+
+
+# What was heard before ----------------------------------------------------------------------------
+
+REMINDED = {
+    "plain": Sampling(seed=1, recall=1),
+    "eager": Sampling(seed=1, recall=3, top_p=0.7),
+    "shy": Sampling(seed=1, recall=0.2, repetition_penalty=4),
+    "cold": Sampling(temperature=0, seed=1, recall=1),
+}
+
+
+def reminded(model: MusicLSTMForCausalLM, **recall) -> PackedLSTM:
+    """The same weights, with recall: so strong that it is heard in a few bars."""
+    recall = {"recall_window": 192, "recall_distance": 16, "recall_bias": 1.5} | recall
+    config = MusicLSTMConfig.from_dict({**model.config.to_dict(), **recall})
+    other = MusicLSTMForCausalLM(config).eval()
+    other.load_state_dict(model.state_dict())
+    return PackedLSTM(other)
+
+
+@pytest.fixture(scope="module")
+def reminding(tiny_model) -> PackedLSTM:
+    return reminded(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def busy(tiny_tokenizer) -> Grammar:
+    """No bar is empty: so there is soon enough to recall."""
+    wish = Constraints(programs=frozenset({0}), meter=(2, 4), max_empty_bars=0)
+    return Grammar(tiny_tokenizer, wish)
+
+
+def begin(network: PackedLSTM, tokenizer: MusicTokenizer) -> Snapshot:
+    return network.read([tokenizer.bos_id])
+
+
+def test_without_recall_it_composes_what_a_network_without_does(
+    tiny_model, reminding, tiny_tokenizer, busy
+) -> None:
+    silent, eager = (
+        always(busy, Sampling(seed=3, recall=recall)) for recall in (0, Sampling.recall)
+    )
+    plain = PackedLSTM(tiny_model)
+    start, other = (begin(each, tiny_tokenizer) for each in (plain, reminding))
+    expected = bars_of(plain, Take(start, silent), 8)
+    for found in (
+        bars_of(reminding, Take(other, silent), 8),
+        bars_of(plain, Take(start, eager), 8),
+    ):
+        assert [bar.tokens for bar in found] == [bar.tokens for bar in expected]
+        assert [bar.log_probs for bar in found] == [bar.log_probs for bar in expected]
+    recalled = bars_of(reminding, Take(other, eager), 8)
+    assert [bar.tokens for bar in recalled] != [bar.tokens for bar in expected]
+
+
+@pytest.mark.parametrize("how", REMINDED)
+def test_what_is_recalled_is_the_same_each_time_and_in_a_batch(
+    how, reminding, tiny_tokenizer, busy
+) -> None:
+    start = begin(reminding, tiny_tokenizer)
+    takes = [Take(start, always(busy, replace(REMINDED[how], seed=seed))) for seed in (1, 2)]
+    alone = [bars_of(reminding, take, 8) for take in takes]
+    together: list[list[Bar]] = [[], []]
+    for number, bar in compose_takes(reminding, takes, bars=8):
+        together[number].append(bar)
+    for found, expected in zip(together, alone, strict=True):
+        assert_same(found, expected)
+
+
+@pytest.mark.parametrize("how", REMINDED)
+@pytest.mark.parametrize("cut", [1, 10])
+def test_a_resumed_take_recalls_what_an_uninterrupted_one_does(
+    cut, how, reminding, tiny_tokenizer, busy
+) -> None:
+    plan = always(busy, REMINDED[how])
+    whole = bars_of(reminding, Take(begin(reminding, tiny_tokenizer), plan), 12)
+    before = tuple(bar.tokens for bar in whole[:cut])
+    middle = Snapshot.from_bytes(whole[cut - 1].snapshot.to_bytes())
+    rest = bars_of(reminding, Take(middle, plan, before), 12 - cut)
+    assert_same(rest, whole[cut:])
+    assert [bar.log_probs for bar in rest] == [bar.log_probs for bar in whole[cut:]]
+
+
+@pytest.mark.parametrize("how", REMINDED)
+@pytest.mark.parametrize("shape", [Shape(), Shape(softer=0.3)], ids=["plain", "softer"])
+def test_every_token_has_its_probability_among_scores_and_votes(
+    shape, how, reminding, tiny_tokenizer
+) -> None:
+    """Of all tokens that the grammar allowed, these add up to 1."""
+    wish = Constraints(programs=frozenset({0, 40}), max_empty_bars=0)
+    rules = Grammar(tiny_tokenizer, wish, shape)
+    start, sampling = begin(reminding, tiny_tokenizer), REMINDED[how]
+    bars = bars_of(reminding, Take(start, always(rules, sampling)), 16)
+    stepper, walk, voted = reminding.stepper([start]), Walk(rules), 0
+    for bar in bars:
+        walk.open_bar(rules)
+        for token, log_prob in zip(bar.tokens, bar.log_probs, strict=True):
+            scores = stepper.scores[0].astype(np.float64)
+            shares = np.exp(scores - scores.max())
+            shares /= shares.sum()
+            if (votes := stepper.votes(0)) is not None:
+                shares[votes.tokens] += sampling.recall * votes.odds
+                voted += 1
+            expected = shares[token] / shares[walk.allowed()].sum()
+            assert log_prob == pytest.approx(np.log(expected), abs=1e-4)
+            walk.advance(token)
+            stepper.step([token])
+    assert voted > 10
+
+
+class Echo(Parrot):
+    """Wants one thing as the parrot does, and is reminded of others."""
+
+    reminders: Votes | None = None
+
+    def _wishes(self, read: int) -> np.ndarray:
+        scores = super()._wishes(read)
+        if read % len(self.wanted) == 5:  # most of all what may not come: a bar, after a pitch
+            scores[self.wanted[0]] = 10
+        return scores
+
+    def votes(self, row: int) -> Votes | None:
+        return self.reminders
+
+
+def remind(parrot: Echo, tokenizer: MusicTokenizer, **odds: float) -> None:
+    names = {name: index for index, name in enumerate(tokenizer.base_tokens)}
+    tokens = np.array([names[word] for word in odds])
+    parrot.reminders = Votes(tokens, np.array([*odds.values()]))
+
+
+def test_votes_for_what_is_forbidden_are_not_followed(tokenizer) -> None:
+    parrot = Echo(tokenizer, *LOUD)
+    remind(parrot, tokenizer, Program_40=1e9, Pitch_61=1e9)
+    rules = Grammar(tokenizer, Constraints(programs=frozenset({0}), meter=(4, 4)))
+    plan = always(rules, Sampling(seed=1, top_k=1))
+    bar = next(compose_bars(parrot, Take(parrot.start(), plan)))
+    # Only where a pitch may come at all is its vote heard.
+    said = words(tokenizer, bar.tokens)
+    assert said[:6] == (*LOUD[:4], "Pitch_61", LOUD[5])
+    assert "Program_40" not in said
+
+
+@pytest.mark.parametrize("recall", [0.5, 1, 2])
+def test_votes_are_followed_as_willingly_as_is_asked(recall, tokenizer, grammar) -> None:
+    # Among the few tokens that may come here, the parrot's own is all that top_k leaves of it.
+    found = sixth_tokens(tokenizer, grammar, Sampling(top_k=1, recall=recall), Velocity_95=0.5)
+    allowed = probability_of_what_may_come(tokenizer, grammar)
+    expected = 0.5 * recall / (allowed + 0.5 * recall)
+    assert found["Velocity_95"] == pytest.approx(expected, abs=0.05)
+    assert found["Velocity_95"] + found["Velocity_79"] == 1
+
+
+def test_votes_are_softened_as_scores_are(tokenizer) -> None:
+    soft = Grammar(tokenizer, Constraints(max_empty_bars=10), Shape(softer=1))
+    names = {name: index for index, name in enumerate(tokenizer.base_tokens)}
+    tilt = soft.softness[names["Velocity_95"]] - soft.softness[names["Velocity_31"]]
+    assert tilt < -0.3
+    found = sixth_tokens(tokenizer, soft, Sampling(), Velocity_95=1e5, Velocity_31=1e5)
+    expected = np.exp(tilt) / (1 + np.exp(tilt))
+    assert found["Velocity_95"] == pytest.approx(expected, abs=0.05)
+    assert found["Velocity_95"] + found["Velocity_31"] == 1
+
+
+def test_votes_pay_for_copying_as_scores_do(tokenizer, grammar) -> None:
+    sampling = Sampling(repetition_penalty=4)
+    names = {name: index for index, name in enumerate(tokenizer.base_tokens)}
+    before = (tuple(names[word] for word in LOUD),)
+    odds = {"Velocity_79": 1e5, "Velocity_95": 1e5}
+    found = sixth_tokens(tokenizer, grammar, sampling, before, **odds)
+    assert found["Velocity_79"] == pytest.approx(1 / 5, abs=0.05)
+    free = sixth_tokens(tokenizer, grammar, replace(sampling, repetition_penalty=1), before, **odds)
+    assert free["Velocity_79"] == pytest.approx(1 / 2, abs=0.05)
+
+
+def sixth_tokens(
+    tokenizer: MusicTokenizer,
+    grammar: Grammar,
+    sampling: Sampling,
+    before: tuple = (),
+    **odds: float,
+) -> dict[str, float]:
+    """How often each velocity follows the first pitch, where some are voted for."""
+    parrot = Echo(tokenizer, *LOUD)
+    remind(parrot, tokenizer, **odds)
+    plans = [always(grammar, replace(sampling, seed=seed)) for seed in range(600)]
+    said = [
+        words(tokenizer, next(compose_bars(parrot, Take(parrot.start(), plan, before))).tokens)
+        for plan in plans
+    ]
+    found = [bar[5] for bar in said if bar[:5] == LOUD[:5]]
+    assert len(found) > 500
+    return {name: found.count(name) / len(found) for name in {*found, *odds, "Velocity_79"}}
+
+
+def probability_of_what_may_come(tokenizer: MusicTokenizer, grammar: Grammar) -> float:
+    """What the parrot itself gives to all that the grammar allows after its pitch."""
+    parrot, walk = Echo(tokenizer, *LOUD), Walk(grammar)
+    walk.open_bar(grammar)
+    for token in parrot.wanted[:5]:
+        walk.advance(token)
+    scores = parrot._wishes(5).astype(np.float64)
+    return float(np.exp(scores[walk.allowed()]).sum() / np.exp(scores).sum())

@@ -26,6 +26,7 @@ SHAPES = [
     {"residual": False},
     {"layer_norm": False, "attention_window": 3},
     {"residual": False, "layer_norm": False, "tie_word_embeddings": False},
+    {"recall_window": 70, "recall_distance": 1, "recall_bias": 2},
 ]
 WINDOWS = [0, 4]
 
@@ -52,6 +53,7 @@ def assert_close(found, expected, *, atol: float = 1e-5) -> None:
 def assert_same_state(found: LSTMState, expected: LSTMState, *, atol: float = 1e-5) -> None:
     for one, other in zip(numbers(found), numbers(expected), strict=True):
         assert_close(one, other, atol=atol)
+    assert torch.equal(found.heard, expected.heard)
 
 
 # -- However the tokens are cut ------------------------------------------------------------------
@@ -451,6 +453,13 @@ def test_a_fresh_state_is_nothing() -> None:
     assert [tuple(part.shape) for part in numbers(state)] == [(3, 2, 8), (3, 2, 8), (2, 4, 8), (2,)]
     assert all(not part.any() for part in numbers(state))
     assert (state.seen, state.batch_size, len(state)) == (0, 2, 3)
+    assert state.heard.shape == (2, 0)
+
+
+def test_a_fresh_state_has_heard_nothing() -> None:
+    state = LSTMState.zeros(MusicLSTMConfig(hidden_size=8, recall_window=200), 2)
+    assert state.heard.shape == (2, 200)
+    assert (state.heard == -1).all()
 
 
 @torch.no_grad()
@@ -595,6 +604,20 @@ def test_generate_goes_on_from_a_returned_state_as_often_as_one_likes(window) ->
     for _ in range(2):
         resumed = generate(model, first.sequences, steps=5, do_sample=False, past_key_values=state)
         assert torch.equal(resumed, at_once)
+
+
+@pytest.mark.parametrize("way", ["greedy", "beams"])
+def test_generate_recalls_what_was_heard_only_when_asked(way) -> None:
+    recall = {"recall_window": 200, "recall_bias": 50, "recall_distance": 16}
+    theme = tokens(1, 17)
+    ids = torch.cat([theme, theme[:, :1]], dim=1)
+    alone = generate(build(), ids, **WAYS[way])
+    model = build(**recall)
+    assert torch.equal(generate(model, ids, **WAYS[way]), alone)
+    recalled = generate(model, ids, **WAYS[way], use_recall=True)
+    assert recalled[0, 18:].tolist() == theme[0, 1:9].tolist() != alone[0, 18:].tolist()
+    again = generate(model, ids, **WAYS[way], use_recall=True, use_cache=False)
+    assert torch.equal(again, recalled)
 
 
 def test_a_finished_row_stays_finished() -> None:

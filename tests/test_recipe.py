@@ -79,7 +79,7 @@ def test_a_recipe_survives_text_and_link(steps, source) -> None:
 
 def test_a_plain_recipe_says_what_is_not_usual_and_no_more() -> None:
     assert json.loads(PLAIN.to_json()) == {
-        "format": 1,
+        "format": 2,
         "musiclstm": "0.1.0",
         "model": "default",
         "weights": "0123456789abcdef",
@@ -122,7 +122,7 @@ def test_defaults_are_those_of_the_format() -> None:
     assert repr(Sampling()) == (
         "Sampling(temperature=1.0, top_p=0.98, top_k=0, seed=None, min_p=0.05, floor=0.0, "
         "pitch_temperature=None, rhythm_temperature=None, repetition_penalty=1.0, "
-        "repetition_bars=4)"
+        "repetition_bars=4, recall=0.7)"
     )
     assert repr(Constraints()) == (
         "Constraints(programs=None, meter=None, tempo_bpm=None, tempo_changes=True, key=None, "
@@ -140,7 +140,7 @@ OLD = "ghBDdSUeF5knJaZYpCalpKSYmyUbmaZidyE2f6I7ytAIq7MMUdxlYZmYlAx0h1ItAA"
 
 def test_a_link_of_this_format_stays_readable() -> None:
     maker = Maker("default", "7bad8ebddd76c25e", "int8", "0.1.0")
-    steps = (Step(128, Sampling(seed=1)),)
+    steps = (Step(128, Sampling(seed=1, recall=0)),)  # format 1 knew of none
     assert Recipe.from_link(OLD) == Recipe(maker, steps, music="89abcdef")
 
 
@@ -193,7 +193,7 @@ HOSTILE = {
     "[]": "does not say its format",
     '{"format": true}': "does not say its format",
     '{"format": 0}': "does not say its format",
-    '{"format": 2}': "has format 2, and this musiclstm reads up to 1; update musiclstm",
+    '{"format": 3}': "has format 3, and this musiclstm reads up to 2; update musiclstm",
     '{"format": 1}': "has no 'musiclstm'",
     " " * 200_001: "longer than 200,000 characters",
     changed(weights=7): "weights in the recipe's text must be a text",

@@ -11,18 +11,21 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
 from musiclstm import Sampling, kernel
-from musiclstm.sampling import MAX_SEED, MAX_TEMPERATURE, Repetition, log_total
+from musiclstm.sampling import MAX_SEED, MAX_TEMPERATURE, Repetition, Votes, log_total
 
 SCORES = np.log(np.array([0.05, 0.5, 0.2, 0.15, 0.1], dtype=np.float32))
 RANDOM_7_0 = 0.7059339087777089
 CHOICES_7_0 = [2, 2, 1, 4, 1, 1, 2, 1, 2, 2, 3, 1]  # where the numbers fall, worked out by hand
 KINDS = np.array([0, 1, 1, 2, 2], dtype=np.int8)
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)
+VOTES = Votes(np.array([0, 4]), np.array([0.25, 0.5]))  # 3 of 7 choices, and what top_p cuts off
 
 
-def choices(sampling: Sampling, *, scores=SCORES, kinds=None, count=4_000) -> np.ndarray:
+def choices(
+    sampling: Sampling, *, scores=SCORES, kinds=None, votes=None, count=4_000
+) -> np.ndarray:
     rng = random.Random(1)
-    return np.array([sampling.choose(scores.copy(), rng, kinds) for _ in range(count)])
+    return np.array([sampling.choose(scores.copy(), rng, kinds, votes) for _ in range(count)])
 
 
 def shares(chosen: np.ndarray) -> np.ndarray:
@@ -349,13 +352,21 @@ def test_hotter_by_nothing_is_the_same() -> None:
 
 def test_hotter_raises_every_temperature_and_widens_the_choice() -> None:
     sampling = Sampling(
-        temperature=0.8, pitch_temperature=0.6, top_p=0.9, top_k=5, floor=0.1, min_p=0.2, seed=7
+        temperature=0.8,
+        pitch_temperature=0.6,
+        top_p=0.9,
+        top_k=5,
+        floor=0.1,
+        min_p=0.2,
+        recall=0.8,
+        seed=7,
     )
     hotter = sampling.hotter(0.5)
     assert (hotter.temperature, hotter.pitch_temperature) == pytest.approx((1.2, 0.9))
     assert hotter.rhythm_temperature is None
     assert (hotter.top_p, hotter.top_k) == (pytest.approx(0.925), 8)
     assert (hotter.floor, hotter.min_p) == pytest.approx((0.075, 0.15))
+    assert hotter.recall == pytest.approx(0.6)
     assert hotter.seed == 7
 
 
@@ -442,6 +453,62 @@ def test_a_penalty_of_1_leaves_scores_alone() -> None:
     np.testing.assert_array_equal(scores, SCORES)
 
 
+# -- Votes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(top_p=1, min_p=0),
+        Sampling(top_p=0.6, min_p=0),
+        Sampling(min_p=0.35),
+        Sampling(top_k=1),
+        Sampling(floor=0.3, temperature=2),
+        Sampling(pitch_temperature=0.5, top_p=0.8),
+    ],
+    ids=str,
+)
+def test_votes_are_followed_as_often_as_their_odds_say(sampling) -> None:
+    found = shares(choices(sampling, kinds=KINDS, votes=VOTES, count=12_000))
+    expected = sampling.shares(SCORES.copy(), KINDS) / 1.75
+    expected[VOTES.tokens] += VOTES.odds / 1.75
+    np.testing.assert_allclose(found, expected, atol=0.015)
+    assert {*np.flatnonzero(found)} == {*np.flatnonzero(expected)}
+
+
+def test_votes_without_odds_are_not_followed() -> None:
+    votes = Votes(np.array([0, 3, 4]), np.array([0, 1e9, 0]))
+    assert set(choices(Sampling(top_k=1), votes=votes, count=200)) == {3}
+    votes = Votes(np.array([0]), np.array([0.0]))
+    assert set(choices(Sampling(top_k=1), votes=votes, count=200)) == {1}
+
+
+@pytest.mark.parametrize(
+    ("odds", "likeliest"),
+    [([0.25, 0.39], 1), ([0.25, 0.41], 4), ([0.46, 0.39], 0), ([0.46, 0.37], 0)],
+)
+def test_temperature_0_takes_what_is_likeliest_with_the_votes(odds, likeliest) -> None:
+    # 0.05 + odds against 0.1 + odds, against 0.5 of a token without a vote.
+    votes = Votes(np.array([0, 4]), np.array(odds))
+    rng = random.Random(1)
+    before = rng.getstate()
+    for shift in (0, 5_000):
+        assert Sampling(temperature=0).choose(SCORES + shift, rng, None, votes) == likeliest
+    assert rng.getstate() == before
+
+
+def test_at_temperature_0_a_vote_confirms_the_likeliest() -> None:
+    votes = Votes(np.array([1, 2]), np.array([0.01, 0.3]))
+    assert Sampling(temperature=0).choose(SCORES.copy(), random.Random(1), None, votes) == 1
+
+
+def test_votes_do_not_hide_that_nothing_is_allowed() -> None:
+    votes = Votes(np.array([1]), np.array([np.nan]))
+    for sampling in (Sampling(), Sampling(temperature=0)):
+        with pytest.raises(ValueError, match="must be a finite number, got nan"):
+            sampling.choose(np.full(5, np.nan, np.float32), random.Random(1), None, votes)
+
+
 # -- Refusals -------------------------------------------------------------------------------------
 
 
@@ -484,6 +551,13 @@ def test_the_record_cannot_be_changed() -> None:
         ({"top_p": "most"}, "top_p must be above 0 and at most 1, got most; 1 is off."),
         ({"top_k": -1}, "top_k must be 0 or more, got -1; 0 is off."),
         ({"top_k": 2.5}, "top_k must be a whole number, got 2.5; 0 is off."),
+        (
+            {"recall": -0.1},
+            "recall must be from 0 to 100, got -0.1; 0 is off, and 0.7 lets bars return as often",
+        ),
+        ({"recall": 100.5}, "recall must be from 0 to 100, got 100.5; 0 is off"),
+        ({"recall": float("nan")}, "recall must be from 0 to 100, got nan"),
+        ({"recall": "much"}, "recall must be from 0 to 100, got much"),
         ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, got -1."),
         ({"seed": MAX_SEED + 1}, "seed must be a whole number from 0 to 4294967295, got 42949"),
         ({"seed": 7.0}, "seed must be a whole number from 0 to 4294967295, got 7.0."),

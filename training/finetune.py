@@ -73,6 +73,7 @@ _SETTLED = {
     *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id"),
     *("tokenizer_fingerprint", "programs"),
 }
+_RECALL_WINDOW = 4096  # tokens; as the bundled weights have it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -302,6 +303,7 @@ def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM,
         "num_hidden_layers": music.num_hidden_layers,
         "dropout": dropout,
         "embedding_dropout": dropout,
+        "recall_window": _RECALL_WINDOW,
     }
     overrides = read_overrides(music.config_overrides)
     if settled := sorted(_SETTLED & set(overrides)):

@@ -1,0 +1,98 @@
+"""Recall for single steps: what `modeling.Recall` does, one token a row and step, without torch.
+
+There, all places of a whole sequence are compared with each other; here every row keeps, for each
+of its last tokens, how many tokens up to it agree with the latest ones, and a new token needs one
+look at each. Does not know what a token is, nor which is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from musiclstm.configuration import MusicLSTMConfig
+from musiclstm.modeling import Recall
+from musiclstm.sampling import Votes
+
+_LONGEST = Recall.longest
+
+
+class SteppedRecall:
+    """What some rows have heard, and what it makes them expect.
+
+    Tokens are written into a table twice as wide as the window; when it is full, the last window
+    moves to its beginning.
+    """
+
+    def __init__(self, config: MusicLSTMConfig, heard: np.ndarray) -> None:
+        """Take the last tokens of every row, (rows, window), -1 where there was none yet."""
+        rows, self._window = heard.shape
+        self._distance = config.recall_distance
+        self._tokens = np.empty((rows, 2 * self._window), heard.dtype)
+        # How many tokens up to each agree with the latest; 0: it is another one.
+        self._agree: np.ndarray = np.zeros((rows, 2 * self._window), np.uint8)
+        self._end = self._window
+        for row, tokens in enumerate(heard):
+            self.restore(tokens, row)
+        lengths = np.arange(1, _LONGEST + 1)
+        self._weights = np.append(0.0, lengths**config.recall_power)
+        odds = np.exp(config.recall_bias) * lengths**config.recall_slope
+        self._odds = np.append(0.0, odds)
+
+    def heard(self, row: int) -> np.ndarray:
+        """A copy of the last tokens of a row, (window,)."""
+        return self._tokens[row, self._end - self._window : self._end].copy()
+
+    def restore(self, heard: np.ndarray, row: int) -> None:
+        """Let a row have heard something else, (window,)."""
+        places = slice(self._end - self._window, self._end)
+        self._tokens[row, places] = heard
+        self._agree[row, places] = _agreements(heard)
+
+    def read(self, ids: Sequence[int] | np.ndarray) -> None:
+        """Hear one more token in every row."""
+        if self._end == self._tokens.shape[1]:
+            self._move_back()
+        places = slice(self._end - self._window + _LONGEST, self._end)
+        before = slice(places.start - 1, places.stop - 1)
+        for tokens, agree, token in zip(self._tokens, self._agree, ids, strict=True):
+            longer = np.minimum(agree[before], _LONGEST - 1)
+            longer += 1
+            longer *= tokens[places] == token
+            agree[places] = longer
+            tokens[self._end] = token
+        self._end += 1
+
+    def _move_back(self) -> None:
+        for table in (self._tokens, self._agree):
+            table[:, : self._window] = table[:, self._window :]
+        self._end = self._window
+
+    def places(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of every earlier place like this one how many tokens agree, and which followed; (n,)."""
+        first = self._end - 1 - self._window + _LONGEST
+        lengths = self._agree[row, first : self._end - self._distance]
+        places = lengths.nonzero()[0]
+        return lengths[places], self._tokens[row, places + first + 1]
+
+    def votes(self, row: int) -> Votes | None:
+        """What earlier places say comes next in a row; None: there is none."""
+        agree, following = self.places(row)
+        if not len(agree):
+            return None
+        weights = self._weights[agree]
+        found = np.bincount(following, weights)
+        tokens = found.nonzero()[0]
+        return Votes(tokens, found[tokens] * (self._odds.item(agree.max()) / weights.sum()))
+
+
+def _agreements(tokens: np.ndarray) -> np.ndarray:
+    """How many tokens up to each agree with the last ones, 32 at most; 0 for the last itself."""
+    agree: np.ndarray = np.zeros(len(tokens), np.uint8)
+    going_on = np.arange(_LONGEST - 1, len(agree) - 1)
+    for back in range(_LONGEST):
+        now = tokens[-1 - back]
+        going_on = going_on[(tokens[going_on - back] == now) & (now >= 0)]
+        agree[going_on] += 1
+    return agree
