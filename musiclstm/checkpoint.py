@@ -145,9 +145,9 @@ def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
         )
     try:
         config = MusicLSTMConfig.from_pretrained(folder)
-        for name in ("attention_window", "recall_window"):
-            if getattr(config, name) > _WINDOW_LIMIT:
-                raise ValueError(f"{name} is {getattr(config, name)}, more than {_WINDOW_LIMIT}")
+        for window in ("attention_window", "recall_window"):
+            if (size := getattr(config, window)) > _WINDOW_LIMIT:
+                raise ValueError(f"{window} is {size}, more than {_WINDOW_LIMIT}")
         return config
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")

@@ -98,7 +98,7 @@ class Passage:
         tokens: Its ids.
         state: Where the network stands after it.
         log_probs: For every token the natural logarithm of the network's own probability for it,
-            over what was allowed and before sampling changed it.
+            over what was allowed, what it recalled included, and before sampling changed it.
         note_log_probs: The same for every note, by the tracks of `score` and their notes;
             certainty.py says how they follow from those of the tokens.
     """

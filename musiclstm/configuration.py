@@ -32,8 +32,8 @@ class MusicLSTMConfig(PreTrainedConfig):
             of a window (locked dropout, Gal and Ghahramani 2016), 0 to 1.
         embedding_dropout: The same for the embeddings, 0 to 1.
         attention_window: How many past outputs the attention read-out looks back on; 0 builds none.
-        recall_window: Among how many past tokens an earlier place like this one is looked for;
-            0 looks for none.
+        recall_window: Among how many past tokens an earlier place like this one is looked for, the
+            up to 32 that are compared included; 0 looks for none.
         recall_distance: Places nearer than so many tokens do not count, 1 or more: music that
             copies what it has just copied never leaves it again. 64 below the window, or less.
         recall_power: How much more a long agreement counts than a short one, 0 to 16.

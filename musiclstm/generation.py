@@ -31,8 +31,9 @@ class Bar:
         tokens: Its ids, the one that opens it first.
         snapshot: Where the network stands at the bar line after it.
         log_probs: For every token the natural logarithm of the network's own probability for it:
-            the softmax over what the grammar allowed, at temperature 1, whatever the sampling made
-            of it. For the one that opens the bar: given that a bar opens.
+            the softmax over what the grammar allowed, at temperature 1, and what was recalled
+            beside it, whatever the sampling made of both. For the one that opens the bar: given
+            that a bar opens.
     """
 
     tokens: tuple[int, ...]
@@ -176,7 +177,8 @@ class _Pen:
 
 def _against(scores: np.ndarray, masked: np.ndarray, votes: Votes) -> Votes:
     """Votes against what is left of the scores, by what their own tokens gained or lost as well."""
-    tilt = masked[votes.tokens] - scores[votes.tokens] + log_total(scores) - log_total(masked)
+    tilt = np.subtract(masked[votes.tokens], scores[votes.tokens], dtype=np.float64)
+    tilt += log_total(scores) - log_total(masked)
     return Votes(votes.tokens, votes.odds * np.exp(np.minimum(tilt, _CERTAIN)))
 
 

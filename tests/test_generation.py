@@ -21,7 +21,7 @@ from musiclstm import (
     kernel,
 )
 from musiclstm.decoding import PackedLSTM, Snapshot
-from musiclstm.generation import Bar, Take, compose_bars, compose_takes
+from musiclstm.generation import Bar, Take, _against, compose_bars, compose_takes
 from musiclstm.grammar import Grammar, Shape, Walk
 from musiclstm.modeling import LSTMState
 from musiclstm.sampling import Votes
@@ -664,3 +664,11 @@ def probability_of_what_may_come(tokenizer: MusicTokenizer, grammar: Grammar) ->
         walk.advance(token)
     scores = parrot._wishes(5).astype(np.float64)
     return float(np.exp(scores[walk.allowed()]).sum() / np.exp(scores).sum())
+
+
+def test_scores_far_apart_stay_numbers() -> None:
+    scores = np.array([0, -100, -101], np.float32)
+    masked = np.array([-np.inf, -100, -101], np.float32)
+    votes = _against(scores, masked, Votes(np.array([1]), np.array([0.1])))
+    assert np.isfinite(votes.odds).all()
+    assert votes.odds[0] > 1e40
