@@ -23,7 +23,7 @@ def test_windows_and_distances_are_compared(corpus, capsys) -> None:
     given = ["--data", str(corpus), "--split", "train", "--pieces", "2"]
     assert main([*given, "--windows", "0,256", "--distances", "16"]) == 0
     printed = capsys.readouterr().out
-    for cell in ("no recall", " 256 |", " 16 |"):
+    for cell in ("no recall", "| 256 ", " 16 |"):
         assert cell in printed
 
 
