@@ -516,7 +516,7 @@ class Recall(nn.Module):
         sums = agree.new_zeros(len(past) * (end - begin))
         total = sums.index_add(0, moment, weight)
         longest = sums.scatter_reduce(0, moment, agree, "amax")
-        tokens = int(past.max()) + 1
+        tokens = max(int(past.max()) + 1, 1)
         both, voice = torch.unique(
             moment * tokens + past[row, place + 1].long(), return_inverse=True
         )
