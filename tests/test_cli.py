@@ -43,6 +43,15 @@ def test_the_same_seed_writes_the_same_bytes(model, tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_how_much_is_recalled_can_be_said(model, tmp_path, capsys):
+    out = tmp_path / "a.mid"
+    command = ["compose", "--bars", "1", "--seed", "7", "--out", str(out), *model, "--recall"]
+    assert main([*command, "0.3"]) == 0
+    assert read_recipe(out.read_bytes()).steps[0].sampling.recall == 0.3
+    assert main([*command, "-1"]) == 1
+    assert "recall must be from 0 to 100, got -1.0; 0 is off" in capsys.readouterr().err
+
+
 def test_extend_keeps_the_seed_in_front(model, seed, tmp_path):
     out = tmp_path / "b.mid"
     command = ["extend", str(seed), "--bars", "2", "--seed", "1", "--out", str(out), *model]

@@ -195,6 +195,7 @@ def test_whatever_can_be_set_can_be_asked_for_or_is_refused(tiny_composer, setti
     sampling = sampling_of(settings)
     assert sampling.temperature == settings.adventurous
     assert sampling.seed == settings.random_seed
+    assert sampling.recall == settings.recall
     assert mix_of(settings).programs == dict(settings.swaps)
     with suppress(SettingsError):
         asked = constraints_of(settings, composer=tiny_composer)
