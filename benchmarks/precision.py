@@ -70,7 +70,7 @@ def measure(options: argparse.Namespace) -> Report:
 def _bits_at_once(model: MusicLSTMForCausalLM, stream: Sequence[int]) -> float:
     ids = torch.tensor([list(stream)])
     with torch.inference_mode():
-        scores = model(ids).logits[0, :-1].double()
+        scores = model(ids, use_recall=False).logits[0, :-1].double()
     nats = torch.nn.functional.cross_entropy(scores, ids[0, 1:], reduction="sum")
     return float(nats) / math.log(2)
 
@@ -88,7 +88,7 @@ def _furthest(network: PackedLSTM, model: MusicLSTMForCausalLM, stream: Sequence
     """How far a logit of the steps is from that of the model, at most."""
     ids = torch.tensor([list(stream)])
     with torch.inference_mode():
-        whole = model(ids).logits[0, :-1].numpy()
+        whole = model(ids, use_recall=False).logits[0, :-1].numpy()
     stepped = [scores[0].copy() for scores, _ in _side_by_side(network, [stream])]
     return float(np.abs(np.array(stepped) - whole).max())
 

@@ -148,9 +148,10 @@ class _Pen:
         whole = log_total(masked if softness is None else masked - softness)
         self._repetition.penalise(masked)
         recalled = self._recalled(votes, masked)
-        beside = None if recalled is None else _against(scores, masked, recalled)
+        total = 0.0 if recalled is None else log_total(scores)
+        beside = None if recalled is None else _against(scores, total, masked, recalled)
         token = self._sampling.choose(masked, self._random, self._grammar.kinds, beside)
-        self._log_prob = min(0.0, _log_prob(token, scores, whole, recalled))
+        self._log_prob = min(0.0, _log_prob(token, scores, total, whole, recalled))
         return token
 
     def _recalled(self, votes: Votes | None, masked: np.ndarray) -> Votes | None:
@@ -175,18 +176,20 @@ class _Pen:
         return self._before[-1], self._finished
 
 
-def _against(scores: np.ndarray, masked: np.ndarray, votes: Votes) -> Votes:
+def _against(scores: np.ndarray, total: float, masked: np.ndarray, votes: Votes) -> Votes:
     """Votes against what is left of the scores, by what their own tokens gained or lost as well."""
     tilt = np.subtract(masked[votes.tokens], scores[votes.tokens], dtype=np.float64)
-    tilt += log_total(scores) - log_total(masked)
+    tilt += total - log_total(masked)
     return Votes(votes.tokens, votes.odds * np.exp(np.minimum(tilt, _CERTAIN)))
 
 
-def _log_prob(token: int, scores: np.ndarray, allowed: float, votes: Votes | None) -> float:
+def _log_prob(
+    token: int, scores: np.ndarray, total: float, allowed: float, votes: Votes | None
+) -> float:
     """Of a token among those allowed, whose scores together are as high as `allowed`."""
     own = scores.item(token)
     if votes is None:
         return own - allowed
-    odds = np.log(votes.odds) + log_total(scores)
+    odds = np.log(votes.odds) + total
     gained = odds[votes.tokens == token]
     return float(np.logaddexp.reduce([own, *gained]) - np.logaddexp.reduce([allowed, *odds]))

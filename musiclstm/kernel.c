@@ -6,7 +6,9 @@
  * scale for its input and one for its memory, sums are exact integers, everything else is float.
  * Hence a row comes out the same, bit for bit, whatever other rows there are.
  *
- * Knows nothing of Python, of tokens or of music. No memory is allocated here.
+ * Beside it what else is done for every token: the draw, and the votes of recall.py.
+ *
+ * Knows nothing of Python, of what a token means or of music. No memory is allocated here.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -377,4 +379,46 @@ int32_t draw(float *scores, int32_t size, float rate, double top_p, float min_p,
     if (shares[place] > (1.0 - top_p) * whole) return place; /* the others cannot reach it alone */
     for (int32_t i = 0; i < size; i++) likelier += shares[i] > shares[place] ? shares[i] : 0.0f;
     return likelier >= top_p * whole ? OUTSIDE : place;
+}
+
+/* What was heard, for recall.py ----------------------------------------------------------------- */
+
+/* agree[p]: how many tokens up to p, `longest` at most, agree with the latest ones; now that `token`
+ * has come, for the places from `first` to before `last`. */
+void hear(const int16_t *restrict tokens, uint8_t *restrict agree, int32_t first, int32_t last, int32_t token,
+          int32_t longest) {
+    const int16_t now = (int16_t)token;
+    const uint8_t most = (uint8_t)(longest - 1);
+    __builtin_memmove(agree + first, agree + first - 1, (size_t)(last - first));
+    for (int32_t place = first; place < last; place++) {
+        uint8_t before = agree[place] < most ? agree[place] : most;
+        agree[place] = tokens[place] == now ? before + 1 : 0;
+    }
+}
+
+/* The votes of so many places: of each the weight of its agreement for the token that follows, as a
+ * share of all. `ballot` is zero for every token, before and after. Returns how many tokens have votes;
+ * they lie in `voted`, the lowest first. */
+int32_t count_votes(const int16_t *tokens, const uint8_t *agree, int32_t places,
+                    const double *weights, const double *odds, double *ballot, int64_t *voted,
+                    double *gained) {
+    int32_t found = 0, longest = 0;
+    double total = 0.0;
+    for (int32_t place = 0; place < places; place++) {
+        const int32_t length = agree[place], token = tokens[place + 1];
+        if (!length) continue;
+        if (ballot[token] == 0.0) {
+            int32_t at = found++;
+            for (; at > 0 && voted[at - 1] > token; at--) voted[at] = voted[at - 1];
+            voted[at] = token;
+        }
+        ballot[token] += weights[length];
+        total += weights[length];
+        longest = length > longest ? length : longest;
+    }
+    for (int32_t i = 0; i < found; i++) {
+        gained[i] = ballot[voted[i]] * (odds[longest] / total);
+        ballot[voted[i]] = 0.0;
+    }
+    return found;
 }

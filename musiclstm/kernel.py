@@ -71,6 +71,14 @@ class Library:
         self._sum_of_shares = library.sum_of_shares
         self._sum_of_shares.argtypes = (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p)
         self._sum_of_shares.restype = ctypes.c_double
+        self.hear, self.count_votes = library.hear, library.count_votes
+        self.hear.argtypes = (ctypes.c_void_p, ctypes.c_void_p, *4 * (ctypes.c_int32,))
+        self.hear.restype = None
+        self.count_votes.argtypes = (
+            *2 * (ctypes.c_void_p,),
+            ctypes.c_int32,
+            *5 * (ctypes.c_void_p,),
+        )
         self._highest = ctypes.c_float()
         self._highest_at = ctypes.addressof(self._highest)
 

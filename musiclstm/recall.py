@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from musiclstm import kernel
 from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.modeling import Recall
 from musiclstm.sampling import Votes
@@ -39,6 +40,9 @@ class SteppedRecall:
         self._weights = np.append(0.0, lengths**config.recall_power)
         odds = np.exp(config.recall_bias) * lengths**config.recall_slope
         self._odds = np.append(0.0, odds)
+        library = kernel.load() if heard.dtype == np.int16 else None
+        arrays = self._tokens, self._agree, self._weights, self._odds
+        self._compiled = None if library is None else _Compiled(library, config.vocab_size, arrays)
 
     def heard(self, row: int) -> np.ndarray:
         """A copy of the last tokens of a row, (window,)."""
@@ -56,7 +60,13 @@ class SteppedRecall:
             self._move_back()
         places = slice(self._end - self._window + _LONGEST, self._end)
         before = slice(places.start - 1, places.stop - 1)
-        for tokens, agree, token in zip(self._tokens, self._agree, ids, strict=True):
+        for row, (tokens, agree, token) in enumerate(
+            zip(self._tokens, self._agree, ids, strict=True)
+        ):
+            if self._compiled is not None:
+                self._compiled.hear(row, places.start, places.stop, token)
+                tokens[self._end] = token
+                continue
             longer = np.minimum(agree[before], _LONGEST - 1)
             longer += 1
             longer *= tokens[places] == token
@@ -78,6 +88,9 @@ class SteppedRecall:
 
     def votes(self, row: int) -> Votes | None:
         """What earlier places say comes next in a row; None: there is none."""
+        if self._compiled is not None:
+            first = self._end - 1 - self._window + _LONGEST
+            return self._compiled.votes(row, first, self._end - self._distance - first)
         agree, following = self.places(row)
         if not len(agree):
             return None
@@ -85,6 +98,33 @@ class SteppedRecall:
         found = np.bincount(following, weights)
         tokens = found.nonzero()[0]
         return Votes(tokens, found[tokens] * (self._odds.item(agree.max()) / weights.sum()))
+
+
+class _Compiled:
+    """The same by kernel.c, which knows where the tables lie."""
+
+    def __init__(
+        self, library: kernel.Library, vocab_size: int, arrays: tuple[np.ndarray, ...]
+    ) -> None:
+        self._hear, self._count_votes = library.hear, library.count_votes
+        self._kept = arrays  # the library holds only addresses
+        self._tokens, self._agree, *self._numbers = (each.ctypes.data for each in arrays)
+        self._columns = arrays[0].shape[1]
+        self._ballot = np.zeros(vocab_size)
+        self._voted, self._gained = np.empty(vocab_size, np.int64), np.empty(vocab_size)
+        lent = (self._ballot, self._voted, self._gained)
+        self._numbers += [each.ctypes.data for each in lent]
+
+    def hear(self, row: int, first: int, last: int, token: int) -> None:
+        """Note where the latest token stood before, from `first` to before `last`."""
+        at = row * self._columns
+        self._hear(self._tokens + 2 * at, self._agree + at, first, last, token, _LONGEST)
+
+    def votes(self, row: int, first: int, places: int) -> Votes | None:
+        """Of so many places from `first` on."""
+        at = row * self._columns + first
+        found = self._count_votes(self._tokens + 2 * at, self._agree + at, places, *self._numbers)
+        return Votes(self._voted[:found].copy(), self._gained[:found].copy()) if found else None
 
 
 def _agreements(tokens: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "configuration": set(),
     "modeling": {"configuration"},
     "kernel": set(),
-    "recall": {"configuration", "modeling", "sampling"},
+    "recall": {"configuration", "kernel", "modeling", "sampling"},
     "decoding": {"modeling", "kernel", "recall", "sampling"},
     "tokenization": {"analysis"},
     "constraints": {"tokenization"},

@@ -669,6 +669,6 @@ def probability_of_what_may_come(tokenizer: MusicTokenizer, grammar: Grammar) ->
 def test_scores_far_apart_stay_numbers() -> None:
     scores = np.array([0, -100, -101], np.float32)
     masked = np.array([-np.inf, -100, -101], np.float32)
-    votes = _against(scores, masked, Votes(np.array([1]), np.array([0.1])))
+    votes = _against(scores, 0.0, masked, Votes(np.array([1]), np.array([0.1])))
     assert np.isfinite(votes.odds).all()
     assert votes.odds[0] > 1e40
