@@ -190,6 +190,11 @@ class Stepper:
                 "A snapshot of another network cannot be gone on with: it remembers the last "
                 f"{heard} tokens, this one {config.recall_window}."
             )
+        if heard and int(snapshot.state.heard.max()) >= config.vocab_size:
+            raise ValueError(
+                "A snapshot of another network cannot be gone on with: it has heard tokens that "
+                f"this one, with {config.vocab_size}, does not know."
+            )
         if own != found:
             raise ValueError(
                 f"A snapshot of another network cannot be gone on with: it has {found[0]} layers "

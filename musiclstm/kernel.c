@@ -406,7 +406,7 @@ int32_t count_votes(const int16_t *tokens, const uint8_t *agree, int32_t places,
     double total = 0.0;
     for (int32_t place = 0; place < places; place++) {
         const int32_t length = agree[place], token = tokens[place + 1];
-        if (!length) continue;
+        if (!length || token < 0) continue; /* nobody knows what followed there */
         if (ballot[token] == 0.0) {
             int32_t at = found++;
             for (; at > 0 && voted[at - 1] > token; at--) voted[at] = voted[at - 1];

@@ -537,7 +537,8 @@ class Recall(nn.Module):
         )
         within = (back >= self.distance) & (back <= farthest)
         now, then = past[:, begin:end, None], past[:, None, first:last]
-        row, column, place = ((now == then) & (then >= 0) & within).nonzero(as_tuple=True)
+        known = (past[:, None, first:last] >= 0) & (past[:, None, first + 1 : last + 1] >= 0)
+        row, column, place = ((now == then) & known & within).nonzero(as_tuple=True)
         column, place = column + begin, place + first
         agree = torch.ones(len(row), device=past.device)
         going_on = torch.arange(len(row), device=past.device)

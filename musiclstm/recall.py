@@ -83,8 +83,9 @@ class SteppedRecall:
         """Of every earlier place like this one how many tokens agree, and which followed; (n,)."""
         first = self._end - 1 - self._window + _LONGEST
         lengths = self._agree[row, first : self._end - self._distance]
-        places = lengths.nonzero()[0]
-        return lengths[places], self._tokens[row, places + first + 1]
+        following = self._tokens[row, first + 1 : self._end - self._distance + 1]
+        places = ((lengths > 0) & (following >= 0)).nonzero()[0]
+        return lengths[places], following[places]
 
     def votes(self, row: int) -> Votes | None:
         """What earlier places say comes next in a row; None: there is none."""

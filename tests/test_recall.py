@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from musiclstm import LSTMState, MusicLSTMConfig, MusicLSTMForCausalLM
 from musiclstm.decoding import PackedLSTM, Snapshot, Stepper
+from musiclstm.modeling import Recall
 from musiclstm.recall import SteppedRecall
 
 VOCAB = 30
@@ -507,3 +508,30 @@ def test_a_network_without_recall_has_no_votes() -> None:
 def test_before_anything_was_heard_there_are_no_votes() -> None:
     config = build_config(recall_window=80, recall_distance=3)
     assert SteppedRecall(config, nothing_heard(config)).votes(0) is None
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int32], ids=["compiled", "numpy"])
+@torch.no_grad()
+def test_nobody_votes_for_what_was_no_token(kind) -> None:
+    """Vectors may have stood between tokens; what followed is not known there."""
+    config = build_config(recall_window=96, recall_distance=2)
+    heard, ids = piece(96), piece(150)[90:]
+    heard[3:95:7] = [-1] * len(heard[3:95:7])
+    stepped = SteppedRecall(config, np.array([heard], kind))
+    said = Recall(config)._votes(torch.tensor([heard + ids]), 96)
+    assert int(said.token.min()) >= 0
+    for step, token in enumerate(ids):
+        stepped.read([token])
+        at, votes = said.column == 96 + step, stepped.votes(0)
+        found = [] if votes is None else votes.tokens.tolist()
+        assert found == said.token[at].tolist()
+        if votes is not None:
+            np.testing.assert_allclose(votes.odds, said.odds[at].exp().numpy(), rtol=1e-4)
+
+
+def test_a_snapshot_of_more_tokens_is_refused() -> None:
+    large, small = build(vocab_size=40), build(vocab_size=30)
+    snapshot = PackedLSTM(small, precision="float32").read([1, 2])
+    snapshot.state.heard = PackedLSTM(large, precision="float32").read([1, 39]).state.heard
+    with pytest.raises(ValueError, match="has heard tokens that this one, with 30, does not know"):
+        PackedLSTM(small, precision="float32").stepper([snapshot])
