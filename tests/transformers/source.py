@@ -20,6 +20,7 @@ from typing import Any
 import transformers
 
 PACKAGE = "transformers_tests"
+WHOLE = "TRANSFORMERS_TESTS"
 _PATIENCE_S = 300
 _PIP = (sys.executable, "-m", "pip", "--retries", "1", "--timeout", "20", "--quiet")
 _FETCH = ("download", "--no-deps", "--no-binary", "transformers", "--no-build-isolation")
@@ -66,6 +67,11 @@ def load(name: str) -> ModuleType:
             raise UnavailableError(f"transformers' tests need {error.name}: {error}") from error
 
 
+def has(name: str) -> bool:
+    """Whether the module is transformers' own, and no stand-in of ours."""
+    return getattr(load(name), "__file__", None) is not None
+
+
 def _make_package(name: str) -> ModuleType:
     module = sys.modules[name] = ModuleType(name)
     module.__path__ = []
@@ -73,7 +79,12 @@ def _make_package(name: str) -> ModuleType:
 
 
 def _folder() -> Path:
-    """The unpacked tests of the installed version; fetched when they are not there yet."""
+    """The unpacked tests of the installed version; fetched when they are not there yet.
+
+    Where somebody has all of transformers' source, `TRANSFORMERS_TESTS` names its folder `tests`.
+    """
+    if whole := os.environ.get(WHOLE):
+        return Path(whole)
     named = os.environ.get("MUSICLSTM_CACHE")
     cache = (Path(named) if named else Path.home() / ".cache" / "musiclstm") / "transformers"
     folder = cache / transformers.__version__

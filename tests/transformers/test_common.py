@@ -20,6 +20,7 @@ try:
     common = source.load("test_modeling_common")
     configs = source.load("test_configuration_common")
     training = source.load("test_training_mixin")
+    generation = source.load("generation.test_utils")
 except source.UnavailableError as why:
     pytest.skip(str(why), allow_module_level=True)
 
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 common.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = {"musiclstm": "MusicLSTMForCausalLM"}
 common.MODEL_MAPPING_NAMES = {"musiclstm": "MusicLSTMModel"}
 
+NO_GENERATION = "GenerationTesterMixin is not in the distribution; test_generation.py is ours."
 # Why a test cannot pass, and its names; checked both ways.
 NOT_FOR_US = {
     "It has no attention layers, so there is no kind of attention to choose.": (
@@ -58,9 +60,7 @@ NOT_FOR_US = {
     "torch.compile cannot trace an nn.LSTM as one graph; in parts: tests/test_modeling.py.": (
         "test_torch_compile_for_training",
     ),
-    "GenerationTesterMixin is not in the distribution; test_generation.py is ours.": (
-        "test_generation_tester_mixin_*",
-    ),
+    NO_GENERATION: ("test_generation_tester_mixin_*",),
 }
 # The same for what passes or not according to the machine.
 NEEDS_ANOTHER_MACHINE = {
@@ -92,7 +92,14 @@ class Subject:
         return self.get_config(), {"input_ids": ids, "attention_mask": torch.ones_like(ids).tril()}
 
 
-class Plain(training.TrainingTesterMixin, common.ModelTesterMixin, unittest.TestCase):
+# Ours to run where the whole source is at hand (source.WHOLE); the distribution leaves it out.
+BASES = (training.TrainingTesterMixin, common.ModelTesterMixin, unittest.TestCase)
+if source.has("generation.test_utils"):
+    BASES = (generation.GenerationTesterMixin, *BASES)
+    del NOT_FOR_US[NO_GENERATION]
+
+
+class Plain(*BASES):
     """The tests of transformers; pytest runs them through `test_of_transformers`."""
 
     __test__ = False
@@ -112,9 +119,11 @@ class Plain(training.TrainingTesterMixin, common.ModelTesterMixin, unittest.Test
 
 
 class WithReadOut(Plain):
-    """The same for the other shape."""
+    """The same with all that a config can add."""
 
-    model_tester = Subject(attention_window=3, tie_word_embeddings=False)
+    model_tester = Subject(
+        attention_window=3, tie_word_embeddings=False, recall_window=96, recall_distance=1
+    )
 
 
 # Left out: tests of what is made of images, sounds and videos; they pass for whatever takes none.
@@ -152,6 +161,7 @@ def test_every_name_in_a_table_is_that_of_a_test(table) -> None:
     assert [each for each in patterns if not any(fnmatch(name, each) for name in NAMES)] == []
 
 
+@pytest.mark.skipif(source.has("generation.test_utils"), reason="It counts what everybody has.")
 def test_the_documentation_counts_the_same() -> None:
     lines = (ROOT / "docs" / "transformers.md").read_text(encoding="utf-8").splitlines()
     tables = NOT_FOR_US | NEEDS_ANOTHER_MACHINE
