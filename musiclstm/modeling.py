@@ -586,22 +586,34 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
         base: Any = super()
         return dict(base.prepare_inputs_for_generation(input_ids, **kwargs))
 
-    def _in_a_row(
+    def _with_recall(
         self,
-        ids: Tensor | None,
-        outputs: Tensor,
+        logits: Tensor,
+        past: Tensor,
         mask: Tensor | None,
-        state: LSTMState | None,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """What was heard and what is heard now, padding last; order and lengths of the latter."""
+        use_recall: bool | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Scores that lean where they shall, and the last tokens heard, (batch, window).
+
+        `past` is all that was heard and read, (batch, window + steps).
+        """
+        assert self.recall is not None
+        window = self.recall.window
+        order, lengths = _valid_first(mask, past.shape[1] - window)
+        if order is not None:
+            past = torch.cat([past[:, :window], past[:, window:].gather(1, order)], dim=1)
+        if not self.training if use_recall is None else use_recall:
+            logits = self.recall(logits, past, order)
+        return logits, _last(past, lengths, window)
+
+    def _past(self, state: LSTMState | None, ids: Tensor | None, outputs: Tensor) -> Tensor:
+        """All that was heard and read, (batch, window + steps); -1: no token, or a vector."""
         rows, steps = outputs.shape[:2]
         if state is None or state.heard.shape[1] != self.config.recall_window:
             state = LSTMState.zeros(self.config, rows)
         heard = state.heard.to(outputs.device)
-        now = heard.new_full((rows, steps), -1) if ids is None else ids.to(heard)  # -1: no token
-        order, lengths = _valid_first(mask, steps)
-        now = now if order is None else now.gather(1, order)
-        return torch.cat([heard, now], dim=1), order, lengths
+        now = heard.new_full((rows, steps), -1) if ids is None else ids.to(heard)
+        return torch.cat([heard, now], dim=1)
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
@@ -632,7 +644,7 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
             output_hidden_states: True: return what every layer gave; None: what the config says.
             logits_to_keep: Score only the last so many steps; 0 scores all.
             use_recall: Let scores lean towards what was heard before, where the config has it;
-                False: the network alone; None: as the network is not training or is.
+                False: the network alone; None: unless it is training.
             **kwargs: Handed on to the loss, such as `shift_labels` or `num_items_in_batch`;
                 `return_dict=False` gives a plain tuple.
 
@@ -652,14 +664,10 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
         )
         logits = self.lm_head(stack.last_hidden_state[:, -logits_to_keep:])  # 0: all of them
         if self.recall is not None:
-            outputs = stack.last_hidden_state
-            past, order, lengths = self._in_a_row(
-                input_ids, outputs, attention_mask, past_key_values
-            )
-            if not self.training if use_recall is None else use_recall:
-                logits = self.recall(logits, past, order)
+            past = self._past(past_key_values, input_ids, stack.last_hidden_state)
+            logits, heard = self._with_recall(logits, past, attention_mask, use_recall)
             if stack.past_key_values is not None:
-                stack.past_key_values.heard = _last(past, lengths, self.recall.window)
+                stack.past_key_values.heard = heard
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)

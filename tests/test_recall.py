@@ -535,3 +535,10 @@ def test_a_snapshot_of_more_tokens_is_refused() -> None:
     snapshot.state.heard = PackedLSTM(large, precision="float32").read([1, 39]).state.heard
     with pytest.raises(ValueError, match="has heard tokens that this one, with 30, does not know"):
         PackedLSTM(small, precision="float32").stepper([snapshot])
+
+
+def test_a_snapshot_of_another_window_is_refused() -> None:
+    plain, wide = build(recall_window=0), build(recall_window=120)
+    snapshot = PackedLSTM(plain, precision="float32").read([1, 2])
+    with pytest.raises(ValueError, match="it remembers the last 0 tokens, this one 120"):
+        PackedLSTM(wide, precision="float32").stepper([snapshot])
