@@ -58,21 +58,23 @@ class SteppedRecall:
         """Hear one more token in every row."""
         if self._end == self._tokens.shape[1]:
             self._move_back()
-        places = slice(self._end - self._window + _LONGEST, self._end)
-        before = slice(places.start - 1, places.stop - 1)
-        for row, (tokens, agree, token) in enumerate(
-            zip(self._tokens, self._agree, ids, strict=True)
-        ):
-            if self._compiled is not None:
-                self._compiled.hear(row, places.start, places.stop, token)
-                tokens[self._end] = token
-                continue
-            longer = np.minimum(agree[before], _LONGEST - 1)
-            longer += 1
-            longer *= tokens[places] == token
-            agree[places] = longer
-            tokens[self._end] = token
+        hear = self._hear if self._compiled is None else self._compiled.hear
+        for row, token in enumerate(ids):
+            hear(row, self._first + 1, self._end, token)
+            self._tokens[row, self._end] = token
         self._end += 1
+
+    @property
+    def _first(self) -> int:
+        """The farthest place that can have a vote."""
+        return self._end - 1 - self._window + _LONGEST
+
+    def _hear(self, row: int, first: int, last: int, token: int) -> None:
+        """As `_Compiled.hear`."""
+        longer = np.minimum(self._agree[row, first - 1 : last - 1], _LONGEST - 1)
+        longer += 1
+        longer *= self._tokens[row, first:last] == token
+        self._agree[row, first:last] = longer
 
     def _move_back(self) -> None:
         for table in (self._tokens, self._agree):
@@ -81,7 +83,7 @@ class SteppedRecall:
 
     def places(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Of every earlier place like this one how many tokens agree, and which followed; (n,)."""
-        first = self._end - 1 - self._window + _LONGEST
+        first = self._first
         lengths = self._agree[row, first : self._end - self._distance]
         following = self._tokens[row, first + 1 : self._end - self._distance + 1]
         places = ((lengths > 0) & (following >= 0)).nonzero()[0]
@@ -90,8 +92,8 @@ class SteppedRecall:
     def votes(self, row: int) -> Votes | None:
         """What earlier places say comes next in a row; None: there is none."""
         if self._compiled is not None:
-            first = self._end - 1 - self._window + _LONGEST
-            return self._compiled.votes(row, first, self._end - self._distance - first)
+            places = self._end - self._distance - self._first
+            return self._compiled.votes(row, self._first, places)
         agree, following = self.places(row)
         if not len(agree):
             return None
