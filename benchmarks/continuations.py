@@ -30,8 +30,8 @@ from musiclstm.intake import Limits, read_midi
 from musiclstm.pianoroll import draw_roll
 from musiclstm.sampling import Sampling
 from musiclstm.tokenization import POSITIONS_PER_BEAT
+from training.continuations import piece_from
 from training.corpus import Source
-from training.measures import can_go_on
 
 COUNT, SEED_BARS, BARS = 10, 8, 16
 _Piece = tuple[Source, ScoreTick]
@@ -163,14 +163,14 @@ def _make_folder(folder: Path) -> None:
 def choose(pieces: Iterable[_Piece], *, count: int, seed_bars: int, bars: int) -> list[_Piece]:
     """Pieces to go on from: one of each corpus in turn, in the order of the archives.
 
-    Which pieces qualify, `training.measures.can_go_on` says.
+    Which pieces qualify, `training.continuations.piece_from` says.
 
     Raises:
         ReportError: Too few pieces qualify.
     """
     by_corpus: dict[str, list[_Piece]] = defaultdict(list)
     for source, score in pieces:
-        if can_go_on(score, seed_bars=seed_bars, bars=bars):
+        if piece_from(score, prompt_bars=seed_bars, bars=bars, allow_short=False):
             by_corpus[source.corpus].append((source, score))
     most = max((len(own) for own in by_corpus.values()), default=0)
     in_turn = [own[i] for i in range(most) for own in by_corpus.values() if i < len(own)]

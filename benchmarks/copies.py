@@ -42,11 +42,11 @@ from numpy.typing import NDArray
 
 from musiclstm.anatomy import bar_of
 from musiclstm.tokenization import MusicTokenizer
-from training.measures import STEPS_PER_QUARTER, Passage
+from training.measures import Section
 
 Ints: TypeAlias = NDArray[np.int64]
 
-UNIT = STEPS_PER_QUARTER  # so many to a quarter
+UNIT = 48  # to a quarter: every position that the tokens can say is a whole number of them
 STRETCH = 8  # steps; an octave of a scale has seven
 LEAST_DIFFERENT = 3  # steps
 LONGEST_FIGURE = 8  # steps
@@ -73,9 +73,10 @@ class Notes:
         return len(self.onset)
 
     @classmethod
-    def of(cls, music: Passage) -> Notes:
+    def of(cls, music: Section) -> Notes:
         """Those of some bars; what an instrument strikes twice at once is one note."""
-        columns = (music.onset, music.program, music.pitch)
+        onset = np.rint(UNIT * music.onset).astype(np.int64)
+        columns = (onset, music.program, music.pitch)
         return cls.from_columns(*(column[music.pitched] for column in columns))
 
     @classmethod

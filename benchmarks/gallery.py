@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from symusic.core import ScoreTick
 
 from benchmarks.pieces import read_split
 from benchmarks.reporting import Report, ReportError, parser, run, table
@@ -30,9 +30,8 @@ from musiclstm.errors import RenderError
 from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render
 from musiclstm.sampling import Sampling
-from training import measures
-from training.continuations import Piece, new_bars_of, piece_from
-from training.measures import FEATURES, Passage, can_go_on
+from training.continuations import Piece, piece_from, read_take
+from training.measures import Section, figures, overlaps
 
 # How many of each corpus, and what to call them; a corpus that is not there has none.
 STYLES = {
@@ -102,18 +101,21 @@ def measure(options: argparse.Namespace) -> Report:
 def _chosen(options: argparse.Namespace) -> Iterator[tuple[str, str, Piece]]:
     """Style, source and piece, in an order drawn by chance within every corpus."""
     found = [
-        (source, score)
+        (source, piece)
         for source, score in read_split(options.data, options.split)
-        if can_go_on(score, seed_bars=SEED_BARS, bars=BARS)
+        if (piece := _piece(score)) is not None
     ]
     order = np.random.default_rng(options.seed).permutation(len(found))
     shuffled = [found[place] for place in order]
     for corpus in STYLES | {source.corpus: () for source, _ in found}:
         style, wanted = STYLES.get(corpus, (corpus, 2))
         own = [each for each in shuffled if each[0].corpus == corpus]
-        for source, score in own[:wanted]:
-            piece = piece_from(score, seed_bars=SEED_BARS, bars=BARS)
+        for source, piece in own[:wanted]:
             yield style, f"{source.name} ({source.corpus})", piece
+
+
+def _piece(score: ScoreTick) -> Piece | None:
+    return piece_from(score, prompt_bars=SEED_BARS, bars=BARS, allow_short=False)
 
 
 def _numbered(chosen: Iterator[tuple[str, str, Piece]]) -> Iterator[Chosen]:
@@ -130,19 +132,19 @@ def _row(
     sys.stderr.write(f"… {chosen.name}: {chosen.source}\n")
     take = composer.compose(
         bars=BARS,
-        prompt=chosen.piece.prompt,
+        prompt=chosen.piece.score,
         prompt_bars=SEED_BARS,
         sampling=Sampling(seed=options.seed + number),
     )
     files = _write(take, chosen, options)
-    music = new_bars_of(composer, take)
+    read = read_take(take, number, chosen.piece)
     return {
         "name": chosen.name,
         "source": chosen.source,
         "random_seed": take.sampling.seed,
         "files": files,
-        "composed": _judged(music, chosen.piece),
-        "original": _judged(chosen.piece.original, chosen.piece),
+        "composed": _judged(read.prompt, read.music),
+        "original": _judged(chosen.piece.prompt, chosen.piece.original),
     }
 
 
@@ -160,30 +162,26 @@ def _write(take: Composition, chosen: Chosen, options: argparse.Namespace) -> di
     return files
 
 
-def _judged(music: Passage, piece: Piece) -> dict[str, Any]:
-    """What `training.evaluate` says in the mean, of this passage alone; None: it has no such."""
-    alike = [measures.overlapped_area(each(music), each(piece.seed)) for each in FEATURES.values()]
-    figures = {
-        "likeness to its seed": float(np.mean(alike)),
-        **{f"likeness, {name}": share for name, share in zip(FEATURES, alike, strict=True)},
-        "notes a bar": len(music.onset) / (len(music.lines) - 1),
-        "scale consistency": measures.scale_consistency(music),
-        "groove similarity": measures.groove_similarity(music),
-        "repetition": measures.repetition_rate(music, piece.seed),
+def _judged(prompt: Section, music: Section) -> dict[str, Any]:
+    """The figures of `training.evaluate` for one section; None where one is undefined."""
+    found = {
+        _OVERLAP: overlaps(music, prompt)["overlap"],
+        "notes per bar": len(music) / music.bars,
+        **figures(prompt, music),
     }
-    known = {name: round(v, 4) if math.isfinite(v) else None for name, v in figures.items()}
-    return {**known, "collapsed": measures.collapsed(music)}
+    known = {name: round(v, 4) if np.isfinite(v) else None for name, v in found.items()}
+    return {name.replace("_", " "): value for name, value in known.items()}
 
 
 # In words -----------------------------------------------------------------------------------------
 
-_SHOWN = ("likeness to its seed", "notes a bar", "scale consistency", "groove similarity")
+_OVERLAP = "overlap with the prompt"
+_SHOWN = (_OVERLAP, "notes per bar", "near repeats", "same key")
 
 
 def lost(row: Mapping[str, Any]) -> float:
     """How much less like the seed the continuation is than the piece's own next bars are."""
-    name = _SHOWN[0]
-    return float(row["original"][name] - row["composed"][name])
+    return float(row["original"][_OVERLAP] - row["composed"][_OVERLAP])
 
 
 def _text(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> str:
@@ -192,7 +190,7 @@ def _text(rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> str:
         {"continuation": row["name"]}
         | {name: f"{_number(row['composed'][name])} ({_number(row['original'][name])})"
            for name in _SHOWN}
-        | {"collapsed": "yes" if row["composed"]["collapsed"] else "no"}
+        | {"collapsed": "yes" if row["composed"]["collapse"] else "no"}
         for row in ordered
     ]  # fmt: skip
     return (

@@ -34,14 +34,14 @@ from musiclstm.tokenization import MusicTokenizer
 from training.continuations import Piece, Plan, Take, choose, compose, plan_from
 from training.corpus import Corpus, read_corpus
 
-SAMPLES, TAKES, SEED_BARS, BARS, SEED = 200, 2, 8, 16, 7
+PIECES, TAKES, PROMPT_BARS, BARS, SEED = 200, 2, 8, 16, 7
 TRAIN = "train"
 _RESAMPLINGS = 1_000
 _NAMES = ("composed", "original")
 _BOUNDS = {
-    "samples": (1, 10_000),
+    "pieces": (1, 10_000),
     "takes": (1, MAX_ROWS),
-    "seed_bars": (1, MAX_BARS),
+    "prompt_bars": (1, MAX_BARS),
     "bars": (1, MAX_BARS),
 }
 
@@ -67,9 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parser("benchmarks.novelty", "Passages of continuations that training pieces have.")
     add = options.add_argument
     add("--model", default=DEFAULT, help="default, a checkpoint folder, or a Hub id")
-    add("--samples", type=int, default=SAMPLES, help=f"pieces to go on from ({SAMPLES})")
+    add("--pieces", type=int, default=PIECES, help=f"pieces to go on from ({PIECES})")
     add("--takes", type=int, default=TAKES, help=f"ways each of them goes on ({TAKES})")
-    add("--seed_bars", type=int, default=SEED_BARS, help=f"bars that are heard ({SEED_BARS})")
+    add("--prompt_bars", type=int, default=PROMPT_BARS, help=f"bars that are read ({PROMPT_BARS})")
     add("--bars", type=int, default=BARS, help=f"bars that are composed ({BARS})")
     add("--temperature", type=float, default=Sampling.temperature, help="of the choice (1)")
     add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
@@ -90,11 +90,11 @@ def measure(options: argparse.Namespace) -> Report:
     corpus = read_corpus(options.data)
     for split in (options.split, TRAIN):
         refuse_empty([piece.split for piece in corpus.pieces], split)
-    pieces = choose(composer, corpus.tokens(options.split), plan)
+    pieces = choose(options.data, options.split, plan, allow_short=False)
     if not pieces:
         raise ReportError(
-            f"No piece of the split {options.split!r} has {plan.seed_bars + plan.bars} bars and a "
-            "seed with enough notes; lower --seed_bars or --bars."
+            f"No piece of the split {options.split!r} has {plan.prompt_bars + plan.bars} bars and "
+            "a prompt with enough notes; lower --prompt_bars or --bars."
         )
     takes = compose(composer, pieces, plan)
     facts = {"model": options.model, "split": options.split, "plan": asdict(plan)}

@@ -178,6 +178,34 @@ def _continuations(evaluations: Sequence[Facts]) -> str:
 
 def _continuation(evaluation: Facts) -> str:
     found, plan = evaluation["continuations"], evaluation["plan"]
+    if "figures" not in found:
+        return _old_continuation(evaluation)
+    head = (
+        f"{found['takes']:,} continuations of {found['pieces']:,} {evaluation['split']} pieces, "
+        f"{plan['bars']} bars after {plan['prompt_bars']} (4 after 4 where a piece is shorter), at "
+        f"the settings `{json.dumps(_changed(plan))}`; decode failures: "
+        f"{found['decode_failures']}. Overlaps of composed bars are with the piece's own next "
+        "bars, those of original bars with the prompt."
+    )
+    rows = [
+        {
+            "figure": name.replace("_", " "),
+            "composed": _number(row["composed"]),
+            "95 %": _interval(row["composed_interval"]),
+            "original": _number(row["original"]),
+        }
+        for name, row in found["figures"].items()
+    ]
+    return "\n\n".join([head, _table(rows), _command(evaluation)])
+
+
+def _interval(ends: Sequence[float | None]) -> str:
+    return "-" if None in ends else " to ".join(f"{end:.3f}" for end in ends)
+
+
+def _old_continuation(evaluation: Facts) -> str:
+    """The figures that version 0.2 kept."""
+    found, plan = evaluation["continuations"], evaluation["plan"]
     head = (
         f"{found['takes']:,} continuations of {found['pieces']:,} {evaluation['split']} pieces, "
         f"{plan['bars']} bars after {plan['seed_bars']}, at the settings "
@@ -291,7 +319,8 @@ def _runs(runs: Sequence[Facts]) -> str:
 def _command(evaluation: Facts) -> str:
     """What `training.evaluate` was told; DATA stands for the corpora."""
     plan = evaluation["plan"]
-    wish = f"--split {evaluation['split']} --samples {plan['samples']} --takes {plan['takes']}"
+    pieces = f"--pieces {plan['pieces']}" if "pieces" in plan else f"--samples {plan['samples']}"
+    wish = f"--split {evaluation['split']} {pieces} --takes {plan['takes']}"
     return f"`python -m training.evaluate --data DATA {wish}`"
 
 

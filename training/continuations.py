@@ -1,15 +1,15 @@
-"""Held-out pieces go on, and what is composed is compared with what they go on with themselves.
+"""Continue held-out pieces with a `Composer`, and read prompt, original and takes from MIDI files.
 
-Chooses the pieces, lets the composer go on from their first bars, and puts figures together; the
-formulas are in measures.py. Writes and prints nothing.
+The formulas are in measures.py, means and intervals in comparison.py. Nothing is printed here.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,15 @@ from tqdm.auto import tqdm
 from musiclstm import analysis
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
-from musiclstm.errors import MusicLSTMError
+from musiclstm.errors import MusicLSTMError, ScoreError
 from musiclstm.intake import Limits, read_midi
 from musiclstm.sampling import MAX_SEED, Sampling
-from training import measures
 from training.arguments import read_overrides
-from training.measures import FEATURES, Floats, Ints, Passage
+from training.measures import Ints, Section, section
+from training.pieces import in_turn, sources_of_split
 
-_Counts = dict[str, Floats]
+SHORT_BARS = 4  # prompt and continuation of a piece that is too short for the plan
+PROMPT_NOTES_PER_BAR = 2  # a prompt with fewer says too little
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,18 @@ class Plan:
     """What is composed.
 
     Attributes:
-        samples: Pieces to go on from; fewer where there are not so many.
-        takes: Ways each of them goes on.
-        seed_bars: Bars that the composer hears.
-        bars: Bars that it composes.
-        temperature: Of the choice of tokens.
-        seed: Of all that is left to chance, which pieces these are included.
-        sampling: Everything else about the choice.
+        pieces: Number of pieces; fewer where the split has fewer.
+        takes: Continuations of each piece.
+        prompt_bars: Bars that the composer reads; `SHORT_BARS` for a shorter piece.
+        bars: Bars that it composes; `SHORT_BARS` for a shorter piece.
+        temperature: Of the sampling.
+        seed: Of the random numbers and of the choice of pieces.
+        sampling: All other sampling settings.
     """
 
-    samples: int
+    pieces: int
     takes: int
-    seed_bars: int
+    prompt_bars: int
     bars: int
     temperature: float
     seed: int
@@ -53,14 +54,14 @@ class Plan:
 
 
 def plan_from(options: argparse.Namespace, bounds: Mapping[str, tuple[int, int]]) -> Plan:
-    """The plan that options with the names of its fields ask for.
+    """Return the plan given by options with the names of its fields.
 
     Args:
         options: `sampling` as text, such as `min_p=0.05`.
-        bounds: From and to, both included, by name.
+        bounds: Lowest and highest value by name, both allowed.
 
     Raises:
-        ValueError: One means nothing.
+        ValueError: A value is out of range or unknown.
     """
     for name, (least, most) in bounds.items():
         value = getattr(options, name)
@@ -80,62 +81,110 @@ def plan_from(options: argparse.Namespace, bounds: Mapping[str, tuple[int, int]]
 
 @dataclass(frozen=True)
 class Piece:
-    """A held-out piece: its first bars as a prompt and as numbers, and its own next bars."""
+    """A held-out piece.
 
-    prompt: ScoreTick
-    seed: Passage
-    original: Passage
+    Attributes:
+        name: Corpus and file, such as `songs/a.mid`.
+        score: Its notes up to the end of `original`.
+        prompt: Its first bars.
+        original: Its own next bars.
+    """
+
+    name: str
+    score: ScoreTick = field(repr=False)
+    prompt: Section = field(repr=False)
+    original: Section = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Take:
-    """One continuation, the number of the piece it goes on from, and why it cannot be decoded."""
+    """One continuation, read from its MIDI file.
+
+    Attributes:
+        piece: Index of the piece.
+        prompt: The prompt as it is in this file.
+        music: The composed bars.
+        failure: What is wrong with the file; None: nothing.
+    """
 
     piece: int
-    music: Passage
+    prompt: Section = field(repr=False)
+    music: Section = field(repr=False)
     failure: str | None = None
 
 
-# Composing ----------------------------------------------------------------------------------------
+# Pieces -------------------------------------------------------------------------------------------
 
 
-def continuations(
-    composer: Composer, streams: Sequence[np.ndarray], plan: Plan
-) -> dict[str, Any] | None:
-    """Figures about what is composed; None where no piece of `streams` serves as seed.
+def choose(
+    paths: Sequence[str | Path],
+    split: str,
+    plan: Plan,
+    *,
+    allow_short: bool = True,
+    workers: int | None = None,
+) -> list[Piece]:
+    """Choose pieces from all corpora in turn (`pieces.in_turn`); unusable ones are skipped.
 
     Args:
-        composer: Who goes on.
-        streams: Held-out pieces, unmerged ids.
-        plan: How many, and how.
+        paths: As in `read_corpus`.
+        split: train, valid or test.
+        plan: How many, and how many bars.
+        allow_short: As in `piece_from`.
+        workers: As in `sources_of_split`.
+
+    Raises:
+        CorpusError: A path is missing, nothing under the paths can be used, or the split is empty.
     """
-    pieces = choose(composer, streams, plan)
-    return compared(pieces, compose(composer, pieces, plan)) if pieces else None
-
-
-def choose(composer: Composer, streams: Sequence[np.ndarray], plan: Plan) -> list[Piece]:
-    """As many pieces as the plan asks for, or as there are, drawn by chance."""
     found: list[Piece] = []
-    bars = {"seed_bars": plan.seed_bars, "bars": plan.bars}
-    for number in np.random.default_rng(plan.seed).permutation(len(streams)):
-        score = composer.tokenizer.decode(composer.tokenizer.compress(streams[number]))
-        if measures.can_go_on(score, **bars):
-            found.append(piece_from(score, **bars))
-        if len(found) == plan.samples:
-            break
+    limits = Limits.training()
+    sources = in_turn(sources_of_split(paths, split, workers=workers), plan.seed)
+    while len(found) < plan.pieces and (source := next(sources, None)) is not None:
+        name = f"{source.corpus}/{source.name}"
+        try:
+            score, _ = read_midi(source.read(limits.bytes), name=source.name, limits=limits)
+        except ScoreError as error:
+            sys.stderr.write(f"left out {name}: {error}\n")
+            continue
+        lengths = {"prompt_bars": plan.prompt_bars, "bars": plan.bars}
+        piece = piece_from(score, name=name, allow_short=allow_short, **lengths)
+        found += [] if piece is None else [piece]
     return found
 
 
-def piece_from(score: ScoreTick, *, seed_bars: int, bars: int) -> Piece:
-    """The first bars of a score, and the next ones; it must have so many (`can_go_on`)."""
-    lines = analysis.bar_starts(score)[: seed_bars + bars + 1]
-    seed = measures.passage(score, lines[: seed_bars + 1])
-    original = measures.passage(score, lines[seed_bars:])
-    return Piece(_cut(score, int(lines[-1])), seed, original)
+def piece_from(
+    score: ScoreTick, *, prompt_bars: int, bars: int, name: str = "", allow_short: bool = True
+) -> Piece | None:
+    """Cut a score into prompt and next bars.
+
+    Args:
+        score: In ticks; left unchanged.
+        prompt_bars: Bars of the prompt.
+        bars: Bars after it.
+        name: `Piece.name`.
+        allow_short: Whether a score with fewer bars is cut after `SHORT_BARS` and twice
+            `SHORT_BARS` bars, where these are fewer.
+
+    Returns:
+        None for a score that is too short for that as well, or whose prompt has fewer than two
+        notes per bar or fewer than two distinct pitches besides drums.
+    """
+    lines = analysis.bar_starts(score)
+    if allow_short and len(lines) <= prompt_bars + bars:
+        prompt_bars, bars = min(prompt_bars, SHORT_BARS), min(bars, SHORT_BARS)
+    if len(lines) <= prompt_bars + bars:
+        return None
+    lines = lines[: prompt_bars + bars + 1]
+    prompt = section(score, lines[: prompt_bars + 1])
+    if len(prompt) < PROMPT_NOTES_PER_BAR * prompt_bars:
+        return None
+    if len(np.unique(prompt.pitch[prompt.pitched])) < 2:
+        return None
+    return Piece(name, _cut(score, int(lines[-1])), prompt, section(score, lines[prompt_bars:]))
 
 
 def _cut(score: ScoreTick, end: int) -> ScoreTick:
-    """Without the notes from a tick on: a whole symphony is beyond the limits of a prompt."""
+    """The score without notes from a tick on: a whole symphony exceeds the limits of a prompt."""
     part = score.copy()
     for track in part.tracks:
         columns = track.notes.numpy()
@@ -144,10 +193,13 @@ def _cut(score: ScoreTick, end: int) -> ScoreTick:
     return part
 
 
+# Takes --------------------------------------------------------------------------------------------
+
+
 def compose(composer: Composer, pieces: Sequence[Piece], plan: Plan) -> list[Take]:
-    """Every way in which each of the pieces goes on, one piece after the other."""
+    """Continue every piece `plan.takes` times; the takes of a piece follow each other."""
     progress: dict[str, Any] = {"unit": "piece", "desc": "Composing", "leave": False}
-    numbered = enumerate(tqdm(pieces, disable=None, **progress))  # in a log file a bar is noise
+    numbered = enumerate(tqdm(pieces, disable=None, **progress))  # None: no bar in a log file
     return [take for n, piece in numbered for take in _takes(composer, n, piece, plan)]
 
 
@@ -155,135 +207,48 @@ def _takes(composer: Composer, number: int, piece: Piece, plan: Plan) -> Iterato
     seed = (plan.seed + number * plan.takes) % (MAX_SEED + 1)
     takes = composer.takes(
         plan.takes,
-        bars=plan.bars,
-        prompt=piece.prompt,
-        prompt_bars=plan.seed_bars,
+        bars=piece.original.bars,
+        prompt=piece.score,
+        prompt_bars=piece.prompt.bars,
         sampling=replace(plan.sampling, temperature=plan.temperature, seed=seed),
     )
     for take in takes:
-        yield Take(number, new_bars_of(composer, take), decode_failure(composer, take, plan.bars))
+        yield read_take(take, number, piece)
 
 
-def new_bars_of(composer: Composer, take: Composition) -> Passage:
-    """What was composed, as numbers."""
-    return measures.passage(take.score, _new_lines(composer, take))
+def read_take(composition: Composition, number: int, piece: Piece) -> Take:
+    """Write a composition as a MIDI file and read prompt and composed bars from it.
 
-
-def _new_lines(composer: Composer, take: Composition) -> Ints:
-    """The bar lines of the new bars, in ticks, the last one included."""
-    scale = take.score.ticks_per_quarter / composer.tokenizer.ticks_per_quarter
-    end = take.seed_end_tick + round(composer.tokenizer.length_ticks(take.tokens) * scale)
-    lines = analysis.bar_starts(take.score, end_tick=end)
-    return lines[lines >= take.seed_end_tick]
-
-
-def decode_failure(composer: Composer, take: Composition, bars: int) -> str | None:
-    """What is wrong with a take as music: None where its MIDI file says all that was composed."""
-    opened = composer.tokenizer.expand(take.tokens).count("Bar_None")
-    if opened != bars:
-        return f"{opened} bars in place of {bars}"
-    try:
-        written, _ = read_midi(take.to_midi(), limits=Limits.training())
-    except MusicLSTMError as error:
-        return str(error)
-    if written.note_num() != take.score.note_num():
-        return f"{written.note_num()} notes in its file, {take.score.note_num()} composed"
-    return None
-
-
-# Comparing ----------------------------------------------------------------------------------------
-
-
-def compared(pieces: Sequence[Piece], takes: Sequence[Take]) -> dict[str, Any]:
-    """Figures of continuations beside those of the pieces' own next bars.
-
-    Beside `composed` stands `seeds`: the seeds put in the place of the continuations. They are real
-    music of the same pieces, so they tell what one may hope for.
+    A file that cannot be read counts as a continuation without notes.
     """
-    music = [take.music for take in takes]
-    piece_of = np.array([take.piece for take in takes])
-    seeds = [_counts(piece.seed) for piece in pieces]
-    originals = [_counts(piece.original) for piece in pieces]
-    composed, every = [_counts(each) for each in music], np.arange(len(pieces))
-    failures = [take.failure for take in takes if take.failure is not None]
-    return {
-        "pieces": len(pieces),
-        "takes": len(takes),
-        "decode_failures": len(failures),
-        "failure_examples": failures[:5],
-        "features": {
-            name: {
-                "composed": _alike(name, originals, composed, piece_of),
-                "seeds": _alike(name, originals, seeds, every),
-            }
-            for name in FEATURES
-        },
-        "composed": {
-            **_of_one(music, [pieces[number].seed for number in piece_of]),
-            **_sensitivity(seeds, composed, piece_of),
-        },
-        "original": {
-            **_of_one([piece.original for piece in pieces], [piece.seed for piece in pieces]),
-            **_sensitivity(seeds, originals, every),
-        },
-    }
+    prompt_bars, bars = piece.prompt.bars, piece.original.bars
+    try:
+        score, _ = read_midi(composition.to_midi(), limits=Limits.training())
+        lines = _bar_lines(score, prompt_bars + bars)
+    except MusicLSTMError as error:
+        score, lines = ScoreTick(piece.score.ticks_per_quarter), _bar_lines(piece.score, 1)
+        silence = section(score, np.arange(bars + 1) * lines[1])
+        return Take(number, piece.prompt, silence, str(error))
+    prompt = section(score, lines[: prompt_bars + 1])
+    music = section(score, lines[prompt_bars:])
+    failure = _failure(composition, score, prompt, piece.prompt)
+    return Take(number, prompt, music, failure)
 
 
-def _counts(music: Passage) -> _Counts:
-    return {name: feature(music) for name, feature in FEATURES.items()}
+def _bar_lines(score: ScoreTick, bars: int) -> Ints:
+    """The first bar lines of a score in ticks, whether or not it has notes there, (bars + 1,)."""
+    meters = [(4, 4), *((each.numerator, each.denominator) for each in score.time_signatures)]
+    longest = max(4 * numerator / denominator for numerator, denominator in meters)
+    end = int(bars * longest * score.ticks_per_quarter) + 1
+    return analysis.bar_starts(score, end_tick=end)[: bars + 1]
 
 
-def _alike(
-    name: str, true: Sequence[_Counts], found: Sequence[_Counts], piece_of: Ints
-) -> dict[str, float | None]:
-    """One feature of what was found beside what is true: pair by pair, all together, as sets."""
-    p, q = (np.stack([counts[name] for counts in each]) for each in (true, found))
-    pairs = [(p[own], counts) for own, counts in zip(piece_of, q, strict=True)]
-    sets = measures.set_likeness(
-        np.stack([*map(measures.shares, p)]), np.stack([*map(measures.shares, q)]), piece_of
-    )
-    return {
-        "overlap": float(np.mean([measures.overlapped_area(*pair) for pair in pairs])),
-        "kl_nats": float(np.mean([measures.kl_nats(*pair) for pair in pairs])),
-        "pooled_overlap": measures.overlapped_area(p.sum(axis=0), q.sum(axis=0)),
-        "pooled_kl_nats": measures.kl_nats(p.sum(axis=0), q.sum(axis=0)),
-        "set_overlap": None if sets is None else sets[0],
-        "set_kl_nats": None if sets is None else sets[1],
-    }
-
-
-def _of_one(music: Sequence[Passage], before: Sequence[Passage]) -> dict[str, float]:
-    """Means of what each passage is by itself; one that has no such figure is left out."""
-    repeated = [measures.repetition_rate(*pair) for pair in zip(music, before, strict=True)]
-    return {
-        "notes_per_bar": _mean([len(each.onset) / (len(each.lines) - 1) for each in music]),
-        "scale_consistency": _mean([*map(measures.scale_consistency, music)]),
-        "groove_similarity": _mean([*map(measures.groove_similarity, music)]),
-        "repetition_rate": _mean(repeated),
-        "collapse_rate": _mean([float(measures.collapsed(each)) for each in music]),
-    }
-
-
-def _sensitivity(seeds: Sequence[_Counts], music: Sequence[_Counts], own: Ints) -> dict[str, float]:
-    """Seed sensitivity by all features, and by pitch classes alone."""
-    features = np.array([[measures.likeness(m, s) for s in seeds] for m in music])
-    name = "pitch class"
-    classes = np.array([[measures.overlapped_area(m[name], s[name]) for s in seeds] for m in music])
-    return {
-        "seed_sensitivity": measures.seed_sensitivity(features, own),
-        "seed_sensitivity_pitch_class": measures.seed_sensitivity(classes, own),
-    }
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else math.nan
-
-
-def _rounded(value: Any) -> Any:
-    """Four digits after the point, and None for what is no number: JSON has no nan."""
-    if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
-    if isinstance(value, float):
-        return round(value, 4) if math.isfinite(value) else None
-    return value
+def _failure(
+    composition: Composition, score: ScoreTick, prompt: Section, original_prompt: Section
+) -> str | None:
+    if score.note_num() != composition.score.note_num():
+        composed = composition.score.note_num()
+        return f"{score.note_num():,} notes in its file, {composed:,} in the composition"
+    if len(prompt) != len(original_prompt):
+        return f"{len(prompt):,} notes in its prompt, {len(original_prompt):,} in that of the piece"
+    return None

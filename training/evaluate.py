@@ -1,8 +1,7 @@
-"""`python -m training.evaluate`: what a trained model is worth, in figures.
+"""`python -m training.evaluate`: measure a model on pieces it was not trained on.
 
-How well it foretells held-out pieces (metrics.py), and how what it composes compares with what
-these pieces go on with themselves (continuations.py, measures.py). Here are the command, its tables
-and where the figures are kept; no formula.
+Bits per note of held-out pieces (metrics.py), and what it composes after their first bars beside
+what these pieces play there themselves (continuations.py, measures.py, comparison.py).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,44 +26,48 @@ from musiclstm import __version__
 from musiclstm.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from musiclstm.composer import MAX_BARS, Composer
 from musiclstm.decoding import MAX_ROWS
-from musiclstm.errors import CheckpointError, CorpusError, MusicLSTMError
+from musiclstm.errors import CheckpointError, MusicLSTMError
 from musiclstm.intake import clean_text
 from musiclstm.sampling import Sampling
 from training.checkpoints import write_record
-from training.continuations import Plan, continuations, plan_from
+from training.comparison import beside_baseline, compared, read_baseline
+from training.continuations import SHORT_BARS, Plan, choose, compose, plan_from
 from training.corpus import SPLITS, read_corpus
 from training.metrics import Accuracy, held_out
+from training.pieces import refuse_empty
 
-KEY = "evaluation"  # where facts.json keeps what is found here, one entry for each data and split
-SAMPLES, TAKES, SEED_BARS, BARS, SEED = 20, 4, 8, 16, 7
-STDOUT = Path("-")  # what --json without a file means
+KEY = "evaluation"  # key in facts.json: a list with one record per data and split
+BOTH = "both"
+PIECES, TAKES, PROMPT_BARS, BARS, SEED = 40, 2, 8, 16, 7
+STDOUT = Path("-")  # the value of --json without a file
 _BOUNDS = {
-    "samples": (0, 10_000),
+    "pieces": (0, 10_000),
     "takes": (1, MAX_ROWS),
-    "seed_bars": (1, MAX_BARS),
+    "prompt_bars": (1, MAX_BARS),
     "bars": (1, MAX_BARS),
 }
 
 
 class EvaluationError(MusicLSTMError):
-    """The figures cannot be written where they were asked for, or an option means nothing."""
+    """The figures cannot be written where they were asked for, or an option is invalid."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Like argparse's, but a wrong argument ends with status 1, as every other slip does."""
+    """Like argparse's, but a wrong argument ends with status 1, like every other error."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(1, f"error: {message}; see '{self.prog} --help'.\n")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 when the figures are printed and written, 1 with a sentence when not."""
+    """Run the command; 0 when the figures are printed and written, else 1 and a sentence."""
     options = _parser().parse_args(argv)
     try:
         plan = _check(options)
-        facts = evaluate(options, plan)
-        print(json.dumps(facts, indent=2) if options.json == STDOUT else as_text(facts))
-        _write(options, facts)
+        records = evaluate(options, plan)
+        text = _json_text(records) if options.json == STDOUT else _as_text(records)
+        print(text.rstrip("\n"))
+        _write(options, records)
     except MusicLSTMError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -73,50 +77,70 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     found = _Parser(
         prog="python -m training.evaluate",
-        description="What a trained model is worth on pieces it has never seen.",
+        description="Measure a model on pieces it was not trained on.",
         allow_abbrev=False,
     )
     add = found.add_argument
     add("--model", default=DEFAULT, help="default, a checkpoint folder, or a Hub id")
     add("--data", required=True, help="folders, zips or MIDI files, separated by commas")
-    add("--split", default="test", choices=SPLITS, help="which pieces (test)")
     add(
+        "--split",
+        default="test",
+        choices=(*SPLITS, BOTH),
+        help="which pieces; both: test and valid, reported apart (test)",
+    )
+    _add_output_options(found)
+    add("--bits", default=True, action=argparse.BooleanOptionalAction, help="bits per note (yes)")
+    add("--pieces", type=int, default=PIECES, help=f"pieces to continue; 0: none ({PIECES})")
+    add("--takes", type=int, default=TAKES, help=f"continuations of each piece ({TAKES})")
+    add("--prompt_bars", type=int, default=PROMPT_BARS, help=f"bars that are read ({PROMPT_BARS})")
+    add("--bars", type=int, default=BARS, help=f"bars that are composed ({BARS})")
+    add("--temperature", type=float, default=Sampling.temperature, help="of the sampling (1)")
+    add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
+    add("--seed", type=int, default=SEED, help=f"of random numbers and choice of pieces ({SEED})")
+    add("--workers", type=int, help="processes that read MIDI; default: all cores")
+    return found
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--json",
         type=Path,
         nargs="?",
         const=STDOUT,
         metavar="FILE",
-        help="write the figures here too; without a file: print them in place of the tables",
+        help="write the figures, also per piece, to a file; without a file: print them as JSON",
     )
-    add(
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="FILE",
+        help="a --json file of another model: print the share of the gap to the originals closed",
+    )
+    parser.add_argument(
         "--write_facts",
         action=argparse.BooleanOptionalAction,
-        help=f"put the figures into {FACTS_FILE} of the model's folder (where --model is a folder "
-        "of yours)",
+        help=f"put the figures into {FACTS_FILE} of the model's folder (default: if --model is a "
+        "folder that you can write to, and bits per note are measured)",
     )
-    add("--samples", type=int, default=SAMPLES, help=f"pieces to go on from; 0: none ({SAMPLES})")
-    add("--takes", type=int, default=TAKES, help=f"ways each of them goes on ({TAKES})")
-    add("--seed_bars", type=int, default=SEED_BARS, help=f"bars that are heard ({SEED_BARS})")
-    add("--bars", type=int, default=BARS, help=f"bars that are composed ({BARS})")
-    add("--temperature", type=float, default=Sampling.temperature, help="of the choice (1)")
-    add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
-    add("--seed", type=int, default=SEED, help=f"of all that is left to chance ({SEED})")
-    add("--workers", type=int, help="processes that read MIDI; all cores where not said")
-    return found
 
 
 def _check(options: argparse.Namespace) -> Plan:
-    """Refuse before an hour of measuring what could not be done or written afterwards."""
+    """Refuse before the measurement what cannot be done or written after it."""
     if options.workers is not None and options.workers < 1:
         raise EvaluationError(f"--workers must be 1 or more, got {options.workers}.")
+    if options.write_facts and not options.bits:
+        raise EvaluationError("--write_facts needs bits per note; leave --no-bits out.")
     try:
         plan = plan_from(options, _BOUNDS)
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     _check_json(options.json)
+    if options.baseline is not None:
+        read_baseline(options.baseline)
     folder = _facts_folder(options)
     if folder is not None:
-        read_facts(folder)  # a damaged file is told now
+        read_facts(folder)  # refuses a damaged file
     return plan
 
 
@@ -130,10 +154,10 @@ def _check_json(path: Path | None) -> None:
 
 
 def _facts_folder(options: argparse.Namespace) -> Path | None:
-    """The folder whose facts gain the figures; None: they are kept nowhere.
+    """The folder whose facts are updated; None: no folder.
 
     Raises:
-        EvaluationError: They were asked for, but the model is no folder that can be written to.
+        EvaluationError: --write_facts was given, but the model is not a writable folder.
     """
     bundled, folder = _bundled(), Path(options.model)
     if options.model == DEFAULT and bundled is not None:
@@ -144,7 +168,7 @@ def _facts_folder(options: argparse.Namespace) -> Path | None:
             f"--write_facts has nowhere to write: {options.model!r} is not a folder that can be "
             "written; pass the folder of the model, or use --json."
         )
-    own = fits and folder.resolve() != bundled
+    own = fits and options.bits and folder.resolve() != bundled
     return folder if (own if options.write_facts is None else options.write_facts) else None
 
 
@@ -155,32 +179,31 @@ def _bundled() -> Path | None:
     return None
 
 
-def evaluate(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:
-    """All figures, ready for JSON; what could not be measured is None.
+def evaluate(options: argparse.Namespace, plan: Plan) -> list[dict[str, Any]]:
+    """Return one record per split, ready for JSON; what was not measured is None.
 
     Raises:
         CheckpointError: The model cannot be used.
         CorpusError: The data cannot be used, or the split is empty.
+        BaselineError: The baseline has none of the pieces.
     """
     composer = Composer.from_pretrained(options.model)
+    splits = ("test", "valid") if options.split == BOTH else (options.split,)
+    return [_evaluate_split(composer, split, options, plan) for split in splits]
+
+
+def _evaluate_split(
+    composer: Composer, split: str, options: argparse.Namespace, plan: Plan
+) -> dict[str, Any]:
     paths = options.data.split(",")
-    streams = read_corpus(paths, workers=options.workers).tokens(options.split)
-    if not len(streams):
-        raise CorpusError(
-            f"No piece of the data belongs to the split {options.split!r}; add MIDI files to "
-            "--data, or choose another --split."
-        )
-    accuracy = Accuracy(composer.tokenizer)
-    found = held_out(composer.model, composer.tokenizer, streams, watch=accuracy)
     return {
         "command": "training.evaluate",
         "model": clean_text(Path(options.model).name),
         "data": [clean_text(Path(path).name) for path in paths],
-        "split": options.split,
+        "split": split,
         "plan": asdict(plan),
-        "held_out": found.facts(),
-        "accuracy": accuracy.facts(),
-        "continuations": _rounded(continuations(composer, streams, plan)) if plan.samples else None,
+        **(_bits(composer, paths, split, options.workers) if options.bits else _NO_BITS),
+        "continuations": _continuations(composer, paths, split, options, plan),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "versions": {
             "musiclstm": __version__,
@@ -190,25 +213,57 @@ def evaluate(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     }
 
 
+_NO_BITS = {"held_out": None, "accuracy": None}
+
+
+def _bits(
+    composer: Composer, paths: Sequence[str], split: str, workers: int | None
+) -> dict[str, Any]:
+    """Bits per note of all pieces of a split, and accuracy by kind of token."""
+    corpus = read_corpus(paths, workers=workers)
+    refuse_empty([piece.split for piece in corpus.pieces], split)
+    streams = corpus.tokens(split)
+    accuracy = Accuracy(composer.tokenizer)
+    found = held_out(composer.model, composer.tokenizer, streams, watch=accuracy)
+    return {"held_out": found.facts(), "accuracy": accuracy.facts()}
+
+
+def _continuations(
+    composer: Composer, paths: Sequence[str], split: str, options: argparse.Namespace, plan: Plan
+) -> dict[str, Any] | None:
+    """Figures of what is composed; None where no piece can be continued."""
+    pieces = choose(paths, split, plan, workers=options.workers) if plan.pieces else []
+    if not pieces:
+        return None
+    found = _rounded(compared(pieces, compose(composer, pieces, plan)))
+    if options.baseline is not None:
+        baseline = read_baseline(options.baseline)
+        found["baseline"] = _rounded(beside_baseline(found, baseline, split))
+    return dict(found)
+
+
 def _rounded(value: Any) -> Any:
-    """Four digits after the point, and None for what is no number: JSON has no nan."""
+    """Round to four digits; None for what is not finite, because JSON has no nan."""
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
     if isinstance(value, float):
         return round(value, 4) if math.isfinite(value) else None
     return value
 
 
-# Keeping it ---------------------------------------------------------------------------------------
+# Writing ------------------------------------------------------------------------------------------
 
 
-def _write(options: argparse.Namespace, facts: dict[str, Any]) -> None:
+def _write(options: argparse.Namespace, records: Sequence[dict[str, Any]]) -> None:
     try:
         if options.json not in (None, STDOUT):
-            write_record(options.json, facts)
+            options.json.write_text(_json_text(records), encoding="utf-8")
         folder = _facts_folder(options)
         if folder is not None:
-            write_facts(folder, facts)
+            for record in records:
+                write_facts(folder, record)
     except OSError as error:
         raise EvaluationError(
             f"The figures above could not be written ({error.strerror}); make room, or name "
@@ -216,8 +271,16 @@ def _write(options: argparse.Namespace, facts: dict[str, Any]) -> None:
         ) from error
 
 
-def write_facts(folder: Path, facts: dict[str, Any]) -> None:
-    """Add the figures to `facts.json`; those of the same data and split make way, the rest stays.
+def _json_text(records: Sequence[dict[str, Any]]) -> str:
+    """Indented JSON with every list of numbers or texts on one line."""
+    text = json.dumps(records, indent=1)
+    return re.sub(r"\[\n[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
+
+
+def write_facts(folder: Path, record: dict[str, Any]) -> None:
+    """Add a record to `facts.json` in place of the one of the same data and split.
+
+    Figures per piece are left out.
 
     Raises:
         CheckpointError: The file is damaged.
@@ -226,31 +289,42 @@ def write_facts(folder: Path, facts: dict[str, Any]) -> None:
     others = [
         each
         for each in content.get(KEY, [])
-        if (each["data"], each["split"]) != (facts["data"], facts["split"])
+        if (each["data"], each["split"]) != (record["data"], record["split"])
     ]
-    write_record(folder / FACTS_FILE, {**content, KEY: [*others, facts]})
+    found = record["continuations"]
+    if found is not None:
+        found = {name: value for name, value in found.items() if name != "per_piece"}
+    new = {**record, "continuations": found}
+    write_record(folder / FACTS_FILE, {**content, KEY: [*others, new]})
 
 
-# Telling it ---------------------------------------------------------------------------------------
+# Printing -----------------------------------------------------------------------------------------
 
 
-def as_text(facts: Mapping[str, Any]) -> str:
-    """The figures for people: tables that are Markdown as they stand."""
-    known = facts["held_out"]
-    parts = [
-        f"{facts['model']} on {', '.join(facts['data'])}, split {facts['split']}: "
-        f"{known['bits_per_note']:.3f} bits per note, {known['bits_per_token']:.3f} per token "
-        f"({known['pieces']:,} pieces, {known['notes']:,} notes, {known['tokens']:,} tokens).",
-        _accuracy_table(facts["accuracy"]),
-    ]
-    found, plan = facts["continuations"], facts["plan"]
-    if found is None and plan["samples"]:
+def _as_text(records: Sequence[Mapping[str, Any]]) -> str:
+    return "\n\n".join(map(as_text, records))
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """Return a record as text with Markdown tables."""
+    parts = [f"{record['model']} on {', '.join(record['data'])}, split {record['split']}"]
+    known = record["held_out"]
+    if known is not None:
+        parts[0] += (
+            f": {known['bits_per_note']:.3f} bits per note, {known['bits_per_token']:.3f} per token"
+            f" ({known['pieces']:,} pieces, {known['notes']:,} notes, {known['tokens']:,} tokens)"
+        )
+        parts.append(_accuracy_table(record["accuracy"]))
+    parts[0] += "."
+    found, plan = record["continuations"], record["plan"]
+    if found is None and plan["pieces"]:
+        fewest = min(plan["prompt_bars"], SHORT_BARS) + min(plan["bars"], SHORT_BARS)
         parts.append(
-            f"Nothing was continued: no piece has {plan['seed_bars'] + plan['bars']} bars and a "
-            "seed with enough notes; lower --seed_bars or --bars."
+            f"Nothing was continued: no piece has {fewest} bars and a prompt with enough notes."
         )
     if found is not None:
-        parts += [_headline(plan, found), _one_table(found), _feature_table(found["features"])]
+        parts += [_headline(plan, found), _figure_table(found["figures"])]
+        parts += [_baseline_table(found["baseline"])] if "baseline" in found else []
     return "\n\n".join(parts)
 
 
@@ -259,48 +333,63 @@ def _accuracy_table(accuracy: Mapping[str, Any]) -> str:
         [kind, f"{100 * row['share']:.1f} %", f"{row['tokens']:,}"]
         for kind, row in accuracy.items()
     ]
-    return _table(["likeliest token is right", "share", "tokens"], rows)
+    return _table(["most likely token is right", "share", "tokens"], rows)
 
 
 def _headline(plan: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    short = sum(bars < plan["prompt_bars"] for bars in found["per_piece"]["prompt_bars"])
     examples = "".join(f"\n- {each}" for each in found["failure_examples"])
     return (
         f"{found['takes']} continuations of {found['pieces']} pieces, {plan['bars']} bars after "
-        f"{plan['seed_bars']}; decode failures: {found['decode_failures']}.{examples}"
+        f"{plan['prompt_bars']} ({short} short pieces: {SHORT_BARS} after {SHORT_BARS}); "
+        f"decode failures: {found['decode_failures']}.{examples}"
     )
 
 
-def _one_table(found: Mapping[str, Any]) -> str:
-    composed, original = found["composed"], found["original"]
-    rows = [[n.replace("_", " "), _number(composed[n]), _number(original[n])] for n in composed]
-    return _table(["continuation", "composed", "original"], rows)
-
-
-def _feature_table(features: Mapping[str, Any]) -> str:
-    names = ("overlap", "kl_nats", "pooled_overlap", "pooled_kl_nats", "set_overlap", "set_kl_nats")
-    heads = ("own", "KL", "pooled", "KL", "as sets", "KL")
+def _figure_table(figures: Mapping[str, Any]) -> str:
     rows = [
-        [feature, whose, *(_number(figures[name]) for name in names)]
-        for feature, both in features.items()
-        for whose, figures in both.items()
+        [
+            name.replace("_", " "),
+            *(_number(row["composed"]), _interval(row["composed_interval"])),
+            *(_number(row["original"]), _interval(row["original_interval"])),
+            str(row["defined_pieces"]),
+        ]
+        for name, row in figures.items()
     ]
-    return _table(["overlap with the original", "of", *heads], rows, left=2)
+    return _table(["figure", "composed", "95 %", "original", "95 %", "pieces"], rows)
+
+
+def _baseline_table(baseline: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            name.replace("_", " "),
+            *(_number(row[side]) for side in ("baseline", "composed", "original", "closed")),
+            _interval(row["closed_interval"]),
+        ]
+        for name, row in baseline["figures"].items()
+    ]
+    heads = ["figure", "baseline", "composed", "original", "gap closed", "95 %"]
+    return (
+        f"Beside {baseline['model']} on {baseline['pieces']} common pieces; gap closed: "
+        "(composed - baseline) / (original - baseline).\n\n" + _table(heads, rows)
+    )
 
 
 def _number(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.3f}"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """An aligned table; so many first columns stand to the left, the others to the right."""
+def _interval(ends: Sequence[float | None]) -> str:
+    return "-" if None in ends else " to ".join(f"{end:.3f}" for end in ends)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An aligned Markdown table; the first column is aligned to the left, the others right."""
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    rule = ["-" * w if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     lines = [
-        [
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in [heads, rule, *rows]
+        [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(cells)]
+        for cells in (list(zip(row, widths, strict=True)) for row in [heads, rule, *rows])
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -1,164 +1,181 @@
-"""Formulas that compare music with music: how alike, how varied, how stuck.
+"""Figures that compare a continuation with its prompt and with the piece's own next bars.
 
-Each docstring gives the formula and where it is from. MuSpy has four of them (scale consistency,
-polyphony, pitch classes, the groove of neighbouring bars): on 200 passages made by chance its
-version 0.5.0 and ours differ by no more than rounding. The overlap of densities was held against
-scipy 1.17 on 20 pairs of samples and differs by less than 0.0001; their divergence by less than
-2 % below 6 nats, and falls behind by up to 9 % above, for the far tails that are left out. Neither
-is a requirement: MuSpy brings twenty packages, music21 among them, for a few lines. Knows notes and
-bars: neither tokens, nor models, nor files.
+All figures are computed from notes of MIDI files; no token and no model is involved. Times are in
+quarter notes. Each docstring states the formula and its source. A figure that is undefined for a
+piece is nan, and means leave it out.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from symusic.core import ScoreTick
-
-from musiclstm import analysis
+from symusic.core import ScoreTick, TrackTick
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+BarContent: TypeAlias = frozenset[tuple[int, int, int]]  # (place in twelfths, pitch, instrument)
 
-STEPS_PER_QUARTER = 48  # every position that the tokens can say is a whole number of them
-NOTES_A_SEED_BAR = 2  # a seed with fewer says too little to go on from
-LEAST_CLASSES = 3  # a take with fewer pitch classes is no melody any more
-_BIN = STEPS_PER_QUARTER // 12  # intervals and lengths are counted in twelfths of a quarter …
-_LONGEST = 4 * 12  # … up to four quarters; the last bin is for all that is longer
-_FULLEST = 16  # notes at once; the last bin is for all chords beyond
-# Half octaves: to be two notes apart means less in a bar of sixty than in a bar of three.
-_DENSITIES = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128])
-_MAJOR, _MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
+DRUMS = -1  # the instrument of drum notes
+GROUP_BARS = 4  # bars per key estimate, and bars in which an instrument must have a note
+NEAR_REPEAT = 0.7  # Jaccard similarity of two bars from which one is a near repeat
+LOST_SEMITONES = 7
+LINE_SHARE, CHORDS_SHARE, LINE_NOTES = 0.02, 0.1, 8
+MOST_EQUAL_BARS = 8
+
+# Half octaves of a quarter note, centred on note values from 1/16 quarter to 16 quarters.
+INTERVAL_EDGES = np.array([0, *(2 ** (k / 2 + 0.25) / 16 for k in range(-1, 17)), np.inf])
+BAR_NOTE_EDGES = np.array([0, 1, 3, 5, 7, 9, 12, 16, 20, 26, 34, 46, 64, np.inf])
+_PLACES = 12 * 8  # bins of the place in the bar: twelfths of a quarter; the last one is open
+
+# Kostka-Payne key profiles of D. Temperley, Music and Probability (MIT Press 2007), chapter 6:
+# share of sections of the key in which a scale degree occurs, from the tonic up.
+_MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
+_MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
 
 
 @dataclass(frozen=True)
-class Passage:
-    """Some bars of music as numbers, times in `STEPS_PER_QUARTER`.
+class Section:
+    """Notes that begin in some consecutive bars of a score, ordered by onset, then pitch.
 
     Attributes:
-        onset: Where each note begins, rising, (notes,).
-        duration: How long it sounds within the passage, (notes,).
+        onset: Quarters from the beginning of the score, (notes,).
+        duration: Quarters, cut off at the end of the section, above 0, (notes,).
         pitch: 0 to 127, (notes,).
         velocity: 1 to 127, (notes,).
-        program: 0 to 127, and -1 for drums, (notes,).
-        lines: Where the bars begin, and where the last one ends, (bars + 1,).
+        part: Index of the track, (notes,).
+        program: 0 to 127, (notes,).
+        is_drum: Whether a note is played on drums, (notes,).
+        bar: Index of the bar in the section, (notes,).
+        place: Quarters from the bar line, (notes,).
+        bar_lines: Quarters from the beginning of the score, the last end included, (bars + 1,).
     """
 
-    onset: Ints
-    duration: Ints
+    onset: Floats
+    duration: Floats
     pitch: Ints
     velocity: Ints
+    part: Ints
     program: Ints
-    lines: Ints
+    is_drum: Bools
+    bar: Ints
+    place: Floats
+    bar_lines: Floats
+
+    def __len__(self) -> int:
+        return len(self.onset)
 
     @property
-    def pitched(self) -> NDArray[np.bool_]:
-        """Which notes are no drums."""
-        return self.program >= 0
+    def bars(self) -> int:
+        """Number of bars, empty ones included."""
+        return len(self.bar_lines) - 1
 
     @property
-    def bar_of(self) -> Ints:
-        """In which bar each note begins, from 0."""
-        return np.searchsorted(self.lines, self.onset, side="right") - 1
+    def pitched(self) -> Bools:
+        """Which notes are not played on drums, (notes,)."""
+        return ~self.is_drum
+
+    @property
+    def instrument(self) -> Ints:
+        """Program of every note, `DRUMS` for drums, (notes,)."""
+        return np.where(self.is_drum, DRUMS, self.program)
+
+    @property
+    def notes_per_bar(self) -> Ints:
+        """Notes that begin in every bar, (bars,)."""
+        return np.bincount(self.bar, minlength=self.bars)
 
 
-def passage(score: ScoreTick, lines: NDArray[np.int64]) -> Passage:
-    """The notes that begin between the first and the last of these bar lines (in ticks)."""
-    scale = STEPS_PER_QUARTER / score.ticks_per_quarter
-    columns = [_columns(track, lines) for track in score.tracks]
-    table = np.concatenate([np.zeros((5, 0), np.int64), *columns], axis=1)
-    table = table[:, np.lexsort((table[2], table[0]))]
-    onset, end = (np.rint(times * scale).astype(np.int64) for times in (table[0], table[1]))
-    grid = np.rint(np.asarray(lines) * scale).astype(np.int64)
-    duration = np.maximum(np.minimum(end, grid[-1]) - onset, 1)
-    return Passage(onset, duration, table[2], table[3], table[4], grid)
+def section(score: ScoreTick, lines: Ints) -> Section:
+    """Return the notes that begin between the first and the last of some bar lines.
+
+    Args:
+        score: In ticks.
+        lines: Consecutive bar lines in ticks, (bars + 1,).
+    """
+    lines = np.asarray(lines, np.int64)
+    columns = [_columns(track, part, lines) for part, track in enumerate(score.tracks)]
+    table = np.concatenate([np.zeros((7, 0), np.int64), *columns], axis=1)
+    onset, end, pitch, velocity, part, program, is_drum = table[:, np.lexsort(table[[2, 0]])]
+    bar = np.searchsorted(lines, onset, side="right") - 1
+    ticks = float(score.ticks_per_quarter)
+    return Section(
+        onset=onset / ticks,
+        duration=np.maximum(np.minimum(end, lines[-1]) - onset, 1) / ticks,
+        pitch=pitch,
+        velocity=velocity,
+        part=part,
+        program=program,
+        is_drum=is_drum.astype(bool),
+        bar=bar,
+        place=(onset - lines[bar]) / ticks,
+        bar_lines=lines / ticks,
+    )
 
 
-def _columns(track: Any, lines: NDArray[np.int64]) -> Ints:
-    """Onset, end, pitch, velocity and program of the notes within, (5, notes)."""
+def _columns(track: TrackTick, part: int, lines: Ints) -> Ints:
+    """Onset, end, pitch, velocity, part, program, is_drum of notes between the lines, (7, n)."""
     notes = {name: column.astype(np.int64) for name, column in track.notes.numpy().items()}
     onset = notes["time"]
-    program = np.full(len(onset), -1 if track.is_drum else track.program)
-    table = np.stack([onset, onset + notes["duration"], notes["pitch"], notes["velocity"], program])
+    same = [np.full(len(onset), value) for value in (part, track.program, int(track.is_drum))]
+    end = onset + notes["duration"]
+    table = np.stack([onset, end, notes["pitch"], notes["velocity"], *same])
     return table[:, (onset >= lines[0]) & (onset < lines[-1])]
-
-
-def can_go_on(score: ScoreTick, *, seed_bars: int, bars: int) -> bool:
-    """Whether a piece serves as seed, judged by its own first bars, whatever becomes of it.
-
-    It is long enough to have gone on by itself (`seed_bars` + `bars`), and its seed has two notes a
-    bar or more, among them two different pitches that are no drums.
-    """
-    lines = analysis.bar_starts(score)
-    if len(lines) <= seed_bars + bars:
-        return False
-    seed = passage(score, lines[: seed_bars + 1])
-    many = len(seed.onset) >= NOTES_A_SEED_BAR * seed_bars
-    return many and len(np.unique(seed.pitch[seed.pitched])) >= 2
 
 
 # Histograms ---------------------------------------------------------------------------------------
 
 
-def pitch_classes(music: Passage) -> Floats:
-    """Notes by pitch class, C to B, drums left out; (12,). Yang and Lerch 2018: PCH."""
+def pitch_classes(music: Section) -> Floats:
+    """Count notes by pitch class from C to B, without drums; (12,)."""
     return _counted(music.pitch[music.pitched] % 12, 12)
 
 
-def inter_onset_intervals(music: Passage) -> Floats:
-    """Steps from one onset to the next, a chord counted once; (49,), twelfths of a quarter.
-
-    Yang and Lerch 2018 take the mean (IOI); the histogram says more and is compared alike.
-    """
-    onsets = np.unique(music.onset)
-    return _lengths(onsets[1:] - onsets[:-1])
+def pitches(music: Section) -> Floats:
+    """Count notes by pitch, without drums; (128,)."""
+    return _counted(music.pitch[music.pitched], 128)
 
 
-def durations(music: Passage) -> Floats:
-    """Notes by length, drums left out; (49,), twelfths of a quarter. Yang and Lerch 2018: NLH."""
-    return _lengths(music.duration[music.pitched])
+def onset_intervals(music: Section) -> Floats:
+    """Count differences of successive distinct onsets of all parts; (19,), `INTERVAL_EDGES`."""
+    return _binned(np.diff(np.unique(music.onset)), INTERVAL_EDGES)
 
 
-def velocities(music: Passage) -> Floats:
-    """Notes by loudness; (16,), eight MIDI velocities a bin."""
+def durations(music: Section) -> Floats:
+    """Count notes by duration, without drums; (19,), `INTERVAL_EDGES`."""
+    return _binned(music.duration[music.pitched], INTERVAL_EDGES)
+
+
+def bar_notes(music: Section) -> Floats:
+    """Count bars by the number of notes that begin in them; (13,), `BAR_NOTE_EDGES`."""
+    return _binned(music.notes_per_bar, BAR_NOTE_EDGES)
+
+
+def velocities(music: Section) -> Floats:
+    """Count notes by velocity in steps of 8; (16,)."""
     return _counted(music.velocity // 8, 16)
 
 
-def densities(music: Passage) -> Floats:
-    """Bars by how many notes begin in them; (15,), none, then bins of half an octave.
-
-    Yang and Lerch 2018: note count per bar.
-    """
-    notes = np.bincount(music.bar_of, minlength=len(music.lines) - 1)
-    return _counted(np.searchsorted(_DENSITIES, notes, side="right"), len(_DENSITIES) + 1)
+def places(music: Section) -> Floats:
+    """Count notes by place in the bar in twelfths of a quarter; (97,), the last bin open."""
+    return _counted(np.minimum(np.rint(12 * music.place).astype(np.int64), _PLACES), _PLACES + 1)
 
 
-def polyphony(music: Passage) -> Floats:
-    """Time by how many notes sound, silence and drums left out; (16,), 1 to 16 and more.
-
-    Its mean is MuSpy's `polyphony`, but that a pitch which two instruments play counts twice.
-    """
-    own = music.pitched
-    sounding = np.zeros(int(music.lines[-1] - music.lines[0]) + 2, np.int64)
-    start = music.onset[own] - music.lines[0]
-    np.add.at(sounding, start, 1)
-    np.add.at(sounding, start + music.duration[own], -1)
-    sounding = sounding.cumsum()
-    return _counted(np.minimum(sounding[sounding > 0], _FULLEST) - 1, _FULLEST)
-
-
-FEATURES: dict[str, Callable[[Passage], Floats]] = {
-    "pitch class": pitch_classes,
-    "inter-onset interval": inter_onset_intervals,
+OVERLAP_FEATURES: dict[str, Callable[[Section], Floats]] = {
+    "pitch_class": pitch_classes,
+    "pitch": pitches,
+    "onset_interval": onset_intervals,
     "duration": durations,
+    "notes_per_bar": bar_notes,
+}
+OTHER_FEATURES: dict[str, Callable[[Section], Floats]] = {
     "velocity": velocities,
-    "density": densities,
-    "polyphony": polyphony,
+    "place_in_bar": places,
 }
 
 
@@ -166,204 +183,214 @@ def _counted(values: Ints, bins: int) -> Floats:
     return np.bincount(values, minlength=bins).astype(np.float64)
 
 
-def _lengths(steps: Ints) -> Floats:
-    twelfths = (2 * steps + _BIN) // (2 * _BIN)
-    return _counted(np.minimum(twelfths, _LONGEST), _LONGEST + 1)
+def _binned(values: Floats | Ints, edges: Floats) -> Floats:
+    """Count values in the half-open bins between edges that begin at 0 and end at infinity."""
+    return _counted(np.searchsorted(edges[1:-1], values, side="right"), len(edges) - 1)
 
 
-# Two histograms -----------------------------------------------------------------------------------
+def histogram_overlap(a: Floats, b: Floats) -> float:
+    """Return the intersection of two normalised histograms: the sum of min(a, b), 0 to 1.
 
-
-def shares(counts: Floats) -> Floats:
-    """The histogram with sum 1; zeros where nothing was counted."""
-    return counts / (counts.sum() or 1.0)
-
-
-def overlapped_area(a: Floats, b: Floats) -> float:
-    """Sum of min(a, b) over the shares: 1 for equal histograms, 0 for strangers.
-
-    Histogram intersection, Swain and Ballard 1991; the overlapped area of Yang and Lerch 2018 for
-    bins in place of densities. Nothing is like an empty histogram.
+    Swain and Ballard, "Color indexing", IJCV 7 (1991); on music the overlapped area of Yang and
+    Lerch, "On the evaluation of generative models in music" (2020), with bins in place of kernel
+    densities. An empty histogram overlaps with no other; two empty ones give nan.
     """
-    return analysis.overlap(shares(a), shares(b))
-
-
-def kl_nats(true: Floats, found: Floats) -> float:
-    """Kullback-Leibler divergence, sum of p ln(p / q), p of the true and q of the found counts.
-
-    Half a count is added to every bin (Krichevsky and Trofimov 1981), so that it stays finite.
-    """
-    p, q = shares(true + 0.5), shares(found + 0.5)
-    return float((p * np.log(p / q)).sum())
-
-
-# Two sets of pieces -------------------------------------------------------------------------------
-
-
-def distances(a: Floats, b: Floats) -> Floats:
-    """Euclidean distances of all rows of one to all rows of the other, (rows of a, rows of b)."""
-    return np.sqrt(((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2))
-
-
-def set_likeness(true: Floats, found: Floats, piece_of: Ints) -> tuple[float, float] | None:
-    """Whether found pieces differ from true ones as true ones differ from each other.
-
-    Yang and Lerch, "On the evaluation of generative models in music", Neural Computing and
-    Applications 32 (2020; online 2018): the Euclidean distances within the true set (intra-set) and
-    from every found to every true piece (inter-set), each smoothed to a density with a Gaussian
-    kernel; then the overlapped area of the two densities, and KL(intra-set || inter-set). Three
-    things differ from their `mgeval`: both densities are read at the same 1,000 points (there each
-    has its own, so that unlike values are compared), these reach three bandwidths beyond the data,
-    and a continuation is not compared with its own piece.
-
-    Args:
-        true: Shares of every true piece, (pieces, bins).
-        found: Shares of every found one, (takes, bins).
-        piece_of: Which true piece each found one goes with, (takes,).
-
-    Returns:
-        Overlapped area, 0 to 1, and divergence in nats. None for fewer than three pieces, or two
-        found ones: they have no density.
-    """
-    within = distances(true, true)[np.triu_indices(len(true), 1)]
-    between = distances(found, true)[piece_of[:, None] != np.arange(len(true))[None, :]]
-    if len(true) < 3 or len(found) < 2:
-        return None
-    return _density_likeness(within, between)
-
-
-def _density_likeness(true: Floats, found: Floats) -> tuple[float, float]:
-    both = np.concatenate([true, found])
-    span = float(np.ptp(both))
-    if span < 1e-9:
-        return 1.0, 0.0  # all distances are one and the same
-    widths = [max(_scott_bandwidth(values), span / 100) for values in (true, found)]
-    reach = 3 * max(widths)
-    points = np.linspace(both.min() - reach, both.max() + reach, 1_000)
-    p, q = (shares(_density(v, w, points)) for v, w in zip((true, found), widths, strict=True))
-    p, q = (shares(each + 1e-12) for each in (p, q))  # finite where one of them is nothing
-    return float(np.minimum(p, q).sum()), float((p * np.log(p / q)).sum())
-
-
-def _scott_bandwidth(values: Floats) -> float:
-    """Standard deviation times n ** (-1/5): Scott 1992, and what scipy's `gaussian_kde` takes."""
-    return float(np.std(values, ddof=1)) * len(values) ** (-1 / 5) if len(values) > 1 else 0.0
-
-
-def _density(values: Floats, width: float, points: Floats) -> Floats:
-    """A Gaussian kernel density at the points, up to a factor."""
-    found = np.zeros(len(points))
-    for part in np.array_split(values, -(-len(values) // 1_000)):  # in parts: no gigabyte at once
-        found += np.exp(-0.5 * ((points[:, None] - part[None, :]) / width) ** 2).sum(axis=1)
-    return found
-
-
-# One passage --------------------------------------------------------------------------------------
-
-
-def scale_consistency(music: Passage) -> float:
-    """Largest share of notes in one scale, over all major and natural minor ones; nan without.
-
-    Mogren 2016 (C-RNN-GAN), as MuSpy's `scale_consistency`; notes are counted, drums left out.
-    """
-    classes = shares(pitch_classes(music))
-    if not classes.any():
+    if not a.any() and not b.any():
         return float("nan")
-    scales = [(np.array(steps) + root) % 12 for steps in (_MAJOR, _MINOR) for root in range(12)]
-    return float(max(classes[scale].sum() for scale in scales))
+    return float(np.minimum(a / (a.sum() or 1), b / (b.sum() or 1)).sum())
 
 
-def groove_similarity(music: Passage) -> float:
-    """Mean over all pairs of bars of 1 - (positions at which only one has an onset) / positions.
+def overlaps(a: Section, b: Section) -> dict[str, float]:
+    """Return the histogram overlap of two sections for every feature, and the mean of the five.
 
-    Wu and Yang, "The Jazz Transformer on the front line", ISMIR 2020 (GS). Positions are
-    twelfths of a quarter; only bars of one length are compared, nan where there are no two such.
-    For two bars it is MuSpy's `groove_consistency`, which otherwise takes only neighbours.
+    The key `overlap` holds the mean over `OVERLAP_FEATURES`; `OTHER_FEATURES` are not part of it.
     """
-    lengths = np.diff(music.lines)
-    bar = music.bar_of
-    onsets = [
-        frozenset(((music.onset[bar == i] - music.lines[i]) // _BIN).tolist())
-        for i in range(len(lengths))
-    ]
-    found = [
-        1 - len(onsets[i] ^ onsets[j]) / (lengths[i] / _BIN)
-        for i, j in combinations(range(len(lengths)), 2)
-        if lengths[i] == lengths[j]
-    ]
-    return float(np.mean(found)) if found else float("nan")
+    features = OVERLAP_FEATURES | OTHER_FEATURES
+    found = {name: histogram_overlap(of(a), of(b)) for name, of in features.items()}
+    return {"overlap": _mean([found[name] for name in OVERLAP_FEATURES]), **found}
 
 
-def bar_contents(music: Passage) -> list[frozenset[tuple[int, int, int]]]:
-    """For every bar its (position, pitch, program) triples: what makes two bars equal here."""
-    bars: list[set[tuple[int, int, int]]] = [set() for _ in music.lines[1:]]
-    position = music.onset - music.lines[music.bar_of]
-    rows = zip(music.bar_of, position, music.pitch, music.program, strict=True)
-    for bar, *note in rows:
-        bars[bar].add((int(note[0]), int(note[1]), int(note[2])))
+# A continuation and its prompt --------------------------------------------------------------------
+
+
+def silent_instruments(prompt: Section, music: Section) -> float:
+    """Return the share of instruments of the prompt's end that are silent at the music's end.
+
+    Own formula: of the programs (drums count as one) with a note in the last four bars of the
+    prompt, the share without a note in the last four bars of the music. nan for fewer than two.
+    """
+    before = _last_instruments(prompt)
+    if len(before) < 2:
+        return float("nan")
+    return len(before - _last_instruments(music)) / len(before)
+
+
+def _last_instruments(music: Section) -> set[int]:
+    return set(music.instrument[music.bar >= music.bars - GROUP_BARS].tolist())
+
+
+def density_change(prompt: Section, music: Section) -> float:
+    """Return |log2((n + ½) / (p + ½))|, n and p being notes per bar of the music and the prompt.
+
+    Own formula.
+    """
+    new, before = (len(each) / each.bars + 0.5 for each in (music, prompt))
+    return abs(float(np.log2(new / before)))
+
+
+def bar_contents(music: Section) -> list[BarContent]:
+    """Return the set of (place in twelfths of a quarter, pitch, instrument) of every bar."""
+    bars: list[set[tuple[int, int, int]]] = [set() for _ in range(music.bars)]
+    place = np.rint(12 * music.place).astype(np.int64)
+    columns = (music.bar, place, music.pitch, music.instrument)
+    for bar, *note in zip(*(column.tolist() for column in columns), strict=True):
+        bars[bar].add((note[0], note[1], note[2]))
     return [frozenset(bar) for bar in bars]
 
 
-def repetition_rate(music: Passage, before: Passage) -> float:
-    """Share of bars that equal an earlier bar, of this passage or of what went before.
+def near_repeats(prompt: Section, music: Section) -> float:
+    """Return the share of non-empty bars that nearly equal an earlier bar.
 
-    Own formula. Equal are bars with the same notes at the same positions, however long and loud;
-    bars without notes are left out, nan where there are no others.
+    Own formula: the contents of the bar and of one earlier bar, of the prompt or of the music, have
+    a Jaccard similarity (size of the intersection divided by size of the union, Jaccard 1901) of
+    `NEAR_REPEAT` or more. nan where all bars are empty.
     """
-    seen = {bar for bar in bar_contents(before) if bar}
-    repeated = []
-    for bar in bar_contents(music):
-        if bar:
-            repeated.append(bar in seen)
-            seen.add(bar)
-    return float(np.mean(repeated)) if repeated else float("nan")
+    earlier = [bar for bar in bar_contents(prompt) if bar]
+    found: list[bool] = []
+    for bar in filter(None, bar_contents(music)):
+        found.append(any(_jaccard(bar, other) >= NEAR_REPEAT for other in earlier))
+        earlier.append(bar)
+    return _mean(found)
 
 
-def collapsed(music: Passage) -> bool:
-    """Whether fewer than three pitch classes are left, or one bar fills half of the passage.
-
-    Own formula: the bar repeats without a break for half of all bars or more, and at least three
-    times; silence counts as a bar like others, and drums as one pitch class.
-    """
-    classes = len(np.unique(music.pitch[music.pitched] % 12)) + bool((~music.pitched).any())
-    return classes < LEAST_CLASSES or _longest_run(bar_contents(music)) >= max(
-        3, (len(music.lines) - 1) / 2
-    )
+def _jaccard(a: BarContent, b: BarContent) -> float:
+    return len(a & b) / len(a | b)
 
 
-def _longest_run(bars: Sequence[frozenset[tuple[int, int, int]]]) -> int:
-    longest = run = 1
-    for before, bar in pairwise(bars):
-        run = run + 1 if bar == before else 1
-        longest = max(longest, run)
-    return longest
+def key_of(music: Section, bars: range | None = None) -> int | None:
+    """Estimate the key by correlation of pitch classes with profiles.
 
-
-# Continuations and seeds --------------------------------------------------------------------------
-
-
-def likeness(a: dict[str, Floats], b: dict[str, Floats]) -> float:
-    """Mean overlapped area over all features that both were counted in."""
-    return float(np.mean([overlapped_area(a[name], b[name]) for name in a]))
-
-
-def seed_sensitivity(alike: Floats, own: Ints) -> float:
-    """Share of pairs in which a continuation is closer to its own seed than to another's.
-
-    Own formula: over all continuations c and all seeds s other than its own, the share in which
-    alike[c, own] > alike[c, s]; a tie counts half, so one half is chance. (The area under the ROC
-    curve of telling the own seed, averaged over continuations.)
+    The algorithm of Krumhansl and Schmuckler (C. Krumhansl, Cognitive Foundations of Musical Pitch,
+    1990) on pitch classes weighted by duration, with Temperley's Kostka-Payne profiles (2007).
 
     Args:
-        alike: Likeness of every continuation to every seed, (continuations, seeds).
-        own: Which seed each continuation has, (continuations,).
+        music: Its drums are left out.
+        bars: Which bars to look at; None: all.
 
     Returns:
-        0 to 1; nan with one seed.
+        0 to 11 for C major to B major, 12 to 23 for C minor to B minor. None without pitched notes,
+        or where all pitch classes are equally long.
     """
-    rows = np.arange(len(own))
-    mine = alike[rows, own][:, None]
-    wins = (mine > alike) + 0.5 * (mine == alike)
-    others = np.ones(alike.shape, bool)
-    others[rows, own] = False
-    return float(wins[others].mean()) if others.any() else float("nan")
+    chosen = music.pitched
+    if bars is not None:
+        chosen = chosen & (music.bar >= bars.start) & (music.bar < bars.stop)
+    classes = music.pitch[chosen] % 12
+    shares = np.bincount(classes, weights=music.duration[chosen], minlength=12)
+    if np.ptp(shares) < 1e-9:
+        return None
+    rows = np.concatenate([_rotations(_MAJOR), _rotations(_MINOR)])
+    return int(np.argmax(np.corrcoef(shares, rows)[0, 1:]))
+
+
+def _rotations(profile: Sequence[float]) -> Floats:
+    """The profile on every tonic from C to B, (12, 12)."""
+    return np.stack([np.roll(profile, tonic) for tonic in range(12)])
+
+
+def same_key(prompt: Section, music: Section) -> float:
+    """Return the share of four-bar groups of the music in the key of the whole prompt (`key_of`).
+
+    Own formula. Groups without a key are left out; nan where none is left or the prompt has none.
+    """
+    wanted = key_of(prompt)
+    starts = range(0, music.bars, GROUP_BARS)
+    keys = [key_of(music, range(start, start + GROUP_BARS)) for start in starts]
+    return _mean([key == wanted for key in keys if None not in (key, wanted)])
+
+
+def melody_lost(prompt: Section, music: Section) -> float:
+    """Return 1 where the top line of the music lies far below that of the prompt, else 0.
+
+    Own formula: the median over half bars of the highest pitch that begins there (`top_line`) is
+    `LOST_SEMITONES` or more below that of the prompt. Music without pitched notes has lost it; nan
+    where the prompt has none.
+    """
+    before, after = top_line(prompt), top_line(music)
+    if not len(before):
+        return float("nan")
+    if not len(after):
+        return 1.0
+    return float(np.median(before) - np.median(after) >= LOST_SEMITONES)
+
+
+def top_line(music: Section) -> Ints:
+    """Return the highest pitch that begins in each half bar, empty ones and drums left out."""
+    second = 2 * music.place >= np.diff(music.bar_lines)[music.bar]
+    highest = np.full(2 * music.bars, -1)
+    np.maximum.at(highest, (2 * music.bar + second)[music.pitched], music.pitch[music.pitched])
+    return highest[highest >= 0]
+
+
+def lines_become_chords(prompt: Section, music: Section) -> float:
+    """Return the share of one-line parts of the prompt that play chords in the music.
+
+    Own formula: a part is one line if it has at least `LINE_NOTES` notes and sounds more than one
+    note at once for at most 2 % of the time in which it sounds; it plays chords if it does so for
+    more than 10 %. Drums are left out; nan for a prompt without one-line parts.
+
+    Args:
+        prompt: Of the same file as `music`, so that its tracks have the same indices.
+        music: What follows.
+    """
+    lines = [part for part in np.unique(prompt.part).tolist() if _is_line(prompt, part)]
+    return _mean([chord_share(music, part) > CHORDS_SHARE for part in lines])
+
+
+def _is_line(music: Section, part: int) -> bool:
+    own = music.part == part
+    is_long = own.sum() >= LINE_NOTES and not music.is_drum[own].any()
+    return bool(is_long) and chord_share(music, part) <= LINE_SHARE
+
+
+def chord_share(music: Section, part: int) -> float:
+    """Return the share of a part's sounding time with two or more notes; 0 where it is silent."""
+    own = music.part == part
+    begin, end = music.onset[own], (music.onset + music.duration)[own]
+    time = np.concatenate([begin, end])
+    order = np.argsort(time, kind="stable")
+    sounding = np.repeat([1, -1], len(begin))[order].cumsum()[:-1]
+    length = np.diff(time[order])
+    total = length[sounding >= 1].sum()
+    return float(length[sounding >= 2].sum() / total) if total > 0 else 0.0
+
+
+def collapsed(music: Section) -> float:
+    """Return 1 where the music has come to a standstill, else 0.
+
+    Own formula: it has fewer than two distinct pitches, or more than half of its bars are empty, or
+    one bar occurs more than `MOST_EQUAL_BARS` times, in a row or in all.
+    """
+    contents = bar_contents(music)
+    full = [bar for bar in contents if bar]
+    most = max(Counter(full).values(), default=0)
+    few = len(np.unique(music.pitch)) < 2
+    return float(few or 2 * len(full) < len(contents) or most > MOST_EQUAL_BARS)
+
+
+def figures(prompt: Section, music: Section) -> dict[str, float]:
+    """Return every figure of a continuation that needs no more than its prompt."""
+    return {
+        "silent_instruments": silent_instruments(prompt, music),
+        "density": density_change(prompt, music),
+        "near_repeats": near_repeats(prompt, music),
+        "same_key": same_key(prompt, music),
+        "melody_lost": melody_lost(prompt, music),
+        "lines_become_chords": lines_become_chords(prompt, music),
+        "collapse": collapsed(music),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of what is not nan; nan where nothing is left."""
+    known = [value for value in values if value == value]
+    return float(np.mean(known)) if known else float("nan")

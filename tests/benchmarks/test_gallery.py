@@ -34,7 +34,7 @@ def test_every_continuation_has_its_files_and_its_figures(data, tiny_checkpoint,
         assert (out / row["files"]["roll"]).read_text().startswith("<svg")
         assert f"![roll of {row['name']}]({row['name']}.svg)" in page
         assert f"| {row['name']} " in printed
-        assert 0 <= row["composed"]["likeness to its seed"] <= 1
+        assert 0 <= row["composed"]["overlap with the prompt"] <= 1
     lost = [gallery.lost(row) for row in rows]
     order = [printed.index(f"| {row['name']} ") for row in rows]
     assert sorted(order) == [at for _, at in sorted(zip(lost, order, strict=True))]

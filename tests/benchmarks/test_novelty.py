@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from benchmarks import novelty
-from benchmarks.copies import Notes
+from benchmarks.copies import UNIT, Notes
 from benchmarks.novelty import Pair, as_text, compared
 from training.continuations import Plan
 from training.corpus import read_corpus
-from training.measures import passage
+from training.measures import section
 
-SMALL = ["--samples", "2", "--takes", "2", "--seed_bars", "2", "--bars", "3"]
+SMALL = ["--pieces", "2", "--takes", "2", "--prompt_bars", "2", "--bars", "3"]
 
 
 def music(count):
@@ -23,7 +23,7 @@ def music(count):
     columns = np.arange(2 * count), np.ones(2 * count, int), 40 + np.arange(2 * count) % 40
     program = np.repeat([0, -1], count)
     return SimpleNamespace(
-        onset=columns[0], program=program, pitch=columns[2], pitched=program >= 0
+        onset=columns[0] / UNIT, program=program, pitch=columns[2], pitched=program >= 0
     )
 
 
@@ -52,7 +52,7 @@ def test_who_copies_a_training_piece_is_found_out_by_name(data, invented):
 
 def _notes(score):
     quarter = score.ticks_per_quarter
-    return Notes.of(passage(score, np.array([0, 8 * 4 * quarter])))
+    return Notes.of(section(score, np.array([0, 8 * 4 * quarter])))
 
 
 def test_the_command_prints_and_writes_its_figures(data, tiny_checkpoint, tmp_path, capsys):
@@ -85,13 +85,13 @@ def test_nothing_found_is_said_in_a_sentence(data):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--samples", "0"], "--samples must be from 1 to 10,000, got 0."),
+        (["--pieces", "0"], "--pieces must be from 1 to 10,000, got 0."),
         (["--bars", "0"], "--bars must be from 1 to"),
         (["--split", "train"], "--split must be valid or test, got 'train'"),
         (["--temperature", "-1"], "--temperature must be"),
         (["--sampling", "swing=1"], "--sampling takes temperature, top_p"),
         (["--sampling", "top_p=2"], "--top_p must be above 0"),
-        (["--seed_bars", "60"], "No piece of the split 'test' has 76 bars"),
+        (["--prompt_bars", "60"], "No piece of the split 'test' has 76 bars"),
         (["--json", "/nowhere/novelty.json"], "cannot be written"),
     ],
 )

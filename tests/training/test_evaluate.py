@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from musiclstm import Composer, MusicTokenizer, Sampling
-from training import continuations, evaluate
-from training.continuations import Piece, Plan, Take, choose, compared, decode_failure
+from musiclstm import Composer, MusicTokenizer, __version__
+from training import evaluate
 from training.corpus import read_corpus
-from training.measures import passage
 from training.metrics import held_out
 
 SMALL = [
-    *("--samples", "3", "--takes", "2", "--seed_bars", "2", "--bars", "3", "--workers", "1"),
+    *("--pieces", "3", "--takes", "2", "--prompt_bars", "2", "--bars", "3", "--workers", "1"),
     "--no-write_facts",  # the models of the tests are shared
 ]
-PLAN = Plan(samples=3, takes=2, seed_bars=2, bars=3, temperature=0.9, seed=7)
+NO_PIECES = ("--pieces", "0")
 
 
 @pytest.fixture(scope="module")
@@ -56,62 +52,58 @@ def run(duets, checkpoint, *more):
 
 
 @pytest.fixture(scope="module")
-def facts(duets, tiny_checkpoint, tmp_path_factory):
+def record(duets, tiny_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("facts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUSICLSTM_CACHE", str(folder))
         assert run(duets, tiny_checkpoint, "--json", str(folder / "figures.json")) == 0
-    return json.loads((folder / "figures.json").read_text())
+    (found,) = json.loads((folder / "figures.json").read_text())
+    return found
 
 
-def test_the_figures_say_what_was_measured_and_how(facts):
-    assert facts["data"] == ["duets"]
-    assert facts["split"] == "test"
-    assert facts["plan"]["seed"] == 7
-    assert facts["continuations"]["pieces"] == 3
-    assert facts["continuations"]["takes"] == 6
-    assert facts["continuations"]["decode_failures"] == 0
+def test_the_figures_say_what_was_measured_and_how(record):
+    assert record["data"] == ["duets"]
+    assert record["split"] == "test"
+    assert record["plan"]["seed"] == 7
+    found = record["continuations"]
+    assert (found["pieces"], found["takes"], found["decode_failures"]) == (3, 6, 0)
+    assert all(name.startswith("duets/") for name in found["per_piece"]["piece"])
 
 
-def test_bits_are_those_of_the_training(facts, tiny_model, tiny_tokenizer, streams):
+def test_bits_are_those_of_the_training(record, tiny_model, tiny_tokenizer, streams):
     expected = held_out(tiny_model, tiny_tokenizer, streams)
-    assert facts["held_out"]["notes"] == expected.notes
+    assert record["held_out"]["notes"] == expected.notes
     # The weights of the folder are rounded to half precision.
-    assert facts["held_out"]["bits_per_note"] == pytest.approx(expected.bits_per_note, rel=1e-3)
+    assert record["held_out"]["bits_per_note"] == pytest.approx(expected.bits_per_note, rel=1e-3)
 
 
-def test_every_kind_of_token_has_its_accuracy(facts):
-    kinds = {kind: row["tokens"] for kind, row in facts["accuracy"].items()}
-    assert kinds.pop("all") == sum(kinds.values()) == facts["held_out"]["tokens"]
+def test_every_kind_of_token_has_its_accuracy(record):
+    kinds = {kind: row["tokens"] for kind, row in record["accuracy"].items()}
+    assert kinds.pop("all") == sum(kinds.values()) == record["held_out"]["tokens"]
     assert kinds["EOS"] == 5
-    assert {"Pitch", "Velocity", "Position"} <= set(kinds)
+    assert {"Pitch", "Position"} <= set(kinds)
 
 
-def test_every_figure_is_a_number_between_its_bounds(facts):
-    found = facts["continuations"]
-    for both in found["features"].values():
-        for figures in both.values():
-            assert len(figures) == 6
-            for name, value in figures.items():
-                assert value >= 0
-                assert value <= 1 or name.endswith("kl_nats")
-    assert found["composed"].keys() == found["original"].keys()
-    for whose in ("composed", "original"):
-        for name, value in found[whose].items():
-            assert value >= 0
-            assert value <= 1 or name == "notes_per_bar"
+def test_every_figure_is_a_number_between_its_bounds(record):
+    found = dict(record["continuations"]["figures"])
+    assert found.pop("lines_become_chords")["defined_pieces"] == 0  # both parts play chords
+    for name, row in found.items():
+        for side in ("composed", "original"):
+            low, high = row[f"{side}_interval"]
+            assert 0 <= low <= row[side] <= high, name
+            assert high <= 1 or name == "density", name
 
 
 def test_the_same_command_gives_the_same_figures_and_another_seed_gives_others(
-    facts, duets, tiny_checkpoint, tmp_path
+    record, duets, tiny_checkpoint, tmp_path
 ):
     for name, seed in (("same", "7"), ("other", "8")):
         path = tmp_path / f"{name}.json"
         assert run(duets, tiny_checkpoint, "--json", str(path), "--seed", seed) == 0
-    same, other = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("same", "other"))
-    assert same == facts
-    assert other["continuations"]["composed"] != facts["continuations"]["composed"]
-    assert other["held_out"] == facts["held_out"]
+    same, other = (json.loads((tmp_path / f"{n}.json").read_text())[0] for n in ("same", "other"))
+    assert same == record
+    assert other["continuations"]["figures"] != record["continuations"]["figures"]
+    assert other["held_out"] == record["held_out"]
 
 
 def test_tables_are_printed(duets, tiny_checkpoint, capsys):
@@ -120,125 +112,67 @@ def test_tables_are_printed(duets, tiny_checkpoint, capsys):
     assert printed.startswith(f"{tiny_checkpoint.name} on duets, split test: ")
     assert "bits per note" in printed.splitlines()[0]
     assert "| Pitch " in printed
-    assert "6 continuations of 3 pieces, 3 bars after 2; decode failures: 0." in printed
-    assert "| seed sensitivity " in printed
-    assert "| polyphony                 | composed |" in printed
-    widths = {len(line) for line in printed.split("\n\n")[-1].splitlines()}
+    headline = "6 continuations of 3 pieces, 3 bars after 2 (0 short pieces: 4 after 4); decode"
+    assert headline in printed
+    assert "| overlap notes per bar " in printed
+    widths = {len(line) for line in printed.strip().split("\n\n")[-1].splitlines()}
     assert len(widths) == 1
 
 
-# What is composed.
+def test_without_bits_nothing_is_tokenized(duets, tiny_checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "read_corpus", None)
+    assert run(duets, tiny_checkpoint, "--no-bits") == 0
+    printed = capsys.readouterr().out
+    assert "bits per note" not in printed
+    assert "| near repeats " in printed
 
 
-def test_pieces_too_short_to_go_on_are_not_chosen(tiny_composer, streams):
-    assert len(choose(tiny_composer, streams, replace(PLAN, samples=9))) == 4
-    assert len(choose(tiny_composer, streams, PLAN)) == 3
-    assert choose(tiny_composer, streams, replace(PLAN, bars=20)) == []
-
-
-def test_a_piece_is_cut_at_the_bar_lines(tiny_composer, streams):
-    piece = choose(tiny_composer, streams, PLAN)[0]
-    assert piece.seed.lines.tolist() == [0, 192, 384]
-    assert piece.original.lines.tolist() == [384, 576, 768, 960]
-    assert piece.prompt.note_num() == len(piece.seed.onset) + len(piece.original.onset)
-
-
-def test_a_take_is_what_the_composer_gives_with_that_seed(tiny_composer, streams):
-    piece = choose(tiny_composer, streams, PLAN)[1]
-    takes = list(continuations._takes(tiny_composer, 1, piece, PLAN))
-    assert [take.failure for take in takes] == [None, None]
-    again = tiny_composer.compose(
-        prompt=piece.prompt, prompt_bars=2, bars=3, sampling=Sampling(seed=7 + 1 * 2 + 1)
-    )
-    assert len(takes[1].music.onset) == again.continuation.note_num() > 0
-    assert takes[1].music.lines.tolist() == piece.original.lines.tolist()
-
-
-def test_what_its_file_does_not_say_is_a_decode_failure(tiny_composer):
-    take = tiny_composer.compose(bars=2, sampling=Sampling(seed=1))
-    assert decode_failure(tiny_composer, take, 2) is None
-    assert decode_failure(tiny_composer, take, 3) == "2 bars in place of 3"
-    silent = take.score.copy()
-    silent.tracks.clear()
-    without_a_note = decode_failure(tiny_composer, replace(take, score=silent), 2)
-    assert without_a_note == "This file has no notes; choose a file with something to play."
-
-
-def test_notes_that_its_file_has_lost_are_a_decode_failure(tiny_composer, monkeypatch):
-    take = tiny_composer.compose(bars=2, sampling=Sampling(seed=1))
-    fewer = take.score.copy()
-    notes = take.score.note_num()
-    fewer.tracks[0].notes.pop()
-    monkeypatch.setattr(continuations, "read_midi", lambda *_, **__: (fewer, None))
-    sentence = f"{notes - 1} notes in its file, {notes} composed"
-    assert decode_failure(tiny_composer, take, 2) == sentence
-
-
-def test_decode_failures_are_counted_and_shown(invented, capsys):
-    seed, original = (passage(invented(bars=4), np.arange(3) * 1920 + at) for at in (0, 3840))
-    pieces = [Piece(invented(bars=4), seed, original)]
-    found = compared(pieces, [Take(0, original), Take(0, original, "it broke")])
-    assert found["decode_failures"] == 1
-    assert "decode failures: 1.\n- it broke" in evaluate._headline(
-        {"bars": 2, "seed_bars": 2}, found
-    )
-
-
-def pieces_of(invented, count):
-    scores = [invented(bars=8, seed=number) for number in range(count)]
-    lines = np.arange(9) * 1920
-    return [Piece(s, passage(s, lines[:5]), passage(s, lines[4:])) for s in scores]
-
-
-def test_the_originals_themselves_are_wholly_like_the_originals(invented):
-    pieces = pieces_of(invented, 5)
-    found = compared(pieces, [Take(i, piece.original) for i, piece in enumerate(pieces)])
-    assert found["composed"] == found["original"]
-    for both in found["features"].values():
-        own = both["composed"]
-        assert own["overlap"] == pytest.approx(1)
-        assert own["pooled_overlap"] == pytest.approx(1)
-        assert own["kl_nats"] == pytest.approx(0, abs=1e-12)
-        assert own["set_overlap"] > 0.95
-
-
-def test_what_belongs_to_another_piece_is_less_like_the_original(invented):
-    pieces = pieces_of(invented, 5)
-    strange = [Take((i + 1) % 5, piece.original) for i, piece in enumerate(pieces)]
-    found = compared(pieces, strange)
-    for both in found["features"].values():
-        assert both["composed"]["overlap"] < 1
-        assert both["composed"]["pooled_overlap"] == pytest.approx(1)
-    assert found["composed"]["scale_consistency"] == found["original"]["scale_consistency"]
-
-
-def test_without_enough_pieces_bits_are_measured_all_the_same(
-    duets, tiny_checkpoint, tmp_path, capsys
-):
+def test_both_splits_are_measured_apart(tmp_path, invented, tiny_checkpoint, capsys):
+    splits = {"a.mid": "test", "b.mid": "valid", "c.mid": "train"}
+    for number, name in enumerate(splits):
+        score = invented(bars=6, programs=(0, 40), seed=number)
+        (tmp_path / name).write_bytes(score.dumps_midi())
+    pieces = [{"file": name, "split": split} for name, split in splits.items()]
+    (tmp_path / "MANIFEST.json").write_text(json.dumps({"pieces": pieces}))
     path = tmp_path / "figures.json"
-    assert run(duets, tiny_checkpoint, "--bars", "40", "--json", str(path)) == 0
-    assert (
-        "Nothing was continued: no piece has 42 bars and a seed with enough notes; lower "
-        "--seed_bars or --bars." in capsys.readouterr().out
-    )
-    facts = json.loads(path.read_text())
-    assert facts["continuations"] is None
-    assert facts["held_out"]["bits_per_note"] > 0
+    command = ("--split", "both", "--no-bits", "--json", str(path))
+    assert run(tmp_path, tiny_checkpoint, *command) == 0
+    found = json.loads(path.read_text())
+    assert [each["split"] for each in found] == ["test", "valid"]
+    names = [each["continuations"]["per_piece"]["piece"] for each in found]
+    assert names == [[f"{tmp_path.name}/a.mid"], [f"{tmp_path.name}/b.mid"]]
+    assert "split test.\n" in (printed := capsys.readouterr().out)
+    assert "split valid.\n" in printed
 
 
-def test_one_piece_has_no_figures_of_sets(duets, tiny_checkpoint, tmp_path, capsys):
+def test_pieces_that_are_too_short_leave_the_bits(duets, tiny_checkpoint, tmp_path, capsys):
     path = tmp_path / "figures.json"
-    assert run(duets, tiny_checkpoint, "--samples", "1", "--json", str(path)) == 0
-    found = json.loads(path.read_text())["continuations"]
-    assert found["features"]["density"]["composed"]["set_overlap"] is None
-    assert found["composed"]["seed_sensitivity"] is None
-    assert "not measured" in capsys.readouterr().out
+    command = ("--prompt_bars", "8", "--bars", "16", "--json", str(path))
+    assert run(duets, tiny_checkpoint, *command) == 0
+    sentence = "Nothing was continued: no piece has 8 bars and a prompt with enough notes."
+    assert sentence in capsys.readouterr().out
+    (found,) = json.loads(path.read_text())
+    assert found["continuations"] is None
+    assert found["held_out"]["bits_per_note"] > 0
 
 
-def test_no_samples_are_no_continuations(duets, tiny_checkpoint, capsys, monkeypatch):
+def test_no_pieces_are_no_continuations(duets, tiny_checkpoint, capsys, monkeypatch):
     monkeypatch.setattr(Composer, "takes", None)
-    assert run(duets, tiny_checkpoint, "--samples", "0") == 0
+    assert run(duets, tiny_checkpoint, *NO_PIECES) == 0
     assert "continu" not in capsys.readouterr().out
+
+
+def test_a_model_closes_nothing_of_the_gap_to_itself(duets, tiny_checkpoint, tmp_path, capsys):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    assert run(duets, tiny_checkpoint, "--no-bits", "--json", str(first)) == 0
+    command = ("--no-bits", "--json", str(second), "--baseline", str(first))
+    assert run(duets, tiny_checkpoint, *command) == 0
+    found = json.loads(second.read_text())[0]["continuations"]["baseline"]
+    assert found["pieces"] == 3
+    assert found["figures"]["overlap"]["closed"] == 0
+    printed = capsys.readouterr().out
+    assert f"Beside {tiny_checkpoint.name} (musiclstm {__version__}) on 3 common pieces" in printed
+    assert "gap closed |" in printed.split("\n\n")[-1]
 
 
 # Keeping the figures.
@@ -247,7 +181,7 @@ def test_no_samples_are_no_continuations(duets, tiny_checkpoint, capsys, monkeyp
 def test_facts_gain_an_evaluation_and_lose_nothing(duets, checkpoint):
     before = {"steps": 3, "runs": [{"from": "scratch"}], "note": "für Elise"}
     (checkpoint / "facts.json").write_text(json.dumps(before))
-    quick = ("--samples", "0", "--write_facts")
+    quick = (*NO_PIECES, "--write_facts")
     assert run(duets, checkpoint, *quick) == 0
     assert run(duets, checkpoint, *quick, "--split", "train") == 0
     assert run(duets, checkpoint, *quick, "--seed", "9") == 0
@@ -258,14 +192,28 @@ def test_facts_gain_an_evaluation_and_lose_nothing(duets, checkpoint):
     assert sorted(path.name for path in checkpoint.iterdir() if "partial" in path.name) == []
 
 
+def test_facts_hold_no_figures_per_piece(duets, checkpoint):
+    assert run(duets, checkpoint, "--write_facts") == 0
+    (found,) = json.loads((checkpoint / "facts.json").read_text())["evaluation"]
+    assert found["continuations"]["pieces"] == 3
+    assert "per_piece" not in found["continuations"]
+
+
+def test_facts_stay_as_they_are_without_bits(duets, checkpoint):
+    before = (checkpoint / "facts.json").read_bytes()
+    command = ["--data", str(duets), "--model", str(checkpoint), *NO_PIECES, "--no-bits"]
+    assert evaluate.main(command) == 0
+    assert (checkpoint / "facts.json").read_bytes() == before
+
+
 def test_facts_stay_as_they_are_where_asked(duets, checkpoint):
     before = (checkpoint / "facts.json").read_bytes()
-    assert run(duets, checkpoint, "--samples", "0", "--no-write_facts") == 0
+    assert run(duets, checkpoint, *NO_PIECES, "--no-write_facts") == 0
     assert (checkpoint / "facts.json").read_bytes() == before
 
 
 def test_the_folder_of_a_model_gains_the_figures_unasked(duets, checkpoint):
-    command = ["--data", str(duets), "--model", str(checkpoint), "--samples", "0"]
+    command = ["--data", str(duets), "--model", str(checkpoint), *NO_PIECES]
     assert evaluate.main([*command, "--workers", "1"]) == 0
     (found,) = json.loads((checkpoint / "facts.json").read_text())["evaluation"]
     assert (found["data"], found["split"]) == (["duets"], "test")
@@ -292,9 +240,9 @@ def test_a_model_that_is_no_folder_or_cannot_be_written_gains_nothing(checkpoint
     assert facts_folder(checkpoint) is None
 
 
-def test_figures_are_printed_as_json_where_no_file_is_named(duets, checkpoint, capsys, facts):
+def test_figures_are_printed_as_json_where_no_file_is_named(duets, checkpoint, capsys, record):
     assert run(duets, checkpoint, "--json", "--seed", "7") == 0
-    assert json.loads(capsys.readouterr().out) == facts | {"model": "model"}
+    assert json.loads(capsys.readouterr().out) == [record | {"model": "model"}]
     assert not Path("-").exists()
 
 
@@ -302,8 +250,8 @@ def test_names_that_are_no_text_are_cleaned_in_the_figures(duets, checkpoint, tm
     data = shutil.copytree(duets, tmp_path / "a\x1b[2J\nb")
     model = shutil.copytree(checkpoint, tmp_path / "mod\x1bel")
     path = tmp_path / "figures.json"
-    assert run(data, model, "--samples", "0", "--json", str(path)) == 0
-    found = json.loads(path.read_text())
+    assert run(data, model, *NO_PIECES, "--json", str(path)) == 0
+    (found,) = json.loads(path.read_text())
     assert (found["model"], found["data"]) == ("model", ["a[2J b"])
 
 
@@ -314,7 +262,7 @@ def test_a_write_that_breaks_off_leaves_the_facts_whole(duets, checkpoint, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("training.checkpoints.os.fsync", full)
-    assert run(duets, checkpoint, "--samples", "0", "--write_facts") == 1
+    assert run(duets, checkpoint, *NO_PIECES, "--write_facts") == 1
     assert capsys.readouterr().err == (
         "error: The figures above could not be written (No space left on device); make room, or "
         "name another file after --json.\n"
@@ -328,11 +276,11 @@ def test_a_write_that_breaks_off_leaves_the_facts_whole(duets, checkpoint, monke
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--samples", "-1"], "--samples must be from 0 to 10,000, got -1."),
+        (["--pieces", "-1"], "--pieces must be from 0 to 10,000, got -1."),
         (["--takes", "33"], "--takes must be from 1 to 32, got 33."),
         (["--workers", "-1"], "--workers must be 1 or more, got -1."),
         (["--bars", "0"], "--bars must be from 1 to 4,096, got 0."),
-        (["--seed_bars", "0"], "--seed_bars must be from 1 to 4,096, got 0."),
+        (["--prompt_bars", "0"], "--prompt_bars must be from 1 to 4,096, got 0."),
         (["--temperature", "-1"], "--temperature must be 0 or more, got -1.0; use 0"),
         (["--sampling", "min_p=2"], "--min_p must be"),
         (["--sampling", "min_p"], "--sampling takes names and values, such as"),
@@ -340,9 +288,12 @@ def test_a_write_that_breaks_off_leaves_the_facts_whole(duets, checkpoint, monke
         (["--seed", "-1"], "--seed must be a whole number from 0 to 4294967295, got -1."),
         (
             ["--split", "valid"],
-            "No piece of the data belongs to the split 'valid'; add MIDI files to --data, or "
-            "choose another --split.",
+            "None of 6 pieces belongs to the split 'valid', to which one in twenty goes; add MIDI "
+            "files to --data, or choose another --split.",
         ),
+        (["--split", "valid", "--no-bits"], "None of 6 pieces belongs to the split 'valid'"),
+        (["--write_facts", "--no-bits"], "--write_facts needs bits per note; leave --no-bits out."),
+        (["--baseline", "no.json"], "'no.json' is not a file with continuations that training."),
         (
             ["--json", "."],
             "'.' cannot be written; name a file in a folder that exists after --json.",
@@ -376,7 +327,7 @@ def test_damaged_facts_are_told_before_anything_is_measured(duets, checkpoint, m
     ("arguments", "sentence"),
     [
         ([], "error: the following arguments are required: --data; see 'python -m "),
-        (["--data", "x", "--sample", "3"], "error: unrecognized arguments: --sample 3; see "),
+        (["--data", "x", "--piece", "3"], "error: unrecognized arguments: --piece 3; see "),
         (["--data", "x", "--split", "tset"], "error: argument --split: invalid choice: 'tset'"),
     ],
 )
