@@ -6,6 +6,7 @@ pairs are joined first, so that repeated notes keep their order. Knows neither t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ class Notes:
     """Notes of a score, in order of time.
 
     Attributes:
-        key: Program and pitch in one number, (notes,); drums are a program of their own.
+        key: Group (program or track) and pitch in one number, (notes,).
         onset_quarters: In quarter notes, (notes,).
         duration_quarters: In quarter notes, (notes,).
     """
@@ -41,13 +42,20 @@ class Notes:
         return Notes(self.key[which], self.onset_quarters[which], self.duration_quarters[which])
 
 
-def notes_of(score: ScoreTick) -> Notes:
-    """All notes of a score; quotients of ticks, so that equal times are equal numbers."""
+def notes_of(score: ScoreTick, groups: Sequence[int] | None = None) -> Notes:
+    """Return all notes of a score; quotients of ticks, so that equal times are equal numbers.
+
+    Args:
+        score: Its notes may have any order.
+        groups: A number from 0 on for each track; only notes of one group match. None: tracks of
+            one program are a group, and so are all drums.
+    """
     columns: list[tuple[Ints, Floats, Floats]] = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
-    for track in score.tracks:
+    if groups is None:
+        groups = [(DRUMS if track.is_drum else track.program) + 1 for track in score.tracks]
+    for track, group in zip(score.tracks, groups, strict=True):
         notes = track.notes.numpy()
-        program = DRUMS if track.is_drum else track.program
-        key = (program + 1) * _KEYS + notes["pitch"].astype(np.int64)
+        key = group * _KEYS + notes["pitch"].astype(np.int64)
         onset, duration = (notes[name] / score.ticks_per_quarter for name in ("time", "duration"))
         columns.append((key, onset, duration))
     key, onset, duration = (np.concatenate(column) for column in zip(*columns, strict=True))

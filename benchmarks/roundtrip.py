@@ -1,8 +1,7 @@
-"""`python -m benchmarks.roundtrip`: what becomes of music that is written as tokens and read back.
+"""`python -m benchmarks.roundtrip`: measure what token ids keep of the music.
 
-Every piece of a split goes score -> ids -> score, and its notes are looked for in what comes back
-(see matching.py). Times are compared in ticks of the file and in quarter notes. Nothing is sampled
-and no network is asked: this is about the tokens alone.
+Each piece is encoded and decoded, and its notes are matched with the decoded ones, track by track.
+Times are compared in ticks of the file and in quarter notes. No network is involved.
 """
 
 from __future__ import annotations
@@ -21,35 +20,34 @@ from benchmarks.matching import Floats, Notes, match, nearest, notes_of
 from benchmarks.pieces import read_split
 from benchmarks.reporting import Report, parser, run, table
 from musiclstm import analysis
-from musiclstm.checkpoint import find_checkpoint
-from musiclstm.tokenization import POSITIONS_PER_BEAT, MusicTokenizer, knows_meter
+from musiclstm.tokens import POSITIONS_PER_BEAT, MusicTokenizer, knows_meter
 
-FRESH = "fresh"
-LONGEST_BEATS = 32  # the longest duration token, in beats of the meter that rules
+LONGEST_BEATS = 32  # the longest duration token, in beats of the meter in force
 ALL = "all"
-_STEP_QUARTERS = 1 / POSITIONS_PER_BEAT  # the coarsest grid there is; in eighths it is half of that
+_STEP_QUARTERS = 1 / POSITIONS_PER_BEAT  # the coarsest grid; in eighths it is half of that
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What came back of one piece.
+    """Result of encoding and decoding one piece.
 
     Attributes:
         notes: In the source.
-        kept: Came back with program and pitch, (notes,) bool.
-        unison: Lost: another note of that program and pitch begins at the same tick.
-        crowded: Lost: another one begins so close that the grid makes them one.
-        shortened: Of both, those that lasted a grid step longer than the note that came back.
-        onset_quarters: Of every kept note, how far it moved.
-        duration_quarters: Of every kept note, how much longer or shorter it became.
+        kept: Decoded on the same track with the same pitch, (notes,) bool.
+        unison: Lost: another note of that track and pitch begins at the same tick.
+        crowded: Lost: another one begins within the same grid step.
+        shortened: Of both, those that lasted a grid step longer than the note that remains.
+        onset_quarters: Displacement of each kept note.
+        duration_quarters: Change of duration of each kept note.
         cut: Kept notes longer than the longest duration token.
         ticks_per_quarter: Of the source.
-        added: Notes that came back and had not been there.
-        base_tokens: Before merging.
-        tokens: After merging.
-        unknown_meters: Those the tokens cannot say.
+        added: Decoded notes that the source does not have.
+        tokens: Length of the stream.
+        parts: Tracks with notes, after surplus tracks of a program and drum tracks are merged.
+        shared: Parts whose program another part of the piece has too.
+        unknown_meters: Meters without a token.
         bar_lines: In the source.
-        bar_lines_kept: Of these, how many are bar lines in what came back.
+        bar_lines_kept: Bar lines of the source that are bar lines after decoding.
     """
 
     notes: int
@@ -62,34 +60,33 @@ class RoundTrip:
     cut: int
     ticks_per_quarter: int
     added: int
-    base_tokens: int
     tokens: int
+    parts: int
+    shared: int
     unknown_meters: tuple[str, ...]
     bar_lines: int
     bar_lines_kept: int
 
     @property
     def unexplained(self) -> int:
-        """Lost for no reason known here."""
+        """Lost for none of the known reasons."""
         return self.notes - self.kept - self.unison - self.crowded
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with a sentence when the data or the tokenizer cannot be used."""
-    options = parser("benchmarks.roundtrip", "What tokens keep of the music.")
+    """Run the command; return 0, or 1 with a sentence when the data cannot be used."""
+    options = parser("benchmarks.roundtrip", "What token ids keep of the music.")
     options.add_argument(
-        "--model",
-        default="default",
-        help=f"whose tokenizer: default, a checkpoint folder, a Hub id, or {FRESH} for no merges",
+        "--pieces", type=int, metavar="N", help="at most N pieces of each corpus, evenly chosen"
     )
     return run(measure, options.parse_args(argv))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Every piece of the split, told by corpus and for all together."""
-    tokenizer = _tokenizer(options.model)
+    """Measure every piece of the split; report by corpus and for all together."""
+    tokenizer = MusicTokenizer()
     trips: dict[str, list[RoundTrip]] = defaultdict(list)
-    for source, score in read_split(options.data, options.split):
+    for source, score in read_split(options.data, options.split, at_most=options.pieces):
         trips[source.corpus].append(round_trip(score, tokenizer))
     if len(trips) > 1:
         trips[ALL] = [trip for own in trips.values() for trip in own]
@@ -98,30 +95,28 @@ def measure(options: argparse.Namespace) -> Report:
         table([rows(each) for each in figures])
         for rows in (_note_row, _onset_row, _duration_row, _token_row)
     )
-    return Report(text, {"split": options.split, "model": options.model, "corpora": figures})
-
-
-def _tokenizer(name: str) -> MusicTokenizer:
-    if name == FRESH:
-        return MusicTokenizer()
-    return MusicTokenizer.from_folder(find_checkpoint(name))
+    facts = {"split": options.split, "fingerprint": tokenizer.fingerprint, "corpora": figures}
+    return Report(text, facts)
 
 
 def round_trip(score: ScoreTick, tokenizer: MusicTokenizer) -> RoundTrip:
-    """Write a score as tokens, read them back and compare.
+    """Encode and decode a score and compare.
 
     Raises:
         ScoreError: The score has no notes.
     """
-    base_ids = tokenizer.encode_base(score)
-    ids = tokenizer.compress(base_ids)
+    order = tokenizer.part_order(score)
+    parts = tokenizer.parts(score, order)
+    ids = tokenizer.encode(score, order=order)
     back = tokenizer.decode(ids)
-    before, after = notes_of(score), notes_of(back)
+    before = notes_of(score, _groups(order, len(score.tracks)))
+    after = notes_of(back, [parts.index(part) for part in tokenizer.parts_in(ids)])
     partner = match(before, after)
     kept = partner >= 0
     lost, found_again = before.chosen(~kept), before.chosen(kept)
     durations = after.duration_quarters[partner[kept]]
     lines, found = _bar_lines(score, back)
+    programs = [part.program for part in parts]
     return RoundTrip(
         notes=len(before),
         kept=int(kept.sum()),
@@ -131,20 +126,30 @@ def round_trip(score: ScoreTick, tokenizer: MusicTokenizer) -> RoundTrip:
         cut=int((before.duration_quarters > _longest(before, back))[kept].sum()),
         ticks_per_quarter=score.ticks_per_quarter,
         added=len(after) - int(kept.sum()),
-        base_tokens=len(base_ids),
         tokens=len(ids),
+        parts=len(parts),
+        shared=sum(programs.count(program) > 1 for program in programs),
         unknown_meters=_unknown_meters(score),
         bar_lines=lines,
         bar_lines_kept=found,
     )
 
 
+def _groups(order: Sequence[Sequence[int]], tracks: int) -> list[int]:
+    """Return the part of each track; tracks without encoded notes get a part of their own."""
+    groups = [len(order)] * tracks
+    for rank, members in enumerate(order):
+        for track in members:
+            groups[track] = rank
+    return groups
+
+
 def _reasons(lost: Notes, kept: Notes) -> dict[str, int]:
-    """Of the notes that were lost, how many another one of that key stands for.
+    """Count the lost notes that another note of their track and pitch represents.
 
     Args:
-        lost: As they were.
-        kept: The others, as they came back, but at the onsets that they had.
+        lost: Notes without a partner, as in the source.
+        kept: The other notes, with decoded durations at their onsets in the source.
     """
     stands_in, away = nearest(lost, kept)
     near = away < _STEP_QUARTERS + 1e-6
@@ -158,7 +163,7 @@ def _reasons(lost: Notes, kept: Notes) -> dict[str, int]:
 
 
 def _longest(notes: Notes, back: ScoreTick) -> Floats:
-    """The longest duration the tokens could say where each note begins, in quarters."""
+    """Return the longest duration with a token where each note begins, in quarters."""
     meters = sorted(back.time_signatures, key=lambda meter: meter.time)
     starts = np.array([meter.time for meter in meters]) / back.ticks_per_quarter
     beats = np.array([4 / meter.denominator for meter in meters])
@@ -172,7 +177,7 @@ def _unknown_meters(score: ScoreTick) -> tuple[str, ...]:
 
 
 def _bar_lines(score: ScoreTick, back: ScoreTick) -> tuple[int, int]:
-    """Bar lines of the source up to its last note, and how many came back within a grid step."""
+    """Count the bar lines of the source up to its last note, and those kept within a grid step."""
     lines = analysis.bar_starts(score)[:-1] / score.ticks_per_quarter
     end = round(lines[-1] * back.ticks_per_quarter) + 1
     found = analysis.bar_starts(back, end_tick=end) / back.ticks_per_quarter
@@ -184,7 +189,7 @@ def _bar_lines(score: ScoreTick, back: ScoreTick) -> tuple[int, int]:
 
 
 def _figures(name: str, trips: Sequence[RoundTrip]) -> dict[str, Any]:
-    """Everything that is told of one corpus, as numbers."""
+    """Return all figures of one corpus."""
     notes, kept = (sum(getattr(trip, field) for trip in trips) for field in ("notes", "kept"))
     sums = {
         field: sum(getattr(trip, field) for trip in trips)
@@ -202,8 +207,9 @@ def _figures(name: str, trips: Sequence[RoundTrip]) -> dict[str, Any]:
         "ticks_per_quarter": sorted({trip.ticks_per_quarter for trip in trips}),
         "onset": _errors(trips, "onset_quarters"),
         "duration": _errors(trips, "duration_quarters"),
-        "base_tokens_per_note": sum(trip.base_tokens for trip in trips) / kept,
         "tokens_per_note": sum(trip.tokens for trip in trips) / kept,
+        "parts_per_piece": sum(trip.parts for trip in trips) / len(trips),
+        "shared_program_share": sum(t.shared for t in trips) / sum(t.parts for t in trips),
         "bar_lines": lines,
         "bar_lines_kept": lines_kept,
         "pieces_with_moved_bars": sum(t.bar_lines_kept < t.bar_lines for t in trips),
@@ -213,7 +219,7 @@ def _figures(name: str, trips: Sequence[RoundTrip]) -> dict[str, Any]:
 
 
 def _errors(trips: Sequence[RoundTrip], field: str) -> dict[str, float]:
-    """Sizes of errors, sign left out, of all kept notes."""
+    """Return statistics of the absolute errors of all kept notes."""
     parts = [np.abs(getattr(trip, field)) for trip in trips]
     quarters = np.concatenate(parts)
     ticks = np.concatenate(
@@ -262,8 +268,9 @@ def _token_row(found: dict[str, Any]) -> dict[str, str]:
     return {
         "corpus": found["corpus"],
         "ticks a quarter": ", ".join(map(str, found["ticks_per_quarter"])),
-        "base tokens a note": f"{found['base_tokens_per_note']:.2f}",
         "tokens a note": f"{found['tokens_per_note']:.2f}",
+        "parts a piece": f"{found['parts_per_piece']:.1f}",
+        "share a program": f"{100 * found['shared_program_share']:.0f} %",
         "bar lines": f"{found['bar_lines']:,}",
         "bar lines kept": _percent(found["bar_lines_kept"] / found["bar_lines"]),
         "pieces with moved bars": f"{found['pieces_with_moved_bars']:,}",

@@ -10,8 +10,7 @@ from symusic.core import NoteTick, ScoreTick, TimeSignatureTick, TrackTick
 
 from benchmarks import roundtrip
 from benchmarks.roundtrip import round_trip
-from musiclstm.tokenization import MusicTokenizer
-from training.corpus import read_corpus
+from musiclstm.tokens import MusicTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +37,8 @@ def test_music_on_the_grid_comes_back_as_it_was(tokenizer, invented):
     assert np.abs(trip.onset_quarters).max() == 0
     assert np.abs(trip.duration_quarters).max() == 0
     assert trip.bar_lines == trip.bar_lines_kept == 6
-    assert trip.base_tokens == trip.tokens == len(tokenizer.encode(score))
-
-
-def test_merges_shorten_the_stream_and_change_nothing_else(tiny_tokenizer, tokenizer, invented):
-    score = invented(bars=12, programs=(0, 40))
-    merged, plain = round_trip(score, tiny_tokenizer), round_trip(score, tokenizer)
-    assert merged.base_tokens == plain.base_tokens
-    assert merged.tokens < plain.tokens
-    assert merged.kept == plain.kept == plain.notes
+    assert trip.tokens == len(tokenizer.encode(score))
+    assert (trip.parts, trip.shared) == (3, 0)
 
 
 def test_times_off_the_grid_move_to_its_nearest_place(tokenizer):
@@ -55,27 +47,31 @@ def test_times_off_the_grid_move_to_its_nearest_place(tokenizer):
     assert sorted(np.rint(trip.duration_quarters * 480)) == [0, 13]
 
 
-def test_two_of_one_instrument_on_one_note_become_one(tokenizer):
-    trip = round_trip(piece((0, 0, 480, 60), (1, 0, 480, 60), programs=(40, 40)), tokenizer)
-    assert (trip.notes, trip.kept, trip.unison, trip.crowded, trip.unexplained) == (2, 1, 1, 0, 0)
+@pytest.mark.parametrize("programs", [(40, 40), (40, 41)])
+def test_equal_notes_of_two_tracks_stay_two(tokenizer, programs):
+    trip = round_trip(piece((0, 0, 480, 60), (1, 0, 480, 60), programs=programs), tokenizer)
+    assert (trip.notes, trip.kept, trip.parts) == (2, 2, 2)
+    assert trip.shared == (2 if programs == (40, 40) else 0)
+
+
+def test_a_note_is_kept_on_its_own_track_only(tokenizer):
+    notes = [(track, 480 * track, 480, 60 + track) for track in range(10)]
+    trip = round_trip(piece(*notes, (9, 0, 480, 67), programs=[7] * 10), tokenizer)
+    assert (trip.parts, trip.notes, trip.kept, trip.added) == (8, 11, 11, 0)
 
 
 @pytest.mark.parametrize("durations", [(240, 960), (960, 240)])
-def test_of_two_notes_struck_together_the_longer_stays(tokenizer, durations):
-    notes = [(track, 0, duration, 60) for track, duration in enumerate(durations)]
-    trip = round_trip(piece(*notes, programs=(0, 0)), tokenizer)
-    assert (trip.kept, trip.unison, trip.shortened) == (1, 1, 0)
+def test_of_two_equal_notes_of_a_track_the_longer_stays(tokenizer, durations):
+    notes = [(0, 0, duration, 60) for duration in durations]
+    trip = round_trip(piece(*notes), tokenizer)
+    assert (trip.notes, trip.kept, trip.unison, trip.crowded) == (2, 1, 1, 0)
+    assert (trip.shortened, trip.unexplained) == (0, 0)
     assert trip.duration_quarters.tolist() == [0]
 
 
 def test_a_note_that_the_grid_gives_to_a_shorter_one_is_told(tokenizer):
     trip = round_trip(piece((0, 0, 240, 60), (0, 10, 960, 60)), tokenizer)
     assert (trip.kept, trip.crowded, trip.shortened) == (1, 1, 1)
-
-
-def test_two_instruments_on_one_note_stay_two(tokenizer):
-    trip = round_trip(piece((0, 0, 480, 60), (1, 0, 480, 60), programs=(40, 41)), tokenizer)
-    assert (trip.notes, trip.kept) == (2, 2)
 
 
 def test_notes_closer_than_the_grid_become_one(tokenizer):
@@ -120,27 +116,25 @@ def test_a_bar_cut_off_to_a_length_no_meter_has_moves_the_later_lines(tokenizer)
     assert trip.kept == trip.notes
 
 
-def test_the_command_prints_a_table_and_writes_the_figures(data, tmp_path, tiny_checkpoint, capsys):
+def test_the_command_prints_a_table_and_writes_the_figures(data, tmp_path, tokenizer, capsys):
     place = tmp_path / "figures.json"
-    arguments = ["--data", data, "--model", str(tiny_checkpoint), "--json", str(place)]
-    assert roundtrip.main(arguments) == 0
-    found = {each["corpus"]: each for each in json.loads(place.read_text())["corpora"]}
+    assert roundtrip.main(["--data", data, "--json", str(place)]) == 0
+    facts = json.loads(place.read_text())
+    assert (facts["split"], facts["fingerprint"]) == ("test", tokenizer.fingerprint)
+    found = {each["corpus"]: each for each in facts["corpora"]}
     assert list(found) == ["duets", "waltzes", "all"]
     assert found["all"]["notes"] == found["duets"]["notes"] + found["waltzes"]["notes"]
     assert found["all"]["pieces"] == 6
     assert found["all"]["kept_share"] == 1
     assert found["all"]["onset"]["exact_share"] == found["all"]["duration"]["exact_share"] == 1
-    assert found["all"]["tokens_per_note"] < found["all"]["base_tokens_per_note"]
+    assert (found["duets"]["parts_per_piece"], found["waltzes"]["parts_per_piece"]) == (2, 1)
     printed = capsys.readouterr().out
     assert "| waltzes |      3 |" in printed
     assert printed.count("| all ") == 4
 
 
-def test_without_a_manifest_the_split_is_that_of_training(tmp_path, invented, capsys):
-    for number in range(20):  # the fewest of which one is in test for sure
-        score = invented(bars=2, seed=number)
-        (tmp_path / f"{number}.mid").write_bytes(bytes(score.dumps_midi()))
-    corpus = read_corpus([tmp_path], workers=1)
-    assert roundtrip.main(["--data", str(tmp_path), "--model", "fresh"]) == 0
-    pieces = len(corpus.tokens("test"))
-    assert f"|      {pieces} |    {corpus.notes('test')} |" in capsys.readouterr().out
+def test_only_some_pieces_of_each_corpus_are_measured_where_asked(data, capsys):
+    assert roundtrip.main(["--data", data, "--pieces", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "| duets   |      2 |" in printed
+    assert "| all     |      4 |" in printed

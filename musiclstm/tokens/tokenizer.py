@@ -1,0 +1,159 @@
+"""The tokenizer: scores to ids and back, and its file in a checkpoint folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from symusic.core import ScoreTick
+
+from musiclstm.analysis import AnyScore, in_ticks
+from musiclstm.errors import ScoreError
+from musiclstm.tokens import vocabulary as v
+from musiclstm.tokens.decoding import BAR_TICKS, decode_ids, parts_in
+from musiclstm.tokens.encoding import order_parts, parts_of, programs_by_track, stream
+from musiclstm.tokens.files import TOKENIZER_FILE, check_tokenizer_file, write_tokenizer_file
+from musiclstm.tokens.programs import Part
+from musiclstm.tokens.quantize import quantize
+
+__all__ = ["TOKENIZER_FILE", "MusicTokenizer"]
+
+
+class MusicTokenizer:
+    """Convert scores to token ids and token ids to scores.
+
+    The vocabulary is fixed: all tokenizers of one format version are equal.
+
+    Attributes:
+        pad_id: Fills short rows of a batch.
+        bos_id: Opens a piece.
+        eos_id: Closes a piece.
+        token_names: Name of each id, such as `Pitch_60`.
+        ids: Id of each name.
+        fingerprint: Sixteen hexadecimal digits that change when an id changes its meaning.
+        ticks_per_quarter: Of decoded scores.
+    """
+
+    pad_id: Final = v.PAD
+    bos_id: Final = v.BOS
+    eos_id: Final = v.EOS
+    token_names: Final[tuple[str, ...]] = v.TOKEN_NAMES
+    ids: Final[Mapping[str, int]] = v.IDS
+    fingerprint: Final[str] = v.fingerprint()
+    ticks_per_quarter: Final = v.TICKS_PER_QUARTER
+
+    def __len__(self) -> int:
+        """Return the size of the vocabulary, special tokens included."""
+        return len(self.token_names)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> MusicTokenizer:
+        """Check the tokenizer file of a checkpoint folder.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, or of another format.
+        """
+        check_tokenizer_file(Path(folder))
+        return cls()
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tokenizer file into an existing folder."""
+        write_tokenizer_file(Path(folder))
+
+    def part_order(self, score: AnyScore, *, merge_tracks: bool = False) -> list[list[int]]:
+        """Return the track indices of each part, top to bottom.
+
+        Parts stand by the mean pitch of their notes, drums last. Tracks without notes that have a
+        token are missing. All drum tracks are one part; so are the tracks of a program from the
+        eighth on, and all tracks of a program if `merge_tracks`.
+
+        Raises:
+            ScoreError: The score has an event before tick 0 or too many bars.
+        """
+        ticks = in_ticks(score)
+        return order_parts(
+            quantize(ticks).notes, programs_by_track(ticks), merge_tracks=merge_tracks
+        )
+
+    def parts(self, score: AnyScore, order: Sequence[Sequence[int]] | None = None) -> list[Part]:
+        """Return program and number of each part of `order`, or of `part_order(score)`."""
+        chosen = self.part_order(score) if order is None else [list(part) for part in order]
+        return parts_of(chosen, programs_by_track(in_ticks(score)))
+
+    def encode(
+        self,
+        score: AnyScore,
+        *,
+        order: Sequence[Sequence[int]] | None = None,
+        merge_tracks: bool = False,
+    ) -> list[int]:
+        """Return the ids of a score from its first bar on, without BOS and EOS.
+
+        Times are rounded to the grid. Equal notes of a part at one tick become one, the longest.
+
+        Args:
+            score: In any time unit; left unchanged.
+            order: Track indices of each part, as `part_order` returns them, in another order.
+                Tracks that it does not name are left out. None: `part_order(score)`.
+            merge_tracks: Encode all tracks of a program as one part, at the place of the first.
+
+        Raises:
+            ScoreError: The score has no notes, an event before tick 0, or too many bars.
+            ValueError: `order` does not describe parts of this score.
+        """
+        ticks = in_ticks(score)
+        piece, programs = quantize(ticks), programs_by_track(ticks)
+        if order is None:
+            chosen = order_parts(piece.notes, programs, merge_tracks=merge_tracks)
+        else:
+            chosen = _merged(order, programs) if merge_tracks else [list(part) for part in order]
+        parts = parts_of(chosen, programs)
+        tracks = [track for members in chosen for track in members]
+        if not np.isin(piece.notes.track, tracks).any():
+            raise ScoreError("The score has no notes; add at least one.")
+        return stream(piece, chosen, parts, len(programs)).tolist()
+
+    def decode(self, ids: Iterable[int]) -> ScoreTick:
+        """Return the score that ids describe, its first bar at tick 0.
+
+        One track per part, in order of appearance: the k-th track of a program is the k-th block
+        of that program in every bar. A part of empty blocks only gives a track without notes.
+        Ids that no grammar allows are skipped. Tempos are those that the ids name. Velocities
+        are 64.
+        """
+        return decode_ids(ids)
+
+    def parts_in(self, ids: Iterable[int]) -> list[Part]:
+        """Return the parts of a stream in order of appearance, as the tracks of `decode`."""
+        return parts_in(ids)
+
+    def length_ticks(self, ids: Iterable[int]) -> int:
+        """Return the ticks from the first bar line to the end of the last bar, as in `decode`."""
+        signatures = [i - v.TIME_SIGNATURE_0 for i in ids if v.TIME_SIGNATURE_0 <= i < len(self)]
+        return int(BAR_TICKS[signatures].sum())
+
+    def with_bars(self, ids: Sequence[int], bars: int, meter: tuple[int, int]) -> list[int]:
+        """Return ids with exactly so many bars: the last ones, or filled up with empty ones.
+
+        Empty bars at the end are removed first: `encode` writes one after a note that ends on a bar
+        line.
+        """
+        empty = [v.BAR, self.ids[f"TimeSig_{meter[0]}/{meter[1]}"]]
+        found = list(ids)
+        starts = [i for i, index in enumerate(found) if index == v.BAR]
+        while len(starts) > bars and len(found) - starts[-1] == len(empty):
+            del found[starts.pop() :]
+        if len(starts) > bars:
+            return found[starts[-bars] :]
+        return found + empty * (bars - len(starts))
+
+
+def _merged(order: Sequence[Sequence[int]], programs: Sequence[int]) -> list[list[int]]:
+    """Join the parts of each program at the place of the first."""
+    found: dict[int, list[int]] = {}
+    for members in order:
+        for track in members:
+            found.setdefault(programs[track], []).append(track)
+    return list(found.values())

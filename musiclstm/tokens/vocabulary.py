@@ -1,0 +1,113 @@
+"""Names and ids of the tokens, equal to the base vocabulary of MidiTok's REMI.
+
+MidiTok defines the tokens, and tests compare these tables with it. Composing imports this module
+instead, because importing MidiTok takes 1.3 seconds and imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+FORMAT_VERSION: Final = 1
+"""Changes with the order of tokens in a stream or the meaning of a block."""
+
+POSITIONS_PER_BEAT: Final = 12
+TICKS_PER_QUARTER: Final = 48
+"""Of decoded scores: twelve positions for a sixteenth, the shortest beat of a meter."""
+
+DRUMS: Final = -1
+MAX_TRACKS_PER_PROGRAM: Final = 8
+
+METERS: Final[Mapping[int, tuple[int, ...]]] = MappingProxyType(
+    {4: tuple(range(1, 13)), 8: tuple(range(1, 17)), 16: (3, 5, 7, 9, 11, 13, 15)}
+)
+"""Numerators of the meters that have a token, by denominator."""
+
+_SPECIAL = ("PAD_None", "BOS_None", "EOS_None")
+_LONGEST_BEATS = 32
+
+DRUM_PITCHES: Final = range(27, 89)
+"""Drum keys that have a token."""
+
+DURATIONS: Final[Mapping[tuple[int, int], int]] = MappingProxyType(
+    {(0, 4): POSITIONS_PER_BEAT, (4, 12): 4, (12, _LONGEST_BEATS): 1}
+)
+"""Steps a beat of the Duration tokens, by first and last beat."""
+
+SLOWEST_BPM: Final = 40
+FASTEST_BPM: Final = 250
+TEMPOS_BPM: Final[npt.NDArray[np.float64]] = np.geomspace(SLOWEST_BPM, FASTEST_BPM, 32).round(2)
+"""Quarter notes per minute of each Tempo token, in order of ids."""
+
+
+def _durations() -> tuple[tuple[int, int, int], ...]:
+    """Beats, steps and steps a beat of every Duration token, ascending."""
+    found = [
+        (beat, step, steps)
+        for beats, steps in DURATIONS.items()
+        for beat in range(*beats)
+        for step in range(steps)
+    ]
+    return (*found[1:], (_LONGEST_BEATS, 0, 1))
+
+
+def _names() -> tuple[str, ...]:
+    positions = POSITIONS_PER_BEAT * max(max(numerators) for numerators in METERS.values())
+    return (
+        *_SPECIAL,
+        "Bar_None",
+        *(f"Pitch_{pitch}" for pitch in range(128)),
+        *("Duration_{}.{}.{}".format(*duration) for duration in _durations()),
+        *(f"Position_{position}" for position in range(positions)),
+        *(f"PitchDrum_{pitch}" for pitch in DRUM_PITCHES),
+        *(f"Tempo_{bpm}" for bpm in TEMPOS_BPM.tolist()),
+        *(f"Program_{program}" for program in (*range(128), DRUMS)),
+        *(f"TimeSig_{n}/{d}" for d, numerators in METERS.items() for n in numerators),
+    )
+
+
+TOKEN_NAMES: Final = _names()
+IDS: Final[Mapping[str, int]] = MappingProxyType({name: i for i, name in enumerate(TOKEN_NAMES)})
+
+PAD, BOS, EOS = (IDS[name] for name in _SPECIAL)
+BAR = IDS["Bar_None"]
+PITCH_0 = IDS["Pitch_0"]
+DURATION_0 = IDS["Duration_0.1.12"]
+POSITION_0 = IDS["Position_0"]
+PITCH_DRUM_FIRST = IDS[f"PitchDrum_{DRUM_PITCHES[0]}"]
+TEMPO_0 = PITCH_DRUM_FIRST + len(DRUM_PITCHES)
+PROGRAM_0 = IDS["Program_0"]
+PROGRAM_DRUMS = IDS[f"Program_{DRUMS}"]
+TIME_SIGNATURE_0 = PROGRAM_DRUMS + 1
+
+DURATION_STEPS: npt.NDArray[np.int64] = np.array(
+    [(beat * steps + step) * POSITIONS_PER_BEAT // steps for beat, step, steps in _durations()],
+    dtype=np.int64,
+)
+"""Positions that each Duration token lasts, in order of ids."""
+
+TIME_SIGNATURES: Final = tuple((n, d) for d, numerators in METERS.items() for n in numerators)
+"""Numerator and denominator of each TimeSig token, in order of ids."""
+
+
+def fingerprint(names: tuple[str, ...] = TOKEN_NAMES, version: int = FORMAT_VERSION) -> str:
+    """Return sixteen hexadecimal digits that change with any name, id or the format version."""
+    lines = "\n".join((f"bar-part {version}", *names))
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+def nearest_index(
+    table: npt.NDArray[np.float64] | npt.NDArray[np.int64],
+    values: npt.NDArray[np.float64] | npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """Return the index of the nearest entry of an ascending table; the upper one in the middle."""
+    above = np.minimum(np.searchsorted(table, values), len(table) - 1)
+    below = np.maximum(above - 1, 0)
+    nearer = np.abs(values - table[below]) < np.abs(values - table[above])
+    return np.where(nearer, below, above).astype(np.int64)
