@@ -1,6 +1,6 @@
-"""generate() of transformers: what it can do with our state, and what it refuses with a sentence.
+"""generate() of transformers: what it can do with our state, and what it refuses.
 
-Beams, sampling, padding on the left and going on from a state are in tests/test_modeling.py.
+Beams, sampling, left padding and continuing from a state are in tests/model/test_modeling.py.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import torch
 from transformers import LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
 
-from musiclstm import LSTMState
-from tests.transformers.toys import VOCAB, build, tokens
+from tests.model.toys import VOCAB, build, tokens
 
 
 def generate(model, *given, steps: int = 6, **how):
@@ -36,15 +35,8 @@ def test_the_scores_of_every_step_are_those_of_the_network() -> None:
     torch.testing.assert_close(last, whole.hidden_states[-1][:, 4:])
 
 
-def test_a_state_made_beforehand_is_filled_piece_by_piece() -> None:
-    model, ids = build(), tokens(2, 9)
-    at_once = generate(model, ids)
-    state = LSTMState.zeros(model.config, 2)
-    assert torch.equal(generate(model, ids, past_key_values=state, prefill_chunk_size=4), at_once)
-
-
-def test_vectors_serve_as_a_prompt_too() -> None:
-    model, ids = build(), tokens(2, 5)
+def test_embeddings_serve_as_a_prompt_without_step_features() -> None:
+    model, ids = build(features=False), tokens(2, 5)
     vectors = model.get_input_embeddings()(ids)
     assert torch.equal(generate(model, inputs_embeds=vectors), generate(model, ids)[:, 5:])
 

@@ -1,6 +1,6 @@
-"""The model on its way to the Hub and back: the classes, the code beside the weights, the pipeline.
+"""Pushing to the Hub: the classes, the code files beside the weights, the pipeline.
 
-Loading by AutoModel, in this process and in one without musiclstm, is in tests/test_modeling.py.
+Loading in a process without musiclstm is in tests/model/test_modeling.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from transformers import pipeline
 from transformers.utils import hub
 
-from tests.transformers.toys import build
+from tests.model.toys import build
 
 
 class FakeHub:
@@ -41,12 +41,16 @@ def test_the_classes_are_named_in_the_config_and_their_code_lies_beside_it(tmp_p
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["architectures"] == ["MusicLSTMForCausalLM"]
     assert config["auto_map"] == {
-        "AutoConfig": "configuration.MusicLSTMConfig",
-        "AutoModel": "modeling.MusicLSTMModel",
-        "AutoModelForCausalLM": "modeling.MusicLSTMForCausalLM",
+        "AutoConfig": "configuration_musiclstm.MusicLSTMConfig",
+        "AutoModel": "modeling_musiclstm.MusicLSTMModel",
+        "AutoModelForCausalLM": "modeling_musiclstm.MusicLSTMForCausalLM",
     }
-    assert "class MusicLSTMForCausalLM" in (tmp_path / "modeling.py").read_text()
-    assert "class MusicLSTMConfig" in (tmp_path / "configuration.py").read_text()
+    for file, name in (
+        ("modeling_musiclstm.py", "MusicLSTMForCausalLM"),
+        ("configuration_musiclstm.py", "MusicLSTMConfig"),
+        ("step_features.py", "StepFeatures"),
+    ):
+        assert f"class {name}" in (tmp_path / file).read_text()
 
 
 def test_pushing_uploads_weights_settings_and_code(fake_hub, monkeypatch) -> None:
@@ -54,7 +58,7 @@ def test_pushing_uploads_weights_settings_and_code(fake_hub, monkeypatch) -> Non
     build().push_to_hub("somebody/music-lstm")
     assert set(fake_hub.files) == {
         *("config.json", "generation_config.json", "model.safetensors"),
-        *("configuration.py", "modeling.py", "README.md"),
+        *("configuration_musiclstm.py", "modeling_musiclstm.py", "step_features.py", "README.md"),
     }
     assert json.loads(fake_hub.files["config.json"])["model_type"] == "musiclstm"
 

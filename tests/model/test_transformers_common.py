@@ -2,18 +2,28 @@
 
 Each of them must pass, or stand in a table below with the reason why not; one that stands there and
 passes after all fails here.
+
+The distribution lacks the tests of generation; they run here from a folder that has them too:
+
+    git -C transformers archive HEAD tests/generation | tar x -C folder
+    TRANSFORMERS_TESTS=folder/tests pytest tests/model/test_transformers_common.py
+
+where folder/tests holds the tests of the distribution, and the import of
+`ExportGenerateTesterMixin` in tests/generation/test_utils.py is replaced by an empty class.
 """
 
 from __future__ import annotations
 
 import unittest
 from fnmatch import fnmatch
-from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModel
 
-from musiclstm import MusicLSTMConfig, MusicLSTMForCausalLM, MusicLSTMModel
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, MusicLSTMModel
+from tests.model.toys import NAMES, VOCAB
 from tests.transformers import source
 
 try:
@@ -24,8 +34,6 @@ try:
 except source.UnavailableError as why:
     pytest.skip(str(why), allow_module_level=True)
 
-ROOT = Path(__file__).parents[2]
-
 # The warnings of transformers' tests are not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -34,6 +42,7 @@ common.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = {"musiclstm": "MusicLSTMForCausalLM"}
 common.MODEL_MAPPING_NAMES = {"musiclstm": "MusicLSTMModel"}
 
 NO_GENERATION = "GenerationTesterMixin is not in the distribution; test_generation.py is ours."
+AutoModel.register(MusicLSTMConfig, MusicLSTMModel)  # as musiclstm.checkpoint does
 # Why a test cannot pass, and its names; checked both ways.
 NOT_FOR_US = {
     "It has no attention layers, so there is no kind of attention to choose.": (
@@ -54,13 +63,43 @@ NOT_FOR_US = {
     ),
     "It keeps no weights in float32 when the others are not.": ("test_keep_in_fp32_*",),
     "It is small: no plan splits it over devices.": ("test_tp_plan_*", "test_tied_head_has_*"),
-    "Its hidden states are collected by hand, because padding is put in order first.": (
-        *("test_capture_outputs_*", "test_can_capture_*"),
-    ),
-    "torch.compile cannot trace an nn.LSTM as one graph; in parts: tests/test_modeling.py.": (
+    "torch.compile cannot trace an nn.LSTM as one graph; in parts: tests/model/test_modeling.py.": (
         "test_torch_compile_for_training",
     ),
     NO_GENERATION: ("test_generation_tester_mixin_*",),
+}
+# The same for a network with step features.
+NOT_WITH_FEATURES = {
+    "Step features cannot be computed from inputs_embeds.": ("test_inputs_embeds*",),
+    "token_names names every token, so the vocabulary cannot be resized.": (
+        *("test_resize_embeddings_untied*", "test_resize_tokens_embeddings"),
+    ),
+}
+# The same for the tests of generation.
+GENERATION = {
+    "It has no attention layers, so there is no kind of attention to choose.": (
+        *("test_custom_4d_*", "test_*padding_matches_padding_free_*", "test_eager_matches_*"),
+        "test_flash_attention_2_*",
+    ),
+    "It counts no positions: an LSTM reads in order.": (
+        "test_generate_with_and_without_position*",
+    ),
+    "Its state cannot go back, so no assistant can propose tokens.": (
+        *("test_assisted_*", "test_generate_with_mtp"),
+    ),
+    "Its state has one size: there is no other cache to choose.": (
+        *("test_generate_*_static_cache", "test_generate_compil*", "test_static_cache_*"),
+        "test_generate_with_quant_cache",
+    ),
+    "They run for networks with attention only; the same in test_modeling.py.": (
+        *("test_left_padding_*", "test_recurrent_layers_mask_*"),
+    ),
+}
+GENERATION_WITH_FEATURES = {
+    "Step features cannot be computed from inputs_embeds.": (
+        *("test_generate_continue_from_inputs_embeds", "test_generate_from_inputs_embeds_*"),
+        "test_generate_from_random_inputs_embeds",
+    ),
 }
 # The same for what passes or not according to the machine.
 NEEDS_ANOTHER_MACHINE = {
@@ -85,7 +124,7 @@ class Subject:
 
     def get_config(self) -> MusicLSTMConfig:
         sizes = {"vocab_size": self.vocab_size, "hidden_size": self.hidden_size}
-        return MusicLSTMConfig(num_hidden_layers=2, **sizes, **self.shape)
+        return MusicLSTMConfig(num_hidden_layers=2, **sizes | self.shape)
 
     def prepare_config_and_inputs_for_common(self) -> tuple[MusicLSTMConfig, dict]:
         ids = common.ids_tensor([self.batch_size, self.seq_length], self.vocab_size)
@@ -97,6 +136,10 @@ BASES = (training.TrainingTesterMixin, common.ModelTesterMixin, unittest.TestCas
 if source.has("generation.test_utils"):
     BASES = (generation.GenerationTesterMixin, *BASES)
     del NOT_FOR_US[NO_GENERATION]
+    for table, more in ((NOT_FOR_US, GENERATION), (NOT_WITH_FEATURES, GENERATION_WITH_FEATURES)):
+        for why, names in more.items():
+            table[why] = (*table.get(why, ()), *names)
+    NEEDS_ANOTHER_MACHINE["Needs a GPU."] += ("test_model_parallel_beam_search",)
 
 
 class Plain(*BASES):
@@ -112,18 +155,26 @@ class Plain(*BASES):
         names = ["hidden_size", "num_hidden_layers"]
         configs.ConfigTester(self, MusicLSTMConfig, common_properties=names).run_common_tests()
 
-    def _prepare_config_and_inputs_for_retain_grad_hidden_states_attentions(self):
-        # Without padding: where there is some, hidden states are copies, back in their places.
-        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
-        return config, {"input_ids": inputs["input_ids"]}
+    # The tests of generation know keys and values, and states of convolutions; these are ours.
+
+    def _check_past_key_values_for_generate(
+        self, batch_size, past_key_values, seq_length, config
+    ) -> None:
+        state = past_key_values
+        assert state.get_seq_length() == seq_length
+        shape = config.num_hidden_layers, batch_size, config.hidden_size
+        assert state.hidden.shape == state.cell.shape == shape
+
+    def _check_caches_are_equal(self, one, other) -> None:
+        assert one.get_seq_length() == other.get_seq_length()
+        torch.testing.assert_close(one.hidden, other.hidden)
+        torch.testing.assert_close(one.cell, other.cell)
 
 
-class WithReadOut(Plain):
-    """The same with all that a config can add."""
+class WithFeatures(Plain):
+    """The same with step features, made from the ids."""
 
-    model_tester = Subject(
-        attention_window=3, tie_word_embeddings=False, recall_window=96, recall_distance=1
-    )
+    model_tester = Subject(token_names=NAMES, vocab_size=VOCAB, tie_word_embeddings=False)
 
 
 # Left out: tests of what is made of images, sounds and videos; they pass for whatever takes none.
@@ -142,12 +193,12 @@ def reason(name: str, table: dict[str, tuple[str, ...]]) -> str | None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("network", [Plain, WithReadOut], ids=["plain", "read-out"])
+@pytest.mark.parametrize("network", [Plain, WithFeatures], ids=["plain", "features"])
 def test_of_transformers(name, network) -> None:
     result = unittest.TestResult()
     network(name).run(result)
     passed = result.wasSuccessful() and not result.skipped
-    if listed := reason(name, NOT_FOR_US):
+    if listed := reason(name, NOT_FOR_US | (NOT_WITH_FEATURES if network is WithFeatures else {})):
         assert not passed, f"{name} passes; take it off the table."
         pytest.skip(listed)
     if not passed and (listed := reason(name, NEEDS_ANOTHER_MACHINE)):
@@ -155,19 +206,7 @@ def test_of_transformers(name, network) -> None:
     assert passed, "".join(text for _, text in result.errors + result.failures + result.skipped)
 
 
-@pytest.mark.parametrize("table", [NOT_FOR_US, NEEDS_ANOTHER_MACHINE], ids=["never", "elsewhere"])
+@pytest.mark.parametrize("table", [NOT_FOR_US, NOT_WITH_FEATURES, NEEDS_ANOTHER_MACHINE])
 def test_every_name_in_a_table_is_that_of_a_test(table) -> None:
     patterns = [pattern for names in table.values() for pattern in names]
     assert [each for each in patterns if not any(fnmatch(name, each) for name in NAMES)] == []
-
-
-@pytest.mark.skipif(source.has("generation.test_utils"), reason="It counts what everybody has.")
-def test_the_documentation_counts_the_same() -> None:
-    lines = (ROOT / "docs" / "transformers.md").read_text(encoding="utf-8").splitlines()
-    tables = NOT_FOR_US | NEEDS_ANOTHER_MACHINE
-    found = [reason(name, tables) for name in NAMES]
-    rows = {why: found.count(why) for why in tables}
-    assert [f"| {why} | {count} |" for why, count in rows.items()] == [
-        line for line in lines if line.removeprefix("| ").split(" | ")[0] in tables
-    ]
-    assert f"| passed | {found.count(None)} |" in lines

@@ -1,0 +1,1 @@
+"""The network: configuration, `PreTrainedModel` and the step features that it reads."""

@@ -1,0 +1,158 @@
+"""Configuration of the network.
+
+Travels to the Hub beside the weights: of our modules it imports `step_features` alone.
+"""
+
+# No `from __future__ import annotations` here: it would switch the type checks of `@strict` off.
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from .step_features import FORMAT_VERSION, Kind, TokenTable
+
+# Keywords that a saved config, or transformers itself, passes besides our own fields.
+_FOREIGN_FIELDS = {
+    *("model_type", "auto_map", "torch_dtype", "name_or_path"),
+    *("attn_implementation", "experts_implementation", "output_attentions"),
+}
+_FIELDS_OF_VERSION_0_2 = {
+    *("attention_window", "recall_window", "recall_distance"),
+    *("recall_power", "recall_bias", "recall_slope"),
+}
+# Lowest and highest value of the tokens that the step features read; positions and ends of notes
+# are stored in one byte.
+_RANGES = {
+    Kind.PITCH: (0, 127),
+    Kind.DRUM: (0, 127),
+    Kind.PROGRAM: (-1, 127),
+    Kind.POSITION: (0, 255),
+}
+
+
+@strict
+class MusicLSTMConfig(PreTrainedConfig):
+    """Everything that is needed to build a `MusicLSTMForCausalLM` before its weights are read.
+
+    Args:
+        vocab_size: Number of tokens, special ones included.
+        hidden_size: Width of embeddings, of every layer and of the output.
+        num_hidden_layers: Number of LSTM layers.
+        residual: Add each layer's input to its output.
+        layer_norm: Normalize the input of each layer and the output of the last one.
+        dropout: Share of a layer's outputs set to 0 in training, the same ones at every step of a
+            window (locked dropout, Gal and Ghahramani 2016), 0 to below 1.
+        embedding_dropout: The same for the input of the first layer, 0 to below 1.
+        tie_word_embeddings: Use the embedding matrix as the output matrix too.
+        initializer_range: Standard deviation of initial embeddings and output weights.
+        use_cache: Return the state from every forward pass.
+        pad_token_id: Token that fills short rows.
+        bos_token_id: Token that opens a piece.
+        eos_token_id: Token that closes a piece.
+        tokenizer_fingerprint: Identity of the tokenizer the weights were trained with.
+        programs: MIDI programs (0 to 127, -1 for drums) that occurred in training. None: all.
+        token_names: Name of each token, such as `Pitch_60`, in order of the ids; the step features
+            are read off them. None: the network has no step features.
+        step_features_version: Format of the step features the weights were trained with.
+
+    Raises:
+        TypeError: A name that is not a field, or a config of musiclstm 0.2.
+        StrictDataclassError: A value of the wrong type or out of range; the message says which.
+    """
+
+    model_type = "musiclstm"
+    # The Trainer concatenates all other outputs of an evaluation.
+    keys_to_ignore_at_inference = ["past_key_values", "cache"]  # noqa: RUF012  (a list is read)
+
+    vocab_size: int = 682
+    hidden_size: int = 448
+    num_hidden_layers: int = 3
+    residual: bool = True
+    layer_norm: bool = True
+    dropout: float | int = 0.1
+    embedding_dropout: float | int = 0.1
+    tie_word_embeddings: bool = True
+    initializer_range: float | int = 0.05
+    use_cache: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | None = 2
+    tokenizer_fingerprint: str | None = None
+    programs: list[int] | None = None
+    token_names: list[str] | None = None
+    step_features_version: int = FORMAT_VERSION
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Refuse unknown names, which transformers would store without a message."""
+        if _FIELDS_OF_VERSION_0_2 & kwargs.keys():
+            raise TypeError(
+                "This config was made for musiclstm 0.2; read it with musiclstm 0.2 "
+                "(pip install 'musiclstm<0.3')."
+            )
+        unknown = sorted(name for name in kwargs if not _is_known(name))
+        if unknown:
+            raise TypeError(
+                f"MusicLSTMConfig has no field {', '.join(map(repr, unknown))}; "
+                f"its fields are {', '.join(_own_fields())}."
+            )
+        # transformers adds the class that is saved; the base model can be loaded from it too.
+        kwargs.setdefault("auto_map", {"AutoModel": "modeling_musiclstm.MusicLSTMModel"})
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self) -> None:
+        """Refuse values that no network can have."""
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+        for name in ("dropout", "embedding_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be from 0 to below 1, got {getattr(self, name)}.")
+        if not self.initializer_range >= 0:
+            raise ValueError(f"initializer_range must be 0 or more, got {self.initializer_range}.")
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            token = getattr(self, name)
+            if token is not None and not 0 <= token < self.vocab_size:
+                raise ValueError(
+                    f"{name} must be None or from 0 to {self.vocab_size - 1} (vocab_size is "
+                    f"{self.vocab_size}), got {token}."
+                )
+        self._validate_programs()
+        if self.token_names is not None:
+            self._validate_token_names(self.token_names)
+
+    def _validate_programs(self) -> None:
+        if self.programs is None:
+            return
+        if not self.programs:
+            raise ValueError("programs must name at least one instrument; None means all.")
+        if any(not -1 <= program <= 127 for program in self.programs):
+            raise ValueError(f"programs must be from -1 (drums) to 127, got {self.programs}.")
+
+    def _validate_token_names(self, names: list[str]) -> None:
+        if len(names) != self.vocab_size:
+            raise ValueError(
+                f"token_names must name every token: vocab_size is {self.vocab_size}, "
+                f"got {len(names)} names."
+            )
+        if self.step_features_version != FORMAT_VERSION:
+            raise ValueError(
+                f"The weights were trained with step features of format "
+                f"{self.step_features_version}; this code computes format {FORMAT_VERSION}. "
+                "Read them with the version of musiclstm that made them."
+            )
+        try:
+            table = TokenTable(names)
+        except (ValueError, IndexError, ZeroDivisionError) as error:
+            raise ValueError(f"token_names holds a name that cannot be read: {error}.") from error
+        for name, kind, value in zip(names, table.kind, table.value, strict=True):
+            low, high = _RANGES.get(kind, (value, value))
+            if not low <= value <= high:
+                raise ValueError(f"token_names holds {name!r}: {low} to {high} is allowed.")
+
+
+def _is_known(name: str) -> bool:
+    return name in _FOREIGN_FIELDS or name.startswith("_") or hasattr(PreTrainedConfig, name)
+
+
+def _own_fields() -> list[str]:
+    return [name for name in MusicLSTMConfig.__annotations__ if name != "model_type"]

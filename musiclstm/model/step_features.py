@@ -1,0 +1,951 @@
+"""Step features: what the network is told about the next token besides the last one.
+
+Reference implementation in plain Python and numpy, one token at a time. It travels to the Hub
+beside configuration and modeling, and property tests compare the compiled form with it. The stream
+is MidiTok's REMI in bar-part order:
+
+    Bar TimeSig (Position Tempo)* (Program (Position (Pitch Duration)+)+)*
+
+Any other order of tokens is accepted: a token that makes no sense where it stands changes nothing.
+
+A part is a track: the k-th block of a program in a bar is that program's k-th track. Times are in
+1/48 of a quarter note, so that a change from 3/4 to 6/8 mixes no units. Everything is computed from
+the ids read so far, in constant memory: what lies more than `HORIZON` tokens back is forgotten.
+Moving all pitches of a stream moves the features with them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple, TypeVar, cast
+
+import numpy as np
+
+FORMAT_VERSION = 1  # of the features; a checkpoint names the one that it was trained with
+HORIZON = 16_384  # tokens
+POSITIONS_PER_BEAT = 12
+MAX_TRACKS = 8  # of one program; further blocks count as the last of them
+MAX_PARTS = 64  # further parts share the last slot
+MAX_HELD = 1_024  # notes of a bar that are looked at for what sounds; further ones are not
+REFERENCE_PITCHES = 5
+NONE = -1
+OUT_OF_RANGE = -2  # a proposal that no token can say: a pitch below 0 or above 127
+DRUMS = -1
+
+
+class Kind(IntEnum):
+    """Types of tokens."""
+
+    OTHER = 0
+    BAR = 1
+    TIME_SIGNATURE = 2
+    TEMPO = 3
+    PROGRAM = 4
+    POSITION = 5
+    PITCH = 6
+    DRUM = 7
+    DURATION = 8
+
+
+_KINDS = {
+    "Bar": Kind.BAR,
+    "TimeSig": Kind.TIME_SIGNATURE,
+    "Tempo": Kind.TEMPO,
+    "Program": Kind.PROGRAM,
+    "Position": Kind.POSITION,
+    "Pitch": Kind.PITCH,
+    "PitchDrum": Kind.DRUM,
+    "Duration": Kind.DURATION,
+}
+
+
+class TokenTable:
+    """What each token id means, read off MidiTok's token names.
+
+    Attributes:
+        kind: `Kind` of every id, (vocab,).
+        value: Pitch, position, program (-1 for drums), duration in positions, or length of the bar
+            in 1/48 quarters, by kind; 0 for others, (vocab,).
+        unit: 1/48 quarters in a position, of time signatures; 0 for others, (vocab,).
+        id_of: Id by kind and value, of those kinds that are proposed.
+        bar: Id of the token that opens a bar; `NONE` without one.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Read names such as `Pitch_60`, in order of their ids."""
+        split = [name.partition("_") for name in names]
+        self.kind = [_KINDS.get(kind, Kind.OTHER) for kind, _, _ in split]
+        self.value = [_value(kind, text) for kind, (_, _, text) in zip(self.kind, split)]  # noqa: B905
+        self.unit = [
+            16 // int(text.split("/")[1]) if kind == Kind.TIME_SIGNATURE else 0
+            for kind, (_, _, text) in zip(self.kind, split)  # noqa: B905
+        ]
+        self.id_of = {
+            (kind, value): index
+            for index, (kind, value) in enumerate(zip(self.kind, self.value))  # noqa: B905
+            if kind in (Kind.PROGRAM, Kind.POSITION, Kind.PITCH, Kind.DRUM)
+        }
+        self.bar = self.kind.index(Kind.BAR) if Kind.BAR in self.kind else NONE
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def pitch(self, pitch: int, drums: bool) -> int:
+        """Id of a pitch, `OUT_OF_RANGE` where no token can say it."""
+        return self.id_of.get((Kind.DRUM if drums else Kind.PITCH, pitch), OUT_OF_RANGE)
+
+    def position(self, offset: int, unit: int) -> int:
+        """Id of the place `offset`, in 1/48 quarters, of a bar; `NONE` off its grid."""
+        return NONE if offset % unit else self.id_of.get((Kind.POSITION, offset // unit), NONE)
+
+    def program(self, program: int) -> int:
+        """Id of a program."""
+        return self.id_of.get((Kind.PROGRAM, program), NONE)
+
+
+def _value(kind: Kind, text: str) -> int:
+    if kind == Kind.DURATION:  # MidiTok writes beats.samples.resolution
+        beats, samples, resolution = map(int, text.split("."))
+        return max(1, (beats * resolution + samples) * POSITIONS_PER_BEAT // resolution)
+    if kind == Kind.TIME_SIGNATURE:
+        numerator, denominator = map(int, text.split("/"))
+        return numerator * POSITIONS_PER_BEAT * 16 // denominator
+    if kind in (Kind.PROGRAM, Kind.POSITION, Kind.PITCH, Kind.DRUM):
+        return int(text)
+    return 0
+
+
+# Where the stream stands --------------------------------------------------------------------------
+
+
+class Cursor:
+    """Bar, part and time at which the stream stands.
+
+    Attributes:
+        index: Tokens read so far, less one.
+        kind: Of the last token.
+        bar: Bars begun so far.
+        start: Of the bar, in 1/48 quarters from the first.
+        length: Of the bar, in 1/48 quarters.
+        unit: 1/48 quarters in one position.
+        time_signature: Id of the last one; `NONE` before.
+        slot: Of the part that plays, in order of appearance; `NONE` before the first of a bar.
+        program: Of the part that plays, -1 for drums.
+        number: Which track of its program it is, from 0.
+        position: Of the last onset in this block, in positions; `NONE` before.
+        pitch: Named last and without a duration so far; `NONE` otherwise.
+    """
+
+    def __init__(self, table: TokenTable) -> None:
+        self._table = table
+        self.index, self.kind = -1, Kind.OTHER
+        self.bar, self.start, self.length, self.unit = 0, 0, 48 * 4, 4
+        self.time_signature = NONE
+        self.slot, self.program, self.number = NONE, NONE, 0
+        self.position = self.pitch = NONE
+        self._blocks: dict[int, int] = {}  # of each program in this bar
+        self._slots: dict[tuple[int, int], int] = {}
+        self.programs: list[int] = []  # of each slot
+        self.numbers: list[int] = []
+
+    @property
+    def is_drums(self) -> bool:
+        """Whether the part that plays is the drums."""
+        return self.slot != NONE and self.program == DRUMS
+
+    @property
+    def now(self) -> int:
+        """Time of the last onset, or of the bar line before the first one of a block."""
+        return self.start + max(self.position, 0) * self.unit
+
+    @property
+    def end(self) -> int:
+        """Time of the next bar line."""
+        return self.start + self.length
+
+    def push(self, token: int) -> None:
+        """Move on by one token."""
+        kind, value = self._table.kind[token], self._table.value[token]
+        self.index += 1
+        self.kind = kind
+        if kind == Kind.BAR:
+            self.start += self.length if self.bar else 0
+            self.bar += 1
+            self.slot = self.position = self.pitch = NONE
+            self._blocks = {}
+        elif kind == Kind.TIME_SIGNATURE:
+            self.time_signature, self.length = token, value
+            self.unit = self._table.unit[token]
+        elif kind == Kind.PROGRAM:
+            self._open_block(value)
+        elif kind == Kind.POSITION:
+            self.position, self.pitch = value, NONE
+        elif kind in (Kind.PITCH, Kind.DRUM):
+            fits = self.slot != NONE and self.is_drums == (kind == Kind.DRUM)
+            self.pitch = value if fits and self.position != NONE else NONE
+
+    def _open_block(self, program: int) -> None:
+        self.program = program
+        self.number = min(self._blocks.get(program, 0), MAX_TRACKS - 1)
+        self._blocks[program] = self._blocks.get(program, 0) + 1
+        part = program, self.number
+        if part not in self._slots:
+            self._slots[part] = min(len(self._slots), MAX_PARTS - 1)
+            if len(self.programs) < MAX_PARTS:
+                self.programs.append(program)
+                self.numbers.append(self.number)
+        self.slot = self._slots[part]
+        self.position = self.pitch = NONE
+
+    def finish_note(self) -> None:
+        """Forget the pitch that has its duration now."""
+        self.pitch = NONE
+
+
+class Roster:
+    """The order of parts within a bar, and when each has played.
+
+    Attributes:
+        order: Slots as they follow each other in a bar.
+        last_bar: Of each slot the bar in which it played last.
+        following: The next part of this bar among those that played in one of the last
+            `INPUT_BARS` bars; `NONE` without one.
+        age: Bars since it played, 0 without one.
+    """
+
+    CANDIDATE_BARS, INPUT_BARS = 2, 8
+
+    def __init__(self, table: TokenTable, cursor: Cursor) -> None:
+        self._table, self._cursor = table, cursor
+        self.order: list[int] = []
+        self.last_bar: dict[int, int] = {}
+        self._current = NONE
+        self.following, self.age = NONE, 0
+
+    def push(self) -> None:
+        """Move on by the token that the cursor has read."""
+        cursor = self._cursor
+        if cursor.kind == Kind.PROGRAM:
+            if cursor.slot not in self.order:
+                after = self.order.index(self._current) + 1 if self._current != NONE else 0
+                self.order.insert(after, cursor.slot)
+        elif cursor.kind == Kind.DURATION and cursor.pitch != NONE:
+            self.last_bar[cursor.slot] = cursor.bar
+        if cursor.kind in (Kind.BAR, Kind.PROGRAM):
+            self._current = cursor.slot
+            self.following = self._next(self.INPUT_BARS)
+            played = self.last_bar.get(self.following, cursor.bar)
+            self.age = cursor.bar - played
+
+    def later_parts(self) -> Iterator[int]:
+        """Slots that follow the one that plays, in order."""
+        after = self.order.index(self._current) + 1 if self._current != NONE else 0
+        return iter(self.order[after:])
+
+    def _next(self, bars: int) -> int:
+        for slot in self.later_parts():
+            if 0 < self._cursor.bar - self.last_bar.get(slot, self._cursor.bar) <= bars:
+                return slot
+        return NONE
+
+    def propose(self) -> int:
+        """After a note or at the opening of a bar: the next part of the last two bars, else Bar."""
+        kind = self._cursor.kind
+        if kind not in (Kind.DURATION, Kind.TIME_SIGNATURE, Kind.TEMPO):
+            return NONE
+        slot = self._next(self.CANDIDATE_BARS)
+        if slot != NONE:
+            return self._table.program(self._cursor.programs[slot])
+        return self._table.bar if kind == Kind.DURATION else NONE
+
+
+# Copy candidates ----------------------------------------------------------------------------------
+
+_Entry = TypeVar("_Entry")
+
+
+class RecentTable(OrderedDict[Hashable, tuple[int, _Entry]]):
+    """The latest entry for each context, with the index of its token; old ones are dropped."""
+
+    def exchange(self, context: Hashable, index: int, entry: _Entry) -> _Entry | None:
+        """Enter one, and return the entry that it replaces, at most `HORIZON` tokens old."""
+        self.drop_before(index - HORIZON)
+        before = self.get(context)
+        self[context] = index, entry
+        self.move_to_end(context)
+        return None if before is None else before[1]
+
+    def drop_before(self, index: int) -> None:
+        """Forget what is older than a token."""
+        while self and next(iter(self.values()))[0] < index:
+            self.popitem(last=False)
+
+
+class MatchCandidate:
+    """The token that followed the latest occurrence of the last tokens.
+
+    Args:
+        lengths: Numbers of tokens that are compared, the longest first.
+        transposed: Compare pitches by their difference to the pitch before them, and move the
+            pitch that is proposed.
+    """
+
+    _NO_PITCH = 1_000
+
+    def __init__(self, table: TokenTable, lengths: tuple[int, ...], *, transposed: bool) -> None:
+        self._table, self._transposed = table, transposed
+        self._tables = {length: RecentTable[int]() for length in lengths}
+        self._ids: OrderedDict[int, tuple[int, int]] = OrderedDict()  # index: token, last pitch
+        self._symbols: list[int] = []  # the last ones, as they are compared
+        self._index, self._last_pitch = -1, NONE
+
+    def push(self, token: int) -> int:
+        """Read a token; return a candidate for the next one, `NONE` or `OUT_OF_RANGE`."""
+        symbol = token
+        self._index += 1
+        if self._table.kind[token] == Kind.PITCH:
+            pitch, last = self._table.value[token], self._last_pitch
+            if self._transposed:
+                step = pitch - last if last != NONE else self._NO_PITCH
+                symbol = len(self._table) + self._NO_PITCH + step
+            self._last_pitch = pitch
+        self._symbols = [*self._symbols, symbol][-max(self._tables) :]
+        self._ids[self._index] = token, self._last_pitch
+        if len(self._ids) > HORIZON + 1:
+            self._ids.popitem(last=False)
+        match = self._look_up()
+        return NONE if match is None else self._moved(match)
+
+    def _look_up(self) -> int | None:
+        found = None
+        for length, table in self._tables.items():
+            if self._index + 1 >= length:
+                before = table.exchange(tuple(self._symbols[-length:]), self._index, self._index)
+                found = before if found is None else found
+        return found
+
+    def _moved(self, match: int) -> int:
+        token, _ = self._ids[match + 1]
+        _, then = self._ids[match]
+        if not self._transposed or self._table.kind[token] != Kind.PITCH:
+            return token
+        shift = self._last_pitch - then if then != NONE else 0
+        return self._table.pitch(self._table.value[token] + shift, drums=False)
+
+
+class Note(NamedTuple):
+    """A note of a part.
+
+    Attributes:
+        token_index: Of its last token.
+        onset: In 1/48 quarters.
+        pitch: 0 to 127.
+        duration: Token id.
+        distance: From the onset of the part's note before; `NONE` for the first.
+        step: From the pitch of the part's note before; for drums the pitch itself.
+    """
+
+    token_index: int
+    onset: int
+    pitch: int
+    duration: int
+    distance: int
+    step: int
+
+
+class PredictedNote(NamedTuple):
+    """The next note of a part, if it goes on like the passage that is followed."""
+
+    onset: int
+    pitch: int
+    duration: int
+
+
+class Notes:
+    """The notes of every part, as far back as `HORIZON`; a note is named by slot and number."""
+
+    def __init__(self) -> None:
+        self._notes: OrderedDict[tuple[int, int], Note] = OrderedDict()
+        self._counts: dict[int, int] = {}
+        self._now = 0
+
+    def move_to(self, index: int) -> None:
+        """Drop what lies more than `HORIZON` tokens before a token."""
+        self._now = index
+        while self._notes and next(iter(self._notes.values())).token_index < index - HORIZON:
+            self._notes.popitem(last=False)
+
+    def add(self, cursor: Cursor, duration: int) -> None:
+        """Enter the note that has got its duration."""
+        before = self.last(cursor.slot)
+        distance, step = NONE, cursor.pitch if cursor.is_drums else 0
+        if before is not None:
+            distance = cursor.now - before.onset
+            step = step if cursor.is_drums else cursor.pitch - before.pitch
+        number = self._counts.get(cursor.slot, 0)
+        self._counts[cursor.slot] = number + 1
+        self._notes[cursor.slot, number] = Note(
+            cursor.index, cursor.now, cursor.pitch, duration, distance, step
+        )
+
+    def get(self, slot: int, number: int) -> Note | None:
+        """A note; None where there is none so far, or not any more."""
+        return self._notes.get((slot, number))
+
+    def count(self, slot: int) -> int:
+        """How many notes a part has had."""
+        return self._counts.get(slot, 0)
+
+    def last(self, slot: int) -> Note | None:
+        """The last note of a part."""
+        return self._notes.get((slot, self.count(slot) - 1))
+
+    def since(self, slot: int, time: int) -> list[Note]:
+        """The notes of a part from a time on, in order."""
+        found: list[Note] = []
+        number = self.count(slot) - 1
+        while (note := self.get(slot, number)) is not None and note.onset >= time:
+            found.append(note)
+            number -= 1
+        return found[::-1]
+
+
+class Follower:
+    """The next token if every part goes on along the passage that its last notes resemble most.
+
+    Contexts are the last notes of a part as (distance, step, duration) with the place of the last
+    one in its bar; a context of one note has its pitch instead of distance and step.
+
+    Args:
+        lengths: Numbers of notes that are compared, the longest first.
+        imitation: Whether parts other than drums look at each other's passages.
+    """
+
+    def __init__(
+        self,
+        table: TokenTable,
+        cursor: Cursor,
+        roster: Roster,
+        notes: Notes,
+        lengths: tuple[int, ...],
+        *,
+        imitation: bool,
+    ) -> None:
+        self._table, self._cursor, self._roster, self._notes = table, cursor, roster, notes
+        self._lengths, self._imitation = lengths, imitation
+        self._tables = [RecentTable[tuple[int, int]]() for _ in lengths]
+        self._matches: dict[int, tuple[int, int]] = {}  # of each slot: slot and number of a note
+
+    def add_note(self) -> None:
+        """Look up the note that was added last, and enter it."""
+        cursor, notes = self._cursor, self._notes
+        slot, now = cursor.slot, notes.count(cursor.slot) - 1
+        found = None
+        for length, table in zip(self._lengths, self._tables, strict=True):
+            context = self._context(slot, now, length)
+            if context is not None:
+                before = table.exchange(context, cursor.index, (slot, now))
+                found = before if found is None else found
+        if found is None and (old := self._matches.get(slot)) is not None:
+            source, number = old
+            if source == slot and number + 1 < now and notes.get(slot, number + 1) is not None:
+                found = slot, number + 1  # no match: go on along the old one
+        if found is None:
+            self._matches.pop(slot, None)
+        else:
+            self._matches[slot] = found
+
+    def _context(self, slot: int, now: int, length: int) -> Hashable | None:
+        notes = [self._notes.get(slot, now - back) for back in range(length)]
+        drums = self._cursor.is_drums
+        owner = slot if drums or not self._imitation else NONE
+        last = notes[0]
+        assert last is not None
+        place = last.onset - self._cursor.start
+        if length == 1:
+            return owner, place, last.pitch, last.duration
+        if any(note is None for note in notes):
+            return None
+        return owner, place, *((n.distance, n.step, n.duration) for n in notes if n is not None)
+
+    def next_note(self, slot: int, not_before: int) -> PredictedNote | None:
+        """The first predicted note of a part at or after a time; earlier ones are skipped."""
+        match, last = self._matches.get(slot), self._notes.last(slot)
+        model = None if match is None else self._notes.get(*match)
+        if match is None or model is None or last is None:
+            return None
+        source, number = match
+        drums = self._cursor.programs[slot] == DRUMS
+        later, shift = last.onset - model.onset, 0 if drums else last.pitch - model.pitch
+        while (note := self._notes.get(source, number + 1)) is not None:
+            if note.onset + later >= not_before:
+                return PredictedNote(note.onset + later, note.pitch + shift, note.duration)
+            number += 1
+        return None
+
+    def propose(self) -> int:
+        """A candidate for the next token, `NONE` or `OUT_OF_RANGE`."""
+        cursor = self._cursor
+        if cursor.kind == Kind.BAR:
+            return cursor.time_signature
+        if cursor.kind in (Kind.PITCH, Kind.DRUM):
+            return self._duration() if cursor.pitch != NONE else NONE
+        if cursor.kind == Kind.PROGRAM:
+            return self._first_position()
+        if cursor.kind == Kind.POSITION:
+            return self._pitch_now() if cursor.slot != NONE else NONE
+        if cursor.kind == Kind.DURATION:
+            return self._after_note() if cursor.slot != NONE else NONE
+        if cursor.kind in (Kind.TIME_SIGNATURE, Kind.TEMPO):
+            return self._next_part()
+        return NONE
+
+    def _duration(self) -> int:
+        cursor = self._cursor
+        note, last = self.next_note(cursor.slot, cursor.now), self._notes.last(cursor.slot)
+        if note is not None and note.onset == cursor.now:
+            return note.duration
+        return NONE if last is None else last.duration
+
+    def _first_position(self) -> int:
+        cursor = self._cursor
+        note = self.next_note(cursor.slot, cursor.start)
+        if note is not None and note.onset < cursor.end:
+            return self._table.position(note.onset - cursor.start, cursor.unit)
+        for slot in self._roster.later_parts():
+            if cursor.programs[slot] == cursor.program and self._plays(slot):
+                return self._table.program(cursor.program)
+        return NONE
+
+    def _pitch_now(self) -> int:
+        cursor = self._cursor
+        note = self.next_note(cursor.slot, cursor.now)
+        if note is None or note.onset != cursor.now:
+            return NONE
+        return self._table.pitch(note.pitch, cursor.is_drums)
+
+    def _after_note(self) -> int:
+        cursor = self._cursor
+        note = self.next_note(cursor.slot, cursor.now)
+        if note is None or note.onset >= cursor.end:
+            return self._next_part()
+        if note.onset == cursor.now:
+            return self._table.pitch(note.pitch, cursor.is_drums)
+        return self._table.position(note.onset - cursor.start, cursor.unit)
+
+    def _next_part(self) -> int:
+        for slot in self._roster.later_parts():
+            if self._plays(slot):
+                return self._table.program(self._cursor.programs[slot])
+        return self._table.bar
+
+    def _plays(self, slot: int) -> bool:
+        note = self.next_note(slot, self._cursor.start)
+        return note is not None and note.onset < self._cursor.end
+
+
+class Homorhythm:
+    """The rhythm of an earlier part of this bar: that whose onsets agreed best a bar ago.
+
+    Agreement is the share of common onsets among all onsets of both parts, in the last bar in which
+    both played. Proposes the next onset of that part, the duration of its note, and a pitch in
+    parallel motion with it.
+    """
+
+    def __init__(self, table: TokenTable, cursor: Cursor, notes: Notes) -> None:
+        self._table, self._cursor, self._notes = table, cursor, notes
+        self._written: list[int] = []  # slots with notes in this bar, in order
+        self._now: dict[int, int] = {}  # onsets of this bar as bits, by slot
+        self._before: dict[int, tuple[int, int]] = {}  # bar and onsets of the last bar, by slot
+        self._model = NONE
+
+    def push(self) -> None:
+        """Move on by the token that the cursor has read."""
+        cursor = self._cursor
+        if cursor.kind == Kind.BAR:
+            for slot, onsets in self._now.items():
+                self._before[slot] = cursor.bar - 1, onsets
+            self._now, self._written, self._model = {}, [], NONE
+        elif cursor.kind == Kind.PROGRAM:
+            self._model = self._best_model()
+        elif cursor.kind == Kind.DURATION and cursor.pitch != NONE:
+            self._now[cursor.slot] = self._now.get(cursor.slot, 0) | 1 << cursor.position
+            if cursor.slot not in self._written:
+                self._written.append(cursor.slot)
+
+    def _best_model(self) -> int:
+        bar, own = self._before.get(self._cursor.slot, (NONE, 0))
+        best, best_common, best_all = NONE, 0, 1
+        for slot in self._written:
+            other_bar, other = self._before.get(slot, (NONE, 0))
+            common, union = (own & other).bit_count(), (own | other).bit_count()
+            if other_bar != bar or bar == NONE:
+                common, union = 0, 1
+            if slot != self._cursor.slot and common * best_all >= best_common * union:
+                best, best_common, best_all = slot, common, union
+        return best
+
+    def propose(self) -> int:
+        """A candidate for the next token, `NONE` or `OUT_OF_RANGE`."""
+        cursor = self._cursor
+        if self._model == NONE or cursor.slot == NONE:
+            return NONE
+        notes = self._notes.since(self._model, cursor.start)
+        together = [note for note in notes if note.onset == cursor.now]
+        if cursor.kind == Kind.PROGRAM:
+            later = notes
+        elif cursor.kind == Kind.DURATION:
+            later = [note for note in notes if note.onset > cursor.now]
+        elif cursor.kind == Kind.POSITION and not cursor.is_drums:
+            return self._parallel(together)
+        elif cursor.kind in (Kind.PITCH, Kind.DRUM) and cursor.pitch != NONE:
+            return together[0].duration if together else NONE
+        else:
+            return NONE
+        return self._table.position(later[0].onset - cursor.start, cursor.unit) if later else NONE
+
+    def _parallel(self, together: list[Note]) -> int:
+        own = self._notes.last(self._cursor.slot)
+        if not together or own is None or self._cursor.programs[self._model] == DRUMS:
+            return NONE
+        return self._table.pitch(own.pitch + together[0].step, drums=False)
+
+
+# References and histograms ------------------------------------------------------------------------
+
+
+class HeldNote(NamedTuple):
+    """A note that has not ended before this bar."""
+
+    onset: int
+    end: int
+    pitch: int
+    slot: int
+
+
+class Context:
+    """Reference pitches and positions, histograms of pitches, and what sounds.
+
+    Attributes:
+        recent: Decaying histogram of pitch classes of the piece, half-life 64 notes, (12,).
+        piece: The same with a half-life of 512 notes, (12,).
+        sounding: Pitch classes that sound at the last onset of the part, as bits.
+    """
+
+    PART_DECAY = np.float32(0.5 ** (1 / 24))
+    RECENT_DECAY = np.float32(0.5 ** (1 / 64))
+    PIECE_DECAY = np.float32(0.5 ** (1 / 512))
+    START = np.float32(0.02)
+    FARTHEST_END = 255  # positions
+
+    def __init__(self, table: TokenTable, cursor: Cursor) -> None:
+        self._table, self._cursor = table, cursor
+        self._held: list[HeldNote] = []
+        self._chord: list[int] = []  # pitches at the present onset of a part
+        self._chord_slot = NONE
+        self._last_chord: dict[int, tuple[int, int]] = {}  # lowest and highest, by slot
+        self._ends: dict[int, int] = {}  # of the last note of each slot, in 1/48 quarters
+        self._histograms: dict[int, np.ndarray] = {}
+        self._empty = np.zeros(128, np.float32)
+        self.recent = np.full(12, self.START, np.float32)
+        self.piece = np.full(12, self.START, np.float32)
+        self.sounding = 0
+
+    def push(self, token: int) -> None:
+        """Move on by the token that the cursor has read."""
+        cursor = self._cursor
+        if cursor.kind in (Kind.BAR, Kind.PROGRAM, Kind.POSITION):
+            self._finish_chord()
+        if cursor.kind == Kind.BAR:
+            self._held = [note for note in self._held if note.end > cursor.start]
+        elif cursor.pitch == NONE:
+            if cursor.kind == Kind.POSITION and cursor.slot != NONE and not cursor.is_drums:
+                self.sounding = self._classes_at(cursor.now)
+        elif cursor.kind == Kind.PITCH:
+            self._read_pitch(cursor.slot, cursor.pitch)
+        elif cursor.kind == Kind.DURATION:
+            self._finish_note(self._table.value[token])
+
+    def _finish_chord(self) -> None:
+        if self._chord:
+            self._last_chord[self._chord_slot] = min(self._chord), max(self._chord)
+        self._chord, self.sounding = [], 0
+
+    def _classes_at(self, time: int) -> int:
+        classes = 0
+        for note in self._held:
+            if note.onset <= time < note.end:
+                classes |= 1 << note.pitch % 12
+        return classes
+
+    def _read_pitch(self, slot: int, pitch: int) -> None:
+        self._chord.append(pitch)
+        self._chord_slot = slot
+        self.sounding |= 1 << pitch % 12
+        part = self._histograms.get(slot, self._empty)
+        self._histograms[slot] = _decayed(part, self.PART_DECAY, pitch)
+        self.recent = _decayed(self.recent, self.RECENT_DECAY, pitch % 12)
+        self.piece = _decayed(self.piece, self.PIECE_DECAY, pitch % 12)
+
+    def _finish_note(self, duration: int) -> None:
+        cursor = self._cursor
+        end = cursor.now + duration * cursor.unit
+        self._ends[cursor.slot] = end
+        if not cursor.is_drums and len(self._held) < MAX_HELD:
+            self._held.append(HeldNote(cursor.now, end, cursor.pitch, cursor.slot))
+
+    @property
+    def part(self) -> np.ndarray:
+        """Decaying histogram of the part's pitches, half-life 24 notes, (128,)."""
+        return self._histograms.get(self._cursor.slot, self._empty)
+
+    @property
+    def may_be_pitch(self) -> bool:
+        """Whether a Pitch token may follow."""
+        cursor = self._cursor
+        begun = cursor.kind in (Kind.POSITION, Kind.DURATION) and cursor.position != NONE
+        return begun and cursor.slot != NONE and not cursor.is_drums
+
+    @property
+    def may_be_position(self) -> bool:
+        """Whether a Position token may follow."""
+        kinds = Kind.PROGRAM, Kind.DURATION, Kind.TIME_SIGNATURE, Kind.TEMPO
+        return self._cursor.kind in kinds
+
+    def reference_pitches(self) -> tuple[int, ...]:
+        """Reference pitches, `NONE` where there is none, (5,).
+
+        Lowest and highest note of the part's last onset, last note of the chord so far, highest and
+        lowest sounding note of the other parts.
+        """
+        if not self.may_be_pitch:
+            return (NONE,) * REFERENCE_PITCHES
+        slot, now = self._cursor.slot, self._cursor.now
+        around = [n.pitch for n in self._held if n.slot != slot and n.onset <= now < n.end]
+        lowest, highest = self._last_chord.get(slot, (NONE, NONE))
+        last = self._chord[-1] if self._chord else NONE
+        return lowest, highest, last, max(around, default=NONE), min(around, default=NONE)
+
+    def reference_positions(self) -> tuple[int, int]:
+        """Last onset of the block and end of the part's last note, in positions of this bar.
+
+        `NONE` where there is none; an end before the bar is 0, one far beyond is 255.
+        """
+        cursor = self._cursor
+        if not self.may_be_position or cursor.slot == NONE:
+            return NONE, NONE
+        end = (self._ends.get(cursor.slot, cursor.start) - cursor.start) // cursor.unit
+        return cursor.position, min(max(end, 0), self.FARTHEST_END)
+
+
+def _decayed(histogram: np.ndarray, decay: np.float32, place: int) -> np.ndarray:
+    """A histogram with one more entry; the sum stays at most 1."""
+    moved = histogram * decay
+    moved[place] += np.float32(1) - decay
+    return moved
+
+
+# All of them --------------------------------------------------------------------------------------
+
+CANDIDATES = ("exact", "transposed", "follower", "imitation", "roster", "homorhythm")
+
+
+@dataclass(frozen=True)
+class FeatureArrays:
+    """Features for the token after each step; `NONE` is -1.
+
+    Attributes:
+        candidates: Token ids, (steps, 6) int16.
+        runs: How many times in a row each candidate was right, at most 255, (steps, 6) uint8.
+        accuracy: Decayed share of its proposals of this kind of token that came true, in 1/255;
+            0 where nothing is proposed, (steps, 6) uint8.
+        parts: Program that plays (0 none, 1 drums, else program + 2), number of its track, program
+            of the part that comes next, bars since that one played (at most 9), (steps, 4) uint8.
+        pitches: Reference pitches, (steps, 5) int8.
+        positions: Reference positions, (steps, 2) int16.
+        follows: Bit 0: a Pitch may follow; bit 1: a Position may follow, (steps,) uint8.
+        sounding: Pitch classes that sound, as bits, (steps,) int16.
+        part: Histogram of the part's pitches, (steps, 128) float32.
+        recent, piece: Histograms of pitch classes, (steps, 12) float32 each.
+    """
+
+    candidates: np.ndarray
+    runs: np.ndarray
+    accuracy: np.ndarray
+    parts: np.ndarray
+    pitches: np.ndarray
+    positions: np.ndarray
+    follows: np.ndarray
+    sounding: np.ndarray
+    part: np.ndarray
+    recent: np.ndarray
+    piece: np.ndarray
+
+    @classmethod
+    def empty(cls, *shape: int) -> FeatureArrays:
+        """Arrays for steps that are still to be written; `shape` precedes the last dimension."""
+        count = len(CANDIDATES)
+        return cls(
+            candidates=np.full((*shape, count), NONE, np.int16),
+            runs=np.zeros((*shape, count), np.uint8),
+            accuracy=np.zeros((*shape, count), np.uint8),
+            parts=np.zeros((*shape, 4), np.uint8),
+            pitches=np.full((*shape, REFERENCE_PITCHES), NONE, np.int8),
+            positions=np.full((*shape, 2), NONE, np.int16),
+            follows=np.zeros(shape, np.uint8),
+            sounding=np.zeros(shape, np.int16),
+            part=np.zeros((*shape, 128), np.float32),
+            recent=np.zeros((*shape, 12), np.float32),
+            piece=np.zeros((*shape, 12), np.float32),
+        )
+
+
+class Trust:
+    """How often a candidate has been right: in a row, and of late by kind of token.
+
+    A step without a proposal leaves both as they are. Shares are counted in 1/65535 and move by an
+    eighth of the difference, so that every form of the features gets the same numbers.
+    """
+
+    _ONE, _START, _SHIFT = 65_535, 32_768, 3
+    MOST_RUNS = 255
+
+    def __init__(self, table: TokenTable) -> None:
+        self._kind = table.kind
+        self.proposal, self.run = NONE, 0
+        self._shares = [self._START] * len(Kind)
+
+    def judge(self, token: int) -> None:
+        """Compare the last proposal with the token that came."""
+        if self.proposal == NONE:
+            return
+        right = self.proposal == token
+        self.run = min(self.run + 1, self.MOST_RUNS) if right else 0
+        kind = self._proposed_kind()
+        target = self._ONE if right else 0
+        self._shares[kind] += (target - self._shares[kind]) >> self._SHIFT
+
+    def _proposed_kind(self) -> Kind:
+        return Kind.PITCH if self.proposal == OUT_OF_RANGE else self._kind[self.proposal]
+
+    @property
+    def accuracy(self) -> int:
+        """In 1/255, of the kind of token that is proposed; 0 where none is."""
+        return 0 if self.proposal < 0 else self._shares[self._proposed_kind()] >> 8
+
+
+class StepFeatures:
+    """All features of one stream."""
+
+    def __init__(self, table: TokenTable) -> None:
+        """Begin a stream of the tokens of a table."""
+        self._table = table
+        self._cursor = Cursor(table)
+        self._roster = Roster(table, self._cursor)
+        self._notes = Notes()
+        self._exact = MatchCandidate(table, (8, 3), transposed=False)
+        self._transposed = MatchCandidate(table, (8, 5), transposed=True)
+        shared = table, self._cursor, self._roster, self._notes
+        self._follower = Follower(*shared, (10, 6, 3, 1), imitation=False)
+        self._imitation = Follower(*shared, (4, 2, 1), imitation=True)
+        self._homorhythm = Homorhythm(table, self._cursor, self._notes)
+        self._context = Context(table, self._cursor)
+        self._trust = [Trust(table) for _ in CANDIDATES]
+
+    def read(self, ids: Sequence[int] | np.ndarray) -> FeatureArrays:
+        """Read tokens; return the features after each of them.
+
+        Raises:
+            IndexError: A token that the table does not have.
+        """
+        tokens = [int(token) for token in ids]
+        if tokens and not 0 <= min(tokens) <= max(tokens) < len(self._table):
+            least, most = min(tokens), max(tokens)
+            raise IndexError(
+                f"Tokens must be from 0 to {len(self._table) - 1}, got {least} to {most}."
+            )
+        arrays = FeatureArrays.empty(len(tokens))
+        for step, token in enumerate(tokens):
+            self._push(token)
+            self._write(arrays, step)
+        return arrays
+
+    def copy(self) -> StepFeatures:
+        """A reader that goes on from the same place by itself; entries of tables are shared."""
+        kinds = self._table.kind
+        return _copied(self, {id(kinds): kinds})
+
+    def _push(self, token: int) -> None:
+        for trust in self._trust:
+            trust.judge(token)
+        cursor = self._cursor
+        cursor.push(token)
+        self._notes.move_to(cursor.index)
+        self._roster.push()
+        if cursor.kind == Kind.DURATION and cursor.pitch != NONE:
+            self._notes.add(cursor, token)
+            self._follower.add_note()
+            self._imitation.add_note()
+        self._homorhythm.push()
+        self._context.push(token)
+        if cursor.kind == Kind.DURATION:
+            cursor.finish_note()
+        proposals = (
+            self._exact.push(token),
+            self._transposed.push(token),
+            self._follower.propose(),
+            self._imitation.propose(),
+            self._roster.propose(),
+            self._homorhythm.propose(),
+        )
+        for trust, proposal in zip(self._trust, proposals, strict=True):
+            trust.proposal = proposal
+
+    def _write(self, arrays: FeatureArrays, step: int) -> None:
+        cursor, context, roster = self._cursor, self._context, self._roster
+        arrays.candidates[step] = [max(trust.proposal, NONE) for trust in self._trust]
+        arrays.runs[step] = [trust.run for trust in self._trust]
+        arrays.accuracy[step] = [trust.accuracy for trust in self._trust]
+        following = 0 if roster.following == NONE else cursor.programs[roster.following] + 2
+        playing = 0 if cursor.slot == NONE else cursor.program + 2
+        number = 0 if cursor.slot == NONE else cursor.number
+        arrays.parts[step] = playing, number, following, min(roster.age, 9)
+        arrays.pitches[step] = context.reference_pitches()
+        arrays.positions[step] = context.reference_positions()
+        arrays.follows[step] = context.may_be_pitch + 2 * context.may_be_position
+        arrays.sounding[step] = context.sounding
+        arrays.part[step] = context.part
+        arrays.recent[step], arrays.piece[step] = context.recent, context.piece
+
+
+_Part = TypeVar("_Part")
+
+
+def _copied(value: _Part, done: dict[int, object]) -> _Part:
+    """A copy of a component with containers of its own; `done` holds those copied so far by id.
+
+    Notes, arrays and the token table are never written into, so both share them.
+    """
+    if id(value) in done:
+        return cast(_Part, done[id(value)])
+    result: object = value
+    if isinstance(value, OrderedDict):  # a long table, entries of which are tuples
+        result = value.copy()
+    elif isinstance(value, dict):
+        result = {key: _copied(entry, done) for key, entry in value.items()}
+    elif isinstance(value, list):
+        result = [_copied(entry, done) for entry in value]
+    elif isinstance(value, _COMPONENTS):
+        result = done[id(value)] = copy.copy(value)
+        for name, attribute in vars(value).items():
+            setattr(result, name, _copied(attribute, done))
+    return cast(_Part, result)
+
+
+_COMPONENTS = (
+    *(StepFeatures, Cursor, Roster, MatchCandidate, Notes, Follower, Homorhythm, Context, Trust),
+)
