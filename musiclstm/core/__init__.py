@@ -1,0 +1,1 @@
+"""The compiled core: step features, network step and sampling. Arrays in, arrays out."""

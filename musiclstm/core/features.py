@@ -1,0 +1,326 @@
+"""Step features in C: the same numbers as `StepFeatures`, some hundred times as fast.
+
+features.c holds the compiled form, and tests compare it with the reference.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from functools import cache, lru_cache
+from typing import Any, Final
+
+import numpy as np
+
+from musiclstm.core import native
+from musiclstm.model.step_features import FORMAT_VERSION, FeatureArrays, TokenTable
+
+_LAYOUT: Final = 1  # of the state; changes with features_state.h
+_HISTOGRAMS: Final = ("part", "recent", "piece")
+_NAMES: Final = tuple(field.name for field in fields(FeatureArrays))
+_EMPTY: Final = [getattr(FeatureArrays.empty(0), name) for name in _NAMES]
+_FORMS: Final = [(n, a.dtype, a.shape[1:]) for n, a in zip(_NAMES, _EMPTY, strict=True)]
+"""Name, type and last dimension of every array."""
+
+_BAD_TOKEN, _BAD_SNAPSHOT = -1, -4
+_SENTENCES: Final = {  # by the error codes of features.h
+    -2: "A row cannot have more tokens than there are steps, or fewer than none.",
+    -3: "A stream must have fewer than 2,147,483,647 tokens.",
+    _BAD_SNAPSHOT: "These bytes are not a state of the step features of this vocabulary.",
+    -5: "A vocabulary must have 1 to 4,096 tokens.",
+    -6: "Pitches must be from 0 to 127.",
+    -7: "Positions must be from 0 to 191.",
+    -8: "Programs must be from -1 to 127.",
+    -9: "Bars must last 1 to 8,191 units of 1/48 quarter, in positions of 1 to 16 of them.",
+    -10: "Durations must be from 1 to 8,191 positions.",
+    -11: "A token is of a kind that the compiled features do not know.",
+}
+
+
+class _Outputs(ctypes.Structure):
+    """`FeatureOutputs` of features.h."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in _NAMES]
+
+
+def load_library() -> ctypes.CDLL:
+    """Return the compiled core.
+
+    Raises:
+        OSError: There is no C compiler, or the core is switched off.
+    """
+    library = _library()
+    if library is None:
+        raise OSError("There is no compiled core on this machine; use StepFeatures instead.")
+    return library
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    library = native.load()
+    if library is None:
+        return None
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    library.features_table_bytes.restype = library.features_state_bytes.restype = size
+    library.features_make_table.argtypes = (pointer, ctypes.c_int32, *3 * (pointer,))
+    library.features_begin.argtypes = (pointer,)
+    library.features_begin.restype = None
+    library.features_read_rows.argtypes = (*3 * (pointer,), size, size, *3 * (pointer,))
+    library.features_check.argtypes = (pointer, pointer)
+    return library
+
+
+def is_available() -> bool:
+    """Whether this machine has a compiled core."""
+    return _library() is not None
+
+
+def _check(code: int) -> None:
+    if code:
+        raise ValueError(_SENTENCES[code])
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])  # faster than `array.ctypes.data`
+
+
+class _Table:
+    """The token table as features.c reads it."""
+
+    def __init__(self, table: TokenTable) -> None:
+        library = load_library()
+        self.size = len(table)
+        self._buffer = np.zeros(library.features_table_bytes(), np.uint8)
+        self.address = _address(self._buffer)
+        limits = np.iinfo(np.int32)
+        columns = [
+            np.clip(np.array(column, np.int64), limits.min, limits.max).astype(np.int32)
+            for column in (table.kind, table.value, table.unit)
+        ]
+        _check(library.features_make_table(self.address, self.size, *map(_address, columns)))
+        self.digest = hashlib.sha256(self._buffer.tobytes()).digest()[:8]
+
+
+@lru_cache(maxsize=16)
+def _compiled(table: TokenTable) -> _Table:
+    return _Table(table)
+
+
+class FeatureRows:
+    """Step features of several streams.
+
+    Not for use by two threads at once.
+    """
+
+    def __init__(self, table: TokenTable, rows: int) -> None:
+        """Begin a stream in every row.
+
+        Args:
+            table: Of at most 4,096 tokens, with positions up to 191 and pitches up to 127.
+            rows: At least 0.
+
+        Raises:
+            OSError: There is no compiled core.
+            ValueError: A token that the compiled features cannot represent.
+        """
+        self._library, self._source, self._table = load_library(), table, _compiled(table)
+        size = self._library.features_state_bytes()
+        self._states = np.empty((rows, size), np.uint8)
+        for state in self._states:
+            self._library.features_begin(_address(state))
+        self._last_out: FeatureArrays | None = None
+        self._last_outputs = _Outputs()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def _row(self, row: int) -> int:
+        if not 0 <= row < len(self):
+            raise IndexError(f"Rows must be from 0 to {len(self) - 1}, got {row}.")
+        return row
+
+    def read(
+        self,
+        ids: np.ndarray | Sequence[Sequence[int]],
+        reset: np.ndarray | Sequence[bool] | None = None,
+        *,
+        lengths: np.ndarray | Sequence[int] | None = None,
+        histograms: bool = True,
+        out: FeatureArrays | None = None,
+    ) -> FeatureArrays:
+        """Read tokens; return the features after each of them.
+
+        Args:
+            ids: Integers, (rows, steps).
+            reset: Rows that begin a new stream first, (rows,) bool. None: no row.
+            lengths: Tokens of each row, (rows,). Later steps are not read, and their features are
+                those of `FeatureArrays.empty`. None: all steps.
+            histograms: Without them `part`, `recent` and `piece` have no steps.
+            out: Arrays to write into, as they would be returned.
+
+        Returns:
+            Arrays of shape (rows, steps, ...).
+
+        Raises:
+            IndexError: A token that the table does not have. Nothing was read.
+            TypeError: Ids that are not integers.
+            ValueError: Arrays of other shapes or types.
+        """
+        tokens = self._tokens(np.asarray(ids))
+        begins = None if reset is None else self._per_row("reset", reset, np.bool_)
+        counts = None if lengths is None else self._per_row("lengths", lengths, np.int64)
+        if out is None:
+            out = _allocate(tokens.shape, histograms=histograms)
+        outputs = self._outputs(out, tokens.shape)
+        code = self._library.features_read_rows(
+            _address(self._states),
+            self._table.address,
+            _address(tokens),
+            *tokens.shape,
+            None if counts is None else _address(counts),
+            None if begins is None else _address(begins),
+            ctypes.byref(outputs),
+        )
+        if code == _BAD_TOKEN:
+            raise IndexError(
+                f"Tokens must be from 0 to {self._table.size - 1}, "
+                f"got {tokens.min()} to {tokens.max()}."
+            )
+        _check(code)
+        return out
+
+    def _tokens(self, ids: np.ndarray) -> np.ndarray:
+        if ids.ndim != 2 or len(ids) != len(self):
+            raise ValueError(f"ids must be of shape ({len(self)}, steps), got {ids.shape}.")
+        if ids.size and ids.dtype.kind not in "iu":
+            raise TypeError(f"ids must be integers, got {ids.dtype}.")
+        if ids.dtype == np.uint64:  # no id may wrap around
+            ids = np.minimum(ids, self._table.size)
+        return np.ascontiguousarray(ids, np.int64)
+
+    def _per_row(self, name: str, values: Any, dtype: Any) -> np.ndarray:
+        array = np.ascontiguousarray(values, dtype)
+        if array.shape != (len(self),):
+            raise ValueError(f"{name} must be of shape ({len(self)},), got {array.shape}.")
+        return array
+
+    def _outputs(self, out: FeatureArrays, shape: tuple[int, ...]) -> _Outputs:
+        if out is not self._last_out or out.follows.shape != shape:
+            self._last_outputs, self._last_out = _addresses(out, shape), out
+        return self._last_outputs
+
+    def copy_row(self, source: int, target: int) -> None:
+        """Let a row go on from where another one stands."""
+        self._states[self._row(target)] = self._states[self._row(source)]
+
+    def select(self, rows: Iterable[int]) -> FeatureRows:
+        """Return copies of rows, in the order given; one may occur several times."""
+        selected = FeatureRows(self._source, 0)
+        selected._states = self._states[[self._row(row) for row in rows]]
+        return selected
+
+    def __deepcopy__(self, memo: object) -> FeatureRows:
+        return self.select(range(len(self)))
+
+    def row_bytes(self, row: int) -> bytes:
+        """Return a snapshot of a row, for `restore_row` of the same version."""
+        return _header(self._table) + self._states[self._row(row)].tobytes()
+
+    def restore_row(self, row: int, data: bytes) -> None:
+        """Let a row go on from a snapshot.
+
+        Raises:
+            ValueError: The bytes are damaged, or of another version or vocabulary.
+        """
+        header = _header(self._table)
+        if data[: len(header)] != header or len(data) != len(header) + self._states.shape[1]:
+            _check(_BAD_SNAPSHOT)
+        state = np.frombuffer(data, np.uint8, offset=len(header)).copy()
+        _check(self._library.features_check(_address(state), self._table.address))
+        self._states[self._row(row)] = state
+
+
+class CompiledStepFeatures:
+    """All features of one stream; as `StepFeatures`."""
+
+    def __init__(self, table: TokenTable) -> None:
+        """Begin a stream of the tokens of a table; errors as in `FeatureRows`."""
+        self._rows = FeatureRows(table, 1)
+
+    def read(self, ids: Sequence[int] | np.ndarray, *, histograms: bool = True) -> FeatureArrays:
+        """Read tokens; return the features after each of them.
+
+        Args:
+            ids: Integers, (steps,).
+            histograms: Without them `part`, `recent` and `piece` have no steps.
+
+        Raises:
+            IndexError: A token that the table does not have. Nothing was read.
+            TypeError: Ids that are not integers.
+        """
+        tokens = np.asarray(ids)
+        if tokens.ndim != 1:
+            raise ValueError(f"ids must be of shape (steps,), got {tokens.shape}.")
+        rows = self._rows.read(tokens[np.newaxis], histograms=histograms)
+        arrays = (getattr(rows, name) for name in _NAMES)
+        return FeatureArrays(*(array.reshape(array.shape[1:]) for array in arrays))
+
+    def copy(self) -> CompiledStepFeatures:
+        """Return a stream that goes on from here on its own."""
+        twin = object.__new__(CompiledStepFeatures)
+        twin._rows = self._rows.select([0])
+        return twin
+
+    def __deepcopy__(self, memo: object) -> CompiledStepFeatures:
+        return self.copy()
+
+    def to_bytes(self) -> bytes:
+        """Return a snapshot, for `from_bytes`."""
+        return self._rows.row_bytes(0)
+
+    @classmethod
+    def from_bytes(cls, table: TokenTable, data: bytes) -> CompiledStepFeatures:
+        """Return a stream that goes on from a snapshot.
+
+        Raises:
+            ValueError: The bytes are damaged, or of another version or vocabulary.
+        """
+        features = cls(table)
+        features._rows.restore_row(0, data)
+        return features
+
+
+def _allocate(shape: tuple[int, ...], *, histograms: bool) -> FeatureArrays:
+    none = (0,) * len(shape)
+    return FeatureArrays(
+        *(
+            np.empty((*(shape if histograms or name not in _HISTOGRAMS else none), *last), dtype)
+            for name, dtype, last in _FORMS
+        )
+    )
+
+
+def _addresses(out: FeatureArrays, shape: tuple[int, ...]) -> _Outputs:
+    addresses: list[int | None] = []
+    for name, dtype, last in _FORMS:
+        array = getattr(out, name)
+        if name in _HISTOGRAMS and not array.size:
+            addresses.append(None)
+            continue
+        if array.shape != (*shape, *last) or array.dtype != dtype:
+            raise ValueError(
+                f"{name} must be {dtype} of shape {(*shape, *last)}, "
+                f"got {array.dtype} of shape {array.shape}."
+            )
+        if not array.flags.c_contiguous or not array.flags.writeable:
+            raise ValueError(f"{name} must be contiguous and writeable.")
+        addresses.append(_address(array))
+    return _Outputs(*addresses)
+
+
+def _header(table: _Table) -> bytes:
+    version = bytes([_LAYOUT, FORMAT_VERSION, sys.byteorder == "little"])
+    return b"steps" + version + table.digest

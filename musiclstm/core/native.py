@@ -1,0 +1,131 @@
+"""Build the C sources of this folder into one shared library at first use, and load it.
+
+The C compiler of the machine builds for the processor that it finds, into the cache folder of the
+user. Where there is no compiler, `load` returns None and the callers fall back to Python.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+SWITCH = "MUSICLSTM_KERNEL"  # "off": never built, never loaded
+CACHE_VARIABLE = "MUSICLSTM_CACHE"
+
+_FOLDER = Path(__file__).parent
+_COMPILERS = ("cc", "gcc", "clang")
+# The last three give the same numbers on every machine, and let the compiler vectorize loops.
+_FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+_PROCESSOR_FLAGS = ("-march=native", "-mcpu=native")  # every compiler knows one of them
+_TIMEOUT_S = 120
+_CHECK = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).self_check())"
+
+_log = logging.getLogger(__name__)
+
+
+@cache
+def load() -> ctypes.CDLL | None:
+    """Return the library, built if necessary; None where it cannot be built."""
+    frozen = getattr(sys, "frozen", False) or not sys.executable  # no Python for the self check
+    if os.environ.get(SWITCH) == "off" or sys.platform == "win32" or frozen:
+        return None
+    try:
+        return ctypes.CDLL(str(_built()))
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.info("No compiled core on this machine (%s); Python is used instead.", error)
+        return None
+
+
+def _built() -> Path:
+    """Return a library of these sources for this processor; build a damaged one again."""
+    compiler = next(filter(None, map(shutil.which, _compilers())), None)
+    if compiler is None:
+        raise FileNotFoundError("there is no C compiler")
+    folder, identity = _private_folder(), _identity(compiler)
+    for library in folder.glob(f"core-{identity}-*.so"):
+        if library.stem.endswith(_digest(library.read_bytes())):
+            return library
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        fresh = Path(temporary) / "core.so"
+        _build(compiler, fresh)
+        # An atomic rename, since another process may build too; the name holds a digest.
+        return fresh.replace(folder / f"core-{identity}-{_digest(fresh.read_bytes())}.so")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _compilers() -> Iterator[str]:
+    yield from (name for name in (os.environ.get("CC"), *_COMPILERS) if name)
+
+
+def _sources(pattern: str) -> list[Path]:
+    return sorted(_FOLDER.glob(pattern))
+
+
+def _build(compiler: str, library: Path) -> None:
+    """Compile, then check in another process: an illegal instruction would end this one.
+
+    Raises:
+        CalledProcessError: The compiler failed, or the check did.
+    """
+    sources = [str(source) for source in _sources("*.c")]
+    for flag in _PROCESSOR_FLAGS:
+        command = [compiler, *_FLAGS, flag, *sources, "-lm", "-o", str(library)]
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
+        if done.returncode == 0:
+            break
+    _log.debug("%s", done.stderr.decode(errors="replace"))
+    done.check_returncode()
+    check = [sys.executable, "-c", _CHECK, str(library)]
+    subprocess.run(check, capture_output=True, timeout=_TIMEOUT_S, check=True)
+
+
+def _identity(compiler: str) -> str:
+    """Return a digest of the sources, the compiler and the processor."""
+    parts = (*_FLAGS, compiler, platform.platform(), _processor())
+    texts = [source.read_bytes() for source in _sources("*.[ch]")]
+    return _digest(b"\n".join([*texts, *(part.encode() for part in parts)]))
+
+
+def _processor() -> str:
+    """Return the processor's features; two machines may share a home folder."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def _private_folder() -> Path:
+    """Return a cache folder in which no other user may write."""
+    try:
+        named = os.environ.get(CACHE_VARIABLE)
+        usual = (Path(named) if named else Path.home() / ".cache" / "musiclstm") / "kernels"
+        usual.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = usual.stat()
+        ours = status.st_uid == os.getuid() and not status.st_mode & 0o022
+        if ours and os.access(usual, os.W_OK):
+            return usual
+    except (OSError, RuntimeError):  # not writable; no home folder
+        pass
+    return _folder_of_this_process()
+
+
+@cache
+def _folder_of_this_process() -> Path:
+    folder = tempfile.mkdtemp(prefix="musiclstm-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

@@ -1,0 +1,169 @@
+"""The step of step.c in numpy: the same int8 products, float64 for everything else.
+
+Property tests compare the compiled step with it. It is slow and checks nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from musiclstm.core.step import rounded_rows
+from musiclstm.core.weights import (
+    CONTEXT_SIZES,
+    EPSILON,
+    PITCH_REACH,
+    PITCHES,
+    POSITION_LIMIT,
+    POSITION_REACH,
+    Weights,
+    copy_gates,
+)
+from musiclstm.model.step_features import FeatureArrays
+
+
+class ReferenceNetwork:
+    """A network whose rows are computed one after the other."""
+
+    def __init__(self, weights: Weights) -> None:
+        """Keep the weights as they are; every product rounds them again."""
+        self._weights = weights
+
+    def read(
+        self,
+        ids: list[int],
+        hidden: np.ndarray,
+        cell: np.ndarray,
+        features: FeatureArrays | None = None,
+    ) -> np.ndarray:
+        """Read one token for each row.
+
+        Args:
+            ids: (rows,).
+            hidden: (layers, rows, size), updated in place.
+            cell: Likewise.
+            features: Of each row, (rows, …) each.
+
+        Returns:
+            Outputs after the final norm, (rows, size).
+        """
+        rows = [
+            self._read_row(self._input(token, features, row), hidden[:, row], cell[:, row])
+            for row, token in enumerate(ids)
+        ]
+        return np.array(rows)
+
+    def score(
+        self,
+        outputs: np.ndarray,
+        features: FeatureArrays | None = None,
+        copy_weights: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the logits, (rows, vocab), of outputs (rows, size); copy_weights: (rows,)."""
+        scales = np.ones(len(outputs)) if copy_weights is None else copy_weights
+        rows = [
+            self._score_row(x, features, row, scale)
+            for row, (x, scale) in enumerate(zip(outputs, scales, strict=True))
+        ]
+        return np.array(rows)
+
+    def _input(self, token: int, features: FeatureArrays | None, row: int) -> np.ndarray:
+        x = self._weights.embeddings[token].astype(np.float64)
+        context = self._weights.context
+        if context is None or features is None:
+            return x
+        playing, track, following, age = features.parts[row]
+        x += context.program[playing] + context.track[track]
+        x += context.following[following] + context.age[age]
+        candidates = features.candidates[row]
+        read = self._weights.embeddings[candidates] * (candidates >= 0)[:, None]
+        return x + context.candidate_inputs.astype(np.float64) @ read.ravel()
+
+    def _read_row(self, x: np.ndarray, hidden: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        w = self._weights
+        for layer in range(len(w.of_input)):
+            gates = rounded_product(w.of_input[layer], self._normed(x, layer))
+            gates += rounded_product(w.of_hidden[layer], hidden[layer]) + w.biases[layer]
+            enter, forget, new, out = gates.reshape(4, -1)
+            cell[layer] = sigmoid(forget) * cell[layer] + sigmoid(enter) * np.tanh(new)
+            hidden[layer] = sigmoid(out) * np.tanh(cell[layer])
+            x = (x if w.residual else 0) + hidden[layer]
+        return self._normed(x, -1)
+
+    def _normed(self, x: np.ndarray, place: int) -> np.ndarray:
+        if not len(self._weights.norms):
+            return x
+        weight, bias = self._weights.norms[place]
+        return (x - x.mean()) / np.sqrt(x.var() + EPSILON) * weight + bias
+
+    def _score_row(
+        self, x: np.ndarray, features: FeatureArrays | None, row: int, copy_weight: float
+    ) -> np.ndarray:
+        logits = rounded_product(self._weights.head, x) + self._weights.head_bias
+        context = self._weights.context
+        if context is None or features is None:
+            return logits
+        candidates = features.candidates[row]
+        gates = copy_weight * copy_gates(context, x, features, row)
+        np.add.at(logits, candidates[candidates >= 0], gates[candidates >= 0])
+        scores = rounded_product(context.head, x) + context.head_bias
+        relative, forward, around, weights, filters = np.split(
+            scores, np.cumsum(CONTEXT_SIZES)[:-1]
+        )
+        if features.follows[row] & 1:
+            terms = _shifted(relative.reshape(5, 73), features.pitches[row], PITCH_REACH, PITCHES)
+            terms += _histogram_terms(weights, features, row)
+            terms += _filter_terms(filters.reshape(3, 12), features, row)
+            np.add.at(logits, context.pitch_tokens, terms[context.pitch_values])
+        if features.follows[row] & 2:
+            table = np.stack([np.pad(forward, (POSITION_REACH, 0)), around])
+            terms = _shifted(table, features.positions[row], POSITION_REACH, POSITION_LIMIT)
+            np.add.at(logits, context.position_tokens, terms[context.position_values])
+        return logits
+
+
+def _shifted(scores: np.ndarray, references: np.ndarray, reach: int, values: int) -> np.ndarray:
+    """Sum over the references r >= 0 of score_r(v - r), (values,); 0 beyond the reach."""
+    terms = np.zeros(values)
+    for table, reference in zip(scores, references, strict=True):
+        difference = np.arange(values) - int(reference)
+        near = (abs(difference) <= reach) & (reference >= 0)
+        terms[near] += table[difference[near] + reach]
+    return terms
+
+
+def _histogram_terms(weights: np.ndarray, features: FeatureArrays, row: int) -> np.ndarray:
+    classes = np.arange(PITCHES) % 12
+    part, recent, piece = (
+        array[row].astype(np.float64) for array in (features.part, features.recent, features.piece)
+    )
+    terms = weights[0] * (np.log(part + 1e-3) + 6.9)
+    terms += weights[1] * (np.log(recent + 1e-2) + 4.6)[classes]
+    return terms + weights[2] * (np.log(piece + 1e-2) + 4.6)[classes]
+
+
+def _filter_terms(filters: np.ndarray, features: FeatureArrays, row: int) -> np.ndarray:
+    sounding = int(features.sounding[row]) >> np.arange(12) & 1
+    shares = [each[row] / max(each[row].sum(), 1e-30) for each in (features.recent, features.piece)]
+    steps = (np.arange(12)[:, None] - np.arange(12)) % 12  # from source to target
+    terms = sum(
+        filter_[steps] @ source
+        for filter_, source in zip(filters, [*shares, sounding], strict=True)
+    )
+    return np.asarray(terms)[np.arange(PITCHES) % 12]
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Return the logistic function of each element."""
+    return 1 / (1 + np.exp(-x))
+
+
+def rounded_product(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return matrix @ x with both rounded to int8 and exact sums, (rows,) float64."""
+    x = x.astype(np.float32)
+    largest = np.abs(x).max()
+    units = np.float32(127) / largest if largest > 0 else np.float32(0)
+    scaled = x * units
+    values = np.trunc(scaled + np.where(scaled < 0, np.float32(-0.5), np.float32(0.5)))
+    rows, scales = rounded_rows(matrix)
+    sums = rows.astype(np.int64) @ values.astype(np.int64)
+    return np.asarray(sums * scales.astype(np.float64) * (float(largest) / 127))

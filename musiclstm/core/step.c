@@ -1,0 +1,376 @@
+/* One step of the network of modeling_musiclstm.py for a few rows, on int8 weights.
+ *
+ * A step reads every weight once, and uses it once for each row. So the large matrices are int8, in
+ * the order in which they are read (step.py writes them). Vectors are rounded to -127..127 with one
+ * scale, sums are exact integers, everything else is float32. What a candidate adds to the input is
+ * a table over the vocabulary: one addition of a vector instead of one more product.
+ * A row therefore gives the same numbers, bit for bit, whatever other rows there are.
+ *
+ * No memory is allocated here.
+ */
+#include "step.h"
+
+#include <stddef.h>
+
+#include "arithmetic.h"
+#include "products.h"
+
+static const float TINY = 1e-36f; /* the largest magnitude of a vector that counts as zero */
+
+/* Returns 0 where the products are right on this machine. */
+int32_t self_check(void) {
+    int8_t w[2 * BLOCK], values[2 * COLUMNS];
+    const Rounded x = {values, 1.0f};
+    int32_t found[4], wrong = 0;
+    for (int i = 0; i < 2 * BLOCK; i++) w[i] = (int8_t)(i % 3 ? 127 - i % 5 : i % 7 - 127);
+    for (int i = 0; i < 2 * COLUMNS; i++)
+        values[i] = (int8_t)(i % 4 ? 127 - i % 2 : i % 3 - 127);
+    four_products(w, &x, 2, found);
+    for (int row = 0; row < 4; row++)
+        for (int i = 0; i < 2 * COLUMNS; i++)
+            found[row] -= w[i / COLUMNS * BLOCK + row * COLUMNS + i % COLUMNS] * values[i];
+    for (int row = 0; row < 4; row++) wrong |= found[row];
+    return wrong != 0;
+}
+
+/* Working memory ------------------------------------------------------------------------------- */
+
+typedef struct {
+    Rounded *input, *hidden; /* (rows) */
+    int32_t *sums;           /* (rows, 2, 4 gates, units) */
+    float *gates;            /* (4, units) */
+    float *normed;           /* (size) */
+    float *context;          /* (CONTEXT_ROWS) */
+} Workspace;
+
+static int32_t whole_blocks(int32_t size) { return (size + COLUMNS - 1) / COLUMNS; }
+
+static int32_t whole_fours(int32_t size) { return (size + 3) / 4 * 4; }
+
+int64_t workspace_bytes(const Network *net, int32_t rows) {
+    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS, units = whole_fours(net->size);
+    return rows * (2 * (int64_t)sizeof(Rounded) + 2 * columns + 32 * units) + 16 * units
+         + 4 * ((int64_t)net->size + CONTEXT_ROWS);
+}
+
+/* The memory arrives filled with zeros, and columns beyond `size` stay zero. */
+static Workspace lay_out(const Network *net, int32_t rows, char *at) {
+    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS, units = whole_fours(net->size);
+    Workspace work;
+    work.input = (Rounded *)at, at += rows * sizeof(Rounded);
+    work.hidden = (Rounded *)at, at += rows * sizeof(Rounded);
+    work.sums = (int32_t *)at, at += rows * 32 * units;
+    work.gates = (float *)at, at += 16 * units;
+    work.normed = (float *)at, at += 4 * (int64_t)net->size;
+    work.context = (float *)at, at += 4 * CONTEXT_ROWS;
+    for (int32_t row = 0; row < 2 * rows; row++) /* `hidden` follows `input` */
+        work.input[row].values = (int8_t *)at, at += columns;
+    return work;
+}
+
+/* Vectors -------------------------------------------------------------------------------------- */
+
+static void normalize(const float *x, const float *norm, int32_t size, float epsilon, float *out) {
+    float mean = sum_of(x, size) / size;
+    for (int32_t i = 0; i < size; i++) out[i] = (x[i] - mean) * (x[i] - mean);
+    float scale = 1.0f / __builtin_sqrtf(sum_of(out, size) / size + epsilon);
+    for (int32_t i = 0; i < size; i++) out[i] = (x[i] - mean) * scale * norm[i] + norm[size + i];
+}
+
+static void round_to_int8(const float *restrict x, int32_t size, Rounded *out) {
+    int8_t *restrict values = out->values;
+    FloatBits largest = {0}; /* floats without a sign have the order of their bits */
+    for (int32_t i = 0; i < size; i++) {
+        FloatBits each = {0};
+        each.value = x[i];
+        int32_t magnitude = each.bits & 0x7fffffff;
+        largest.bits = magnitude > largest.bits ? magnitude : largest.bits;
+    }
+    float units = largest.value > TINY ? 127.0f / largest.value : 0.0f;
+    for (int32_t i = 0; i < size; i++) {
+        float scaled = x[i] * units;
+        values[i] = (int8_t)(int32_t)(scaled + (scaled < 0 ? -0.5f : 0.5f));
+    }
+    out->scale = largest.value > TINY ? largest.value / 127.0f : 0.0f;
+}
+
+static void add_row(const float *table, int32_t row, int32_t size, float *restrict x) {
+    const float *restrict added = table + (size_t)row * size;
+    for (int32_t i = 0; i < size; i++) x[i] += added[i];
+}
+
+/* Input ---------------------------------------------------------------------------------------- */
+
+static void add_part(const float *table, int32_t rows, int32_t row, int32_t size, float *x) {
+    if (row < rows) add_row(table, row, size, x);
+}
+
+static void add_features(const Network *net, const FeatureOutputs *features, int32_t row,
+                         float *x) {
+    const uint8_t *parts = features->parts + 4 * row;
+    add_part(net->program, net->programs, parts[0], net->size, x);
+    add_part(net->track, net->tracks, parts[1], net->size, x);
+    add_part(net->following, net->programs, parts[2], net->size, x);
+    add_part(net->age, net->ages, parts[3], net->size, x);
+    for (int32_t c = 0; c < CANDIDATES; c++) {
+        const int32_t token = features->candidates[CANDIDATES * row + c];
+        if (token >= 0 && token < net->vocab)
+            add_row(net->candidate_inputs, c * net->vocab + token, net->size, x);
+    }
+}
+
+/* Stack of LSTM layers ------------------------------------------------------------------------- */
+
+/* All products of a layer, in the order in which the weights lie. */
+static void multiply(const Network *net, int32_t layer, int32_t rows, const Workspace *work) {
+    const int32_t blocks = whole_blocks(net->size), units = whole_fours(net->size);
+    const int8_t *w = net->weights + (size_t)layer * 4 * units * 2 * blocks * COLUMNS;
+    for (int32_t unit = 0; unit < units; unit += 4) {
+        for (int32_t gate = 0; gate < 4; gate++, w += 2 * blocks * BLOCK) {
+            for (int32_t row = 0; row < rows; row++) {
+                int32_t *sums = work->sums + (size_t)row * 8 * units + gate * units + unit;
+                four_products(w, work->input + row, blocks, sums);
+                four_products(w + blocks * BLOCK, work->hidden + row, blocks, sums + 4 * units);
+            }
+        }
+    }
+}
+
+static void scale_sums(const Network *net, int32_t layer, int32_t row, const Workspace *work) {
+    const int32_t count = 4 * whole_fours(net->size);
+    const int32_t *restrict of_x = work->sums + (size_t)row * 2 * count, *of_h = of_x + count;
+    const float *scale_x = net->scales + (size_t)layer * 2 * count, *scale_h = scale_x + count;
+    const float *bias = net->biases + (size_t)layer * count;
+    const float x = work->input[row].scale, h = work->hidden[row].scale;
+    float *restrict gates = work->gates;
+    for (int32_t i = 0; i < count; i++)
+        gates[i] = of_x[i] * (x * scale_x[i]) + of_h[i] * (h * scale_h[i]) + bias[i];
+}
+
+/* gates: (4, units) in the order input, forget, cell, output; residual: 1 or 0 */
+static void update_cell(const float *restrict gates, int32_t size, int32_t units, float residual,
+                        float *restrict hidden, float *restrict cell, float *restrict x) {
+    for (int32_t i = 0; i < size; i++) {
+        float input = sigmoid(gates[i]), forget = sigmoid(gates[units + i]);
+        float fresh = hyperbolic_tangent(gates[2 * units + i]);
+        float output = sigmoid(gates[3 * units + i]);
+        cell[i] = forget * cell[i] + input * fresh;
+        hidden[i] = output * hyperbolic_tangent(cell[i]);
+        x[i] = residual * x[i] + hidden[i];
+    }
+}
+
+static void run_layer(const Network *net, int32_t layer, int32_t rows, const Workspace *work,
+                      float *hidden, float *cell, float *x) {
+    const int32_t size = net->size;
+    for (int32_t row = 0; row < rows; row++) {
+        const float *input = x + (size_t)row * size;
+        if (net->layer_norm) {
+            const float *norm = net->norms + (size_t)layer * 2 * size;
+            normalize(input, norm, size, net->epsilon, work->normed);
+            input = work->normed;
+        }
+        round_to_int8(input, size, work->input + row);
+        round_to_int8(hidden + (size_t)row * size, size, work->hidden + row);
+    }
+    multiply(net, layer, rows, work);
+    for (int32_t row = 0; row < rows; row++) {
+        size_t at = (size_t)row * size;
+        scale_sums(net, layer, row, work);
+        update_cell(work->gates, size, whole_fours(size), (float)net->residual, hidden + at,
+                    cell + at, x + at);
+    }
+}
+
+/* Reads one token for each row. hidden, cell: (layers, rows, size), updated in place; outputs:
+ * (rows, size), after the final norm. `features` are not read by a network without them. */
+void read_tokens(const Network *net, int32_t rows, const int64_t *ids,
+                 const FeatureOutputs *features, float *hidden, float *cell, float *outputs,
+                 char *memory) {
+    const int32_t size = net->size;
+    const Workspace work = lay_out(net, rows, memory);
+    for (int32_t row = 0; row < rows; row++) {
+        float *x = outputs + (size_t)row * size;
+        for (int32_t i = 0; i < size; i++) x[i] = net->embeddings[(size_t)ids[row] * size + i];
+        if (net->has_features) add_features(net, features, row, x);
+    }
+    for (int32_t layer = 0; layer < net->layers; layer++) {
+        size_t at = (size_t)layer * rows * size;
+        run_layer(net, layer, rows, &work, hidden + at, cell + at, outputs);
+    }
+    if (!net->layer_norm) return;
+    for (int32_t row = 0; row < rows; row++) {
+        float *x = outputs + (size_t)row * size;
+        normalize(x, net->norms + (size_t)net->layers * 2 * size, size, net->epsilon, work.normed);
+        for (int32_t i = 0; i < size; i++) x[i] = work.normed[i];
+    }
+}
+
+static FeatureOutputs features_at(const FeatureOutputs *features, int64_t step) {
+    FeatureOutputs at = *features;
+    at.candidates += CANDIDATES * step, at.parts += 4 * step; /* all that read_tokens looks at */
+    return at;
+}
+
+/* Reads `steps` tokens of one row; `features` have one entry for each. The output of the last step
+ * remains. */
+void read_sequence(const Network *net, int64_t steps, const int64_t *ids,
+                   const FeatureOutputs *features, float *hidden, float *cell, float *output,
+                   char *memory) {
+    for (int64_t step = 0; step < steps; step++) {
+        const FeatureOutputs at = net->has_features ? features_at(features, step) : *features;
+        read_tokens(net, 1, ids + step, &at, hidden, cell, output, memory);
+    }
+}
+
+/* Output --------------------------------------------------------------------------------------- */
+
+static void score_all_tokens(const Network *net, int32_t rows, const Workspace *work,
+                             float *logits) {
+    const int32_t blocks = whole_blocks(net->size);
+    for (int32_t token = 0; token < net->vocab; token += 4) {
+        for (int32_t row = 0; row < rows; row++) {
+            int32_t sums[4];
+            four_products(net->head + (size_t)token * blocks * COLUMNS, work->input + row, blocks,
+                          sums);
+            for (int i = 0; i < 4; i++)
+                logits[(size_t)row * net->vocab + token + i] =
+                    sums[i] * (work->input[row].scale * net->head_scales[token + i])
+                    + net->head_bias[token + i];
+        }
+    }
+}
+
+/* Adds the gate of each candidate to the logit of its token. */
+static void add_copies(const Network *net, const FeatureOutputs *features, int32_t row,
+                       float weight, const float *output, float *logits) {
+    const int32_t first = CANDIDATES * row;
+    float trust[3 * CANDIDATES];
+    for (int32_t c = 0; c < CANDIDATES; c++) {
+        const float present = features->candidates[first + c] >= 0;
+        trust[c] = natural_log(1.0f + features->runs[first + c]);
+        trust[CANDIDATES + c] = present;
+        trust[2 * CANDIDATES + c] =
+            present * (3.0f * (features->accuracy[first + c] / 255.0f) - 1.5f);
+    }
+    for (int32_t c = 0; c < CANDIDATES; c++) {
+        const int32_t token = features->candidates[first + c];
+        if (token < 0 || token >= net->vocab) continue;
+        const float *gate = net->gates + (size_t)c * (net->size + 3 * CANDIDATES);
+        float sum = dot_product(gate, output, net->size) + net->gate_bias[c];
+        sum += dot_product(gate + net->size, trust, 3 * CANDIDATES);
+        logits[token] += weight * sum;
+    }
+}
+
+/* Rows `from` to before `to` of the context head, both multiples of four. */
+static void run_context_head(const Network *net, int32_t from, int32_t to, const Rounded *output,
+                             float *context) {
+    const int32_t blocks = whole_blocks(net->size);
+    for (int32_t at = from; at < to; at += 4) {
+        int32_t sums[4];
+        four_products(net->context + (size_t)at * blocks * COLUMNS, output, blocks, sums);
+        for (int i = 0; i < 4; i++)
+            context[at + i] = sums[i] * (output->scale * net->context_scales[at + i])
+                            + net->context_bias[at + i];
+    }
+}
+
+/* Adds scores of the differences -backward..forward to a reference to the values they lead to. */
+static void add_shifted(const float *scores, int32_t reference, int32_t backward, int32_t forward,
+                        int32_t values, float *terms) {
+    int32_t first = reference - backward, last = reference + forward;
+    first = first > 0 ? first : 0;
+    last = last < values ? last : values - 1;
+    for (int32_t value = first; value <= last; value++)
+        terms[value] += scores[value - reference + backward];
+}
+
+/* out[p] += sum over q of source[q] * filter[(p - q) mod 12] */
+static void add_filtered(const float *source, const float *filter, float *out) {
+    float twice[2 * CLASSES]; /* so that no index needs a modulus */
+    for (int32_t i = 0; i < 2 * CLASSES; i++) twice[i] = filter[i % CLASSES];
+    for (int32_t q = 0; q < CLASSES; q++)
+        for (int32_t p = 0; p < CLASSES; p++) out[p] += source[q] * twice[CLASSES + p - q];
+}
+
+static void add_histogram(const float *histogram, float weight, const float *filter, float *out) {
+    const float total = sum_of(histogram, CLASSES);
+    float share[CLASSES];
+    for (int32_t q = 0; q < CLASSES; q++) {
+        share[q] = total > 0.0f ? histogram[q] / total : 0.0f;
+        out[q] += weight * (natural_log(histogram[q] + 1e-2f) + 4.6f);
+    }
+    add_filtered(share, filter, out);
+}
+
+/* Terms of the twelve pitch classes. */
+static void score_classes(const FeatureOutputs *features, int32_t row, const float *context,
+                          float *classes) {
+    const float *weights = context + HISTOGRAM_AT, *filters = context + FILTERS_AT;
+    float sounding[CLASSES];
+    for (int32_t q = 0; q < CLASSES; q++) {
+        classes[q] = 0.0f;
+        sounding[q] = (float)(features->sounding[row] >> q & 1);
+    }
+    add_histogram(features->recent + CLASSES * row, weights[1], filters, classes);
+    add_histogram(features->piece + CLASSES * row, weights[2], filters + CLASSES, classes);
+    if (features->sounding[row]) add_filtered(sounding, filters + 2 * CLASSES, classes);
+}
+
+static void add_pitches(const Network *net, const FeatureOutputs *features, int32_t row,
+                        const Rounded *output, float *context, float *logits) {
+    float terms[PITCHES] = {0}, classes[CLASSES];
+    run_context_head(net, HISTOGRAM_AT, PITCH_ROWS, output, context);
+    for (int32_t r = 0; r < REFERENCE_PITCHES; r++) {
+        const int32_t reference = features->pitches[REFERENCE_PITCHES * row + r];
+        const int32_t at = r * RELATIVE_PITCH_ROWS;
+        if (reference < 0) continue;
+        run_context_head(net, at, at + RELATIVE_PITCH_ROWS, output, context);
+        add_shifted(context + at, reference, PITCH_REACH, PITCH_REACH, PITCHES, terms);
+    }
+    const float *part = features->part + (size_t)PITCHES * row, weight = context[HISTOGRAM_AT];
+    for (int32_t p = 0; p < PITCHES; p++)
+        terms[p] += weight * (natural_log(part[p] + 1e-3f) + 6.9f);
+    score_classes(features, row, context, classes);
+    for (int32_t i = 0; i < net->pitches; i++) {
+        const int32_t p = net->pitch_values[i];
+        logits[net->pitch_tokens[i]] += terms[p] + classes[p % CLASSES];
+    }
+}
+
+static void add_positions(const Network *net, const FeatureOutputs *features, int32_t row,
+                          const Rounded *output, float *context, float *logits) {
+    const int32_t onset = features->positions[2 * row], end = features->positions[2 * row + 1];
+    float terms[POSITION_LIMIT] = {0};
+    if (onset >= 0) {
+        run_context_head(net, FORWARD_AT, AROUND_AT, output, context);
+        add_shifted(context + FORWARD_AT, onset, 0, POSITION_REACH, net->position_limit, terms);
+    }
+    if (end >= 0) {
+        run_context_head(net, AROUND_AT, CONTEXT_ROWS, output, context);
+        add_shifted(context + AROUND_AT, end, POSITION_REACH, POSITION_REACH, net->position_limit,
+                    terms);
+    }
+    for (int32_t i = 0; i < net->positions; i++)
+        logits[net->position_tokens[i]] += terms[net->position_values[i]];
+}
+
+/* Scores the next token of each row. copy_weights: (rows), scales of the gates; outputs:
+ * (rows, size), of read_tokens; logits: (rows, vocab). */
+void score_tokens(const Network *net, int32_t rows, const FeatureOutputs *features,
+                  const float *copy_weights, const float *outputs, float *logits, char *memory) {
+    const Workspace work = lay_out(net, rows, memory);
+    for (int32_t row = 0; row < rows; row++)
+        round_to_int8(outputs + (size_t)row * net->size, net->size, work.input + row);
+    score_all_tokens(net, rows, &work, logits);
+    for (int32_t row = 0; net->has_features && row < rows; row++) {
+        float *own = logits + (size_t)row * net->vocab;
+        const Rounded *output = work.input + row;
+        add_copies(net, features, row, copy_weights[row], outputs + (size_t)row * net->size, own);
+        if (features->follows[row] & 1)
+            add_pitches(net, features, row, output, work.context, own);
+        if (features->follows[row] & 2)
+            add_positions(net, features, row, output, work.context, own);
+    }
+}
