@@ -1,12 +1,14 @@
-"""musiclstm: hear your own MIDI go on.
+"""musiclstm: continue MIDI files with an LSTM.
 
 >>> from musiclstm import Composer
 >>> composer = Composer.from_pretrained()
 >>> piece = composer.compose(prompt="motif.mid", bars=8)
 >>> piece.save_midi("goes-on.mid")
 
-A name is fetched from its room when it is first asked for: a helper process that only reads MIDI
-starts in a fraction of a second, without torch.
+Public names are imported from their modules at first use, so that a process that only reads MIDI
+starts in a fraction of a second, without torch. Packages: `tokens` (score to ids and back), `model`
+(the network and its step features), `core` (compiled steps), `generation` (constraints, sampling,
+decode loop). docs/architecture.md describes all modules.
 """
 
 from importlib import import_module
@@ -15,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from musiclstm.composer import Composer
     from musiclstm.composition import Composition, NoteProbability, Passage
-    from musiclstm.configuration import MusicLSTMConfig
-    from musiclstm.constraints import Constraints
     from musiclstm.errors import (
         CheckpointError,
         CorpusError,
@@ -28,18 +28,24 @@ if TYPE_CHECKING:
         ScoreError,
         SoundfontNotFoundError,
     )
+    from musiclstm.generation.bar_plan import Surprise
+    from musiclstm.generation.constraints import Constraints
+    from musiclstm.generation.logits_processors import logits_processors
+    from musiclstm.generation.sampling import Sampling
     from musiclstm.intake import Limits, SeedReport, read_midi
-    from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM, MusicLSTMModel
-    from musiclstm.processors import logits_processors
+    from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+    from musiclstm.model.modeling_musiclstm import (
+        LSTMState,
+        MusicLSTMForCausalLM,
+        MusicLSTMModel,
+    )
     from musiclstm.recipe import Recipe, read_recipe
     from musiclstm.rendering import Audio, render
-    from musiclstm.sampling import Sampling
     from musiclstm.seeds import bundled_seeds
     from musiclstm.selection import Selection
-    from musiclstm.surprise import Surprise
-    from musiclstm.tokenization import MusicTokenizer
+    from musiclstm.tokens import MusicTokenizer
 
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "Audio",
@@ -76,12 +82,11 @@ __all__ = [
     "render",
 ]
 
-_ROOMS = {
-    # The network comes by way of the room that introduces it to transformers.
+_NAMES_OF = {
+    # Importing `checkpoint` registers the network with transformers.
     "checkpoint": ("MusicLSTMConfig", "MusicLSTMForCausalLM", "MusicLSTMModel"),
     "composer": ("Composer",),
     "composition": ("Composition", "NoteProbability", "Passage"),
-    "constraints": ("Constraints",),
     "errors": (
         "CheckpointError",
         "CorpusError",
@@ -94,24 +99,25 @@ _ROOMS = {
         "SoundfontNotFoundError",
     ),
     "intake": ("Limits", "SeedReport", "read_midi"),
-    "modeling": ("LSTMState",),
-    "processors": ("logits_processors",),
+    "generation.bar_plan": ("Surprise",),
+    "generation.constraints": ("Constraints",),
+    "generation.logits_processors": ("logits_processors",),
+    "generation.sampling": ("Sampling",),
+    "model.modeling_musiclstm": ("LSTMState",),
     "recipe": ("Recipe", "read_recipe"),
     "rendering": ("Audio", "render"),
-    "sampling": ("Sampling",),
     "seeds": ("bundled_seeds",),
     "selection": ("Selection",),
-    "surprise": ("Surprise",),
-    "tokenization": ("MusicTokenizer",),
+    "tokens": ("MusicTokenizer",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch a public name from its room, once."""
-    if name not in _ROOM_OF:
+    """Import a public name from its module, once."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'musiclstm' has no attribute {name!r}")
-    thing = getattr(import_module(f"musiclstm.{_ROOM_OF[name]}"), name)
+    thing = getattr(import_module(f"musiclstm.{_MODULE_OF[name]}"), name)
     globals()[name] = thing
     return thing
 

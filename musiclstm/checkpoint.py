@@ -1,8 +1,8 @@
-"""A checkpoint folder to model and tokenizer, and back: the only place where they meet on disk.
+"""Load and save checkpoint folders: config, weights and tokenizer file.
 
-A folder is the bundled default, one of your own, or one that the Hub holds. Weights are safetensors
-and nothing else; code that lies beside them is never run. What a folder says of itself is compared
-with what it holds before anything is built. Knows no music.
+A folder is the bundled default, a local one, or one from the Hub. Weights are read from safetensors
+only, and code files in the folder are never run. Config, tokenizer file and the shapes of the
+weights are compared before a network is built.
 """
 
 from __future__ import annotations
@@ -11,34 +11,54 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+)
 from transformers.utils import logging
 
-from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.download import fetch
 from musiclstm.errors import CheckpointError
-from musiclstm.modeling import MusicLSTMForCausalLM, MusicLSTMModel
-from musiclstm.tokenization import TOKENIZER_FILE, MusicTokenizer
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, MusicLSTMModel
+from musiclstm.model.step_features import FORMAT_VERSION
+from musiclstm.tokens import TOKENIZER_FILE, MusicTokenizer
 
 DEFAULT = "default"
 FACTS_FILE = "facts.json"
 WEIGHTS_FILE = "model.safetensors"
 _NEEDED = ("config.json", WEIGHTS_FILE, TOKENIZER_FILE)
 _SMALL = ("config.json", TOKENIZER_FILE, "generation_config.json", FACTS_FILE)
-_WINDOW_LIMIT = 2**16  # of read-out and recall; nothing in the weights speaks of it
+_OLD_TOKENIZER_FILE = "tokenizer.json"
+
+
+class _NoTextTokenizer:
+    """What `AutoTokenizer` finds for our config: a refusal that names the tokenizer to use."""
+
+    @classmethod
+    def from_pretrained(cls, *_: Any, **__: Any) -> NoReturn:
+        raise ValueError(
+            "A musiclstm checkpoint has no text tokenizer; use "
+            f"musiclstm.MusicTokenizer.from_folder(folder), or miditok.REMI with {TOKENIZER_FILE}."
+        )
+
 
 AutoConfig.register(MusicLSTMConfig.model_type, MusicLSTMConfig)
 AutoModel.register(MusicLSTMConfig, MusicLSTMModel)
 AutoModelForCausalLM.register(MusicLSTMConfig, MusicLSTMForCausalLM)
+AutoTokenizer.register(MusicLSTMConfig, tokenizer_class=_NoTextTokenizer)
 
 
 def find_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
-    """The folder behind a name.
+    """Return the folder of a checkpoint.
 
     Args:
         name: "default" for the bundled weights, a folder, or a Hub id such as "user/model".
@@ -53,13 +73,23 @@ def find_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
         folder = Path(name)
     else:
         folder = _from_hub(str(name), revision)
+    _refuse_version_0_2(folder, name)
     _check_files(folder, name, _NEEDED)
     return folder
 
 
+def _refuse_version_0_2(folder: Path, name: str | Path) -> None:
+    if (folder / _OLD_TOKENIZER_FILE).is_file() and not (folder / TOKENIZER_FILE).is_file():
+        raise CheckpointError(
+            f"{str(name)!r} is a checkpoint of musiclstm 0.2, which has another network and other "
+            "tokens; read it with musiclstm 0.2 (pip install 'musiclstm<0.3'), or train it again."
+        )
+
+
 def _from_hub(name: str, revision: str | None) -> Path:
-    """Small files first: what is no model of ours is refused before its weights are fetched."""
-    folder = fetch(name, _SMALL, revision=revision)
+    """Fetch the small files first, so that other models are refused before their weights."""
+    folder = fetch(name, [*_SMALL, _OLD_TOKENIZER_FILE], revision=revision)
+    _refuse_version_0_2(folder, name)
     _check_files(folder, name, ["config.json"])
     _read_config(folder, name)
     return fetch(name, [*_SMALL, WEIGHTS_FILE], revision=folder.name)
@@ -77,7 +107,7 @@ def _check_files(folder: Path, name: str | Path, files: Iterable[str]) -> None:
 def load_checkpoint(
     name: str | Path = DEFAULT, *, revision: str | None = None
 ) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
-    """Read a model, float32 and ready to listen, and the tokenizer it was trained with.
+    """Read a model in float32 and evaluation mode, and its tokenizer.
 
     Raises:
         CheckpointError: Something is missing, unreadable, or does not belong together.
@@ -109,7 +139,7 @@ def load_checkpoint(
 
 
 def _check_shapes(config: MusicLSTMConfig, weights: Path, name: str | Path) -> None:
-    """Refuse numbers that the weights do not bear out, however large, before a network is built."""
+    """Compare sizes in the config with the stored weights before a network is built."""
     with safe_open(weights, framework="pt") as stored:
         names = set(stored.keys())
         embeddings = "model.embed_tokens.weight"
@@ -129,26 +159,30 @@ def _other_network(name: str | Path) -> str:
 def _read_tokenizer(folder: Path, name: str | Path) -> MusicTokenizer:
     try:
         return MusicTokenizer.from_folder(folder)
-    except CheckpointError as error:  # speaks of the folder, which for the Hub is a number
+    except CheckpointError as error:  # it names the folder, which for the Hub is a commit
         raise CheckpointError(
-            f"{TOKENIZER_FILE} of {str(name)!r} is not a REMI tokenizer of MidiTok; take the file "
-            "that was saved together with the weights."
+            f"{TOKENIZER_FILE} of {str(name)!r} is not the tokenizer file of this version of "
+            "musiclstm; take the file that was saved together with the weights."
         ) from error
 
 
 def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
-    kind = _read_record(folder / "config.json", name).get("model_type")
+    record = _read_record(folder / "config.json", name)
+    kind = record.get("model_type")
     if kind != MusicLSTMConfig.model_type:
         raise CheckpointError(
             f"{str(name)!r} is a model of type {kind!r}, not {MusicLSTMConfig.model_type!r}; pass "
             "one that training.finetune wrote."
         )
+    version = record.get("step_features_version", FORMAT_VERSION)
+    if record.get("token_names") is not None and version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"The weights of {str(name)!r} were trained with step features of format {version!r}, "
+            f"and this musiclstm computes format {FORMAT_VERSION}; read them with the version of "
+            "musiclstm that made them."
+        )
     try:
-        config = MusicLSTMConfig.from_pretrained(folder)
-        for window in ("attention_window", "recall_window"):
-            if (size := getattr(config, window)) > _WINDOW_LIMIT:
-                raise ValueError(f"{window} is {size}, more than {_WINDOW_LIMIT}")
-        return config
+        return MusicLSTMConfig.from_pretrained(folder)
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
@@ -159,7 +193,7 @@ def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No bar for weights that load in a moment, no table of what `CheckpointError` says."""
+    """Switch off the progress bar, and the table of what `CheckpointError` reports."""
     bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -183,6 +217,12 @@ def _check_pair(config: MusicLSTMConfig, tokenizer: MusicTokenizer, name: str | 
             f"{config.tokenizer_fingerprint}, but {TOKENIZER_FILE} is {tokenizer.fingerprint}; "
             "both must come from the same run."
         )
+    names = config.token_names
+    if names is not None and tuple(names) != tuple(tokenizer.token_names):
+        raise CheckpointError(
+            f"token_names in config.json of {str(name)!r} are not the tokens of {TOKENIZER_FILE}; "
+            "both must come from the same run."
+        )
 
 
 def save_checkpoint(
@@ -193,10 +233,14 @@ def save_checkpoint(
     facts: dict[str, Any] | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write everything another room needs: config, weights, tokenizer, generation config, facts.
+    """Write config, weights, tokenizer file, generation config, code files and facts.
 
-    Weights are rounded to `dtype` on the way; those of the model stay as they are. Its config is
-    given the fingerprint of the tokenizer.
+    Args:
+        folder: Made if it does not exist.
+        model: Its weights stay as they are. Its config gets the fingerprint of the tokenizer.
+        tokenizer: The one that the weights were trained with.
+        facts: Contents of facts.json. None: the file is not written.
+        dtype: Of the stored weights.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -220,7 +264,7 @@ def save_checkpoint(
 
 
 def read_facts(folder: str | Path) -> dict[str, Any]:
-    """What was measured of a checkpoint; empty where nothing was written down.
+    """Return the contents of facts.json; empty if the file is missing.
 
     Raises:
         CheckpointError: The file is damaged.

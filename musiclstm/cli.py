@@ -20,13 +20,13 @@ from musiclstm.audio import FORMATS
 from musiclstm.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
-from musiclstm.constraints import Constraints
 from musiclstm.errors import MusicLSTMError
+from musiclstm.generation.bar_plan import Surprise
+from musiclstm.generation.constraints import Constraints
+from musiclstm.generation.sampling import Sampling
 from musiclstm.intake import read_midi
 from musiclstm.pianoroll import draw_roll
 from musiclstm.recipe import read_recipe
-from musiclstm.sampling import Sampling
-from musiclstm.surprise import Surprise
 
 _Value = TypeVar("_Value")
 
@@ -126,11 +126,11 @@ def _sampling(arguments: argparse.Namespace) -> Sampling:
         top_p=arguments.top_p,
         top_k=arguments.top_k,
         min_p=arguments.min_p,
-        floor=arguments.floor,
+        epsilon_cutoff=arguments.epsilon_cutoff,
         pitch_temperature=arguments.pitch_temperature,
         rhythm_temperature=arguments.rhythm_temperature,
         repetition_penalty=arguments.repetition_penalty,
-        recall=arguments.recall,
+        copy_weight=arguments.copy_weight,
         seed=arguments.seed,
     )
 
@@ -192,10 +192,10 @@ def _tokens(arguments: argparse.Namespace) -> None:
     if arguments.ids:
         _say(" ".join(map(str, ids)))
         return
-    names = " ".join(tokenizer.expand(ids)).replace(" Bar_None", "\nBar_None")
-    notes = sum(name.startswith("Pitch") for name in tokenizer.expand(ids))
-    _say(names)
-    _say(f"{len(ids)} tokens after merging, {len(ids) / notes:.2f} a note")
+    names = [tokenizer.token_names[index] for index in ids]
+    notes = sum(name.startswith("Pitch") for name in names)
+    _say(" ".join(names).replace(" Bar_None", "\nBar_None"))
+    _say(f"{len(ids)} tokens, {len(ids) / notes:.2f} a note")
 
 
 # The arguments.
@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
     tokens = commands.add_parser("tokens", help="print the tokens of a MIDI file, a bar a line")
     tokens.add_argument("midi", help="a .mid file")
-    tokens.add_argument("--ids", action="store_true", help="print the ids after merging instead")
+    tokens.add_argument("--ids", action="store_true", help="print the ids instead")
     _add_model(tokens)
     tokens.set_defaults(run=_tokens)
     return parser
@@ -282,7 +282,7 @@ def _add_writing(parser: argparse.ArgumentParser, *, bars: int) -> None:
 
 
 def _add_constraints(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--key", help="such as 'D minor' or 'F# dorian'; seed: that of the seed")
+    group.add_argument("--key", help="such as 'D minor' or 'F# dorian'; prompt: that of the prompt")
     group.add_argument("--meter", type=_meter, metavar="3/4", help="of every bar")
     group.add_argument("--tempo", type=float, metavar="BPM", help="quarter notes per minute")
     group.add_argument(
@@ -302,11 +302,11 @@ def _add_constraints(group: argparse._ArgumentGroup) -> None:
 
 def _add_finer_sampling(group: argparse._ArgumentGroup, defaults: Sampling) -> None:
     group.add_argument("--top-k", type=int, default=defaults.top_k, help="0: off (the default)")
-    group.add_argument("--min-p", type=float, default=defaults.min_p, help="0: off (0.05)")
+    group.add_argument("--min-p", type=float, default=defaults.min_p, help="0: off (the default)")
     group.add_argument(
-        "--floor",
+        "--epsilon-cutoff",
         type=float,
-        default=defaults.floor,
+        default=defaults.epsilon_cutoff,
         help="never take what is less likely; 0: off (the default)",
     )
     group.add_argument("--pitch-temperature", type=float, help="(default: as --temperature)")
@@ -318,10 +318,10 @@ def _add_finer_sampling(group: argparse._ArgumentGroup, defaults: Sampling) -> N
         help="above 1: less likely to take up an earlier bar again (default: %(default)s)",
     )
     group.add_argument(
-        "--recall",
+        "--copy-weight",
         type=float,
-        default=defaults.recall,
-        help="how willingly what was heard comes back; 0: never (default: %(default)s)",
+        default=defaults.copy_weight,
+        help="how strongly earlier passages are copied, 0 to 2 (default: %(default)s)",
     )
 
 

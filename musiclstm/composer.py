@@ -12,26 +12,29 @@ from dataclasses import replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from symusic.core import TempoTick
 
 from musiclstm import analysis
 from musiclstm.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.composition import Composition, Passage, Seed
-from musiclstm.constraints import Constraints
-from musiclstm.decoding import MAX_ROWS, PackedLSTM, Precision
 from musiclstm.errors import RecipeError
-from musiclstm.generation import compose_bars
-from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.generation.bar_plan import Surprise
+from musiclstm.generation.constraints import Constraints
+from musiclstm.generation.decode_loop import compose_bars
+from musiclstm.generation.pipeline import CONTEXT_BARS, Pipeline, Request, end_of
+from musiclstm.generation.sampling import MAX_SEED, Sampling
+from musiclstm.generation.stepper import MAX_ROWS, Engine, PackedLSTM
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.prompts import Prompt, check_bars, find_prompt, read_seed
 from musiclstm.recipe import MAX_BARS, Maker, Recipe, digest_of
-from musiclstm.sampling import MAX_SEED, Sampling
 from musiclstm.selection import Selection
-from musiclstm.surprise import Surprise
-from musiclstm.tokenization import MusicTokenizer
-from musiclstm.workshop import CONTEXT_BARS, Wish, Workshop, changed, end_of
+from musiclstm.tokens import MusicTokenizer
 
-__all__ = ["CONTEXT_BARS", "MAX_BARS", "Composer", "Prompt"]
+__all__ = ["CONTEXT_BARS", "MAX_BARS", "Composer", "Precision", "Prompt"]
+
+Precision: TypeAlias = Literal["int8", "float32"]
 
 
 class Composer:
@@ -53,8 +56,8 @@ class Composer:
         `name` is what recipes call the model.
         """
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self._network = PackedLSTM(model, precision=precision)
-        self._workshop = Workshop(self._network, tokenizer, model.config.programs)
+        self._network = PackedLSTM(model, engine=_engine(precision))
+        self._pipeline = Pipeline(self._network, tokenizer, model.config.programs)
 
     @classmethod
     def from_pretrained(
@@ -107,9 +110,9 @@ class Composer:
             ValueError: bars or prompt_bars out of range, or constraints that cannot be kept here.
         """
         check_bars("bars", bars)
-        wish = Wish(sampling, constraints, surprise)
-        piece = self._begin(self._seed(prompt, prompt_bars, prompt_selection), wish)
-        return self._workshop.longer(piece, bars, end_of(piece, bars))
+        request = Request(sampling, constraints, surprise)
+        piece = self._begin(self._seed(prompt, prompt_bars, prompt_selection), request)
+        return self._pipeline.extended(piece, bars, end_of(piece, bars))
 
     def takes(
         self,
@@ -144,9 +147,9 @@ class Composer:
             ScoreError: As in `compose`.
             ValueError: As in `compose`, or count out of range.
         """
-        wish = Wish(sampling, constraints, surprise)
-        first = self._start(bars, after, prompt, prompt_bars, prompt_selection, wish)
-        return self._workshop.takes(_counted_up(first, count), bars)
+        request = Request(sampling, constraints, surprise)
+        first = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
+        return self._pipeline.takes(_counted_up(first, count), bars)
 
     def stream_takes(
         self,
@@ -165,10 +168,10 @@ class Composer:
 
         Takes whatever `takes` takes, and refuses what it refuses before the first bar.
         """
-        wish = Wish(sampling, constraints, surprise)
-        first = self._start(bars, after, prompt, prompt_bars, prompt_selection, wish)
+        request = Request(sampling, constraints, surprise)
+        first = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
         pieces = _counted_up(first, count)
-        return self._workshop.drafts(pieces, bars)
+        return self._pipeline.drafts(pieces, bars)
 
     def stream(
         self,
@@ -186,9 +189,9 @@ class Composer:
 
         With `after`, `extend` given bar by bar: the new bars come after those of that piece.
         """
-        wish = Wish(sampling, constraints, surprise)
-        piece = self._start(bars, after, prompt, prompt_bars, prompt_selection, wish)
-        return (draft for _, draft in self._workshop.drafts([piece], bars))
+        request = Request(sampling, constraints, surprise)
+        piece = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
+        return (draft for _, draft in self._pipeline.drafts([piece], bars))
 
     def endless(
         self,
@@ -214,12 +217,12 @@ class Composer:
             ScoreError: As in `compose`.
             ValueError: As in `compose`, or constraints that ask for an ending.
         """
-        wish = Wish(sampling, constraints, surprise)
-        piece = self._begin(self._seed(prompt, prompt_bars, prompt_selection), wish)
+        request = Request(sampling, constraints, surprise)
+        piece = self._begin(self._seed(prompt, prompt_bars, prompt_selection), request)
         if piece.constraints.ending:
             raise ValueError("Endless music has no ending; leave constraints.ending out.")
-        bars = compose_bars(self._network, self._workshop.take(piece, None))
-        passages = (self._workshop.passage(piece, number, bar) for number, bar in enumerate(bars))
+        bars = compose_bars(self._network, self._pipeline.sequence(piece, None))
+        passages = (self._pipeline.passage(piece, number, bar) for number, bar in enumerate(bars))
         return (_with_tempo(passage, piece) for passage in passages)
 
     def extend(
@@ -246,8 +249,8 @@ class Composer:
             ValueError: bars out of range, or constraints that cannot be kept here.
         """
         check_bars("bars", bars)
-        piece = changed(piece, Wish(sampling, constraints, surprise))
-        return self._workshop.longer(piece, bars, end_of(piece, bars))
+        piece = self._pipeline.changed(piece, Request(sampling, constraints, surprise))
+        return self._pipeline.extended(piece, bars, end_of(piece, bars))
 
     def follow(self, recipe: Recipe, *, prompt: Prompt | None = None) -> Composition:
         """Make a piece again from its recipe: the same MIDI bytes.
@@ -268,11 +271,13 @@ class Composer:
             seed = self._seed(found, source.prompt_bars, source.selection)
             seed = None if seed is None else replace(seed, source=source)
         first = recipe.steps[0] if recipe.steps else None
-        begun = Wish() if first is None else Wish(first.sampling, first.constraints)
+        begun = Request() if first is None else Request(first.sampling, first.constraints)
         piece = replace(self._begin(seed, begun), maker=recipe.maker)
         for step in recipe.steps:
-            piece = changed(piece, Wish(step.sampling, step.constraints, step.surprise))
-            piece = self._workshop.longer(piece, step.bars, step.end or end_of(piece, step.bars))
+            piece = self._pipeline.changed(
+                piece, Request(step.sampling, step.constraints, step.surprise)
+            )
+            piece = self._pipeline.extended(piece, step.bars, step.end or end_of(piece, step.bars))
         _check_music(recipe, piece)
         return piece
 
@@ -308,7 +313,11 @@ class Composer:
     def _maker(self) -> Maker:
         from musiclstm import __version__
 
-        return Maker(self.name, self.fingerprint, self._network.precision, __version__)
+        return Maker(self.name, self.fingerprint, self._precision, __version__)
+
+    @property
+    def _precision(self) -> Precision:
+        return "int8" if self._network.engine == "compiled" else "float32"
 
     def _check_maker(self, maker: Maker) -> None:
         own = self._maker
@@ -334,8 +343,8 @@ class Composer:
         grid = self.tokenizer.ticks_per_quarter
         return read_seed(prompt, prompt_bars=prompt_bars, selection=selection, grid_ticks=grid)
 
-    def _begin(self, seed: Seed | None, wish: Wish) -> Composition:
-        return self._workshop.begin(seed, wish, self._maker)
+    def _begin(self, seed: Seed | None, request: Request) -> Composition:
+        return self._pipeline.begin(seed, request, self._maker)
 
     def _start(
         self,
@@ -344,15 +353,22 @@ class Composer:
         prompt: Prompt | None,
         prompt_bars: int | None,
         selection: Selection | None,
-        wish: Wish,
+        request: Request,
     ) -> Composition:
         """The piece that new bars come after."""
         check_bars("bars", bars)
         if after is None:
-            return self._begin(self._seed(prompt, prompt_bars, selection), wish)
+            return self._begin(self._seed(prompt, prompt_bars, selection), request)
         if prompt is not None:
             raise ValueError("prompt and after contradict each other; pass one of them.")
-        return changed(after, wish)
+        return self._pipeline.changed(after, request)
+
+
+def _engine(precision: Precision | None) -> Engine | None:
+    if precision not in (None, "int8", "float32"):
+        raise ValueError(f"precision must be 'int8', 'float32' or None, got {precision!r}.")
+    engines: dict[Precision | None, Engine | None] = {"int8": "compiled", "float32": "torch"}
+    return engines.get(precision)
 
 
 def _check_music(recipe: Recipe, piece: Composition) -> None:

@@ -7,20 +7,23 @@ it again. They compose nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from math import exp
 from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from symusic.core import ScoreTick, TempoTick, TrackTick
 
 from musiclstm import analysis
-from musiclstm.constraints import Constraints
-from musiclstm.decoding import Snapshot
+from musiclstm.generation.bar_plan import Surprise
+from musiclstm.generation.constraints import Constraints
+from musiclstm.generation.loudness import PromptLoudness
+from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.stepper import Snapshot
 from musiclstm.inscription import inscribed
 from musiclstm.recipe import (
     MAX_BARS_IN_ALL,
@@ -33,18 +36,20 @@ from musiclstm.recipe import (
     digest_of,
     told_short,
 )
-from musiclstm.sampling import Sampling
 from musiclstm.splicing import (
     appended,
     excerpt,
     finished,
     first_ticks,
     joined,
+    program_of,
     section,
     with_notes,
 )
-from musiclstm.surprise import Surprise
-from musiclstm.tokenization import DRUMS
+from musiclstm.tokens import Part
+
+# Which tracks of the prompt's score a part stands for, by the part's name in the tokens.
+PartTracks: TypeAlias = Mapping[Part, tuple[int, ...]]
 
 _LEAST = sys.float_info.min  # no probability of a note that was played is 0
 
@@ -97,10 +102,11 @@ class Passage:
         length_ticks: From its bar line to the next.
         tokens: Its ids.
         state: Where the network stands after it.
+        parts: Of each track of `score`: its program in the tokens, and which track of it.
         log_probs: For every token the natural logarithm of the network's own probability for it,
-            over what was allowed, what it recalled included, and before sampling changed it.
+            over what was allowed, before sampling changed it.
         note_log_probs: The same for every note, by the tracks of `score` and their notes;
-            certainty.py says how they follow from those of the tokens.
+            generation/note_probabilities.py says how they follow from those of the tokens.
     """
 
     number: int
@@ -108,6 +114,7 @@ class Passage:
     length_ticks: int
     tokens: tuple[int, ...] = field(repr=False)
     state: Snapshot = field(repr=False, compare=False)
+    parts: tuple[Part, ...] = ()
     log_probs: tuple[float, ...] = field(repr=False, compare=False, default=())
     note_log_probs: tuple[tuple[float, ...], ...] = field(repr=False, compare=False, default=())
 
@@ -128,7 +135,12 @@ class Composition:
         steps: How the new bars came about, in order.
         passages: The new bars one by one.
         opening: Where the network stood before the first of them.
+        prompt_ids: What the network had read then.
+        part_tracks: Tracks of the seed's score that each of its parts stands for.
+        loudness: Where the velocities of new notes come from.
         decoded: The new bars from tick 0, as they were decoded; `score` is made from it.
+        decoded_parts: Of each track of `decoded`.
+        track_parts: Of each track of `score`; None: it has no new notes, or only sounds along.
         maker: Who composed; None: nobody knows, and there is no recipe.
         company_tracks: So many tracks of `score`, after those of the seed, are `Seed.others`. They
             are there from the first draft on, even where their first note is still to come, so
@@ -146,7 +158,12 @@ class Composition:
     steps: tuple[Step, ...] = field(repr=False, default=())
     passages: tuple[Passage, ...] = field(repr=False, compare=False, default=())
     opening: Snapshot | None = field(repr=False, compare=False, default=None)
+    prompt_ids: tuple[int, ...] = field(repr=False, compare=False, default=())
+    part_tracks: PartTracks = field(repr=False, compare=False, default_factory=dict)
+    loudness: PromptLoudness = field(repr=False, compare=False, default_factory=PromptLoudness)
     decoded: ScoreTick | None = field(repr=False, compare=False, default=None)
+    decoded_parts: tuple[Part, ...] = field(repr=False, compare=False, default=())
+    track_parts: tuple[Part | None, ...] = field(repr=False, compare=False, default=())
     maker: Maker | None = field(repr=False, compare=False, default=None)
     company_tracks: int = field(repr=False, default=0)
 
@@ -191,16 +208,28 @@ class Composition:
         assert self.decoded is not None
         passages = self.passages[:bars]
         early = first_ticks(self.decoded, sum(passage.length_ticks for passage in passages))
+        sounding = [len(track.notes) > 0 for track in early.tracks].count(True)
+        early.tracks = type(early.tracks)(early.tracks[:sounding])  # by first notes, see `appended`
         steps = _first_steps(self.steps, bars)
         last = steps[-1:] or self.steps[:1]
-        return _made(self, passages, early, steps, *last)
+        return _made(self, passages, (early, self.decoded_parts[:sounding]), steps, *last)
+
+    def prompt_tracks(self, part: Part) -> dict[int, int]:
+        """Return the tracks of the seed's score that are a part, each with its program.
+
+        The programs differ from the part's where the network was not trained on them.
+        """
+        if self.seed is None:
+            return {}
+        tracks = self.seed.score.tracks
+        return {member: program_of(tracks[member]) for member in self.part_tracks.get(part, ())}
 
     def note_probabilities(self) -> tuple[NoteProbability, ...]:
         """How likely the network held every note of `continuation` to be.
 
-        Its own probability, before sampling changed it: the product over the tokens that spell the
-        note (position, program, pitch, velocity, duration). Where several notes share a token, its
-        probability is divided among them (certainty.py has the formula).
+        The probability before sampling changed it: the product over the tokens of the note
+        (position, program, pitch, duration). Where several notes share a token, its probability is
+        divided among them (generation/note_probabilities.py has the formula).
 
         Returns:
             By track, then by tick, then by pitch.
@@ -208,23 +237,32 @@ class Composition:
         known = self._log_probs_of_notes()
         return tuple(
             NoteProbability(number, tick, pitch, min(1.0, max(_LEAST, exp(log_prob))))
-            for number, track in enumerate(self.continuation.tracks)
+            for number, (part, track) in enumerate(self._new_tracks())
             for tick, pitch in sorted((note.time, note.pitch) for note in track.notes)
-            for log_prob in [known[_program(track), tick, pitch]]
+            for log_prob in [known[part, tick, pitch]]
         )
 
-    def _log_probs_of_notes(self) -> dict[tuple[int, int, int], float]:
-        """By program, tick and pitch, which no two new notes have in common."""
-        found: dict[tuple[int, int, int], float] = {}
+    def _new_tracks(self) -> list[tuple[Part | None, TrackTick]]:
+        """The tracks of `continuation`, each with its part."""
+        new = excerpt(self.score, self.seed_end_tick)
+        pairs = list(zip(self.track_parts, new.tracks, strict=True))
+        own = 0 if self.seed is None else len(self.seed.score.tracks)
+        del pairs[own : own + self.company_tracks]
+        return [(part, track) for part, track in pairs if len(track.notes)]
+
+    def _log_probs_of_notes(self) -> dict[tuple[Part | None, int, int], float]:
+        """By part, tick and pitch, which no two new notes have in common."""
+        found: dict[tuple[Part | None, int, int], float] = {}
         begin = 0
         for passage in self.passages:
             scale = self.score.ticks_per_quarter / passage.score.ticks_per_quarter
-            for track, log_probs in zip(passage.score.tracks, passage.note_log_probs, strict=True):
+            rows = zip(passage.parts, passage.score.tracks, passage.note_log_probs, strict=True)
+            for part, track, log_probs in rows:
                 table = track.notes.numpy()
                 ticks = np.rint((table["time"] + begin) * scale).astype(int).tolist()
                 pitches = table["pitch"].tolist()
                 for tick, pitch, log_prob in zip(ticks, pitches, log_probs, strict=True):
-                    found[_program(track), tick, pitch] = log_prob
+                    found[part, tick, pitch] = log_prob
             begin += passage.length_ticks
         return found
 
@@ -262,23 +300,22 @@ def grown(piece: Composition, new: Sequence[Passage], *, end: int | None) -> Com
     assert piece.decoded is not None
     step = Step(len(new), piece.sampling, piece.constraints, piece.surprise, end)
     length = sum(passage.length_ticks for passage in piece.passages)
-    bars = [(passage.score, passage.length_ticks) for passage in new]
-    longer = appended(piece.decoded, length, bars)
+    longer = appended(piece.decoded, piece.decoded_parts, length, new)
     return _made(piece, (*piece.passages, *new), longer, _with_step(piece.steps, step), step)
 
 
 def _made(
     piece: Composition,
     passages: tuple[Passage, ...],
-    decoded: ScoreTick,
+    decoded: tuple[ScoreTick, tuple[Part, ...]],
     steps: tuple[Step, ...],
     last: Step | None = None,
 ) -> Composition:
     """The same piece with other bars, which end with a step."""
     lines = [0, *accumulate(passage.length_ticks for passage in passages)]
-    new = finished(decoded, lines[-1])
+    new, parts = finished(decoded[0], lines[-1]), decoded[1]
     _set_tempos(new, piece.seed, steps, lines)
-    score, company = _with_seed(new, piece.seed, lines[-1])
+    score, track_parts, company = _with_seed(new, parts, piece, lines[-1])
     state = passages[-1].state if passages else piece.opening
     assert state is not None
     made = replace(
@@ -289,7 +326,9 @@ def _made(
         state=state,
         steps=steps,
         passages=passages,
-        decoded=decoded,
+        decoded=decoded[0],
+        decoded_parts=parts,
+        track_parts=track_parts,
         company_tracks=company,
     )
     return made if last is None else _as_in(made, last)
@@ -302,18 +341,34 @@ def _as_in(piece: Composition, step: Step) -> Composition:
     )
 
 
-def _with_seed(new: ScoreTick, seed: Seed | None, length: int) -> tuple[ScoreTick, int]:
-    """The whole score, and how many tracks behind those of the seed only sound along."""
+def _with_seed(
+    new: ScoreTick, parts: tuple[Part, ...], piece: Composition, length: int
+) -> tuple[ScoreTick, tuple[Part | None, ...], int]:
+    """The whole score, the part of each track, and how many tracks only sound along.
+
+    The latter stand behind those of the seed.
+    """
+    seed = piece.seed
     if seed is None:
-        return new, 0
-    score = joined(seed.score, seed.end_tick, new)
+        return new, parts, 0
+    own = len(seed.score.tracks)
+    owners: list[Part | None] = [None] * own
+    for part, tracks_of_part in piece.part_tracks.items():
+        for track in tracks_of_part:
+            owners[track] = part
+    members = [
+        [at for at, own in piece.prompt_tracks(part).items() if own == program_of(track)]
+        for part, track in zip(parts, new.tracks, strict=True)
+    ]
+    score, added = joined(seed.score, seed.end_tick, new, members)
+    added_parts = [parts[number] for number in added]
     if seed.others is None:
-        return score, 0
+        return score, (*owners, *added_parts), 0
     end = seed.end_tick + round(length * score.ticks_per_quarter / new.ticks_per_quarter)
-    company, own = section(seed.others, 0, end).tracks, len(seed.score.tracks)
+    company = section(seed.others, 0, end).tracks
     tracks = [*score.tracks[:own], *company, *score.tracks[own:]]
     score.tracks = type(score.tracks)(tracks)
-    return score, len(company)
+    return score, (*owners, *(None for _ in company), *added_parts), len(company)
 
 
 def _set_tempos(
@@ -356,7 +411,3 @@ def _first_steps(steps: Sequence[Step], bars: int) -> tuple[Step, ...]:
         found.append(replace(step, bars=min(step.bars, bars)))
         bars -= step.bars
     return tuple(found)
-
-
-def _program(track: TrackTick) -> int:
-    return DRUMS if track.is_drum else track.program

@@ -17,14 +17,14 @@ from symusic.core import ScoreTick
 
 from musiclstm import analysis
 from musiclstm.composition import Seed
-from musiclstm.constraints import AS_THE_SEED, MAX_NOTES_AT_ONCE, Constraints
 from musiclstm.errors import RecipeError, ScoreError
+from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Constraints
 from musiclstm.intake import check_score, read_bounded, read_midi
 from musiclstm.recipe import BUNDLED, FILE, MAX_BARS, Source
 from musiclstm.seeds import bundled_seeds
 from musiclstm.selection import Selection
 from musiclstm.splicing import first_bars, most_at_once, on_grid, section, with_notes
-from musiclstm.tokenization import knows_meter, plain_meter, programs_of
+from musiclstm.tokens import knows_meter, plain_meter, programs_of
 
 _FEWEST_AT_ONCE = 4  # a lonely melody may find company
 
@@ -130,12 +130,12 @@ def with_key_named(constraints: Constraints, seed: Seed | None) -> Constraints:
     Raises:
         ValueError: There is none to be found.
     """
-    if constraints.key != AS_THE_SEED:
+    if constraints.key != KEY_OF_PROMPT:
         return constraints
     found = None if seed is None else analysis.estimate_key(seed.score)
     if found is None:
         raise ValueError(
-            "key='seed' needs a prompt whose key can be estimated; pass a prompt, or name a key "
+            "key='prompt' needs a prompt whose key can be estimated; pass a prompt, or name a key "
             "such as 'D minor'."
         )
     return replace(constraints, key=str(found))

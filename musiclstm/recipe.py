@@ -12,12 +12,14 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NoReturn
 
-from musiclstm.constraints import Constraints
 from musiclstm.errors import RecipeError
+from musiclstm.generation.bar_plan import Surprise
+from musiclstm.generation.constraints import Constraints
+from musiclstm.generation.sampling import Sampling
 from musiclstm.inscription import inscription
 from musiclstm.jsonfields import (
     list_of,
@@ -32,27 +34,26 @@ from musiclstm.jsonfields import (
     truth,
     whole,
 )
-from musiclstm.sampling import Sampling
 from musiclstm.selection import Selection
-from musiclstm.surprise import Surprise
 
-FORMAT = 2
-_KNOWS_RECALL = 2  # music of an older format was composed without it
+FORMAT = 3  # formats 1 and 2 belong to the network of version 0.2
 MAX_BARS = 4_096  # of one step
 MAX_STEPS, MAX_BARS_IN_ALL = 512, 16_384
 MAX_CHARACTERS = 200_000
 BUNDLED, FILE = "bundled:", "sha256:"
 
-# What most recipes have in common, so that a link need not say it; part of the format.
+# What most recipes have in common, so that a link need not say it; part of the format. Every format
+# needs an end of its own: a link names the bytes of this text by their distance from its end.
 _COMMON = (
     b'"end":"prompt_bars":"selection":{"tracks":[0],"first_bar":2,"last_bar":8,"keep_others":false}'
-    b'"top_p":1,"top_k":"min_p":0.05,"floor":"pitch_temperature":"rhythm_temperature":'
+    b'"top_p":1,"top_k":"min_p":0.05,"epsilon_cutoff":"pitch_temperature":"rhythm_temperature":'
     b'"repetition_penalty":1.5"repetition_bars":"tempo_bpm":120,"key":" minor"," major",'
     b'"pitch_ranges":[["max_polyphony":"notes_per_bar":[4,16],"max_empty_bars":0,"ending":true}'
     b'"constraints":{"programs":[0],"meter":[4,4],"tempo_changes":false,"max_notes_at_once":4}'
     b'"surprise":"gentle""surprise":"bold"},{"bars":4,"sampling":{"temperature":1,"seed":'
-    b'{"format":1,"musiclstm":"0.1.0","model":"default","weights":"","precision":"int8",'
+    b'{"format":3,"musiclstm":"0.3.0","model":"default","weights":"","precision":"int8",'
     b'"seed":"sha256:"seed":"bundled:","steps":[{"bars":8,"sampling":{"seed":}}],"music":"'
+    b'"copy_weight":0.'
 )
 
 
@@ -199,11 +200,9 @@ class Recipe:
             data = base64.b64decode(link + "=" * (-len(link) % 4), b"-_", validate=True)
             if data[:2] != _checksum(data[2:]):
                 raise ValueError("a letter of it is another")
-            opener = zlib.decompressobj(-15, zdict=_COMMON)
-            text = opener.decompress(data[2:], MAX_CHARACTERS + 1)
-        except (ValueError, zlib.error) as error:
+        except ValueError as error:
             raise RecipeError("This link holds no recipe; copy it whole and unchanged.") from error
-        return cls.from_json(text)
+        return cls.from_json(_unpacked(data[2:]))
 
 
 def digest_of(tokens: Iterable[int]) -> str:
@@ -266,7 +265,8 @@ def _step_told(step: Step) -> dict[str, Any]:
 
 _SAMPLING = {
     **dict.fromkeys(
-        ("temperature", "top_p", "min_p", "floor", "repetition_penalty", "recall"), number
+        ("temperature", "top_p", "min_p", "epsilon_cutoff", "repetition_penalty", "copy_weight"),
+        number,
     ),
     **dict.fromkeys(("pitch_temperature", "rhythm_temperature"), number),
     **dict.fromkeys(("top_k", "seed", "repetition_bars"), whole),
@@ -341,8 +341,6 @@ def _recipe(
     if seed is None and (selection is not None or prompt_bars is not None):
         raise ValueError("it selects from a seed, but names none.")
     source = None if seed is None else Source(seed, selection, prompt_bars)
-    if format < _KNOWS_RECALL:
-        steps = tuple(replace(step, sampling=replace(step.sampling, recall=0.0)) for step in steps)
     return Recipe(Maker(model, weights, precision, musiclstm), steps, source, music)
 
 
@@ -360,6 +358,26 @@ def _check_format(content: Any) -> None:
             f"This recipe has format {shown(found)}, and this musiclstm reads up to {FORMAT}; "
             "update musiclstm."
         )
+    if found < FORMAT:
+        raise RecipeError(
+            "This recipe was made with musiclstm 0.2, whose network is another; follow it with "
+            "musiclstm 0.2, or keep the MIDI file itself."
+        )
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Return the text of a link; links of other formats were packed with another dictionary."""
+    try:
+        opener = zlib.decompressobj(-15, zdict=_COMMON)
+        text = opener.decompress(data, MAX_CHARACTERS + 1)
+    except zlib.error:
+        text = b""
+    if len(text) <= MAX_CHARACTERS and not text.startswith(b'{"format":'):
+        raise RecipeError(
+            "This link was made with another version of musiclstm, such as 0.2; follow it with "
+            "that version, or keep the MIDI file itself."
+        )
+    return text
 
 
 def _no_number(name: str) -> NoReturn:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 from symusic.core import (
@@ -30,7 +30,7 @@ from symusic.core import (
 
 from musiclstm import analysis
 from musiclstm.errors import ScoreError
-from musiclstm.tokenization import plain_meter
+from musiclstm.tokens import DRUMS, Part, plain_meter
 
 _MOST_TICKS = 32_767  # per quarter note: what a MIDI file can say
 _PEDAL, _VOLUME, _EXPRESSION = 64, 7, 11
@@ -44,6 +44,11 @@ _Events = TypeVar(
     PitchBendTickList,
     NoteTickList,
 )
+
+
+def program_of(track: TrackTick) -> int:
+    """Return the MIDI program of a track, -1 for drums."""
+    return DRUMS if track.is_drum else track.program
 
 
 def most_at_once(score: ScoreTick) -> int:
@@ -154,22 +159,40 @@ def notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList:
     return NoteTickList.from_numpy(*picked.values())
 
 
-def joined(score: ScoreTick, at: int, new: ScoreTick) -> ScoreTick:
-    """A score, and from a bar line on new music, in the tracks that play its instruments."""
+def joined(
+    score: ScoreTick, at: int, new: ScoreTick, members: Sequence[Sequence[int]]
+) -> tuple[ScoreTick, list[int]]:
+    """A score, and from a bar line on new music in its tracks.
+
+    Args:
+        score: Left unchanged.
+        at: Tick of the bar line.
+        new: From tick 0 on.
+        members: For each track of `new` the tracks of `score` that play it, each note in the one
+            that plays nearest. None of them: it becomes a track of its own if it has notes.
+
+    Returns:
+        The whole, and the numbers of the tracks of `new` that became tracks of their own.
+    """
     whole = score.copy()
+    added: list[int] = []
     scale = whole.ticks_per_quarter / new.ticks_per_quarter
     for track in whole.tracks:
         _let_go(track, at)
-    for track in new.tracks:
+    for number, (track, own) in enumerate(zip(new.tracks, members, strict=True)):
         notes = track.notes.numpy()
         time = np.rint(notes["time"] * scale).astype(np.int32)
         end = np.rint((notes["time"] + notes["duration"]) * scale).astype(np.int32)
         notes["time"], notes["duration"] = time + at, np.maximum(end - time, 1)
-        _hand_out(whole, track, notes)
+        if not own and len(time):
+            whole.tracks.append(TrackTick(track.name, track.program, track.is_drum))
+            added.append(number)
+            own = [len(whole.tracks) - 1]
+        _hand_out([whole.tracks[member] for member in own], notes)
     for tempo in new.tempos:
         whole.tempos.append(TempoTick(round(tempo.time * scale) + at, mspq=tempo.mspq))
     _go_on_in_meters(whole, new, at, scale)
-    return whole
+    return whole, added
 
 
 def _let_go(track: TrackTick, at: int) -> None:
@@ -196,16 +219,10 @@ def _go_on_in_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) ->
         ruling = signature
 
 
-def _hand_out(whole: ScoreTick, source: TrackTick, notes: dict[str, np.ndarray]) -> None:
-    """Give notes to the seed's tracks of that instrument, each to the one that plays nearest."""
-    own = [
-        track
-        for track in whole.tracks
-        if track.is_drum == source.is_drum and (source.is_drum or track.program == source.program)
-    ]
+def _hand_out(own: Sequence[TrackTick], notes: dict[str, np.ndarray]) -> None:
+    """Give each note to the one of some tracks that plays nearest."""
     if not own:
-        whole.tracks.append(TrackTick(source.name, source.program, source.is_drum))
-        own = [whole.tracks[-1]]
+        return
     centres = np.array([_middle(track) for track in own])
     nearest = np.abs(notes["pitch"][:, None] - centres).argmin(axis=1)
     for index, track in enumerate(own):
@@ -234,31 +251,54 @@ def never_struck_twice(notes: NoteTickList) -> NoteTickList:
 # New bars -----------------------------------------------------------------------------------------
 
 
-def appended(score: ScoreTick, at: int, bars: Iterable[tuple[ScoreTick, int]]) -> ScoreTick:
-    """A copy with bars added from a tick on, in one track for each instrument.
+class NewBar(Protocol):
+    """A bar to be added: its score, the part of each of its tracks, and its length."""
+
+    @property
+    def score(self) -> ScoreTick: ...  # noqa: D102
+
+    @property
+    def parts(self) -> tuple[Part, ...]: ...  # noqa: D102
+
+    @property
+    def length_ticks(self) -> int: ...  # noqa: D102
+
+
+def appended(
+    score: ScoreTick, parts: Sequence[Part], at: int, bars: Iterable[NewBar]
+) -> tuple[ScoreTick, tuple[Part, ...]]:
+    """Copy a score and append bars, one track for each part and program that has notes.
 
     Args:
         score: In the ticks of the bars.
-        at: Where the first one begins.
-        bars: Each with the ticks to the bar line after it.
+        parts: Part of each of its tracks.
+        at: Tick where the first bar begins.
+        bars: In order.
+
+    Returns:
+        The longer score, and the part of each of its tracks. Tracks stand in the order of their
+        first notes, so that every track keeps its place while a piece grows.
     """
     longer = score.copy()
-    tracks = {(track.program, track.is_drum): track for track in longer.tracks}
-    for bar, length_ticks in bars:
-        for part in bar.tracks:
-            instrument = part.program, part.is_drum
-            if instrument not in tracks:
-                longer.tracks.append(TrackTick(part.name, *instrument))
-                tracks[instrument] = longer.tracks[-1]
-            tracks[instrument].notes.extend(_moved(part.notes, at))
+    own = zip(parts, longer.tracks, strict=True)
+    places = {(part, program_of(track)): place for place, (part, track) in enumerate(own)}
+    for new in bars:
+        bar = new.score
+        for part, track in zip(new.parts, bar.tracks, strict=True):
+            if not len(track.notes):
+                continue
+            place = places.setdefault((part, program_of(track)), len(longer.tracks))
+            if place == len(longer.tracks):
+                longer.tracks.append(TrackTick(track.name, track.program, track.is_drum))
+            longer.tracks[place].notes.extend(_moved(track.notes, at))
         longer.tempos.extend(_moved(bar.tempos, at))
         for meter in bar.time_signatures:
             last = longer.time_signatures[-1] if len(longer.time_signatures) else None
             signature = meter.numerator, meter.denominator
             if last is None or (last.numerator, last.denominator) != signature:
                 longer.time_signatures.append(TimeSignatureTick(meter.time + at, *signature))
-        at += length_ticks
-    return longer
+        at += new.length_ticks
+    return longer, tuple(part for part, _ in places)
 
 
 def _moved(events: _Events, by: int) -> _Events:
@@ -278,7 +318,7 @@ def first_ticks(score: ScoreTick, end: int) -> ScoreTick:
         early = notes["time"] < end
         copy.notes = NoteTickList.from_numpy(*(values[early] for values in notes.values()))
         first.tracks.append(copy)
-    return with_notes(first)
+    return first
 
 
 def finished(score: ScoreTick, end: int) -> ScoreTick:

@@ -129,30 +129,39 @@ def _invent(
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Any:
-    """Our grid and a hundred merges learned on three invented pieces."""
+    """The tokenizer; its vocabulary is fixed."""
     from musiclstm import MusicTokenizer
 
-    tokenizer = MusicTokenizer()
-    pieces = [
-        _invent(bars=12, programs=(0, 40)),
-        _invent(bars=12, meter=(3, 4), programs=(0, -1), seed=1),
-        _invent(bars=8, meter=(6, 8), programs=(33,), seed=2, tempo_bpm=90),
-    ]
-    base = [tokenizer.encode_base(piece) for piece in pieces]
-    tokenizer.learn_merges(base, len(tokenizer) + 100)
-    return tokenizer
+    return MusicTokenizer()
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_tokenizer: Any) -> Any:
-    """Two layers of 32, never trained: it plays nonsense, but always the same."""
+def tiny_network(tiny_tokenizer: Any) -> Callable[..., Any]:
+    """A maker of untrained networks with step features: their music is random but reproducible.
+
+    Bars end early, so that tests do not wait for thousands of notes.
+    """
     import torch
 
     from musiclstm import MusicLSTMConfig, MusicLSTMForCausalLM
 
-    torch.manual_seed(0)
-    config = MusicLSTMConfig(vocab_size=len(tiny_tokenizer), hidden_size=32, num_hidden_layers=2)
-    return MusicLSTMForCausalLM(config).eval()
+    def build(*, seed: int = 0, **values: Any) -> MusicLSTMForCausalLM:
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1}
+        names = list(tiny_tokenizer.token_names)
+        config = MusicLSTMConfig(vocab_size=len(names), token_names=names, **(sizes | values))
+        model = MusicLSTMForCausalLM(config).eval()
+        with torch.no_grad():
+            model.lm_head.bias[tiny_tokenizer.ids["Bar_None"]] = 3.0
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_network: Callable[..., Any]) -> Any:
+    """Two layers of 32; copy it before you change it."""
+    return tiny_network(hidden_size=32, num_hidden_layers=2)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A checkpoint folder to model and tokenizer, and back; what does not belong is refused."""
+"""Checkpoint folders: saved, loaded, and refused if their parts do not belong together."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from musiclstm import CheckpointError, MusicLSTMConfig, MusicLSTMForCausalLM, MusicTokenizer
+from musiclstm import CheckpointError, MusicLSTMConfig, MusicLSTMForCausalLM
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
+from musiclstm.model.step_features import FORMAT_VERSION
 
 
 @pytest.fixture
@@ -74,8 +75,8 @@ def test_saving_leaves_the_weights_of_the_model_alone(tiny_tokenizer, tmp_path) 
 def test_a_checkpoint_folder_holds_what_design_says_and_no_pickle(tiny_checkpoint) -> None:
     names = {file.name for file in tiny_checkpoint.iterdir()}
     assert names == {
-        *("config.json", "model.safetensors", "tokenizer.json", "generation_config.json"),
-        *("facts.json", "configuration.py", "modeling.py"),
+        *("config.json", "model.safetensors", "miditok_remi.json", "generation_config.json"),
+        *("facts.json", "configuration_musiclstm.py", "modeling_musiclstm.py", "step_features.py"),
     }
     stored = load_file(tiny_checkpoint / "model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.float16}
@@ -86,6 +87,7 @@ def test_the_config_names_its_tokenizer(tiny_checkpoint, tiny_tokenizer) -> None
     config = MusicLSTMConfig.from_pretrained(tiny_checkpoint)
     assert config.tokenizer_fingerprint == tiny_tokenizer.fingerprint
     assert config.vocab_size == len(tiny_tokenizer)
+    assert config.token_names == list(tiny_tokenizer.token_names)
 
 
 def test_untied_weights_survive_a_checkpoint(tiny_tokenizer, tmp_path) -> None:
@@ -95,7 +97,6 @@ def test_untied_weights_survive_a_checkpoint(tiny_tokenizer, tmp_path) -> None:
         hidden_size=8,
         num_hidden_layers=1,
         tie_word_embeddings=False,
-        attention_window=3,
     )
     model = MusicLSTMForCausalLM(config)
     save_checkpoint(tmp_path, model, tiny_tokenizer, dtype=torch.float32)
@@ -147,7 +148,10 @@ def test_a_folder_is_found_by_its_path(tiny_checkpoint) -> None:
 @pytest.mark.parametrize(
     ("removed", "sentence"),
     [
-        (["tokenizer.json"], "has no tokenizer.json; a checkpoint folder holds config.json, "),
+        (
+            ["miditok_remi.json"],
+            "has no miditok_remi.json; a checkpoint folder holds config.json, ",
+        ),
         (["config.json", "model.safetensors"], "has no config.json and no model.safetensors; "),
     ],
 )
@@ -179,27 +183,66 @@ def test_offline_a_name_without_a_copy_is_refused_with_a_sentence() -> None:
 # -- What does not belong together ---------------------------------------------------------------
 
 
-def test_a_tokenizer_of_another_size_is_refused(folder, tiny_tokenizer) -> None:
-    MusicTokenizer().save(folder)
+def refusal_of(folder) -> str:
     with pytest.raises(CheckpointError) as refusal:
         load_checkpoint(folder)
-    assert str(refusal.value) == (
-        f"'{folder}' has weights for {len(tiny_tokenizer)} tokens and a tokenizer of "
-        f"{len(MusicTokenizer())}; both must come from the same run."
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_weights_for_another_number_of_tokens_are_refused(folder, tiny_tokenizer) -> None:
+    rewrite(folder / "config.json", vocab_size=99, token_names=None)
+    assert refusal_of(folder) == (
+        f"'{folder}' has weights for 99 tokens and a tokenizer of {len(tiny_tokenizer)}; "
+        "both must come from the same run."
     )
 
 
-def test_a_tokenizer_of_another_run_is_refused(folder, tiny_tokenizer, invented) -> None:
-    other = MusicTokenizer()
-    other.learn_merges([other.encode_base(invented(bars=12, seed=9))], len(tiny_tokenizer))
-    assert len(other) == len(tiny_tokenizer)
-    other.save(folder)
-    with pytest.raises(CheckpointError) as refusal:
-        load_checkpoint(folder)
-    assert str(refusal.value) == (
-        f"The weights of '{folder}' were trained with tokenizer {tiny_tokenizer.fingerprint}, but "
-        f"tokenizer.json is {other.fingerprint}; both must come from the same run."
+def test_a_tokenizer_with_another_fingerprint_is_refused(folder, tiny_tokenizer) -> None:
+    rewrite(folder / "config.json", tokenizer_fingerprint="0123456789abcdef")
+    assert refusal_of(folder) == (
+        f"The weights of '{folder}' were trained with tokenizer 0123456789abcdef, but "
+        f"miditok_remi.json is {tiny_tokenizer.fingerprint}; both must come from the same run."
     )
+
+
+def test_token_names_that_are_not_those_of_the_tokenizer_are_refused(
+    folder, tiny_tokenizer
+) -> None:
+    names = list(tiny_tokenizer.token_names)
+    names[4:6] = reversed(names[4:6])
+    rewrite(folder / "config.json", token_names=names)
+    assert refusal_of(folder) == (
+        f"token_names in config.json of '{folder}' are not the tokens of miditok_remi.json; "
+        "both must come from the same run."
+    )
+
+
+def test_step_features_of_another_format_are_refused(folder) -> None:
+    rewrite(folder / "config.json", step_features_version=FORMAT_VERSION + 1)
+    assert refusal_of(folder) == (
+        f"The weights of '{folder}' were trained with step features of format "
+        f"{FORMAT_VERSION + 1}, and this musiclstm computes format {FORMAT_VERSION}; read them "
+        "with the version of musiclstm that made them."
+    )
+
+
+def test_a_checkpoint_of_version_0_2_names_the_version_that_reads_it(folder) -> None:
+    (folder / "miditok_remi.json").rename(folder / "tokenizer.json")
+    assert refusal_of(folder) == (
+        f"'{folder}' is a checkpoint of musiclstm 0.2, which has another network and other "
+        "tokens; read it with musiclstm 0.2 (pip install 'musiclstm<0.3'), or train it again."
+    )
+
+
+def test_a_file_of_version_0_2_beside_a_whole_checkpoint_is_ignored(folder) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    assert find_checkpoint(folder) == folder
+
+
+def test_auto_tokenizer_names_the_tokenizer_to_use(folder) -> None:
+    with pytest.raises(ValueError, match=r"has no text tokenizer; use musiclstm\.MusicTokenizer"):
+        AutoTokenizer.from_pretrained(folder)
 
 
 def test_a_config_of_another_network_is_refused(folder) -> None:
@@ -221,7 +264,7 @@ def test_a_config_that_is_no_record_is_refused(content, folder) -> None:
         ({"hyperdrive": True}, "MusicLSTMConfig has no field 'hyperdrive'"),
         ({"dropout": 2}, "dropout must be from 0 to below 1, got 2"),
         ({"hidden_size": "big"}, "hidden_size"),
-        ({"recall_window": 100}, "recall_window must be 0 (none) or at least 192"),
+        ({"recall_window": 100}, "This config was made for musiclstm 0.2"),
     ],
 )
 def test_a_config_that_describes_no_network_is_refused(changes, reason, folder) -> None:
@@ -274,7 +317,7 @@ def test_weights_of_another_width_are_refused(folder) -> None:
 
 
 def test_code_beside_the_weights_is_not_run(folder) -> None:
-    for name in ("modeling.py", "configuration.py"):
+    for name in ("modeling_musiclstm.py", "configuration_musiclstm.py", "step_features.py"):
         (folder / name).write_text("raise SystemExit('this code must not run')")
     model, _ = load_checkpoint(folder)
     assert type(model) is MusicLSTMForCausalLM
@@ -293,30 +336,6 @@ def test_numbers_that_the_weights_do_not_bear_out_build_nothing(
         load_checkpoint(folder)
 
 
-def test_a_window_without_end_is_refused(folder) -> None:
-    rewrite(folder / "config.json", attention_window=10**9)
-    with pytest.raises(CheckpointError, match="attention_window is 1000000000, more than 65536"):
-        load_checkpoint(folder)
-
-
-def test_a_recall_without_end_is_refused(folder) -> None:
-    rewrite(folder / "config.json", recall_window=2**16 + 1)
-    with pytest.raises(
-        CheckpointError, match=f"{folder.name}.*recall_window is 65537, more than 65536"
-    ):
-        load_checkpoint(folder)
-
-
-def test_recall_needs_no_weights(folder) -> None:
-    plain, _ = load_checkpoint(folder)
-    rewrite(folder / "config.json", recall_window=2**16, recall_bias=-2)
-    model, _ = load_checkpoint(folder)
-    assert model.recall.window == 2**16
-    assert model.recall.bias == -2
-    assert plain.recall is None
-    assert model.state_dict().keys() == plain.state_dict().keys()
-
-
 def test_a_config_nested_without_end_is_refused(folder) -> None:
     (folder / "config.json").write_text("[" * 100_000)
     with pytest.raises(CheckpointError, match="is not a JSON record"):
@@ -324,6 +343,7 @@ def test_a_config_nested_without_end_is_refused(folder) -> None:
 
 
 def test_a_tokenizer_that_is_none_is_refused_by_the_name_that_was_given(folder) -> None:
-    (folder / "tokenizer.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=rf"tokenizer\.json of '{folder}' is not a REMI"):
-        load_checkpoint(folder)
+    (folder / "miditok_remi.json").write_text("{}")
+    assert f"miditok_remi.json of '{folder}' is not the tokenizer file of this" in refusal_of(
+        folder
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import soundfile
 from symusic import Note, Score, TimeSignature, Track
 
 from musiclstm import Recipe, read_midi, read_recipe
 from musiclstm.cli import main
+from musiclstm.inscription import inscribed
 
 
 @pytest.fixture
@@ -31,7 +34,8 @@ def model(tiny_checkpoint):
 
 def test_compose_writes_a_piece_of_so_many_bars(model, tmp_path, capsys):
     out = tmp_path / "a.mid"
-    assert main(["compose", "--bars", "3", "--seed", "7", "--out", str(out), *model]) == 0
+    command = ["compose", "--bars", "3", "--seed", "7", "--instruments", "0,40", *model]
+    assert main([*command, "--out", str(out)]) == 0
     assert "3 new bars" in capsys.readouterr().out
     assert read_midi(out)[1].notes > 0
 
@@ -39,17 +43,29 @@ def test_compose_writes_a_piece_of_so_many_bars(model, tmp_path, capsys):
 def test_the_same_seed_writes_the_same_bytes(model, tmp_path):
     files = [tmp_path / name for name in ("a.mid", "b.mid")]
     for file in files:
-        assert main(["compose", "--bars", "2", "--seed", "7", "--out", str(file), *model]) == 0
+        command = ["compose", "--bars", "2", "--seed", "7", "--instruments", "0,40", *model]
+        assert main([*command, "--out", str(file)]) == 0
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_how_much_is_recalled_can_be_said(model, tmp_path, capsys):
+def test_copying_and_the_cutoff_can_be_chosen(model, tmp_path, capsys):
     out = tmp_path / "a.mid"
-    command = ["compose", "--bars", "1", "--seed", "7", "--out", str(out), *model, "--recall"]
-    assert main([*command, "0.3"]) == 0
-    assert read_recipe(out.read_bytes()).steps[0].sampling.recall == 0.3
-    assert main([*command, "-1"]) == 1
-    assert "recall must be from 0 to 100, got -1.0; 0 is off" in capsys.readouterr().err
+    command = ["compose", "--bars", "1", "--instruments", "0", "--out", str(out), *model]
+    assert main([*command, "--copy-weight", "0.3", "--epsilon-cutoff", "0.001"]) == 0
+    sampling = read_recipe(out.read_bytes()).steps[0].sampling
+    assert (sampling.copy_weight, sampling.epsilon_cutoff) == (0.3, 0.001)
+    assert main([*command, "--copy-weight", "-1"]) == 1
+    assert "copy_weight must be from 0 to 2, got -1.0; 0 ignores" in capsys.readouterr().err
+    assert main([*command, "--epsilon-cutoff", "2"]) == 1
+    assert "epsilon_cutoff must be from 0 to 1, got 2.0; 0 is off" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("old", ["--recall", "--floor"])
+def test_options_of_version_0_2_are_refused(old, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["compose", "--out", "a.mid", old, "0.1"])
+    assert stop.value.code == 1
+    assert f"unrecognized arguments: {old}" in capsys.readouterr().err
 
 
 def test_extend_keeps_the_seed_in_front(model, seed, tmp_path):
@@ -92,7 +108,8 @@ def test_a_roll_can_be_drawn_beside(model, seed, tmp_path):
 @pytest.mark.fluidsynth
 def test_compose_can_render_at_once(model, tmp_path):
     audio = tmp_path / "a.wav"
-    command = ["compose", "--bars", "2", "--seed", "7", "--out", str(tmp_path / "a.mid"), *model]
+    command = ["compose", "--bars", "2", "--seed", "7", "--instruments", "0", *model]
+    command += ["--out", str(tmp_path / "a.mid")]
     assert main([*command, "--audio", str(audio)]) == 0
     samples, rate = soundfile.read(audio)
     assert rate == 44_100
@@ -119,14 +136,35 @@ def test_inspect_says_what_would_be_read(seed, capsys):
 
 def test_tokens_prints_a_bar_a_line(model, seed, capsys):
     assert main(["tokens", str(seed), *model]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines[:4]] == [["Bar_None", "TimeSig_3/4"]] * 4
-    assert "a note" in lines[-1]
+    *bars, last = capsys.readouterr().out.splitlines()
+    assert bars[0] == (
+        "Bar_None TimeSig_3/4 Position_0 Tempo_122.99 Program_40 Position_0 Pitch_60 "
+        "Duration_1.0.12 Position_12 Pitch_62 Duration_1.0.12 Position_24 Pitch_64 Duration_1.0.12"
+    )
+    assert [bar.split()[:2] for bar in bars] == [["Bar_None", "TimeSig_3/4"]] * 5
+    assert bars[4] == "Bar_None TimeSig_3/4"  # begins where the last note ends
+    assert last == "52 tokens, 4.33 a note"
 
 
-def test_tokens_can_print_ids(model, seed, capsys):
+def test_tokens_can_print_ids(model, seed, capsys, tiny_tokenizer):
+    assert main(["tokens", str(seed), *model]) == 0
+    *bars, _ = capsys.readouterr().out.splitlines()
     assert main(["tokens", str(seed), "--ids", *model]) == 0
-    assert all(word.isdigit() for word in capsys.readouterr().out.split())
+    ids = [int(word) for word in capsys.readouterr().out.split()]
+    assert [tiny_tokenizer.token_names[token] for token in ids] == " ".join(bars).split()
+
+
+def test_tokens_tell_tracks_of_one_program_apart(model, tmp_path, capsys):
+    score = Score(480)
+    for pitch in (60, 80):
+        track = Track("Violin", 40, False)
+        track.notes.append(Note(0, 480, pitch, 90))
+        score.tracks.append(track)
+    (tmp_path / "duo.mid").write_bytes(score.dumps_midi())
+    assert main(["tokens", str(tmp_path / "duo.mid"), *model]) == 0
+    words = capsys.readouterr().out.split()
+    blocks = " ".join(words[words.index("Program_40") :]).split("Program_40 ")[1:]
+    assert [block.split()[1] for block in blocks] == ["Pitch_80", "Pitch_60"]
 
 
 BAD_FILES = {
@@ -213,7 +251,8 @@ def test_a_recipe_can_be_written_beside_the_piece(model, seed, tmp_path):
 
 def test_again_makes_a_piece_from_nothing(model, tmp_path):
     out, again = tmp_path / "a.mid", tmp_path / "again.mid"
-    assert main(["compose", "--bars", "2", "--surprise", "bold", "--out", str(out), *model]) == 0
+    command = ["compose", "--bars", "2", "--surprise", "bold", "--instruments", "0,-1"]
+    assert main([*command, "--out", str(out), *model]) == 0
     assert main(["again", str(out), "--out", str(again), *model]) == 0
     assert again.read_bytes() == out.read_bytes()
 
@@ -229,7 +268,8 @@ def test_again_makes_a_piece_from_its_seed(only_new, model, seed, tmp_path):
 
 
 def test_several_takes_have_a_recipe_each(model, tmp_path):
-    command = ["compose", "--bars", "1", "--takes", "2", "--out", str(tmp_path / "a.mid"), *model]
+    command = ["compose", "--bars", "1", "--takes", "2", "--instruments", "0", *model]
+    command += ["--out", str(tmp_path / "a.mid")]
     assert main([*command, "--recipe", str(tmp_path / "a.json")]) == 0
     for number in (1, 2):
         text = (tmp_path / f"a-{number}.json").read_text()
@@ -238,7 +278,8 @@ def test_several_takes_have_a_recipe_each(model, tmp_path):
 
 def test_again_refuses_in_one_sentence(model, seed, tmp_path, capsys):
     out = tmp_path / "a.mid"
-    assert main(["extend", str(seed), "--bars", "1", "--seed", "7", "--out", str(out), *model]) == 0
+    command = ["extend", str(seed), "--bars", "1", "--density", "4-8", "--out", str(out), *model]
+    assert main(command) == 0
     capsys.readouterr()
     for arguments, sentence in [
         ([str(seed)], "error: This file has no recipe in it"),
@@ -251,3 +292,20 @@ def test_again_refuses_in_one_sentence(model, seed, tmp_path, capsys):
         assert sentence in error
         assert error.count("\n") == 1
     assert not (tmp_path / "x.mid").exists()
+
+
+def test_what_version_0_2_made_is_refused_with_that_version(
+    model, tmp_path, capsys, tiny_checkpoint
+):
+    old = tmp_path / "old.mid"
+    recipe = '{"format":2,"musiclstm":"0.1.0","model":"default","weights":"","precision":"int8"}'
+    old.write_bytes(inscribed(bytes(Score(480).dumps_midi()), recipe))
+    out = ["--out", str(tmp_path / "x.mid")]
+    assert main(["again", str(old), *out, *model]) == 1
+    error = capsys.readouterr().err
+    assert "follow it with musiclstm 0.2" in error
+    assert error.count("\n") == 1
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "folder")
+    (folder / "miditok_remi.json").rename(folder / "tokenizer.json")
+    assert main(["compose", *out, "--model", str(folder)]) == 1
+    assert "is a checkpoint of musiclstm 0.2" in capsys.readouterr().err

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields, replace
 
+import numpy as np
 import pytest
-import torch
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from musiclstm import Composition, Constraints, Passage, Sampling, Surprise
 from musiclstm.composition import Seed
-from musiclstm.decoding import Snapshot
-from musiclstm.modeling import LSTMState
+from musiclstm.generation.history import History
+from musiclstm.generation.stepper import Snapshot
 
 
 def score(*notes: tuple[int, int, int]) -> ScoreTick:
@@ -28,8 +28,8 @@ def score(*notes: tuple[int, int, int]) -> ScoreTick:
 
 @pytest.fixture
 def state() -> Snapshot:
-    nothing = torch.zeros(1, 1, 4)
-    return Snapshot(torch.zeros(1, 6), LSTMState(nothing, nothing, nothing, torch.zeros(1)))
+    layers = np.zeros((1, 4), np.float32)
+    return Snapshot(np.zeros(6, np.float32), layers[0], layers, layers, History())
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_record_is_told_in_a_few_words(piece, state) -> None:
     passage = Passage(number=3, score=score(), length_ticks=36, tokens=(1, 2), state=state)
     for record in (piece, passage):
         assert "tokens" not in repr(record)
-        assert "tensor" not in repr(record)
+        assert "array" not in repr(record)
     assert "number=3" in repr(passage)
 
 

@@ -17,7 +17,7 @@ from musiclstm import Constraints, Recipe, RecipeError, Sampling, Selection, Sur
 from musiclstm.inscription import inscribed
 from musiclstm.recipe import MAX_BARS_IN_ALL, MAX_STEPS, Maker, Source, Step, told_short
 
-MAKER = Maker("default", "0123456789abcdef", "int8", "0.1.0")
+MAKER = Maker("default", "0123456789abcdef", "int8", "0.3.0")
 PLAIN = Recipe(MAKER, (Step(8, Sampling(seed=7)),))
 DIGEST = "sha256:" + "5a" * 32
 
@@ -34,6 +34,8 @@ steps = st.builds(
         pitch_temperature=st.none() | st.floats(0, 9),
         repetition_penalty=st.floats(1, 9),
         repetition_bars=st.integers(1, 9),
+        copy_weight=st.floats(0, 2),
+        epsilon_cutoff=st.floats(0, 0.1),
     ),
     constraints=st.none()
     | st.builds(
@@ -79,8 +81,8 @@ def test_a_recipe_survives_text_and_link(steps, source) -> None:
 
 def test_a_plain_recipe_says_what_is_not_usual_and_no_more() -> None:
     assert json.loads(PLAIN.to_json()) == {
-        "format": 2,
-        "musiclstm": "0.1.0",
+        "format": 3,
+        "musiclstm": "0.3.0",
         "model": "default",
         "weights": "0123456789abcdef",
         "precision": "int8",
@@ -120,9 +122,9 @@ def test_an_ending_asked_for_in_an_earlier_step_is_asked_for_in_the_next() -> No
 def test_defaults_are_those_of_the_format() -> None:
     """Texts leave defaults out: where one of these changes, recipe.FORMAT must rise."""
     assert repr(Sampling()) == (
-        "Sampling(temperature=1.0, top_p=0.98, top_k=0, seed=None, min_p=0.05, floor=0.0, "
-        "pitch_temperature=None, rhythm_temperature=None, repetition_penalty=1.0, "
-        "repetition_bars=4, recall=0.7)"
+        "Sampling(temperature=1.0, top_p=0.95, top_k=0, seed=None, min_p=0.0, "
+        "epsilon_cutoff=0.0, pitch_temperature=None, rhythm_temperature=None, "
+        "repetition_penalty=1.3, repetition_bars=4, copy_weight=0.9)"
     )
     assert repr(Constraints()) == (
         "Constraints(programs=None, meter=None, tempo_bpm=None, tempo_changes=True, key=None, "
@@ -135,13 +137,19 @@ def test_defaults_are_those_of_the_format() -> None:
     assert Surprise().schedule == "off"
 
 
-OLD = "ghBDdSUeF5knJaZYpCalpKSYmyUbmaZidyE2f6I7ytAIq7MMUdxlYZmYlAx0h1ItAA"
+LINK = "PcdDdTUeF5onJaZYpCalpKSYmyUbmaZidzE2f6M70tAIqzOBAYnmNlMUl1tYJiYlA12mVAsA"
+OLD = "ghBDdSUeF5knJaZYpCalpKSYmyUbmaZidyE2f6I7ytAIq7MMUdxlYZmYlAx0h1ItAA"  # of version 0.2
 
 
 def test_a_link_of_this_format_stays_readable() -> None:
-    maker = Maker("default", "7bad8ebddd76c25e", "int8", "0.1.0")
-    steps = (Step(128, Sampling(seed=1, recall=0)),)  # format 1 knew of none
-    assert Recipe.from_link(OLD) == Recipe(maker, steps, music="89abcdef")
+    maker = Maker("default", "7bad8ebddd76c25e", "int8", "0.3.0")
+    steps = (Step(128, Sampling(seed=1, copy_weight=0.5)),)
+    assert Recipe.from_link(LINK) == Recipe(maker, steps, music="89abcdef")
+
+
+def test_a_link_of_version_0_2_is_refused_with_a_sentence() -> None:
+    with pytest.raises(RecipeError, match=r"another version of musiclstm, such as 0\.2; follow"):
+        Recipe.from_link(OLD)
 
 
 def test_what_goes_without_saying_is_left_out_of_steps() -> None:
@@ -193,8 +201,10 @@ HOSTILE = {
     "[]": "does not say its format",
     '{"format": true}': "does not say its format",
     '{"format": 0}': "does not say its format",
-    '{"format": 3}': "has format 3, and this musiclstm reads up to 2; update musiclstm",
-    '{"format": 1}': "has no 'musiclstm'",
+    '{"format": 4}': "has format 4, and this musiclstm reads up to 3; update musiclstm",
+    '{"format": 3}': "has no 'musiclstm'",
+    '{"format": 2}': "was made with musiclstm 0.2, .* follow it with musiclstm 0.2",
+    '{"format": 1, "steps": []}': "was made with musiclstm 0.2",
     " " * 200_001: "longer than 200,000 characters",
     changed(weights=7): "weights in the recipe's text must be a text",
     changed(model="x" * 300): "model in the recipe's text must be a text of at most 200",
@@ -249,7 +259,7 @@ def test_what_would_take_forever_is_refused() -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists) | st.text())
 def test_no_text_breaks_it(value) -> None:
-    for text in (str(value), json.dumps({"format": 1, "steps": value}), step(sampling=value)):
+    for text in (str(value), json.dumps({"format": 3, "steps": value}), step(sampling=value)):
         with pytest.raises(RecipeError):
             Recipe.from_json(text)
 

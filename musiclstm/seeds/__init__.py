@@ -1,7 +1,6 @@
-"""Short pieces to begin from, one .mid file each, that belong to everyone.
+"""Short public-domain tunes as prompts, one .mid file each.
 
-What they are and why they are free stands in `tunes`; `python -m musiclstm.seeds.write` makes the
-files from it. This package knows no model and no page.
+`tunes` lists them with their sources; `python -m musiclstm.seeds.write` writes the files.
 """
 
 from __future__ import annotations

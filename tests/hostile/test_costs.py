@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as some
 
-from musiclstm import MusicTokenizer, Sampling, ScoreError, analysis, intake, workshop
+from musiclstm import MusicTokenizer, Sampling, ScoreError, analysis, intake
+from musiclstm.generation import pipeline
 from musiclstm.helper import Helper
 from musiclstm.intake import read_midi
 from musiclstm.seeds import bundled_seeds
@@ -50,15 +51,18 @@ def tokenizer() -> MusicTokenizer:
 
 
 def most_tokens(data: bytes) -> int:
-    """No accepted file has more: six a note, four a bar or beat, two a change of tempo."""
+    """No accepted file has more: eleven a note, two a bar or beat, two a change of tempo.
+
+    A note alone in its part and bar takes four tokens, and up to seven empty blocks before it.
+    """
     score, report = read_midi(data)
     beats = analysis.last_note_end(score) // score.ticks_per_quarter + 1
-    return 6 * report.notes + 4 * (report.bars + beats) + 2 * len(score.tempos) + 8
+    return 11 * report.notes + 2 * (report.bars + beats) + 2 * len(score.tempos) + 8
 
 
 @pytest.mark.parametrize("upload", [each for each in UPLOADS if each.verdict == MUSIC], ids=str)
 def test_every_accepted_upload_has_few_tokens(upload: Any, tokenizer: MusicTokenizer) -> None:
-    ids = tokenizer.encode_base(read_midi(upload.data)[0])
+    ids = tokenizer.encode(read_midi(upload.data)[0])
     assert 0 < len(ids) <= most_tokens(upload.data)
 
 
@@ -69,23 +73,21 @@ def test_every_accepted_file_has_few_tokens(tokenizer: MusicTokenizer, data: byt
         most = most_tokens(data)
     except ScoreError:
         reject()
-    assert len(tokenizer.encode_base(read_midi(data)[0])) <= most
+    assert len(tokenizer.encode(read_midi(data)[0])) <= most
 
 
-def test_of_a_seed_that_is_too_full_the_network_reads_the_end(
+def test_of_a_prompt_that_is_too_full_the_network_reads_the_end(
     tiny_composer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = type(tiny_composer._workshop._network)
-    read: list[list[int]] = []
-    whole = network.read
-    monkeypatch.setattr(network, "read", lambda self, ids: (read.append(ids), whole(self, ids))[1])
     full = midi(track(*(note(40 + step * 7 % 40, 60) for step in range(400))))
+    read = []
     for most in (8_192, 100):
-        monkeypatch.setattr(workshop, "CONTEXT_TOKENS", most)
-        tiny_composer.compose(prompt=full, bars=1, sampling=Sampling(seed=1))
+        monkeypatch.setattr(pipeline, "CONTEXT_TOKENS", most)
+        piece = tiny_composer.compose(prompt=full, bars=1, sampling=Sampling(seed=1))
+        read.append(piece.prompt_ids)
     long, short = read
-    assert len(short) == 1 + 100 < len(long)
-    assert short[1:] == long[-100:]
+    assert 100 - 60 < len(short) - 1 <= 100 < len(long)  # in whole bars
+    assert short[1:] == long[1 - len(short) :]
 
 
 # -- Who opens the file --------------------------------------------------------------------------

@@ -1,7 +1,6 @@
-"""What the music has to keep to, and refusals of what nobody could keep to.
+"""What the music must keep to: for all bars (`Constraints`) and for one bar (`BarShape`).
 
-`Constraints` is a frozen record, given per call; `Scale` reads the name of a key. Nothing here
-knows tokens or how the constraints are kept: that is the grammar's work.
+The grammar turns both into masks over logits, so they hold for every checkpoint.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TypeAlias
 
-from musiclstm.tokenization import DRUMS, POSITIONS_PER_BEAT, knows_meter, plain_meter
+from musiclstm.tokens import DRUMS, POSITIONS_PER_BEAT, knows_meter, plain_meter
 
-# From so many on no more are asked for; an instrument has more pitches, so one is always free.
-MAX_NOTES_AT_ONCE = 32  # struck together, unless the constraints say less
-AS_THE_SEED = "seed"  # a key still to be estimated
-SLOWEST_BPM, FASTEST_BPM = 20, 300
+MAX_NOTES_AT_ONCE = 32  # started together, unless the constraints allow fewer
+KEY_OF_PROMPT = "prompt"  # a key that is yet to be estimated
+MIN_BPM, MAX_BPM = 20, 300
 
+_KEY_OF_SEED = "seed"  # version 0.2 called the prompt so
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
-# Semitones above the tonic. Plain minor takes the leading tone too, as music in minor does.
+# Semitones above the tonic. Plain minor has the leading tone too, as music in minor does.
 _MODES: dict[str, tuple[int, ...]] = {
     "major": (0, 2, 4, 5, 7, 9, 11),
     "minor": (0, 2, 3, 5, 7, 8, 10, 11),
@@ -46,7 +45,7 @@ PitchRanges: TypeAlias = tuple[tuple[int, tuple[int, int]], ...]
 
 @dataclass(frozen=True)
 class Scale:
-    """A tonic and the pitch classes above it.
+    """A tonic and a mode.
 
     Attributes:
         tonic: Pitch class of the first degree, 0 (C) to 11 (B).
@@ -58,7 +57,7 @@ class Scale:
 
     @classmethod
     def named(cls, name: str) -> Scale:
-        """The scale that a name such as `F# dorian` means.
+        """Return the scale of a name such as `F# dorian`.
 
         Raises:
             ValueError: No such scale.
@@ -74,34 +73,34 @@ class Scale:
 
     @property
     def pitch_classes(self) -> frozenset[int]:
-        """The tones of the scale, each 0 (C) to 11 (B)."""
+        """Tones of the scale, each 0 (C) to 11 (B)."""
         return frozenset((self.tonic + step) % 12 for step in _MODES[self.mode])
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """What the music has to keep to, whatever the network would like.
+    """What the music must keep to, whatever the network prefers.
 
     Args:
         programs: MIDI programs that may play, -1 for drums; None: any.
-        meter: Numerator and denominator of every bar, or of another meter as long (2/2 is written
-            as 4/4); None: any.
-        tempo_bpm: Quarter notes per minute, 20 to 300, and no change of it; None: as it comes.
+        meter: Numerator and denominator of every bar, or of another meter of the same length (2/2
+            is written as 4/4); None: any.
+        tempo_bpm: Quarter notes per minute, 20 to 300, without tempo changes; None: any.
         tempo_changes: Whether the tempo may change.
-        key: Such as `D minor` or `F# dorian`, see `SCALES`; "seed": that of the seed; None: any.
-            Drums are never bound by it.
-        pitch_ranges: Lowest and highest MIDI pitch of a program, -1 for drums; a dict will do.
-            None: any.
-        max_polyphony: At most so many notes sounding together, over all instruments; None: any.
-        max_notes_at_once: At most so many notes struck together, 1 to 32.
-        notes_per_bar: Fewest and most notes that begin in each bar; None: any. The last chord of
-            an ending may have fewer.
-        max_empty_bars: At most so many bars without a note in a row, 0 or more.
-        ending: Whether the last bars lead to a close, where everything is released.
+        key: Such as `D minor` or `F# dorian`, see `SCALES`; "prompt": that of the prompt; None:
+            any. Drums are exempt.
+        pitch_ranges: Lowest and highest MIDI pitch by program, -1 for drums; a dict or pairs. None:
+            any.
+        max_polyphony: Most notes sounding together, over all instruments; None: any.
+        max_notes_at_once: Most notes started together, over all instruments, 1 to 32.
+        notes_per_bar: Fewest and most notes that start in each bar; None: any. The last chord of an
+            ending may have fewer.
+        max_empty_bars: Most bars without a note in a row, 0 or more.
+        ending: Whether the last bars lead to a close, where every note is released.
 
     Raises:
-        ValueError: Nothing could be played, two wishes contradict each other, or a value the tokens
-            cannot say.
+        ValueError: Nothing could be played, two constraints contradict each other, or no token
+            exists for a value.
     """
 
     programs: frozenset[int] | None = None
@@ -117,11 +116,13 @@ class Constraints:
     ending: bool = False
 
     def __post_init__(self) -> None:
-        """Bring plain values into their form, and refuse what cannot be kept."""
+        """Normalize plain values and refuse what cannot be kept."""
         if self.programs is not None:
-            object.__setattr__(self, "programs", frozenset(self.programs))  # a plain set will do
+            object.__setattr__(self, "programs", frozenset(self.programs))
         if self.notes_per_bar is not None:
             object.__setattr__(self, "notes_per_bar", tuple(self.notes_per_bar))
+        if self.key == _KEY_OF_SEED:
+            object.__setattr__(self, "key", KEY_OF_PROMPT)
         object.__setattr__(self, "pitch_ranges", _sorted_ranges(self.pitch_ranges))
         self._check_programs()
         self._check_time()
@@ -136,30 +137,30 @@ class Constraints:
 
     @property
     def pitch_classes(self) -> frozenset[int] | None:
-        """What the key allows; None: everything."""
-        if self.key in (None, AS_THE_SEED):
+        """Pitch classes of the key; None: all."""
+        if self.key in (None, KEY_OF_PROMPT):
             return None
         return Scale.named(str(self.key)).pitch_classes
 
     @property
     def allows_tempos(self) -> bool:
-        """Whether the music may say how fast it is."""
+        """Whether tokens may state a tempo."""
         return self.tempo_changes and self.tempo_bpm is None
 
     @property
     def ranges(self) -> dict[int, tuple[int, int]]:
-        """`pitch_ranges` by program; empty where there are none."""
+        """`pitch_ranges` by program; empty without any."""
         return dict(self.pitch_ranges or ())
 
     def pitches(self, program: int) -> list[int]:
-        """The MIDI pitches that a program may play, rising."""
+        """Return the MIDI pitches that a program may play, ascending."""
         lowest, highest = self.ranges.get(program, (0, 127))
         classes = None if program == DRUMS else self.pitch_classes
         return [p for p in range(lowest, highest + 1) if classes is None or p % 12 in classes]
 
-    def most_in_bar(self, meter: tuple[int, int], choices: int = 10_000) -> int:
-        """How many notes fit into a bar, where there are so many different ones to strike."""
-        together = min(self.max_notes_at_once, self.max_polyphony or choices, choices)
+    def max_notes_in_bar(self, meter: tuple[int, int], different: int = 10_000) -> int:
+        """Return how many notes fit into a bar if so many different ones can start together."""
+        together = min(self.max_notes_at_once, self.max_polyphony or different, different)
         return meter[0] * POSITIONS_PER_BEAT * together
 
     def _check_programs(self) -> None:
@@ -176,24 +177,24 @@ class Constraints:
                 "quarters, 1 to 16 eighths, or a meter as long as one of these."
             )
         bpm = self.tempo_bpm
-        if bpm is not None and not (isinstance(bpm, Real) and SLOWEST_BPM <= bpm <= FASTEST_BPM):
-            raise ValueError(f"tempo_bpm must be from {SLOWEST_BPM} to {FASTEST_BPM}, got {bpm}.")
+        if bpm is not None and not (isinstance(bpm, Real) and MIN_BPM <= bpm <= MAX_BPM):
+            raise ValueError(f"tempo_bpm must be from {MIN_BPM} to {MAX_BPM}, got {bpm}.")
 
     def _check_numbers(self) -> None:
-        if not _is_whole(self.max_empty_bars) or self.max_empty_bars < 0:
+        if not _is_integer(self.max_empty_bars) or self.max_empty_bars < 0:
             raise ValueError(f"max_empty_bars must be 0 or more, got {self.max_empty_bars}.")
         together = self.max_notes_at_once
-        if not _is_whole(together) or not 1 <= together <= MAX_NOTES_AT_ONCE:
+        if not _is_integer(together) or not 1 <= together <= MAX_NOTES_AT_ONCE:
             raise ValueError(
                 f"max_notes_at_once must be from 1 to {MAX_NOTES_AT_ONCE}, got {together}."
             )
         most = self.max_polyphony
-        if most is not None and (not _is_whole(most) or most < 1):
+        if most is not None and (not _is_integer(most) or most < 1):
             raise ValueError(f"max_polyphony must be 1 or more, got {most}; None is no limit.")
 
     def _check_pitches(self) -> None:
-        if self.key != AS_THE_SEED and self.key is not None:
-            Scale.named(self.key)
+        if self.key not in (None, KEY_OF_PROMPT):
+            Scale.named(str(self.key))
         for program, (lowest, highest) in self.ranges.items():
             self._check_range(program, lowest, highest)
             if not self.pitches(program):
@@ -219,7 +220,7 @@ class Constraints:
     def _check_density(self) -> None:
         if self.notes_per_bar is None:
             return
-        if len(self.notes_per_bar) != 2 or not all(map(_is_whole, self.notes_per_bar)):
+        if len(self.notes_per_bar) != 2 or not all(map(_is_integer, self.notes_per_bar)):
             raise ValueError(
                 f"notes_per_bar must be two whole numbers, fewest and most, got "
                 f"{self.notes_per_bar}."
@@ -230,27 +231,72 @@ class Constraints:
                 f"notes_per_bar must be fewest and most notes with 0 <= fewest <= most and most at "
                 f"least 1, got {fewest} and {most}."
             )
-        if self.meter is not None and fewest > self.most_in_bar(plain_meter(*self.meter)):
+        if self.meter is not None and fewest > self.max_notes_in_bar(plain_meter(*self.meter)):
             raise ValueError(
                 f"notes_per_bar asks for at least {fewest} notes, but a bar of {self.meter[0]}/"
-                f"{self.meter[1]} has room for {self.most_in_bar(plain_meter(*self.meter))}; ask "
-                "for fewer or raise max_polyphony and max_notes_at_once."
+                f"{self.meter[1]} has room for {self.max_notes_in_bar(plain_meter(*self.meter))}; "
+                "ask for fewer or raise max_polyphony and max_notes_at_once."
             )
 
 
-def _is_whole(value: object) -> bool:
+@dataclass(frozen=True)
+class BarShape:
+    """What is special about one bar.
+
+    Args:
+        off_beat: The earliest onset of the bar is off the beat.
+        off_mode: One of the notes at the bar's earliest pitched onset is outside these pitch
+            classes.
+        closed: Every note that starts in the bar ends by its bar line.
+        chord: Pitched notes have one of these pitch classes, and the drums need one before them.
+        downbeat_only: Notes start on the first position only.
+        velocity_gain: Factor on the velocities of the bar, above 0 to 1. The grammar ignores it.
+
+    The first two do not apply where the constraints leave no such position or no such note.
+
+    Raises:
+        ValueError: Values out of range or in contradiction.
+    """
+
+    off_beat: bool = False
+    off_mode: frozenset[int] | None = None
+    closed: bool = False
+    chord: frozenset[int] | None = None
+    downbeat_only: bool = False
+    velocity_gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions."""
+        if self.off_beat and self.downbeat_only:
+            raise ValueError("off_beat and downbeat_only contradict each other; choose one.")
+        if not 0 < self.velocity_gain <= 1:
+            raise ValueError(
+                f"velocity_gain must be above 0 and at most 1, got {self.velocity_gain}."
+            )
+        for name in ("off_mode", "chord"):
+            classes = getattr(self, name)
+            if classes is None:
+                continue
+            object.__setattr__(self, name, frozenset(classes))
+            if not set(classes) <= {*range(12)}:
+                raise ValueError(f"{name} must be pitch classes from 0 to 11, got {set(classes)}.")
+        if self.chord is not None and not self.chord:
+            raise ValueError("chord must name at least one pitch class; None allows all.")
+
+
+def _is_integer(value: object) -> bool:
     return isinstance(value, Integral)
 
 
 def _sorted_ranges(
     ranges: Mapping[int, tuple[int, int]] | Iterable[tuple[int, tuple[int, int]]] | None,
 ) -> PitchRanges | None:
-    """One form for all ways to say it, so that equal wishes are equal records."""
+    """Return one form for all ways to write ranges, so that equal constraints compare equal."""
     if ranges is None:
         return None
     pairs = dict(ranges).items()
     for program, ends in pairs:
-        if len(ends) != 2 or not all(_is_whole(value) for value in (program, *ends)):
+        if len(ends) != 2 or not all(_is_integer(value) for value in (program, *ends)):
             raise ValueError(
                 f"pitch_ranges of program {program} must be a lowest and a highest pitch, got "
                 f"{ends}."

@@ -1,0 +1,1 @@
+"""Composing: grammar of the tokens, sampling, constraints, loudness, and the decode loop."""

@@ -1,0 +1,233 @@
+"""Which rules apply in which bar: constraints, deviations, and how a sequence closes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Literal, NamedTuple, TypeAlias
+
+from musiclstm.generation.constraints import BarShape, Constraints, Scale
+from musiclstm.generation.grammar import Grammar
+from musiclstm.generation.sampling import Sampling
+
+Bars: TypeAlias = Sequence[tuple[int, ...]]
+Plan: TypeAlias = Callable[[int, Bars], tuple[Grammar, Sampling]]
+Kind = Literal["entropy", "off_beat", "off_mode"]
+
+FORCED: tuple[Kind, ...] = ("off_beat", "off_mode")
+FORCES_FROM = 0.5  # an amount for a bar from here on also forces a deviation
+
+_PLAIN = BarShape()
+_MAX_GRAMMARS = 64
+_FADE = (0.85, 0.7)  # velocity gains of the last bar but one and of the last
+_FIFTH = 7
+
+
+# Deviations ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """What is unexpected about one bar.
+
+    Attributes:
+        kind: `entropy`: nothing is forced, only less probable notes become more frequent.
+            `off_beat`: the bar's earliest onset is off the beat. `off_mode`: a note of its earliest
+            pitched onset is outside the key.
+        amount: How much higher the temperature of the bar is, above 0 to 1, for
+            `Sampling.with_higher_temperature`; for every kind.
+    """
+
+    kind: Kind
+    amount: float
+
+
+class _Schedule(NamedTuple):
+    """How a named schedule deviates."""
+
+    threshold: float  # a bar's random number has to be below
+    amounts: tuple[float, float]
+    kinds: tuple[Kind, ...]  # one is drawn; the first stands twice to come twice as often
+
+
+# A bar deviates if its random number is below `threshold` and below those of both its neighbours:
+# in (1 - (1 - threshold)**3) / 3 of all bars, so in a sixth and in a third.
+_SCHEDULES = {
+    "gentle": _Schedule(1 - 0.5 ** (1 / 3), (0.1, 0.3), ("entropy", "entropy", "off_beat")),
+    "bold": _Schedule(1.0, (0.4, 0.8), ("entropy", "off_beat", "off_mode")),
+}
+_OFF = "off"
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """A schedule of deviations; the same seed gives the same deviations in the same bars.
+
+    Args:
+        schedule: `off`: none. `gentle`: about every sixth bar a little more freedom, sometimes with
+            a first note off the beat. `bold`: about every third bar much more freedom, and as often
+            as not a first note off the beat or outside the key. Neither deviates in the first bar,
+            which continues the prompt, nor in two bars in a row. Or an amount for each new bar, 0
+            to 1: 0 is none, less than 0.5 only gives more freedom, and more also forces one of the
+            two. Bars beyond the list have none.
+
+    Raises:
+        ValueError: Another name, or an amount out of range.
+    """
+
+    schedule: str | Sequence[float] = _OFF
+
+    def __post_init__(self) -> None:
+        """Refuse anything else, and keep a list as a tuple."""
+        if isinstance(self.schedule, str):
+            if self.schedule not in (_OFF, *_SCHEDULES):
+                raise ValueError(_refusal(repr(self.schedule)))
+            return
+        if not hasattr(self.schedule, "__iter__"):
+            raise ValueError(_refusal(repr(self.schedule)))
+        amounts = tuple(self.schedule)
+        for amount in amounts:
+            if not (isinstance(amount, Real) and 0 <= amount <= 1):
+                raise ValueError(_refusal(f"an amount of {amount}"))
+        object.__setattr__(self, "schedule", tuple(float(amount) for amount in amounts))
+
+    def deviation_at(self, bar: int, seed: int) -> Deviation | None:
+        """Return the deviation of one bar, None for none.
+
+        Args:
+            bar: Number of the new bar, from 0.
+            seed: Start of the random numbers.
+        """
+        if isinstance(self.schedule, str):
+            schedule = _SCHEDULES.get(self.schedule)
+            return None if schedule is None else _drawn_deviation(schedule, bar, seed)
+        amount = self.schedule[bar] if 0 <= bar < len(self.schedule) else 0.0
+        if amount == 0:
+            return None
+        kind = _one_of(FORCED, _rng(seed, bar)) if amount >= FORCES_FROM else "entropy"
+        return Deviation(kind, amount)
+
+
+def _drawn_deviation(schedule: _Schedule, bar: int, seed: int) -> Deviation | None:
+    """Return a deviation where the bar's random number is the lowest of three.
+
+    So no bar needs to know whether the bar before deviates, which would lead back to the first.
+    """
+    if bar < 1:
+        return None
+    rng = _rng(seed, bar)
+    draw = rng.random()
+    if draw >= schedule.threshold:
+        return None
+    if any(_rng(seed, other).random() <= draw for other in (bar - 1, bar + 1)):
+        return None
+    low, high = schedule.amounts
+    return Deviation(_one_of(schedule.kinds, rng), low + (high - low) * rng.random())
+
+
+def _rng(seed: int, bar: int) -> random.Random:
+    return random.Random(f"{seed}/surprise/{bar}")
+
+
+def _one_of(kinds: tuple[Kind, ...], rng: random.Random) -> Kind:
+    # Python guarantees the numbers of `random()` across versions, not those of `choice()`.
+    return kinds[int(rng.random() * len(kinds))]
+
+
+def _refusal(got: str) -> str:
+    return (
+        f'schedule must be "off", "gentle", "bold" or an amount from 0 to 1 for each bar, got {got}'
+        "; pass a list such as [0, 0.3, 0, 0.7]."
+    )
+
+
+# Plans --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What one sequence has to be.
+
+    Attributes:
+        constraints: In programs that the network knows, with a named key.
+        sampling: With a seed.
+        surprise: In which bars the music deviates.
+        end: Number of the bar after the last one if the sequence has an ending; else None.
+        key: Returns the key that deviations leave and endings close in, given the bars so far; None
+            where there is none.
+    """
+
+    constraints: Constraints
+    sampling: Sampling
+    surprise: Surprise
+    end: int | None
+    key: Callable[[Bars], Scale | None]
+
+
+class BarPlanner:
+    """Plans sequences, and caches their grammars: many sequences share one."""
+
+    def __init__(self) -> None:
+        self._grammars: dict[tuple[Constraints, BarShape], Grammar] = {}
+
+    def plan(self, request: GenerationRequest) -> Plan:
+        """Return a function: grammar and sampling of a bar, given its number and the bars before.
+
+        Raises:
+            ValueError: The constraints contradict each other.
+        """
+        self._grammar(request.constraints, _PLAIN)
+        if request.end is not None:
+            for shape in _closing(request.key(())):
+                self._grammar(request.constraints, shape)
+
+        def rules_of(bar: int, before: Bars) -> tuple[Grammar, Sampling]:
+            shape, sampling = _rules(request, bar, before)
+            return self._grammar(request.constraints, shape), sampling
+
+        return rules_of
+
+    def _grammar(self, constraints: Constraints, shape: BarShape) -> Grammar:
+        found = self._grammars.get((constraints, shape))
+        if found is None:
+            found = Grammar(constraints, shape)
+            if len(self._grammars) >= _MAX_GRAMMARS:  # another thread may clear it at any time
+                self._grammars.clear()
+            self._grammars[constraints, shape] = found
+        return found
+
+
+def _rules(request: GenerationRequest, bar: int, before: Bars) -> tuple[BarShape, Sampling]:
+    left = None if request.end is None else request.end - bar
+    if left in (1, 2):
+        return _closing(request.key(before))[-left], request.sampling
+    assert request.sampling.seed is not None
+    deviation = request.surprise.deviation_at(bar, request.sampling.seed)
+    if deviation is None:
+        return _PLAIN, request.sampling
+    shape = _PLAIN
+    if deviation.kind == "off_beat":
+        shape = BarShape(off_beat=True)
+    elif deviation.kind == "off_mode" and (key := request.key(before)):
+        shape = BarShape(off_mode=key.pitch_classes)
+    return shape, request.sampling.with_higher_temperature(deviation.amount)
+
+
+def _closing(key: Scale | None) -> tuple[BarShape, BarShape]:
+    """Return the last two bars: notes end at the bar line, then one softer tonic chord."""
+    first, last = (BarShape(closed=True, velocity_gain=gain) for gain in _FADE)
+    chord = None if key is None else tonic_chord(key)
+    return first, replace(last, chord=chord, downbeat_only=True)
+
+
+def tonic_chord(key: Scale) -> frozenset[int]:
+    """Return tonic, third and fifth, 0 (C) to 11 (B), those that the scale has."""
+    third = next((step for step in (4, 3) if _has(key, step)), 0)
+    fifth = _FIFTH if _has(key, _FIFTH) else 0
+    return frozenset((key.tonic + step) % 12 for step in (0, third, fifth))
+
+
+def _has(key: Scale, step: int) -> bool:
+    return (key.tonic + step) % 12 in key.pitch_classes

@@ -1,0 +1,158 @@
+"""What constraints and the shape of a bar leave of the vocabulary: ceilings that never change.
+
+A ceiling is a float32 array over some tokens: `OPEN` for a permitted one, `CLOSED` for others. The
+smaller of ceiling and logit is the masked logit. `GrammarState` combines the ceilings with the
+place in a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from musiclstm.generation.constraints import KEY_OF_PROMPT, BarShape, Constraints
+from musiclstm.model.step_features import Kind, TokenTable
+from musiclstm.tokens import DRUMS, plain_meter
+from musiclstm.tokens import vocabulary as v
+
+# The largest number and not infinity: logits that are no numbers become finite ones.
+OPEN, CLOSED = np.finfo(np.float32).max, np.float32(-np.inf)
+NO_LIMIT = 1_000_000
+
+TABLE = TokenTable(v.TOKEN_NAMES)
+_PITCH_KINDS = (Kind.PROGRAM, Kind.PITCH, Kind.DRUM)
+_RHYTHM_KINDS = (Kind.POSITION, Kind.DURATION, Kind.BAR, Kind.TIME_SIGNATURE, Kind.TEMPO)
+
+TOKEN_KINDS = np.isin(TABLE.kind, _PITCH_KINDS) + 2 * np.isin(TABLE.kind, _RHYTHM_KINDS).astype(
+    np.int8
+)
+"""Kind of each token for `Sampling`: 1 pitch, 2 rhythm, 0 others, (vocab,)."""
+
+IS_PITCH = np.isin(TABLE.kind, (Kind.PITCH, Kind.DRUM))
+"""Tokens that name a pitch, (vocab,)."""
+
+
+class Grammar:
+    """Limits and ceilings of constraints and a bar shape; shared by any number of states.
+
+    Attributes:
+        constraints: Of all bars.
+        shape: Of the bars under this grammar.
+        at_once: Most notes that may start together.
+        polyphony: Most notes that may sound together; None: any number.
+        fewest: Notes that a bar must have.
+        most: Notes that a bar may have.
+        pitches: Playable MIDI pitches by program, ascending; programs without any are missing.
+        pitch_ceilings: Over MIDI pitches, (128,), by program.
+        outside: Like `pitches`, those outside `shape.off_mode`; programs without any are missing.
+        outside_ceilings: Like `pitch_ceilings`, for `outside`.
+        program_ceiling: (129,), drums last.
+        meters: Indices of the permitted time signatures.
+        meter_ceiling: (time signatures,).
+        different_notes: Different notes of all programs together.
+        shortest_bar: Of the permitted meters, in 1/48 quarters.
+        needs_pitched: Whether a bar needs a note that is no drum, before any drum.
+    """
+
+    def __init__(
+        self, constraints: Constraints | None = None, shape: BarShape | None = None
+    ) -> None:
+        """Compute the ceilings.
+
+        Raises:
+            ValueError: The constraints, or they and the shape, leave nothing to play.
+        """
+        self.constraints = wish = constraints or Constraints()
+        self.shape = shape or BarShape()
+        self.at_once, self.polyphony = wish.max_notes_at_once, wish.max_polyphony
+        self.fewest, self.most = wish.notes_per_bar or (0, NO_LIMIT)
+        meters = v.TIME_SIGNATURES if wish.meter is None else (plain_meter(*wish.meter),)
+        self.meters = [v.TIME_SIGNATURES.index(meter) for meter in meters]
+        self.meter_ceiling = ceiling(len(v.TIME_SIGNATURES), self.meters)
+        self.shortest_bar = min(TABLE.value[v.TIME_SIGNATURE_0 + index] for index in self.meters)
+        self.pitches = self._playable(self.shape.chord)
+        self.different_notes = sum(len(pitches) for pitches in self.pitches.values())
+        programs = [program for program in range(-1, 128) if program in self.pitches]
+        self.program_ceiling = ceiling(129, programs)  # -1, drums, is the last one
+        self.pitch_ceilings = _by_program(self.pitches)
+        self.outside = self._outside()
+        self.outside_ceilings = _by_program(self.outside)
+        has_pitched = wish.programs is None or bool(wish.programs - {DRUMS})
+        self.needs_pitched = self.shape.chord is not None and has_pitched
+        self._refuse_contradictions()
+
+    def _playable(self, chord: Collection[int] | None) -> dict[int, list[int]]:
+        """Return the pitches of each program, of a chord where it is no drum."""
+        wish, found = self.constraints, {}
+        shared = [p for p in Constraints(key=_named(wish.key)).pitches(0) if _is_in(p, chord)]
+        for program in range(-1, 128) if wish.programs is None else wish.programs:
+            if program == DRUMS:
+                pitches = [p for p in wish.pitches(DRUMS) if p in v.DRUM_PITCHES]
+            elif program in wish.ranges:
+                pitches = [p for p in wish.pitches(program) if _is_in(p, chord)]
+            else:
+                pitches = shared
+            if pitches:
+                found[program] = pitches
+        return found
+
+    def _outside(self) -> dict[int, list[int]]:
+        mode = self.shape.off_mode
+        if mode is None:
+            return {}
+        found = {
+            program: [p for p in pitches if p % 12 not in mode]
+            for program, pitches in self.pitches.items()
+            if program != DRUMS
+        }
+        return {program: pitches for program, pitches in found.items() if pitches}
+
+    def _refuse_contradictions(self) -> None:
+        wish, shape = self.constraints, self.shape
+        if wish.key == KEY_OF_PROMPT:
+            raise ValueError(
+                'key is "prompt", which only a composer with a prompt can estimate; name the key, '
+                "such as D minor."
+            )
+        plain = self.pitches if shape.chord is None else self._playable(None)
+        if not plain:
+            raise ValueError(
+                "pitch_ranges leaves nothing to play that the tokens know; drums are MIDI pitches "
+                f"{v.DRUM_PITCHES[0]} to {v.DRUM_PITCHES[-1]}."
+            )
+        different = sum(len(pitches) for pitches in plain.values())
+        meters = [v.TIME_SIGNATURES[index] for index in self.meters]
+        most = max(wish.max_notes_in_bar(meter, different) for meter in meters)
+        if self.fewest > most:
+            raise ValueError(
+                f"notes_per_bar asks for at least {self.fewest} notes, but at most {most} fit into "
+                "a bar; ask for fewer or allow more of them together."
+            )
+        if self.needs_pitched and not self.pitches.keys() - {DRUMS}:
+            raise ValueError(
+                f"ending asks for a chord of the pitch classes {sorted(shape.chord or ())}, of "
+                "which key and pitch_ranges leave none to any instrument; widen the ranges, or "
+                "leave ending out."
+            )
+
+
+def ceiling(size: int, permitted: Sequence[int]) -> np.ndarray:
+    """Return a ceiling over `size` tokens, (size,) float32."""
+    found = np.full(size, CLOSED, np.float32)
+    found[np.array(permitted, dtype=np.int64)] = OPEN
+    return found
+
+
+def _by_program(pitches: dict[int, list[int]]) -> dict[int, np.ndarray]:
+    """Return a ceiling for each program; programs that share their pitches share it."""
+    known = {id(own): ceiling(128, own) for own in pitches.values()}
+    return {program: known[id(own)] for program, own in pitches.items()}
+
+
+def _is_in(pitch: int, classes: Collection[int] | None) -> bool:
+    return classes is None or pitch % 12 in classes
+
+
+def _named(key: str | None) -> str | None:
+    return None if key == KEY_OF_PROMPT else key

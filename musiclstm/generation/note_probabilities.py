@@ -1,0 +1,99 @@
+"""Probabilities of notes, from those of their tokens.
+
+The probability of a note is the product of those of its Pitch and its Duration, and of roots of
+those that it shares: the Position with the other notes of the onset, the Program with those of the
+block. The Program of an empty block counts with the next block of its program. So the notes of a
+bar together have the probability of all tokens of its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from symusic.core import ScoreTick
+
+from musiclstm.generation.grammar import TABLE
+from musiclstm.model.step_features import Kind
+from musiclstm.tokens import MAX_TRACKS_PER_PROGRAM, Part
+
+
+@dataclass
+class TokenNote:
+    """A note as its tokens name it.
+
+    Attributes:
+        part: Program and number of its track.
+        position: In the bar.
+        pitch: 0 to 127.
+        log_prob: Natural logarithm of its probability.
+    """
+
+    part: Part
+    position: int
+    pitch: int
+    log_prob: float
+
+
+def notes_of_bar(ids: Sequence[int], log_probs: Sequence[float]) -> list[TokenNote]:
+    """Return the notes of one bar in the order of their tokens.
+
+    Args:
+        ids: Tokens of the bar.
+        log_probs: Natural logarithm of each token's probability.
+    """
+    notes: list[TokenNote] = []
+    blocks: dict[int, int] = {}
+    pending: dict[int, float] = {}  # log-probabilities of Program tokens without a note so far
+    part, position = Part(0, 0), 0
+    block = onset = 0  # the first note of each
+    of_onset = 0.0
+    for token, log_prob in zip(ids, log_probs, strict=True):
+        kind, value = TABLE.kind[token], TABLE.value[token]
+        if kind in (Kind.POSITION, Kind.PROGRAM):
+            _share(of_onset, notes[onset:])
+            position, of_onset, onset = value, log_prob, len(notes)
+        if kind == Kind.PROGRAM:
+            _share_block(pending, part, notes[block:])
+            part = Part(value, min(blocks.get(value, 0), MAX_TRACKS_PER_PROGRAM - 1))
+            blocks[value] = blocks.get(value, 0) + 1
+            pending[value] = pending.get(value, 0.0) + log_prob
+            of_onset, block = 0.0, len(notes)
+        elif kind in (Kind.PITCH, Kind.DRUM):
+            notes.append(TokenNote(part, position, value, log_prob))
+        elif kind == Kind.DURATION:
+            notes[-1].log_prob += log_prob
+    _share(of_onset, notes[onset:])
+    _share_block(pending, part, notes[block:])
+    return notes
+
+
+def _share_block(pending: dict[int, float], part: Part, notes: Sequence[TokenNote]) -> None:
+    if notes:
+        _share(pending.pop(part.program, 0.0), notes)
+
+
+def _share(log_prob: float, notes: Sequence[TokenNote]) -> None:
+    for note in notes:
+        note.log_prob += log_prob / len(notes)
+
+
+def log_probs_by_track(
+    score: ScoreTick, parts: Sequence[Part], notes: Sequence[TokenNote]
+) -> tuple[tuple[float, ...], ...]:
+    """Return the log-probability of each note of a decoded bar, in the order of its tracks.
+
+    Args:
+        score: One track for each part, its notes sorted by time, then by pitch.
+        parts: Of each track.
+        notes: The same notes, from `notes_of_bar`.
+    """
+    found = []
+    for track, part in zip(score.tracks, parts, strict=True):
+        own = sorted(
+            (note for note in notes if note.part == part),
+            key=lambda note: (note.position, note.pitch),
+        )
+        assert [note.pitch for note in own] == [note.pitch for note in track.notes]
+        found.append(tuple(note.log_prob for note in own))
+    return tuple(found)

@@ -1,0 +1,83 @@
+"""Logits that lean to one side, as no network would give them, and what a grammar makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from musiclstm.generation.grammar import Grammar
+from musiclstm.generation.grammar_state import GrammarState
+from tests.generation.referee import IDS, NAMES
+
+BAR, EOS = IDS["Bar_None"], IDS["EOS_None"]
+_KIND = np.array([name.split("_")[0] for name in NAMES])
+_NUMBER = np.array([int(name.split("_")[1]) if name[:3] in "Pit Pro Pos" else 0 for name in NAMES])
+
+
+def _quarters(name: str) -> float:
+    beats, parts, resolution = map(int, name.split("_")[1].split("."))
+    return beats + parts / resolution
+
+
+_LENGTH = np.array([_quarters(name) if "Duration" in name else 0 for name in NAMES])
+
+
+def _is(*kinds: str) -> np.ndarray:
+    return np.isin(_KIND, kinds)
+
+
+TASTES = {
+    "chance": 0.0 * _NUMBER,
+    "notes": 8.0 * _is("Pitch", "PitchDrum"),
+    "long and late": np.where(_is("Position"), 3 * _NUMBER, 12 * _LENGTH),
+    "long and early": np.where(_is("Position"), -_NUMBER, 24 * _LENGTH),
+    "crowded": 30.0 * _is("Pitch", "PitchDrum", "Duration") + 12 * _LENGTH,
+    "high": np.where(_is("Pitch"), 30 + _NUMBER, 20 * _is("PitchDrum")),
+    "parts": 20.0 * _is("Program"),
+    "empty blocks": np.where(_is("Program"), np.where((_NUMBER >= 0) & (_NUMBER <= 40), 20, 15), 0),
+    "bar ends": 30.0 * _is("Bar", "EOS"),
+    "meters": 30.0 * _is("Bar") + 30.0 * _is("TimeSig") * np.arange(len(NAMES)),
+}
+_HURRY = 1e4 * _is("Bar")
+
+
+def _hurry(bar: Sequence[int]) -> np.ndarray:
+    """Return what leads to the bar line: no new parts but those that have to play."""
+    if _KIND[bar[-1]] == "Program":
+        return _HURRY + 1e3 * _is("Position")
+    playing: dict[int, bool] = {}
+    for token, after in pairwise(bar):
+        if _KIND[token] == "Program":
+            playing[token] = _KIND[after] == "Position"
+    lean = _HURRY.copy()
+    lean[[token for token, plays in playing.items() if not plays]] = 1e3
+    return lean
+
+
+def play(
+    state: GrammarState, plan: Sequence[Grammar], taste: str, seed: int, most: int = 100
+) -> list[list[int]]:
+    """Take the most probable permitted token again and again, one bar under each grammar.
+
+    A bar of `most` tokens ends as soon as it may.
+    """
+    bars = []
+    out = np.empty(len(NAMES), np.float32)
+    for number, grammar in enumerate(plan):
+        rng = np.random.default_rng([seed, number])
+        state.open_bar(grammar)
+        bar: list[int] = []
+        while True:
+            logits = TASTES[taste] + 3 * rng.standard_normal(len(NAMES))
+            logits = (logits + (_hurry(bar) if len(bar) > most else 0)).astype(np.float32)
+            token = int(state.mask_logits(logits, out).argmax())
+            assert out[token] > -np.inf, f"a dead end after {[NAMES[i] for i in bar[-5:]]}"
+            if bar and token in (BAR, EOS):
+                break
+            bar.append(token)
+            state.advance(token)
+            assert len(bar) < 30_000
+        bars.append(bar)
+    return bars

@@ -1,0 +1,100 @@
+"""A network without weights: its scores follow from the tokens that a row has read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tests.generation.referee import IDS
+
+VOCAB = len(IDS)
+SILENT = ("Bar_None", "TimeSig_4/4")
+LOUD = (*SILENT, "Program_0", "Position_0", "Pitch_60", "Duration_1.0.12")
+
+
+@dataclass(frozen=True)
+class FakeSnapshot:
+    """The tokens that a row has read, and its copy weight."""
+
+    ids: tuple[int, ...] = ()
+    copy_weight: float = 1.0
+
+
+class ScriptedNetwork:
+    """Wants to write a list of tokens again and again; it is its own stepper.
+
+    Attributes:
+        told: Ids of every step.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.wanted = [IDS[name] for name in names]
+        self.told: list[list[int]] = []
+        self.rows: list[FakeSnapshot] = []
+        self.scores = np.empty((0, VOCAB), np.float32)
+
+    def start(self, read: int = 0) -> FakeSnapshot:
+        """Return a snapshot after so many tokens of its list."""
+        return FakeSnapshot((0,) * read)
+
+    def scores_of(self, row: FakeSnapshot) -> np.ndarray:
+        """Return the logits of a row, (vocab,)."""
+        scores = np.zeros(VOCAB, np.float32)
+        scores[self.wanted[len(row.ids) % len(self.wanted)]] = 9
+        return scores
+
+    def stepper(self, snapshots: Sequence[FakeSnapshot]) -> ScriptedNetwork:
+        """Return itself, with rows of its own."""
+        self.rows = list(snapshots)
+        self._score()
+        return self
+
+    def _score(self) -> None:
+        self.scores = np.stack([self.scores_of(row) for row in self.rows])
+
+    def step(self, ids: Sequence[int]) -> None:
+        """Read one token for each row."""
+        assert len(ids) == len(self.rows)
+        self.told.append([int(token) for token in ids])
+        self.rows = [
+            replace(row, ids=(*row.ids, int(token)))
+            for row, token in zip(self.rows, ids, strict=True)
+        ]
+        self._score()
+
+    def set_copy_weight(self, weight: float, row: int = 0) -> None:
+        """Remember the weight in the snapshots of a row."""
+        self.rows[row] = replace(self.rows[row], copy_weight=weight)
+        self.scores[row] = self.scores_of(self.rows[row])
+
+    def snapshot(self, row: int = 0) -> FakeSnapshot:
+        """Return where a row stands."""
+        return self.rows[row]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep some rows, in this order."""
+        self.rows = [self.rows[row] for row in rows]
+        self._score()
+
+
+class NoiseNetwork(ScriptedNetwork):
+    """Random logits that depend on the last tokens only, so every snapshot can be continued."""
+
+    def __init__(self, spread: float = 3.0) -> None:
+        super().__init__("Bar_None")
+        self._spread = spread
+
+    def scores_of(self, row: FakeSnapshot) -> np.ndarray:
+        """Return the logits of a row, (vocab,)."""
+        seed = [len(row.ids), *row.ids[-4:], round(100 * row.copy_weight)]
+        noise = np.random.default_rng(seed).standard_normal(VOCAB)
+        return (self._spread * noise).astype(np.float32)
+
+    def stepper(self, snapshots: Sequence[FakeSnapshot]) -> NoiseNetwork:
+        """Return another one, so that several loops can run side by side."""
+        other = NoiseNetwork(self._spread)
+        other.rows = list(snapshots)
+        other._score()
+        return other

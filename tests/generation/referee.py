@@ -1,0 +1,250 @@
+"""A strict reader of token names, and the constraints checked against what it has read.
+
+It shares no code with the grammar that it judges.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from musiclstm.generation.constraints import SCALES, Constraints
+from musiclstm.tokens import DRUMS, plain_meter
+from musiclstm.tokens.vocabulary import TOKEN_NAMES
+
+NAMES = list(TOKEN_NAMES)
+IDS = {name: index for index, name in enumerate(NAMES)}
+METERS = ((4, 4), (3, 4), (2, 4), (6, 8), (12, 8), (5, 8), (1, 8), (2, 2), (3, 16), (7, 16))
+PROGRAMS = (DRUMS, 0, 6, 24, 33, 40, 48, 56, 73)
+TONICS = ("C", "C#", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+
+FOLLOWS = {
+    "Bar": "TimeSig",
+    "TimeSig": "Bar Position Program",
+    "Tempo": "Bar Position Program",
+    "Program": "Position Program",
+    "Position": "Tempo Pitch PitchDrum",
+    "Pitch": "Duration",
+    "PitchDrum": "Duration",
+    "Duration": "Bar Position Program Pitch PitchDrum",
+}
+
+
+@dataclass
+class Note:
+    """A note; times in 1/48 quarters from the first bar line."""
+
+    bar: int
+    program: int
+    track: int
+    pitch: int
+    start: int
+    end: int
+    position: int
+
+
+@dataclass
+class BarLine:
+    """A bar: where it starts and ends, in 1/48 quarters, and its meter."""
+
+    start: int
+    meter: tuple[int, int]
+    tempos: int = 0
+    notes: list[Note] = field(default_factory=list)
+
+    @property
+    def unit(self) -> int:
+        return 16 // self.meter[1]
+
+    @property
+    def end(self) -> int:
+        return self.start + self.meter[0] * 12 * self.unit
+
+
+class Referee:
+    """Reads ids strictly: any sequence that no grammar should write is an assertion error."""
+
+    def __init__(self, ids: Sequence[int], tracks: dict[int, int] | None = None) -> None:
+        """Read ids; `tracks` limits the blocks of a program in a bar."""
+        self.bars: list[BarLine] = []
+        self._tracks = tracks
+        before = None
+        for index, token in enumerate(ids):
+            kind, value = NAMES[token].split("_", 1)
+            assert before is not None or kind == "Bar", "a piece begins with a bar"
+            assert before is None or kind in FOLLOWS[before].split(), (index, before, kind)
+            getattr(self, f"on_{kind.lower()}")(value)
+            before = kind
+        self._close_bar()
+        assert before in ("TimeSig", "Tempo", "Duration"), f"the last bar ends with {before}"
+
+    @property
+    def notes(self) -> list[Note]:
+        return [note for bar in self.bars for note in bar.notes]
+
+    def on_bar(self, _: str) -> None:
+        self._close_bar()
+        self.blocks: list[tuple[int, int]] = []  # program, notes
+        self.program: int | None = None
+        self.position = self.pitch = -1
+
+    def _close_bar(self) -> None:
+        if not self.bars:
+            return
+        for index, (program, notes) in enumerate(self.blocks):
+            later = [count for other, count in self.blocks[index + 1 :] if other == program]
+            assert notes or any(later), "an empty block without a later one that plays"
+        counts = Counter(program for program, _ in self.blocks)
+        for program, count in counts.items():
+            most = 1 if program == DRUMS else (self._tracks or {}).get(program, 8)
+            assert count <= most, f"{count} blocks of program {program}"
+        assert DRUMS not in [program for program, _ in self.blocks[:-1]], "drums are not last"
+
+    def on_timesig(self, value: str) -> None:
+        numerator, denominator = map(int, value.split("/"))
+        start = self.bars[-1].end if self.bars else 0
+        self.bars.append(BarLine(start, (numerator, denominator)))
+
+    def on_tempo(self, _: str) -> None:
+        assert self.program is None, "a tempo within a part"
+        self.bars[-1].tempos += 1
+
+    def on_program(self, value: str) -> None:
+        self.program = int(value)
+        self.blocks.append((self.program, 0))
+        self.position = self.pitch = -1
+
+    def on_position(self, value: str) -> None:
+        assert self.position < int(value), "time runs backwards"
+        assert int(value) < self.bars[-1].meter[0] * 12, "beyond the bar line"
+        self.position, self.pitch = int(value), -1
+
+    def on_pitch(self, value: str) -> None:
+        assert self.program not in (None, DRUMS), "a pitch without an instrument"
+        self._start(int(value))
+
+    def on_pitchdrum(self, value: str) -> None:
+        assert self.program == DRUMS, "a drum on an instrument"
+        self._start(int(value))
+
+    def _start(self, pitch: int) -> None:
+        assert pitch > self.pitch, "pitches of an onset do not ascend"
+        self.pitch = pitch
+
+    def on_duration(self, value: str) -> None:
+        beats, parts, resolution = map(int, value.split("."))
+        duration = (beats * resolution + parts) * 12 // resolution
+        bar, program = self.bars[-1], self.program
+        start = bar.start + self.position * bar.unit
+        track = sum(other == program for other, _ in self.blocks) - 1
+        end = start + duration * bar.unit
+        note = Note(len(self.bars) - 1, program, track, self.pitch, start, end, self.position)
+        bar.notes.append(note)
+        self.blocks[-1] = program, self.blocks[-1][1] + 1
+
+
+def complaints(referee: Referee, wish: Constraints) -> list[str]:
+    """Return one sentence for each constraint that the music breaks."""
+    return [
+        *_about_bars(referee, wish),
+        *_about_pitches(referee, wish),
+        *_about_crowds(referee, wish),
+    ]
+
+
+def _about_bars(referee: Referee, wish: Constraints) -> Iterator[str]:
+    empty = 0
+    for number, bar in enumerate(referee.bars):
+        empty = 0 if bar.notes else empty + 1
+        if empty > wish.max_empty_bars:
+            yield f"bar {number} is empty bar {empty} in a row"
+        if wish.meter is not None and bar.meter != plain_meter(*wish.meter):
+            yield f"bar {number} is a {bar.meter}"
+        if bar.tempos and not wish.allows_tempos:
+            yield f"bar {number} has a tempo"
+        if wish.notes_per_bar is not None:
+            fewest, most = wish.notes_per_bar
+            if wish.ending and number == len(referee.bars) - 1:
+                fewest = min(fewest, 1)
+            if not fewest <= len(bar.notes) <= most:
+                yield f"bar {number} has {len(bar.notes)} notes, not {fewest} to {most}"
+
+
+def _about_pitches(referee: Referee, wish: Constraints) -> Iterator[str]:
+    allowed = {program: set(wish.pitches(program)) for program in range(-1, 128)}
+    for note in referee.notes:
+        if wish.programs is not None and note.program not in wish.programs:
+            yield f"{note} is of another program"
+        if note.pitch not in allowed[note.program]:
+            yield f"{note} is out of key or range"
+
+
+def _about_crowds(referee: Referee, wish: Constraints) -> Iterator[str]:
+    for start, count in Counter(note.start for note in referee.notes).items():
+        if count > wish.max_notes_at_once:
+            yield f"{count} notes start at {start}"
+    if wish.max_polyphony is None:
+        return
+    changes: Counter[int] = Counter()
+    for note in shortened(referee.notes):
+        changes[note.start] += 1
+        changes[note.end] -= 1
+    sounding = 0
+    for time in sorted(changes):
+        sounding += changes[time]
+        if sounding > wish.max_polyphony:
+            yield f"{sounding} notes sound at {time}"
+
+
+def shortened(notes: Sequence[Note]) -> list[Note]:
+    """Return notes, each cut where its part starts the same pitch again."""
+    last: dict[tuple[int, int, int], Note] = {}
+    for note in sorted(notes, key=lambda note: note.start):
+        before = last.get((note.program, note.track, note.pitch))
+        if before is not None:
+            before.end = min(before.end, note.start)
+        last[note.program, note.track, note.pitch] = note
+    return list(notes)
+
+
+# Random constraints -------------------------------------------------------------------------------
+
+
+def random_constraints(rng: random.Random) -> Constraints:
+    """Return constraints without contradictions; each is set about every second time."""
+    try:
+        return _any_constraints(rng)
+    except ValueError:  # too many notes for a short bar
+        return random_constraints(rng)
+
+
+def _any_constraints(rng: random.Random) -> Constraints:
+    programs = frozenset(rng.sample(PROGRAMS, rng.randint(1, 4))) if rng.random() < 0.7 else None
+    fewest = rng.choice((rng.randint(0, 12), rng.randint(0, 40)))
+    return Constraints(
+        programs=programs,
+        meter=rng.choice((None, rng.choice(METERS))),
+        tempo_bpm=rng.choice((None, rng.randint(40, 250))),
+        tempo_changes=rng.random() < 0.5,
+        key=rng.choice((None, f"{rng.choice(TONICS)} {rng.choice(SCALES)}")),
+        pitch_ranges=rng.choice((None, _random_ranges(rng, programs))),
+        max_polyphony=rng.choice((None, rng.randint(1, 8))),
+        max_notes_at_once=rng.choice((1, 2, 4, 8, 32)),
+        notes_per_bar=rng.choice((None, (fewest, max(1, fewest) + rng.randint(0, 20)))),
+        max_empty_bars=rng.randint(0, 3),
+        ending=programs != frozenset({DRUMS}) and rng.random() < 0.3,
+    )
+
+
+def _random_ranges(
+    rng: random.Random, programs: frozenset[int] | None
+) -> dict[int, tuple[int, int]]:
+    """Return ranges for some programs, each with a tone of every scale."""
+    found = {}
+    for program in programs or rng.sample(PROGRAMS, 3):
+        if rng.random() < 0.6:
+            lowest = rng.randint(30, 70)
+            found[program] = (lowest, lowest + rng.randint(4, 18))
+    return found

@@ -1,0 +1,347 @@
+"""Constraints: what they mean, which are refused, and that they hold for any logits."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from musiclstm.generation.constraints import SCALES, BarShape, Constraints, Scale
+from musiclstm.generation.grammar import Grammar
+from musiclstm.generation.grammar_state import GrammarState
+from musiclstm.tokens import DRUMS
+from tests.generation.adversary import TASTES, play
+from tests.generation.referee import BarLine, Note, Referee, complaints, random_constraints
+
+BARS = 6
+SEEDS = st.integers(0, 2**32 - 1)
+
+# -- Scales ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("C major", {0, 2, 4, 5, 7, 9, 11}),
+        ("a minor", {9, 11, 0, 2, 4, 5, 7, 8}),  # with its leading tone
+        ("A natural minor", {9, 11, 0, 2, 4, 5, 7}),
+        ("Eb harmonic  minor", {3, 5, 6, 8, 10, 11, 2}),
+        ("D melodic minor", {2, 4, 5, 7, 9, 11, 1}),
+        ("F# dorian", {6, 8, 9, 11, 1, 3, 4}),
+        ("E Phrygian", {4, 5, 7, 9, 11, 0, 2}),
+        ("F lydian", {5, 7, 9, 11, 0, 2, 4}),
+        ("G mixolydian", {7, 9, 11, 0, 2, 4, 5}),
+        ("B locrian", {11, 0, 2, 4, 5, 7, 9}),
+        ("B♭ major pentatonic", {10, 0, 2, 5, 7}),
+        ("C♯ minor pentatonic", {1, 4, 6, 8, 11}),
+        ("C blues", {0, 3, 5, 6, 7, 10}),
+        ("Db whole tone", {1, 3, 5, 7, 9, 11}),
+        ("Cb chromatic", set(range(12))),
+    ],
+)
+def test_the_name_of_a_key_means_its_tones(name, classes) -> None:
+    assert Scale.named(name).pitch_classes == classes
+
+
+@pytest.mark.parametrize("name", ["H minor", "C", "major", "", "Cmajor", "C# ionian", "c b minor"])
+def test_an_unknown_key_is_answered_with_the_known_ones(name) -> None:
+    with pytest.raises(ValueError, match=r"is not known; use a tonic such as C, .* one of: ") as it:
+        Constraints(key=name)
+    assert all(mode in str(it.value) for mode in SCALES)
+
+
+def test_keys_apply_to_pitches_and_not_to_drums() -> None:
+    wish = Constraints(key="C major", pitch_ranges={0: (60, 65)})
+    assert wish.pitches(0) == [60, 62, 64, 65]
+    assert wish.pitches(40)[:3] == [0, 2, 4]
+    assert len(wish.pitches(DRUMS)) == 128
+    assert Constraints(key="prompt").pitches(0) == list(range(128))
+
+
+# -- The record ------------------------------------------------------------------------------------
+
+
+def test_equal_constraints_are_equal_in_whatever_form_they_are_given() -> None:
+    wish = Constraints(programs={0, 40}, pitch_ranges={40: (60, 80), 0: [30, 50]})
+    same = Constraints(
+        programs=frozenset({40, 0}), pitch_ranges=((0, (30, 50)), (40, (60, 80))), max_empty_bars=1
+    )
+    assert wish == same
+    assert hash(wish) == hash(same)
+    assert replace(wish, max_polyphony=3).ranges == {0: (30, 50), 40: (60, 80)}
+    assert Constraints(pitch_ranges={}) == Constraints()
+    assert Constraints(notes_per_bar=[1, 2]) == Constraints(notes_per_bar=(1, 2))
+
+
+def test_the_key_of_the_seed_is_the_key_of_the_prompt() -> None:
+    assert Constraints(key="seed") == Constraints(key="prompt")
+
+
+def test_a_given_tempo_does_not_change() -> None:
+    assert Constraints().allows_tempos
+    assert not Constraints(tempo_bpm=90).allows_tempos
+    assert not Constraints(tempo_changes=False).allows_tempos
+
+
+REFUSALS = [
+    ({"programs": frozenset()}, "programs must name at least one instrument; None allows all."),
+    ({"programs": {0, 128}}, r"programs must be from -1 \(drums\) to 127, got \[0, 128\]"),
+    ({"programs": {-2}}, r"programs must be from -1 \(drums\) to 127, got \[-2\]."),
+    ({"meter": (17, 8)}, "meter 17/8 is not one the tokens can say; use 1 to 12 quarters, 1 to"),
+    ({"meter": (4, 3)}, "meter 4/3 is not one the tokens can say"),
+    ({"meter": (4, 0)}, "meter 4/0 is not one the tokens can say"),
+    ({"meter": (0, 4)}, "meter 0/4 is not one the tokens can say"),
+    ({"max_empty_bars": -1}, "max_empty_bars must be 0 or more, got -1."),
+    ({"max_notes_at_once": 0}, "max_notes_at_once must be from 1 to 32, got 0."),
+    ({"max_notes_at_once": 33}, "max_notes_at_once must be from 1 to 32, got 33."),
+    ({"max_polyphony": 0}, "max_polyphony must be 1 or more, got 0; None is no limit."),
+    ({"max_polyphony": 2.5}, "max_polyphony must be 1 or more, got 2.5; None is no limit."),
+    ({"tempo_bpm": 19}, "tempo_bpm must be from 20 to 300, got 19."),
+    ({"tempo_bpm": float("nan")}, "tempo_bpm must be from 20 to 300, got nan."),
+    ({"notes_per_bar": (5, 4)}, "with 0 <= fewest <= most and most at least 1, got 5 and 4."),
+    ({"notes_per_bar": (0, 0)}, "most at least 1, got 0 and 0."),
+    ({"notes_per_bar": (-1, 3)}, "got -1 and 3."),
+    ({"notes_per_bar": (1, 2, 3)}, r"two whole numbers, fewest and most, got \(1, 2, 3\)."),
+    ({"notes_per_bar": (1, 2.5)}, r"two whole numbers, fewest and most, got \(1, 2.5\)."),
+    (
+        {"notes_per_bar": (25, 30), "meter": (2, 4), "max_polyphony": 1},
+        "asks for at least 25 notes, but a bar of 2/4 has room for 24; ask for fewer or raise",
+    ),
+    (
+        {"notes_per_bar": (25, 30), "meter": (1, 8), "max_notes_at_once": 2},
+        "asks for at least 25 notes, but a bar of 1/8 has room for 24; ask for fewer or raise",
+    ),
+    ({"pitch_ranges": {0: (70, 60)}}, "of program 0 must be .* from 0 to 127, got 70 and 60."),
+    ({"pitch_ranges": {0: (0, 128)}}, "of program 0 must be .* from 0 to 127, got 0 and 128."),
+    ({"pitch_ranges": {0: (60,)}}, r"of program 0 must be a lowest and a highest .* got \(60,\)."),
+    ({"pitch_ranges": {0: (6.5, 9)}}, r"of program 0 must be a lowest and a highest pitch, got"),
+    ({"pitch_ranges": {128: (0, 1)}}, "pitch_ranges must name programs from -1 to 127, got 128."),
+    (
+        {"pitch_ranges": {0: (60, 70)}, "programs": {40}},
+        "pitch_ranges names program 0, which may not play; add it to programs or leave its range",
+    ),
+    (
+        {"pitch_ranges": {0: (61, 61)}, "key": "C major"},
+        "allows program 0 only 61 to 61, where C major has no tone; widen the range or leave",
+    ),
+    (
+        {"ending": True, "programs": {DRUMS}},
+        "ending needs an instrument with pitches to close on, and programs names only drums;",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), REFUSALS, ids=lambda value: str(value)[:60])
+def test_what_cannot_be_kept_is_refused(values, sentence) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Constraints(**values)
+
+
+GRAMMAR_REFUSALS = [
+    ({"key": "prompt"}, 'key is "prompt", which only a composer with a prompt can estimate; name'),
+    (
+        {"programs": {DRUMS}, "pitch_ranges": {DRUMS: (90, 100)}},
+        "pitch_ranges leaves nothing to play that the tokens know; drums are MIDI pitches 27 to 8",
+    ),
+    (
+        {"programs": {0}, "pitch_ranges": {0: (60, 60)}, "notes_per_bar": (13, 20)}
+        | {"meter": (1, 8)},
+        "notes_per_bar asks for at least 13 notes, but at most 12 fit into a bar; ask for fewer",
+    ),
+    (
+        {"notes_per_bar": (193, 200), "max_polyphony": 1},
+        "notes_per_bar asks for at least 193 notes, but at most 192 fit into a bar; ask for fewer",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), GRAMMAR_REFUSALS, ids=lambda v: str(v)[:60])
+def test_what_the_tokens_cannot_keep_is_refused_before_anything_is_composed(
+    values, sentence
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Grammar(Constraints(**values))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"off_beat": True, "downbeat_only": True}, "off_beat and downbeat_only contradict"),
+        ({"velocity_gain": 0}, "velocity_gain must be above 0 and at most 1, got 0."),
+        ({"velocity_gain": float("nan")}, "velocity_gain must be above 0 and at most 1, got nan."),
+        ({"chord": {12}}, r"chord must be pitch classes from 0 to 11, got \{12\}."),
+        ({"off_mode": {-1}}, r"off_mode must be pitch classes from 0 to 11, got \{-1\}."),
+        ({"chord": set()}, "chord must name at least one pitch class; None allows all."),
+    ],
+)
+def test_a_shape_in_contradiction_is_refused(values, sentence) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        BarShape(**values)
+
+
+# -- Any logits ------------------------------------------------------------------------------------
+
+
+def random_state(grammar: Grammar, rng: random.Random) -> tuple[GrammarState, dict[int, int]]:
+    """Return a state, in half of the cases after a prompt, and the tracks of each program."""
+    state = GrammarState(grammar)
+    if rng.random() < 0.5:
+        return state, {}
+    tracks = {program: rng.randint(1, 3) for program in (0, 24, 40, 48)}
+    state._tracks, state._other_tracks = dict(tracks), 1  # as after a prompt, but without notes
+    return state, {program: tracks.get(program, 1) for program in range(128)}
+
+
+def check_constraints(seed: int, taste: str, bars: int = BARS) -> None:
+    """A sequence under random constraints has its bars and keeps them."""
+    rng = random.Random(seed)
+    constraints = random_constraints(rng)
+    try:
+        grammar = Grammar(constraints)
+    except ValueError:
+        return  # too few different notes
+    state, tracks = random_state(grammar, rng)
+    found = play(state, [grammar] * bars, taste, seed)
+    referee = Referee([token for bar in found for token in bar], tracks)
+    assert len(referee.bars) == bars
+    assert complaints(referee, constraints) == [], constraints
+
+
+@pytest.mark.parametrize("taste", TASTES)
+@settings(max_examples=20)
+@given(seed=SEEDS)
+def test_constraints_hold_for_any_logits(seed, taste) -> None:
+    check_constraints(seed, taste)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taste", TASTES)
+def test_constraints_hold_in_thousands_of_sequences(taste) -> None:
+    for seed in range(200):
+        check_constraints(seed, taste)
+
+
+@settings(max_examples=60)
+@given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)), cut=st.integers(1, BARS - 1))
+def test_a_resumed_sequence_continues_as_it_would_have(seed, taste, cut) -> None:
+    rng = random.Random(seed)
+    try:
+        grammar = Grammar(random_constraints(rng))
+    except ValueError:
+        return
+    whole = play(GrammarState(grammar), [grammar] * BARS, taste, seed, most=40)
+    resumed, uninterrupted = GrammarState(grammar), GrammarState(grammar)
+    resumed.replay(whole[:cut])
+    for bar in whole[:cut]:
+        uninterrupted.open_bar()
+        for token in bar:
+            uninterrupted.advance(token)
+    rests = [play(state, [grammar] * 2, taste, seed, most=40) for state in (resumed, uninterrupted)]
+    assert rests[0] == rests[1]
+
+
+# -- Special bars under constraints ----------------------------------------------------------------
+
+
+def random_shape(rng: random.Random) -> BarShape:
+    """Return a deviation, a closed bar, or a final chord."""
+    classes = frozenset(rng.sample(range(12), rng.randint(1, 7)))
+    return rng.choice(
+        (
+            BarShape(),
+            BarShape(off_beat=True),
+            BarShape(off_mode=classes),
+            BarShape(off_beat=True, off_mode=classes),
+            BarShape(closed=True, velocity_gain=0.5),
+            BarShape(chord=frozenset({*classes, 0, 3, 7, 10}), closed=True, downbeat_only=True),
+        )
+    )
+
+
+@settings(max_examples=150)
+@given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)))
+def test_special_bars_break_no_constraint(seed, taste) -> None:
+    rng = random.Random(seed)
+    constraints = random_constraints(rng)
+    try:
+        plan = [Grammar(constraints, random_shape(rng)) for _ in range(BARS)]
+    except ValueError:
+        return  # no tone of the chord in key and range, or too few notes
+    state, tracks = random_state(plan[0], rng)
+    bars = play(state, plan, taste, seed)
+    referee = Referee([token for bar in bars for token in bar], tracks)
+    # A chord on the downbeat has fewer notes, and has to wait where other notes still sound.
+    most = (constraints.notes_per_bar or (0, 100_000))[1]
+    relaxed = replace(constraints, max_empty_bars=BARS, notes_per_bar=(0, most))
+    assert complaints(referee, relaxed) == [], constraints
+
+
+@settings(max_examples=120)
+@given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)))
+def test_special_bars_are_what_they_should_be(seed, taste) -> None:
+    rng = random.Random(seed)
+    # Constraints that leave every shape possible.
+    constraints = Constraints(
+        meter=(4, 4),
+        programs=rng.choice((None, frozenset({0, 40, DRUMS}))),
+        max_polyphony=rng.choice((None, 8)),
+        max_notes_at_once=rng.choice((1, 4)),
+        notes_per_bar=rng.choice((None, (rng.randint(0, 20), 50))),
+    )
+    shapes = [random_shape(rng) for _ in range(2)]
+    closed = Grammar(constraints, BarShape(closed=True))
+    # Between them closed bars, so that no note still sounds when a special one begins.
+    plan = [Grammar(constraints, shapes[0]), closed, Grammar(constraints, shapes[1])]
+    state, tracks = random_state(plan[0], rng)
+    state.open_bar(closed)
+    bars = play(state, [closed, *plan], taste, seed, most=40)
+    referee = Referee([token for bar in bars for token in bar], tracks)
+    for shape, bar in zip(shapes, referee.bars[1::2], strict=True):
+        check_shape(shape, bar)
+    assert all(note.end <= bar.end for bar in referee.bars[::2] for note in bar.notes)
+
+
+def check_shape(shape: BarShape, bar: BarLine) -> None:
+    pitched = [note for note in bar.notes if note.program != DRUMS]
+    if shape.off_beat and bar.notes:
+        assert min(note.position for note in bar.notes) % 12
+    if shape.off_mode is not None and pitched:
+        assert any(note.pitch % 12 not in shape.off_mode for note in earliest(pitched))
+    if shape.closed:
+        assert all(note.end <= bar.end for note in bar.notes)
+    if shape.downbeat_only:
+        assert all(note.position == 0 for note in bar.notes)
+    if shape.chord is not None:
+        assert pitched
+        assert bar.notes[0].program != DRUMS
+        assert all(note.pitch % 12 in shape.chord for note in pitched)
+
+
+def earliest(notes: list[Note]) -> list[Note]:
+    first = min(note.start for note in notes)
+    return [note for note in notes if note.start == first]
+
+
+@settings(max_examples=80)
+@given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)))
+def test_an_ending_is_silent_before_its_last_chord_and_after_it(seed, taste) -> None:
+    rng = random.Random(seed)
+    drawn = random_constraints(rng)
+    free = {"programs": frozenset({0, 40, DRUMS}), "pitch_ranges": None, "key": None}
+    density = rng.choice((None, (rng.randint(0, 36), 40)))
+    constraints = replace(drawn, ending=True, meter=(3, 4), notes_per_bar=density, **free)
+    chord = BarShape(chord=frozenset({0, 4, 7}), closed=True, downbeat_only=True)
+    shapes = [BarShape()] * 4 + [BarShape(closed=True), chord]
+    plan = [Grammar(constraints, shape) for shape in shapes]
+    state, tracks = random_state(plan[0], rng)
+    bars = play(state, plan, taste, seed)
+    referee = Referee([token for bar in bars for token in bar], tracks)
+    assert complaints(referee, constraints) == [], constraints
+    last = referee.bars[-1]
+    for note in referee.notes:
+        assert not note.start < last.start < note.end, "sounds into the last bar"
+        assert note.end <= last.end, "is not released"
+    assert any(note.start == last.start for note in last.notes)

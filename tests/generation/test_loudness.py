@@ -1,0 +1,156 @@
+"""Velocities of composed notes come from the same part and place of the prompt."""
+
+from __future__ import annotations
+
+import pytest
+from symusic.core import NoteTick, ScoreTick, TimeSignatureTick, TrackTick
+
+from musiclstm.generation.loudness import (
+    BEAT_ACCENT,
+    DEFAULT_DRUM_VELOCITY,
+    DEFAULT_VELOCITY,
+    DOWNBEAT_ACCENT,
+    PromptLoudness,
+    set_velocities,
+)
+from musiclstm.tokens import DRUMS, MusicTokenizer, Part
+
+BEAT, BAR = 480, 4 * 480
+
+
+def track(notes: list[tuple[int, int]], *, program: int = 0, pitch: int = 60) -> TrackTick:
+    """A track of eighths from (tick, velocity)."""
+    made = TrackTick("", max(program, 0), program == DRUMS)
+    for tick, velocity in notes:
+        made.notes.append(NoteTick(tick, 240, pitch, velocity))
+    return made
+
+
+def score(*tracks: TrackTick, meter: tuple[int, int] = (4, 4), tpq: int = 480) -> ScoreTick:
+    made = ScoreTick(tpq)
+    made.time_signatures.append(TimeSignatureTick(0, *meter))
+    made.tracks = list(tracks)
+    return made
+
+
+def velocities(made: ScoreTick) -> list[list[int]]:
+    return [[note.velocity for note in each.notes] for each in made.tracks]
+
+
+def composed(ticks: list[int], **options) -> ScoreTick:
+    return score(track([(tick, 64) for tick in ticks], **options))
+
+
+def test_a_note_is_as_loud_as_the_median_of_its_part_in_the_same_eighth() -> None:
+    loud = [(bar * BAR, velocity) for bar, velocity in enumerate((100, 90, 120))]
+    soft = [(bar * BAR + BEAT, velocity) for bar, velocity in enumerate((30, 41, 40))]
+    new = composed([0, BEAT, BAR, BAR + BEAT + 200])
+    assert velocities(set_velocities(new, score(track(loud + soft)))) == [[100, 40, 100, 40]]
+
+
+def test_an_eighth_without_notes_takes_the_median_of_the_part() -> None:
+    prompt = score(track([(0, 100), (BEAT, 50), (2 * BEAT, 61)]))
+    assert velocities(set_velocities(composed([240, 3 * BEAT, 7 * 240]), prompt)) == [[61, 61, 61]]
+
+
+def test_the_median_of_an_even_number_is_the_mean_of_the_middle_rounded_up() -> None:
+    prompt = score(track([(0, 50), (BAR, 61)]))
+    assert velocities(set_velocities(composed([0, BEAT]), prompt)) == [[56, 56]]
+
+
+def test_a_part_that_the_prompt_lacks_has_a_default_with_accents() -> None:
+    prompt = score(track([(0, 30)], program=9))
+    down, beat = DEFAULT_VELOCITY + DOWNBEAT_ACCENT, DEFAULT_VELOCITY + BEAT_ACCENT
+    new = composed([0, 240, BEAT, 2 * BEAT + 160, BAR])
+    assert velocities(set_velocities(new, prompt)) == [[down, 80, beat, 80, down]]
+    drums = composed([0, 240], program=DRUMS, pitch=36)
+    assert velocities(set_velocities(drums, prompt)) == [
+        [DEFAULT_DRUM_VELOCITY + DOWNBEAT_ACCENT, DEFAULT_DRUM_VELOCITY]
+    ]
+
+
+def test_the_beat_of_a_compound_meter_is_a_dotted_quarter() -> None:
+    new = score(track([(eighth * 240, 64) for eighth in range(7)]), meter=(6, 8))
+    assert velocities(set_velocities(new, ScoreTick(480))) == [[88, 80, 80, 84, 80, 80, 88]]
+
+
+def test_tracks_of_one_program_are_as_loud_as_their_own_track_of_the_prompt() -> None:
+    prompt = score(track([(0, 100)], pitch=40), track([(0, 50)], pitch=80))
+    new = score(track([(0, 64)]), track([(0, 64)]))
+    assert velocities(set_velocities(new, prompt)) == [[50], [100]]
+    assert velocities(set_velocities(new, prompt, prompt_order=[[0], [1]])) == [[100], [50]]
+    one = composed([0])
+    assert velocities(set_velocities(one, prompt, parts=[Part(0, 1)])) == [[100]]
+
+
+def test_all_drum_tracks_of_the_prompt_are_one_part() -> None:
+    prompt = score(
+        track([(0, 20)], program=DRUMS, pitch=36),
+        track([(0, 60), (BAR, 100)], program=DRUMS, pitch=38),
+    )
+    drums = composed([0], program=DRUMS, pitch=42)
+    assert velocities(set_velocities(drums, prompt)) == [[60]]
+
+
+def test_a_performed_note_a_little_early_belongs_to_the_next_eighth() -> None:
+    prompt = score(track([(BEAT - 15, 40), (BEAT - 60, 90), (BAR - 15, 70)]))
+    assert velocities(set_velocities(composed([BEAT, 240, 0]), prompt)) == [[40, 90, 70]]
+
+
+def test_bars_count_by_their_own_meter() -> None:
+    prompt = score(track([(beat * BEAT, 100 if beat % 3 == 0 else 40) for beat in range(9)]))
+    prompt.time_signatures[0] = TimeSignatureTick(0, 3, 4)
+    assert velocities(set_velocities(composed([0, BEAT, BAR]), prompt)) == [[100, 40, 100]]
+
+
+def test_prompt_and_score_may_count_time_differently() -> None:
+    prompt = score(track([(0, 100), (BEAT, 40)]))
+    new = score(track([(0, 64), (48, 64), (4 * 48, 64)]), tpq=48)
+    assert velocities(set_velocities(new, prompt)) == [[100, 40, 100]]
+    assert velocities(set_velocities(new, prompt.to("quarter"))) == [[100, 40, 100]]
+
+
+def test_gains_scale_the_bars_and_stay_within_midi() -> None:
+    prompt = score(track([(0, 100)]))
+    new = composed([0, BAR, 2 * BAR, 3 * BAR])
+    assert velocities(set_velocities(new, prompt, bar_gains=[1.0, 0.5, 2.0])) == [
+        [100, 50, 127, 100]
+    ]
+    assert velocities(set_velocities(new, prompt, bar_gains=[0.0] * 9)) == [[1, 1, 1, 1]]
+
+
+def test_nothing_but_velocities_changes_and_the_scores_stay_as_they_are(invented) -> None:
+    new, prompt = invented(programs=(0, 40, -1), seed=1), invented(programs=(0, -1))
+    before = new.copy(), prompt.copy()
+    made = set_velocities(new, prompt)
+    assert (new, prompt) == before
+    assert made != new
+    tokenizer = MusicTokenizer()
+    assert tokenizer.encode(made) == tokenizer.encode(new)
+    assert made == set_velocities(new, prompt)
+
+
+def test_scores_without_notes_are_no_problem() -> None:
+    empty = ScoreTick(480)
+    assert velocities(set_velocities(composed([0]), empty)) == [[88]]
+    assert velocities(set_velocities(score(track([])), score(track([(0, 90)])))) == [[]]
+    assert velocities(set_velocities(empty, empty)) == []
+
+
+def test_parts_must_match_the_tracks() -> None:
+    with pytest.raises(ValueError, match="2 parts were given for 1 tracks"):
+        set_velocities(composed([0]), ScoreTick(480), parts=[Part(0, 0), Part(0, 1)])
+
+
+def test_bar_by_bar_is_as_loud_as_all_bars_at_once() -> None:
+    prompt = score(track([(0, 100), (BEAT, 40), (BAR, 90)]))
+    loudness = PromptLoudness(prompt)
+    both = loudness.applied(composed([0, BEAT, BAR, BAR + BEAT]), bar_gains=[1, 0.5])
+    first, second = (loudness.applied(composed([0, BEAT]), bar_gains=[gain]) for gain in (1, 0.5))
+    assert velocities(both) == [velocities(first)[0] + velocities(second)[0]]
+    assert velocities(both) == [[95, 40, 48, 20]]
+
+
+def test_without_a_prompt_all_notes_have_the_default() -> None:
+    new = composed([0, 240], program=5)
+    assert velocities(PromptLoudness().applied(new)) == [[88, 80]]

@@ -1,0 +1,174 @@
+"""What the network has read of prompt and piece, and that a state continues it exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from symusic.core import NoteTick, ScoreTick, TimeSignatureTick, TrackTick
+
+from musiclstm import Composer, Composition, Constraints, Sampling, Surprise
+from musiclstm.generation import pipeline
+from musiclstm.generation.stepper import PackedLSTM, Snapshot
+from musiclstm.tokens import DRUMS, MusicTokenizer
+
+TOKENIZER = MusicTokenizer()
+BAR = TOKENIZER.ids["Bar_None"]
+SAMPLING = Sampling(seed=7, copy_weight=1)
+WISH = Constraints(programs={0, 40}, meter=(4, 4))
+
+
+def chords(bars: int, *, onsets: int = 16, notes: int = 4) -> ScoreTick:
+    """Four-four bars on a piano, each with so many chords."""
+    score = ScoreTick(480)
+    score.time_signatures.append(TimeSignatureTick(0, 4, 4))
+    track = TrackTick("Piano", 0, False)
+    step = 1_920 // onsets
+    for at in range(bars * onsets):
+        for note in range(notes):
+            pitch = 48 + (7 * at + 5 * note) % 40
+            track.notes.append(NoteTick(at * step, step, pitch, 80))
+    score.tracks.append(track)
+    return score
+
+
+def bars_of(ids: tuple[int, ...]) -> int:
+    return ids.count(BAR)
+
+
+# -- Long prompts --------------------------------------------------------------------------------
+
+
+def test_a_prompt_with_too_many_tokens_is_cut_at_a_bar_line(tiny_composer) -> None:
+    prompt = chords(64)  # 147 tokens a bar, 9,408 in all
+    piece = tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING)
+    begin, *read = piece.prompt_ids
+    whole = TOKENIZER.encode(prompt)
+    assert (begin, read[0]) == (TOKENIZER.bos_id, BAR)
+    assert pipeline.CONTEXT_TOKENS - 147 < len(read) <= pipeline.CONTEXT_TOKENS
+    assert bars_of(piece.prompt_ids) == 55  # 55 * 147 = 8,085
+    end = len(whole) - whole[::-1].index(BAR) - 1  # the empty bar behind the last note
+    assert read == whole[end - len(read) : end]
+    assert piece.seed_bars == 64
+
+
+def test_of_a_prompt_in_short_bars_the_last_64_are_read(tiny_composer) -> None:
+    prompt = chords(70, onsets=2, notes=1)
+    piece = tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING)
+    assert bars_of(piece.prompt_ids) == pipeline.CONTEXT_BARS == 64
+    assert piece.seed_bars == 70
+
+
+def test_of_a_bar_that_is_too_long_the_last_tokens_are_read(tiny_composer, monkeypatch) -> None:
+    monkeypatch.setattr(pipeline, "CONTEXT_TOKENS", 50)
+    prompt = chords(2)
+    piece = tiny_composer.compose(bars=2, prompt=prompt, sampling=SAMPLING)
+    whole = TOKENIZER.encode(prompt)
+    assert piece.prompt_ids == (TOKENIZER.bos_id, *whole[:-2][-50:])
+    assert piece.bars == 2
+    assert tiny_composer.follow(piece.recipe, prompt=prompt).to_midi() == piece.to_midi()
+
+
+def test_the_prompt_is_read_in_bars_up_to_its_end(tiny_composer) -> None:
+    # Two bars of 4/4, of which the second is silent from its second beat on.
+    prompt = chords(1)
+    prompt.tracks[0].notes.append(NoteTick(1_920, 480, 60, 80))
+    piece = tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING)
+    assert bars_of(piece.prompt_ids) == piece.seed_bars == 2
+    assert piece.prompt_ids[1:] == tuple(TOKENIZER.encode(prompt))
+
+
+def test_drums_that_have_no_token_are_read_as_silence(tiny_composer) -> None:
+    prompt = chords(1)
+    prompt.tracks[0].is_drum = True
+    for note in prompt.tracks[0].notes:
+        note.pitch = 5
+    piece = tiny_composer.compose(bars=2, prompt=prompt, sampling=SAMPLING)
+    assert piece.prompt_ids == (TOKENIZER.bos_id,)
+    assert len(piece.score.tracks) == 1  # the new drums stand in the track of the old ones
+    assert piece.continuation.note_num() > 0
+
+
+# -- The state -----------------------------------------------------------------------------------
+
+
+def assert_equal_states(one: Snapshot, other: Snapshot) -> None:
+    for name in ("logits", "output", "hidden", "cell"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert np.array_equal(one.history.ids(), other.history.ids())
+
+
+@pytest.mark.parametrize("with_prompt", [False, True], ids=["alone", "with a prompt"])
+def test_the_state_is_that_of_a_network_that_reads_everything(
+    with_prompt, tiny_composer, invented
+) -> None:
+    prompt = invented(bars=2, programs=(0, 40, 40, DRUMS)) if with_prompt else None
+    asked = {"sampling": SAMPLING, "constraints": replace(WISH, meter=None), "prompt": prompt}
+    piece = tiny_composer.compose(bars=4, **asked)
+    network = PackedLSTM(tiny_composer.model)
+    assert_equal_states(piece.opening, network.read(piece.prompt_ids))
+    ids = list(piece.prompt_ids)
+    for passage in piece.passages:
+        ids += passage.tokens
+        assert_equal_states(passage.state, network.read(ids))
+    assert_equal_states(piece.state, piece.passages[-1].state)
+
+
+def from_bytes(piece: Composition) -> Composition:
+    """The piece as another process has it that was given its state as bytes."""
+    return replace(piece, state=Snapshot.from_bytes(piece.state.to_bytes()))
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"constraints": WISH},
+        {"constraints": WISH, "sampling": Sampling(seed=3, copy_weight=0.0)},
+        {"constraints": WISH, "sampling": Sampling(seed=3, copy_weight=2.0)},
+        {"surprise": Surprise("bold"), "constraints": replace(WISH, key="D minor")},
+        {"sampling": Sampling(seed=3, repetition_penalty=2.0), "constraints": WISH},
+    ],
+    ids=["plain", "no copies", "more copies", "surprises", "repetition"],
+)
+def test_extending_equals_composing_at_once_also_from_bytes(
+    asked, precision, tiny_checkpoint, invented
+) -> None:
+    composer = Composer.from_pretrained(tiny_checkpoint, precision=precision)
+    asked = {"sampling": SAMPLING, "prompt": invented(bars=2, programs=(0, 40, 40))} | asked
+    whole = composer.compose(bars=6, **asked)
+    for cut in (1, 3, 5):
+        piece = composer.compose(bars=cut, **asked)
+        for part in (piece, from_bytes(piece), whole.first(cut), from_bytes(whole.first(cut))):
+            longer = composer.extend(part, bars=6 - cut)
+            assert longer == whole
+            assert longer.to_midi() == whole.to_midi()
+            assert longer.state.to_bytes() == whole.state.to_bytes()
+
+
+def test_the_copy_weight_changes_the_music(tiny_network, invented) -> None:
+    model = tiny_network()
+    with torch.no_grad():
+        model.gates.bias.fill_(3.0)
+    composer = Composer(model, TOKENIZER)
+    prompt = invented(bars=2, programs=(0,))
+    pieces = [
+        composer.compose(bars=3, prompt=prompt, sampling=Sampling(seed=3, copy_weight=weight))
+        for weight in (0.0, 1.0, 2.0)
+    ]
+    assert len({piece.tokens for piece in pieces}) == 3
+    longer = composer.extend(pieces[0].first(1), bars=2, sampling=Sampling(seed=3, copy_weight=2.0))
+    assert longer.bar_tokens[:1] == pieces[0].bar_tokens[:1]
+    assert longer.bar_tokens[1:] != pieces[0].bar_tokens[1:]
+    assert composer.follow(longer.recipe, prompt=prompt).to_midi() == longer.to_midi()
+
+
+def test_composing_leaves_what_it_begins_with_as_it_was(tiny_composer, invented) -> None:
+    piece = tiny_composer.compose(bars=2, prompt=invented(bars=1), sampling=SAMPLING)
+    opening, middle = piece.opening.to_bytes(), piece.first(1).state.to_bytes()
+    tiny_composer.extend(piece.first(0), bars=2, sampling=Sampling(seed=1))
+    tiny_composer.takes(2, after=piece.first(1), bars=2)
+    assert piece.opening.to_bytes() == opening
+    assert piece.first(1).state.to_bytes() == middle
