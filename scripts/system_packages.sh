@@ -5,7 +5,7 @@
 #
 # python   Python 3.11 or newer that can make a virtual environment; PYTHON names it
 # sound    libfluidsynth and a General MIDI SoundFont
-# speed    a C compiler, which builds the step of kernel.c; without it torch is six times slower
+# speed    a C compiler, which builds musiclstm/core; without it decoding is many times slower
 # browser  Chromium for the tests of the page; they are skipped where it cannot be had
 #
 # Knows apt (with sudo when not root) and Homebrew. Elsewhere one sentence says what to install.
@@ -85,11 +85,11 @@ install_with_apt() {
   apt_install $(apt_packages "$@")
 }
 
-install_compiler() {  # never a reason to stop: see musiclstm/kernel.py
+install_compiler() {  # never a reason to stop: see musiclstm/core/native.py
   if has apt-get && ! has_compiler && { [ "$(id -u)" -eq 0 ] || has sudo; }; then
     { as_root apt-get update && apt_install gcc libc6-dev; } || true
   fi
-  has_compiler || echo "No C compiler is here: composing works, but six times slower."
+  has_compiler || echo "No C compiler is here: composing works, but is many times slower."
 }
 
 # Ubuntu has Chromium as a snap only; there the tests of the page are skipped, and say so.

@@ -1,4 +1,5 @@
-"""Teaching the network: from a folder of MIDI to a checkpoint folder.
+"""Training: from folders of MIDI files to a checkpoint folder.
 
-Meets publishing and the page only in that folder.
+Commands: `prepare` and `pretrain` (new weights), `finetune` (a checkpoint, or new weights, on your
+own files), `evaluate`.
 """

@@ -20,11 +20,11 @@ SCRATCH = "scratch"
 PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two cores.
     "cpu-quick": {
-        "max_steps": 1200,
+        "max_steps": 600,
         "per_device_train_batch_size": 4,
         "window": 256,
-        "eval_steps": 200,
-        "save_steps": 200,
+        "eval_steps": 100,
+        "save_steps": 100,
         "logging_steps": 20,
         "learning_rate": 1e-3,
         "use_cpu": True,
@@ -82,8 +82,10 @@ _COMMON: dict[str, Any] = {
 _BOUNDS: dict[str, tuple[float, float]] = {
     "window": (2, math.inf),
     "augment_pitch": (0, 11),
-    "augment_velocity": (0, math.inf),
-    "augment_tempo": (0, math.inf),
+    "augment_band": (0, 1),
+    "augment_merge": (0, 1),
+    "augment_order": (0, 1),
+    "augment_context": (0, 1),
     "early_stopping_patience": (0, math.inf),
     "samples": (0, math.inf),
     "workers": (1, math.inf),
@@ -133,22 +135,39 @@ class MusicArguments:
     window: int = field(
         default=512, metadata={"help": "Tokens through which the gradient flows at once."}
     )
-    vocab_size: int = field(default=2048, metadata={"help": "Tokens, merges included (scratch)."})
-    hidden_size: int = field(default=512, metadata={"help": "Width of the network (scratch)."})
-    num_hidden_layers: int = field(default=4, metadata={"help": "LSTM layers (scratch)."})
+    hidden_size: int = field(default=448, metadata={"help": "Width of the network (scratch)."})
+    num_hidden_layers: int = field(default=3, metadata={"help": "LSTM layers (scratch)."})
     config_overrides: str = field(
         default="",
         metadata={
-            "help": "Other fields of MusicLSTMConfig, as layer_norm=false,attention_window=256 "
-            "(scratch)."
+            "help": "Other fields of MusicLSTMConfig, as layer_norm=false,residual=false (scratch)."
         },
     )
     dropout: float | None = field(
         default=None, metadata={"help": "Locked dropout; none given: as the model has it."}
     )
     augment_pitch: int = field(default=5, metadata={"help": "Semitones up or down, 0 to 11."})
-    augment_velocity: int = field(default=0, metadata={"help": "Steps of loudness up or down."})
-    augment_tempo: int = field(default=2, metadata={"help": "Steps of tempo up or down."})
+    augment_band: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of pieces without drums that are arranged for a band, with drums of "
+            "other pieces of --data."
+        },
+    )
+    augment_merge: float = field(
+        default=0.0,
+        metadata={"help": "Share of pieces in which tracks of one program become one part."},
+    )
+    augment_order: float = field(
+        default=0.1, metadata={"help": "Share of pieces whose parts have a random order."}
+    )
+    augment_context: float = field(
+        default=0.2,
+        metadata={
+            "help": "Share of pieces in which some pitches that are read are wrong, and of those "
+            "that lack some parts for a few bars."
+        },
+    )
     ema_decay: float = field(
         default=0.0,
         metadata={"help": "Of the running average of the weights, such as 0.99; 0: no average."},
@@ -226,8 +245,8 @@ class _Parser(HfArgumentParser):
 def read_overrides(text: str, option: str = "--config_overrides") -> dict[str, Any]:
     """Fields and values that an option names; what they may be, the config itself knows.
 
-    >>> read_overrides("attention_window=256,layer_norm=false")
-    {'attention_window': 256, 'layer_norm': False}
+    >>> read_overrides("initializer_range=0.1,layer_norm=false")
+    {'initializer_range': 0.1, 'layer_norm': False}
 
     Raises:
         ValueError: Something else than names and plain values.
@@ -239,8 +258,8 @@ def read_overrides(text: str, option: str = "--config_overrides") -> dict[str, A
             found[name.strip()] = json.loads(value)
         except ValueError:
             raise ValueError(
-                f"{option} takes names and values, such as attention_window=256,"
-                f"layer_norm=false; got {part!r}."
+                f"{option} takes names and values, such as layer_norm=false,residual=false; "
+                f"got {part!r}."
             ) from None
     return found
 

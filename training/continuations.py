@@ -20,8 +20,8 @@ from musiclstm import analysis
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
 from musiclstm.errors import MusicLSTMError, ScoreError
+from musiclstm.generation.sampling import MAX_SEED, Sampling
 from musiclstm.intake import Limits, read_midi
-from musiclstm.sampling import MAX_SEED, Sampling
 from training.arguments import read_overrides
 from training.measures import Ints, Section, section
 from training.pieces import in_turn, sources_of_split

@@ -1,4 +1,4 @@
-"""A network as anyone would load it, taken from one that is being trained.
+"""A network as it would be loaded, taken from one that is being trained.
 
 Accelerate puts a `forward` of its own into a network that it trains in half precision; a copy of
 the object would keep it, and would answer in bfloat16.
@@ -10,7 +10,7 @@ import copy
 
 import torch
 
-from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 
 
 def plain_copy(model: MusicLSTMForCausalLM) -> MusicLSTMForCausalLM:

@@ -1,8 +1,7 @@
 """From what `--data` names to token streams, read once and then found again by their bytes.
 
-Broken files are told and skipped, never fatal. The streams stay on the disk (see store.py) and are
-mapped from there, so that memory does not grow with the music. Here they are still unmerged base
-ids, so that they can be transposed (see augmentation.py). Knows nothing of the network.
+Broken files are reported and skipped, never fatal. The streams stay on the disk (see store.py) and
+are mapped from there, so that memory does not grow with the music.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from tqdm.auto import tqdm
 
 from musiclstm.errors import CorpusError
 from musiclstm.intake import Limits, clean_text
-from musiclstm.tokenization import MusicTokenizer
-from training.reading import Job, count_notes, encode_all
+from musiclstm.tokens import MusicTokenizer
+from training.reading import Job, count_notes, encode_all, notes_by_program
 from training.sources import SPLITS, SUFFIXES, Given, Source, forget_archives, parse
 from training.store import Chosen, Entry, Mapped, TokenStore, load_rows, save_rows, told_at
 from training.survey import Survey
@@ -51,7 +50,7 @@ HELD_OUT_SHARE = 0.05  # goes to test, and as much to valid
 _FEWEST = {"valid": 2, "test": 20}  # different pieces of which one at least goes there
 _LONGEST_NAME = 255
 _READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
-_FORMAT = 4  # raise it when the meaning of what is stored changes
+_FORMAT = 5  # raise it when the meaning of what is stored changes
 
 
 class Facts(Mapping[str, Any]):
@@ -114,7 +113,7 @@ class Skipped:
 
 
 class Corpus:
-    """Pieces as unmerged token ids.
+    """Pieces as token ids.
 
     Attributes:
         pieces: What was read, in order; their names are one line of plain text.
@@ -139,7 +138,7 @@ class Corpus:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def tokens(self, split: str) -> Sequence[np.ndarray]:
-        """Base ids of every piece of a split, read from the disk when they are looked at."""
+        """Return the ids of every piece of a split, read from the disk when they are looked at."""
         return Chosen(self._ids, self._places(split))
 
     def weights(self, split: str) -> list[float]:
@@ -154,24 +153,21 @@ class Corpus:
         return [i for i, piece in enumerate(self.pieces) if piece.split == split]
 
     def programs(self) -> list[int]:
-        """Programs that the train split lets one learn, -1 for drums.
+        """Return the programs of which the train split holds enough to learn, -1 for drums.
 
         Those that play one note in two thousand and in five pieces; in a corpus of fewer than fifty
         pieces, in a tenth of them. None such: all there are.
         """
-        names = MusicTokenizer().base_tokens
         notes, pieces = Counter[int](), Counter[int]()
         train = self.tokens("train")
-        for piece in train:
-            for index, times in zip(*np.unique(piece, return_counts=True), strict=True):
-                if names[index].startswith("Program_"):
-                    program = int(names[index].removeprefix("Program_"))
-                    notes[program] += int(times)
-                    pieces[program] += 1
+        for ids in train:
+            own = notes_by_program(ids)
+            notes += own
+            pieces.update(own.keys())
         few_notes = self.notes("train") / 2_000
         few_pieces = min(5, len(train) / 10)
-        heard = [p for p in notes if notes[p] >= few_notes and pieces[p] >= few_pieces]
-        return sorted(heard or notes)
+        common = [p for p in notes if notes[p] >= few_notes and pieces[p] >= few_pieces]
+        return sorted(common or notes)
 
     def summary(self) -> list[dict[str, object]]:
         """Per corpus: pieces and notes by split, licence, weight; ready for facts.json."""
@@ -273,8 +269,7 @@ def _default_cache() -> Path:
 def _store_key() -> str:
     """Changes when the same bytes would give other tokens, or more is told of them."""
     told = " ".join(field.name for field in fields(Survey))
-    versions = f"{version('miditok')} {version('symusic')}"
-    text = f"{_FORMAT} {MusicTokenizer().fingerprint} {versions} {told}"
+    text = f"{_FORMAT} {MusicTokenizer().fingerprint} {version('symusic')} {told}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -20,7 +20,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.tokens import MusicTokenizer
 from training.callbacks import LearningCurve
 from training.metrics import held_out
 from training.trainer import StatefulTrainer
@@ -116,7 +116,7 @@ def rehearse(
         make_trainer: Gives the trainer of the run, with other settings.
         training: The settings of the run that is to be estimated.
         tokenizer: The one the model is trained with.
-        valid: Held-out pieces, unmerged ids.
+        valid: Held-out pieces, token ids.
         test: Pieces that are read at the end only.
     """
     clock = _Clock()
@@ -187,7 +187,7 @@ def _evaluations(training: TrainingArguments, steps: int, updates: int) -> int:
 def _reading(
     trainer: StatefulTrainer, tokenizer: MusicTokenizer, pieces: Sequence[np.ndarray]
 ) -> tuple[int, float]:
-    """How many pieces were read, and the seconds it took for each of their unmerged tokens."""
+    """Return how many pieces were read, and seconds per token."""
     some = [pieces[i] for i in range(0, len(pieces), max(1, len(pieces) // _PIECES_READ))]
     some = some[:_PIECES_READ]
     if not some:

@@ -25,10 +25,10 @@ import transformers
 from musiclstm import __version__
 from musiclstm.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from musiclstm.composer import MAX_BARS, Composer
-from musiclstm.decoding import MAX_ROWS
 from musiclstm.errors import CheckpointError, MusicLSTMError
+from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.stepper import MAX_ROWS
 from musiclstm.intake import clean_text
-from musiclstm.sampling import Sampling
 from training.checkpoints import write_record
 from training.comparison import beside_baseline, compared, read_baseline
 from training.continuations import SHORT_BARS, Plan, choose, compose, plan_from

@@ -9,6 +9,7 @@ import shlex
 import sys
 import unicodedata
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ from transformers.utils import logging
 from hub.publish import check_ready, publish
 from musiclstm import __version__
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
-from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.errors import CorpusError, MusicLSTMError, PublishError
 from musiclstm.intake import clean_text
-from musiclstm.modeling import LockedDropout, MusicLSTMForCausalLM
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import LockedDropout, MusicLSTMForCausalLM
+from musiclstm.model.step_features import FORMAT_VERSION, TokenTable
+from musiclstm.tokens import MusicTokenizer
 from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
-from training.augmentation import Augmentation
 from training.callbacks import (
     EarlyStopping,
     LearningCurve,
@@ -56,6 +57,8 @@ from training.checkpoints import (
 )
 from training.copying import plain_copy
 from training.corpus import Corpus, read_corpus, refuse_empty
+from training.data.augmentation import Augmentation, AugmentationSettings
+from training.data.band_arrangement import Grooves
 from training.estimate import rehearse
 from training.failures import disk_in_plain_words, memory_in_plain_words
 from training.groups import freeze, parts_of, read_parts, read_rates
@@ -68,12 +71,11 @@ from training.stopping import STOPPED, StoppedError
 from training.trainer import StatefulTrainer
 from training.windows import Windows
 
-# Fields of a new network's config that nobody chooses.
+# Fields of a new network's config that follow from the tokenizer and the pieces.
 _SETTLED = {
-    *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id"),
-    *("tokenizer_fingerprint", "programs"),
+    *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "tokenizer_fingerprint"),
+    *("token_names", "step_features_version", "programs"),
 }
-_RECALL_WINDOW = 4096  # tokens; as the bundled weights have it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -289,27 +291,25 @@ def _prepare(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalL
         for module in model.modules():
             if isinstance(module, LockedDropout):
                 module.share = music.dropout
-    if model.config.programs is not None:  # None: it has heard them all
+    if model.config.programs is not None:  # None: all of them occurred
         model.config.programs = sorted({*model.config.programs, *corpus.programs()})
     return model, tokenizer
 
 
 def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
     tokenizer = MusicTokenizer()
-    tokenizer.learn_merges(corpus.tokens("train"), music.vocab_size)
     dropout = 0.1 if music.dropout is None else music.dropout
     shape = {
         "hidden_size": music.hidden_size,
         "num_hidden_layers": music.num_hidden_layers,
         "dropout": dropout,
         "embedding_dropout": dropout,
-        "recall_window": _RECALL_WINDOW,
     }
     overrides = read_overrides(music.config_overrides)
     if settled := sorted(_SETTLED & set(overrides)):
         raise ValueError(
             f"--config_overrides cannot set {settled[0]}, which follows from the tokenizer and the "
-            "pieces; leave it out (--vocab_size asks for a size)."
+            "pieces; leave it out."
         )
     config = _config(
         **shape | overrides,
@@ -318,6 +318,8 @@ def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM,
         bos_token_id=tokenizer.bos_id,
         eos_token_id=tokenizer.eos_id,
         tokenizer_fingerprint=tokenizer.fingerprint,
+        token_names=list(tokenizer.token_names),
+        step_features_version=FORMAT_VERSION,
         programs=corpus.programs(),
     )
     return MusicLSTMForCausalLM(config), tokenizer
@@ -380,9 +382,29 @@ def _windows(
         lanes=rows * training.gradient_accumulation_steps,
         batch_size=rows,
         steps=music.window,
-        augmentation=Augmentation(music.augment_pitch, music.augment_velocity, music.augment_tempo),
+        augmentation=_augmentation(music, tokenizer, corpus),
         seed=training.seed,
         weights=corpus.weights("train"),
+    )
+
+
+def _augmentation(music: MusicArguments, tokenizer: MusicTokenizer, corpus: Corpus) -> Augmentation:
+    table = TokenTable(tokenizer.token_names)
+    # Drums of any piece of the corpus serve; reading them takes time, so only where they are used.
+    grooves = Grooves(corpus.tokens("train"), table) if music.augment_band else None
+    return Augmentation(
+        table, tokenizer.bos_id, tokenizer.eos_id, _augmentation_settings(music), grooves
+    )
+
+
+def _augmentation_settings(music: MusicArguments) -> AugmentationSettings:
+    return AugmentationSettings(
+        transpose=music.augment_pitch,
+        band=music.augment_band,
+        merge_tracks=music.augment_merge,
+        random_order=music.augment_order,
+        drop_parts=music.augment_context,
+        noisy_pieces=music.augment_context,
     )
 
 
@@ -414,11 +436,7 @@ def _facts(
         "rows": training.train_batch_size * training.gradient_accumulation_steps,
         "learning_rate": training.learning_rate,
         "schedule": SchedulerType(training.lr_scheduler_type).value,
-        "augmentation": {
-            "pitch": music.augment_pitch,
-            "velocity": music.augment_velocity,
-            "tempo": music.augment_tempo,
-        },
+        "augmentation": asdict(_augmentation_settings(music)),
         "ema_decay": music.ema_decay,
         "label_smoothing": training.label_smoothing_factor,
         "layer_decay": music.layer_decay,

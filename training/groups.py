@@ -1,8 +1,8 @@
 """Parts of the network that learn at their own rate, or not at all.
 
-The parts are `embeddings`, the layers `1` (next to them) to `4` or how many there are, and `head`:
-the last norm, the read-out and, where it is not tied to the embeddings, the output matrix. Knows
-nothing of music or of the Trainer.
+The parts are `embeddings` (of tokens and step features), the layers `1` (the lowest) to the last,
+and `head`: the last norm, the outputs for step features, the bias and, where it is not tied to the
+embeddings, the output matrix.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 
 EMBEDDINGS, HEAD = "embeddings", "head"
 
@@ -55,7 +55,7 @@ def parts_of(model: MusicLSTMForCausalLM) -> list[str]:
 
 def part_of(name: str) -> str:
     """The part to which a parameter belongs, by its name."""
-    if "embed_tokens" in name:
+    if "embed_tokens" in name or "step_inputs" in name:
         return EMBEDDINGS
     if ".layers." in name:
         return str(int(name.split(".layers.")[1].split(".")[0]) + 1)

@@ -1,8 +1,7 @@
-"""Samples while the network learns: MIDI, picture and sound at every evaluation.
+"""Samples while the network is trained: MIDI, picture and sound at every evaluation.
 
-Always the same random seeds and the same openings, so that one hears the network change and nothing
-else. Every second sample goes on from the first bars of a held-out piece; the others begin from
-nothing. Knows nothing of how the network is trained.
+Random seeds and prompts are always the same, so that only the network makes a difference. Every
+second sample continues the first bars of a held-out piece; the others have no prompt.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
 from musiclstm.errors import MusicLSTMError, RenderError
-from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.generation.sampling import Sampling
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render
-from musiclstm.sampling import Sampling
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.tokens import MusicTokenizer
 from training.copying import plain_copy
 
 SAMPLES_FOLDER = "samples"
@@ -40,7 +39,7 @@ class Listening(TrainerCallback):
         count: int,
         say: Callable[[str], None],
     ) -> None:
-        """Take how many to compose, and held-out pieces (unmerged ids) to go on from."""
+        """Take how many to compose, and held-out pieces (token ids) to continue."""
         self._model, self._tokenizer = model, tokenizer
         self._pieces, self._count, self._say = pieces, count, say
         self._sound, self._complained = True, False
@@ -89,7 +88,7 @@ class Listening(TrainerCallback):
         if number % 2 or not self._pieces:
             return composer.compose(bars=BARS, sampling=sampling)
         ids = self._pieces[(number // 2 - 1) % len(self._pieces)]
-        prompt = self._tokenizer.decode(self._tokenizer.compress(ids))
+        prompt = self._tokenizer.decode(ids)
         return composer.compose(
             bars=BARS, prompt=prompt, prompt_bars=PROMPT_BARS, sampling=sampling
         )

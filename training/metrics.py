@@ -1,7 +1,6 @@
-"""How well a model predicts pieces it has never seen, in bits per note.
+"""Bits per note: negative log2-likelihood of held-out pieces, divided by their notes.
 
-Bits per *note*, not per token: a bigger vocabulary makes fewer, harder tokens, and only notes can
-be compared across vocabularies.
+Bits per token depend on the vocabulary; bits per note can be compared across vocabularies.
 """
 
 from __future__ import annotations
@@ -15,19 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.tokens import MusicTokenizer
+from training.data.features import feature_rows, on_device, table_of
+from training.reading import count_notes
 
-STEPS = 512  # read at once; the state is carried, so the figure does not depend on it
+STEPS = 128  # read at once: the fastest on a CPU; the state is carried, so bits do not depend on it
 
-# Sees every window: scores (batch, steps, vocab); the right tokens, and which of them count, both
-# (batch, steps).
+# Called with every window: logits (batch, steps, vocab); the next tokens, and which of them count,
+# both (batch, steps).
 Watch: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What prediction cost on a set of pieces."""
+    """Bits of a set of pieces."""
 
     bits: float
     notes: int
@@ -36,12 +37,12 @@ class HeldOut:
 
     @property
     def bits_per_note(self) -> float:
-        """Bits to write down one note, with everything that places it."""
+        """Bits per note, with all tokens that place it."""
         return self.bits / self.notes
 
     @property
     def bits_per_token(self) -> float:
-        """Bits per token of this vocabulary, end tokens included."""
+        """Bits per token, end tokens included."""
         return self.bits / self.tokens
 
     def facts(self) -> dict[str, float | int]:
@@ -63,19 +64,17 @@ def held_out(
     batch_size: int = 16,
     watch: Watch | None = None,
 ) -> HeldOut:
-    """Read every piece from its first token to its end, state carried, and count the bits.
+    """Read every piece from its first token to its end, state carried, and sum the bits.
 
     Args:
         model: Stays in the mode and on the device it is in; read without dropout.
         tokenizer: The one the model was trained with.
-        pieces: Unmerged ids, one array a piece.
+        pieces: Token ids without BOS and EOS, one array a piece.
         batch_size: Pieces read side by side, the longest first.
         watch: Called with everything that is read.
     """
-    streams = [
-        [tokenizer.bos_id, *ids, tokenizer.eos_id] for ids in tokenizer.compress_many(pieces)
-    ]
-    notes = sum(name.startswith("Pitch") for s in streams for name in tokenizer.expand(s))
+    streams = [[tokenizer.bos_id, *map(int, ids), tokenizer.eos_id] for ids in pieces]
+    notes = sum(count_notes(ids, tokenizer) for ids in pieces)
     order = sorted(streams, key=len, reverse=True)
     was_training = model.training
     model.eval()
@@ -92,24 +91,31 @@ def held_out(
 def _nats(
     model: MusicLSTMForCausalLM, streams: list[list[int]], pad_id: int, watch: Watch | None
 ) -> float:
-    """Nats that a batch of streams costs; the longest comes first."""
+    """Return the nats of a batch of streams, the longest of which comes first."""
     rows = [torch.tensor(stream) for stream in streams]
-    table = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
-    lengths = torch.tensor([len(stream) for stream in streams])
-    state: LSTMState | None = None
-    nats = 0.0
-    for start in range(0, table.shape[1] - 1, STEPS):
-        live = int((lengths - 1 > start).sum())  # shorter pieces are over
-        window = table[:live, start : start + STEPS + 1].to(model.device)
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
+    lengths = torch.tensor([len(stream) - 1 for stream in streams])
+    table, state, nats = table_of(model), None, 0.0
+    readers = None if table is None else feature_rows(table, len(streams))
+    for start in range(0, ids.shape[1] - 1, STEPS):
+        live = int((lengths > start).sum())  # shorter pieces are over
+        window = ids[:live, start : start + STEPS + 1]
+        inputs, targets = window[:, :-1], window[:, 1:].to(model.device)
+        features = {}
+        if readers is not None:
+            readers = readers if len(readers) == live else readers.select(range(live))
+            arrays = readers.read(inputs.numpy())
+            features["features"] = on_device(arrays, model.device)
         if state is not None:
             state = state.rows(torch.arange(live, device=model.device))
-        output = model(window[:, :-1], past_key_values=state)
+        output = model(inputs.to(model.device), past_key_values=state, use_cache=True, **features)
         state = output.past_key_values
-        places = torch.arange(start, start + window.shape[1] - 1)
-        real = (places < (lengths[:live] - 1)[:, None]).to(model.device)
-        nats += _masked_nats(output.logits, window[:, 1:], real)
+        real = (torch.arange(start, start + targets.shape[1]) < lengths[:live, None]).to(
+            model.device
+        )
+        nats += _masked_nats(output.logits, targets, real)
         if watch is not None:
-            watch(output.logits, window[:, 1:], real)
+            watch(output.logits, targets, real)
     return nats
 
 
@@ -117,18 +123,18 @@ def _masked_nats(logits: Tensor, targets: Tensor, real: Tensor) -> float:
     loss = torch.nn.functional.cross_entropy(
         logits.float().transpose(1, 2), targets, reduction="none"
     )  # (batch, steps)
-    return float((loss * real).sum())
+    return float((loss * real).double().sum())
 
 
 class Accuracy:
-    """How often the likeliest token is the right one; a `watch` for `held_out`.
+    """How often the most likely token is the right one; a `watch` for `held_out`.
 
-    The kind of a token is that of the first base token in it, such as `Pitch` or `Position`.
+    The kind of a token is the first part of its name, such as `Pitch` or `Position`.
     """
 
     def __init__(self, tokenizer: MusicTokenizer) -> None:
         """Take the tokenizer whose ids are read."""
-        kinds = [parts[0].split("_")[0] for parts in tokenizer.parts]
+        kinds = [name.partition("_")[0] for name in tokenizer.token_names]
         self._names = list(dict.fromkeys(kinds))
         self._kind_of = torch.tensor([self._names.index(kind) for kind in kinds])
         self._right = torch.zeros(len(self._names), dtype=torch.int64)
@@ -142,7 +148,7 @@ class Accuracy:
         self._right += torch.bincount(kinds[right], minlength=len(self._names))
 
     def facts(self) -> dict[str, dict[str, float | int]]:
-        """Share that is right and number of tokens: of all, and of each kind that came."""
+        """Return share of right tokens and number of tokens: of all, and of each kind."""
         rows = [("all", int(self._right.sum()), int(self._tokens.sum()))]
         rows += zip(self._names, self._right.tolist(), self._tokens.tolist(), strict=True)
         return {

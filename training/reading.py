@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from musiclstm.errors import CorpusError, MusicLSTMError
 from musiclstm.intake import Limits, read_midi
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.tokens import MusicTokenizer
 from training.survey import survey
 
 _FEW = 8  # files that are not worth starting processes for
@@ -43,7 +44,7 @@ class Encoded:
 
     Attributes:
         digest: Of its bytes.
-        ids: Base ids, (tokens,) uint16; none where it cannot be used.
+        ids: Token ids, (tokens,) uint16; none where it cannot be used.
         notes: Among the tokens.
         told: `problem`, why it cannot be used, or `survey`, what it is; plain values.
     """
@@ -160,7 +161,7 @@ def encode(job: Job) -> Encoded:
     _tokenizer = _tokenizer or MusicTokenizer()
     try:
         score, report = read_midi(job.data, name=job.name, limits=Limits.training())
-        ids = np.array(_tokenizer.encode_base(score), np.uint16)
+        ids = np.array(_tokenizer.encode(score), np.uint16)
         notes = count_notes(ids, _tokenizer)
         told = {"survey": survey(score, report, kept_notes=notes).facts()}
     except MusicLSTMError as error:
@@ -176,7 +177,26 @@ def _unusable(job: Job, problem: str) -> Encoded:
     return Encoded(job.digest, np.zeros(0, np.uint16), 0, {"problem": problem, "name": job.name})
 
 
-def count_notes(base_ids: np.ndarray, tokenizer: MusicTokenizer) -> int:
-    """Notes in a stream of base ids: one pitch token each."""
-    pitches = [i for i, name in enumerate(tokenizer.base_tokens) if name.startswith("Pitch")]
-    return int(np.isin(base_ids, pitches).sum())
+def count_notes(ids: Sequence[int] | np.ndarray, tokenizer: MusicTokenizer) -> int:
+    """Return the number of notes in a stream of ids: one pitch token each."""
+    names = tokenizer.token_names
+    pitches = [index for index, name in enumerate(names) if name.startswith("Pitch")]
+    return int(np.isin(ids, pitches).sum())
+
+
+def notes_by_program(ids: np.ndarray) -> Counter[int]:
+    """Return the notes of each program in a stream, -1 for drums."""
+    programs, is_pitch = _programs_and_pitches()
+    program = programs[ids]
+    heads = np.flatnonzero(program >= -1)
+    block = np.searchsorted(heads, np.flatnonzero(is_pitch[ids]), side="right") - 1
+    found, counts = np.unique(program[heads[block[block >= 0]]], return_counts=True)
+    return Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+
+
+@cache
+def _programs_and_pitches() -> tuple[np.ndarray, np.ndarray]:
+    """Return the program that each id names, -2 for none, and whether it is a pitch; (vocab,)."""
+    kinds = [name.partition("_")[::2] for name in MusicTokenizer.token_names]
+    programs = [int(value) if kind == "Program" else -2 for kind, value in kinds]
+    return np.array(programs), np.array([kind.startswith("Pitch") for kind, _ in kinds])

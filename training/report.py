@@ -10,14 +10,13 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from musiclstm.instruments import instrument_name
 from musiclstm.intake import clean_text
 from musiclstm.report import count
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.tokens import MusicTokenizer
 from training.corpus import SPLITS, Corpus, Piece, Skipped
 from training.estimate import Estimate
 from training.failures import TrainingError
@@ -27,7 +26,6 @@ from training.survey import SHORT_NOTES, SHORT_S, Survey
 JSON_FILE, HTML_FILE = "data_report.json", "data_report.html"
 EXAMPLES = 5  # files named for each reason
 COARSE_SHARE = 0.25  # of the notes of a piece, moved or lost by the grid
-_BATCH = 256  # pieces merged at once
 
 # Which words of a sentence of refusal give which reason; the first that fit. Else it is broken.
 _REASONS = (
@@ -80,7 +78,7 @@ def describe(
     """
     pairs = [(piece, Survey.from_facts(piece.facts)) for piece in corpus.pieces if piece.facts]
     surveys = [survey for _, survey in pairs]
-    splits = _splits(corpus, pairs, tokenizer)
+    splits = _splits(corpus, pairs)
     return {
         "files": {
             "found": len(corpus.pieces) + len(corpus.skipped),
@@ -175,34 +173,20 @@ def _copies(pairs: Iterable[tuple[Piece, Survey]]) -> Iterable[tuple[Piece, Piec
             yield piece, original
 
 
-def _splits(
-    corpus: Corpus, pairs: Iterable[tuple[Piece, Survey]], tokenizer: MusicTokenizer
-) -> dict[str, dict[str, Any]]:
-    """By split: pieces, notes, hours, tokens before and after merging."""
+def _splits(corpus: Corpus, pairs: Iterable[tuple[Piece, Survey]]) -> dict[str, dict[str, Any]]:
+    """Return pieces, notes, hours and tokens by split."""
     seconds: dict[str, float] = defaultdict(float)
     for piece, survey in pairs:
         seconds[piece.split] += survey.seconds
     found = {}
     for split in SPLITS:
-        base, merged = _lengths(corpus.tokens(split), tokenizer)
         found[split] = {
             "pieces": sum(piece.split == split for piece in corpus.pieces),
             "notes": corpus.notes(split),
             "hours": round(seconds[split] / 3600, 4),
-            "base_tokens": base,
-            "tokens": merged,
+            "tokens": sum(map(len, corpus.tokens(split))),
         }
     return found
-
-
-def _lengths(pieces: Iterable[Any], tokenizer: MusicTokenizer) -> tuple[int, int]:
-    """Tokens before and after merging; a batch at a time, so that memory stays flat."""
-    base = merged = 0
-    rest = iter(pieces)
-    while batch := list(islice(rest, _BATCH)):
-        base += sum(map(len, batch))
-        merged += sum(map(len, tokenizer.compress_many(batch)))
-    return base, merged
 
 
 def _instruments(surveys: Iterable[Survey]) -> list[dict[str, Any]]:
@@ -239,14 +223,12 @@ def _grid(surveys: Sequence[Survey]) -> dict[str, Any]:
 def _tokens(
     splits: dict[str, dict[str, Any]], tokenizer: MusicTokenizer, estimate: Estimate | None
 ) -> dict[str, Any]:
-    notes, base, merged = (
-        max(sum(each[name] for each in splits.values()), 1)
-        for name in ("notes", "base_tokens", "tokens")
+    notes, tokens = (
+        max(sum(each[name] for each in splits.values()), 1) for name in ("notes", "tokens")
     )
     return {
         "vocabulary": len(tokenizer),
-        "base_per_note": round(base / notes, 3),
-        "per_note": round(merged / notes, 3),
+        "per_note": round(tokens / notes, 3),
         "epoch": 0 if estimate is None else estimate.tokens_per_epoch,
     }
 
@@ -340,9 +322,8 @@ def _splits_text(facts: dict[str, Any]) -> str:
 def _tokens_text(facts: dict[str, Any]) -> str:
     tokens = facts["tokens"]
     return (
-        f"Tokens      {tokens['per_note']:.2f} a note ({tokens['base_per_note']:.2f} before "
-        f"merging), {tokens['epoch']:,} an epoch as augmented, {tokens['vocabulary']:,} in the "
-        "vocabulary"
+        f"Tokens      {tokens['per_note']:.2f} a note, {tokens['epoch']:,} an epoch as augmented, "
+        f"{tokens['vocabulary']:,} in the vocabulary"
     )
 
 

@@ -178,9 +178,8 @@ def _splits(facts: dict[str, Any]) -> str:
 def _tokens(facts: dict[str, Any]) -> str:
     tokens = facts["tokens"]
     return (
-        f"<h2>Tokens</h2><p>{tokens['per_note']:.2f} tokens a note "
-        f"({tokens['base_per_note']:.2f} before merging), {tokens['epoch']:,} an epoch as "
-        f"augmented, from a vocabulary of {tokens['vocabulary']:,}.</p>"
+        f"<h2>Tokens</h2><p>{tokens['per_note']:.2f} tokens a note, {tokens['epoch']:,} an epoch "
+        f"as augmented, from a vocabulary of {tokens['vocabulary']:,}.</p>"
     )
 
 

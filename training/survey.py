@@ -18,7 +18,7 @@ from symusic.core import ScoreTick
 
 from musiclstm import SeedReport
 from musiclstm.analysis import DEFAULT_METER
-from musiclstm.tokenization import POSITIONS_PER_BEAT, plain_meter
+from musiclstm.tokens import POSITIONS_PER_BEAT, plain_meter
 
 # A tick that falls so close to the grid was rounded when the file was written, not played.
 _ROUNDED_TICKS = 1.0

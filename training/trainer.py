@@ -1,7 +1,7 @@
 """The Trainer of transformers, with the state of the network carried from window to window.
 
-What it adds besides: averaged weights, parts that learn at their own rate, checkpoints that count
-only when they are whole, and a stop where the system asks for it or the loss is no number any more.
+It also adds step features, averaged weights, learning rates per part, checkpoints that count only
+when they are complete, and a stop on SIGTERM or when the loss is no longer a number.
 """
 
 from __future__ import annotations
@@ -20,11 +20,16 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from musiclstm.errors import CheckpointError
-from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.model.modeling_musiclstm import (
+    LSTMLayerState,
+    LSTMState,
+    MusicLSTMForCausalLM,
+)
+from musiclstm.tokens import MusicTokenizer
 from training import checkpoints
 from training.averaging import WeightAverage
 from training.checkpoints import Stopwatch
+from training.data.features import CarriedFeatures, table_of
 from training.failures import disk_in_plain_words, free_bytes, no_room, not_a_number
 from training.groups import Rates, split_groups
 from training.metrics import HeldOut, held_out
@@ -32,11 +37,10 @@ from training.stopping import StopWhenAsked
 from training.windows import IGNORED, Windows
 
 _STATE_FILE = "lstm_state_{rank}.safetensors"
-_STATE_PARTS = ("hidden", "cell", "memory", "filled")
 
 
 class StatefulTrainer(Trainer):
-    """Carries the state across windows, forgets it where a piece begins, saves it for resuming.
+    """Carries state and step features across windows, resets and saves them.
 
     The gradient stops at the window's edge (truncated back-propagation through time, Williams and
     Peng 1990). Evaluation reads whole pieces with a state of its own and reports bits per note.
@@ -67,7 +71,7 @@ class StatefulTrainer(Trainer):
             args: As the Trainer takes them.
             train_dataset: Windows in lanes.
             tokenizer: Saved with every checkpoint.
-            held_out_pieces: Unmerged ids, read whole at every evaluation.
+            held_out_pieces: Token ids of pieces that every evaluation reads.
             ema_decay: Of the running average of the weights, below 1; 0: none.
             rates: Learning rates of parts; None: all alike.
             **kwargs: As the Trainer takes them.
@@ -87,7 +91,9 @@ class StatefulTrainer(Trainer):
         self.stopwatch = Stopwatch()
         self._rates = rates or Rates()
         self._tokenizer, self._held_out_pieces = tokenizer, held_out_pieces
+        self._table = table_of(model)
         self._states: dict[int, LSTMState] = {}
+        self._features: dict[int, CarriedFeatures] = {}  # both by slot
         if self.average is not None:
             self.add_callback(_AverageEveryStep(self.average))
         self._stop = StopWhenAsked(self._in_any_process)
@@ -124,9 +130,13 @@ class StatefulTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Loss of one window, read from the state in which the window before it ended."""
+        """Return the loss of one window, read from the state after the window before it."""
         inputs = dict(inputs)
         reset, slot = inputs.pop("reset"), int(inputs.pop("slot")[0])
+        if self._table is not None:
+            if slot not in self._features:
+                self._features[slot] = CarriedFeatures(self._table, len(reset))
+            inputs["features"] = self._features[slot].read(inputs["input_ids"], reset)
         state = self._states.get(slot)
         if state is not None:
             inputs["past_key_values"] = state.detached().reset_rows(reset)
@@ -258,27 +268,43 @@ class StatefulTrainer(Trainer):
 
     def _save_rng_state(self, output_dir: str) -> None:  # once a save, in every process
         super()._save_rng_state(output_dir)
-        tensors = {
-            f"{slot}.{name}": getattr(state, name).contiguous()
-            for slot, state in self._states.items()
-            for name in _STATE_PARTS
-        }
+        tensors: dict[str, Tensor] = {}
+        for slot, state in self._states.items():
+            tensors |= {f"{slot}.hidden": state.hidden, f"{slot}.cell": state.cell}
+        for slot, features in self._features.items():
+            tensors[f"{slot}.tokens"], tensors[f"{slot}.counts"] = features.history()
         save_file(tensors, self._state_file(output_dir), {"layout": self._layout})
 
     def _load_rng_state(self, checkpoint: str | None) -> None:  # once a resume, in every process
         super()._load_rng_state(checkpoint)
         self._states.clear()
+        self._features.clear()
         if checkpoint is None:
             return
         if self.average is not None:
             self.average.load(Path(checkpoint))
         path = self._state_file(checkpoint)
         if path.is_file():
-            self._states |= _read_states(path, self._layout, self.args.device)
+            self._read_states(path)
+
+    def _read_states(self, path: Path) -> None:
+        """Read states and features by slot; none where they belong to other windows."""
+        with safe_open(path, framework="pt") as file:  # it knows no device such as cpu:0
+            if (file.metadata() or {}).get("layout") != self._layout:
+                return
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for slot in {int(name.split(".")[0]) for name in found}:
+            parts = (found[f"{slot}.{name}"].to(self.args.device) for name in ("hidden", "cell"))
+            layers = [LSTMLayerState(*layer) for layer in zip(*parts, strict=True)]
+            self._states[slot] = LSTMState(layers)
+            if self._table is not None:
+                self._features[slot] = CarriedFeatures.from_history(
+                    self._table, found[f"{slot}.tokens"], found[f"{slot}.counts"]
+                )
 
     @property
     def _layout(self) -> str:
-        """What windows the state belongs to; in other windows it would be another piece's."""
+        """The windows that the state belongs to; in others it would be that of another piece."""
         rows = self.args.per_device_train_batch_size
         return f"{rows} rows of {self.windows.steps} tokens, {len(self.windows)} windows"
 
@@ -356,17 +382,3 @@ class _Smoothed:
         )
         count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         return summed / count
-
-
-def _read_states(path: Path, layout: str, device: torch.device) -> dict[int, LSTMState]:
-    """States by slot; none where they belong to other windows."""
-    with safe_open(path, framework="pt") as file:  # it knows no device such as cpu:0
-        if (file.metadata() or {}).get("layout") != layout:
-            return {}
-        slots = {int(name.split(".")[0]) for name in file.keys()}  # noqa: SIM118
-        return {
-            slot: LSTMState(
-                *(file.get_tensor(f"{slot}.{name}").to(device) for name in _STATE_PARTS)
-            )
-            for slot in slots
-        }

@@ -36,8 +36,10 @@ def test_without_evaluations_there_is_no_best():
     ("options", "sentence"),
     [
         (["--augment_pitch", "12"], "--augment_pitch must be from 0 to 11, got 12."),
-        (["--augment_velocity", "-1"], "--augment_velocity must be 0 or more, got -1."),
-        (["--augment_tempo", "-1"], "--augment_tempo must be 0 or more, got -1."),
+        (["--augment_band", "2"], "--augment_band must be from 0 to 1, got 2.0."),
+        (["--augment_merge", "-1"], "--augment_merge must be from 0 to 1, got -1.0."),
+        (["--augment_order", "1.1"], "--augment_order must be from 0 to 1, got 1.1."),
+        (["--augment_context", "-0.1"], "--augment_context must be from 0 to 1, got -0.1."),
         (["--workers", "0"], "--workers must be 1 or more, got 0."),
         (["--dropout", "1.5"], "--dropout must be 0 or more and below 1, got 1.5."),
         (["--dropout", "-1"], "--dropout must be 0 or more and below 1, got -1."),

@@ -18,7 +18,7 @@ from symusic import Note, Score, Tempo, Track
 
 from musiclstm.errors import CorpusError
 from musiclstm.intake import read_midi
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.tokens import MusicTokenizer
 from training import corpus as corpus_module
 from training import reading
 from training.corpus import REASONS, Skipped, _place, _split, _split_at, find_sources, read_corpus
@@ -312,6 +312,17 @@ def test_two_processes_read_the_same_as_one(scales, tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+def test_notes_count_for_the_program_of_their_block():
+    names = (
+        "Bar_None TimeSig_4/4 Program_0 Position_0 Pitch_60 Duration_1.0.12 Pitch_64 "
+        "Duration_1.0.12 Program_40 Program_40 Position_0 Pitch_50 Duration_1.0.12 Program_-1 "
+        "Position_0 PitchDrum_36 Duration_1.0.12 Bar_None TimeSig_4/4 Program_0 Position_0 "
+        "Pitch_62 Duration_1.0.12"
+    )
+    ids = [MusicTokenizer.ids[name] for name in names.split()]
+    assert reading.notes_by_program(np.array(ids, np.uint16)) == {0: 3, 40: 1, -1: 1}
+
+
 def test_programs_are_those_that_play_in_enough_pieces(scales, tmp_path):
     pieces = [("piano", 0, range(40)), ("solo", 73, range(3)), ("rare", 20, range(8))]
     for name, program, numbers in pieces:
@@ -327,7 +338,7 @@ def test_programs_are_those_that_play_in_enough_pieces(scales, tmp_path):
 def test_tokens_decode_to_the_notes_of_the_file(scales):
     corpus = read_corpus([scales], workers=1)
     tokenizer = MusicTokenizer()
-    score = tokenizer.decode(tokenizer.compress(corpus.tokens("train")[0]))
+    score = tokenizer.decode(corpus.tokens("train")[0])
     assert score.note_num() == next(p for p in corpus.pieces if p.split == "train").notes
 
 
@@ -503,13 +514,13 @@ def _die_of_the_ninth(job):
 
 
 def test_a_hole_in_a_library_costs_one_file(scales, monkeypatch):
-    def encode_base(self, score):
+    def encode(self, score):
         if len(score.tracks) == 2:
             raise KeyError("TimeSig_5/3")
         return real(self, score)
 
-    real = MusicTokenizer.encode_base
-    monkeypatch.setattr(MusicTokenizer, "encode_base", encode_base)
+    real = MusicTokenizer.encode
+    monkeypatch.setattr(MusicTokenizer, "encode", encode)
     corpus = read_corpus([scales], workers=1)
     assert len(corpus.pieces) == 8
     assert {skipped.reason for skipped in corpus.skipped} == {

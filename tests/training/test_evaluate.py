@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from musiclstm import Composer, MusicTokenizer, __version__
+from musiclstm import Composer, __version__
 from training import evaluate
 from training.corpus import read_corpus
 from training.metrics import held_out
@@ -343,11 +343,3 @@ def test_the_command_prints_its_help(capsys):
         evaluate.main(["--help"])
     assert stop.value.code == 0
     assert "--write_facts" in capsys.readouterr().out
-
-
-def test_the_tokenizer_of_the_corpus_is_that_of_the_model(tiny_tokenizer, streams):
-    # Streams are base ids of the plain grid; whatever was merged, the model's tokenizer reads them.
-    names = MusicTokenizer().base_tokens
-    assert tiny_tokenizer.base_tokens == names
-    read = tiny_tokenizer.expand(tiny_tokenizer.compress(streams[0]))
-    assert read == [names[index] for index in streams[0]]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from musiclstm.configuration import MusicLSTMConfig
-from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.groups import Rates, freeze, parts_of, read_parts, read_rates, split_groups
 
 PARTS = ["embeddings", "1", "2", "head"]
 
 
 def model():
-    return MusicLSTMForCausalLM(
-        MusicLSTMConfig(vocab_size=12, hidden_size=8, num_hidden_layers=2, attention_window=4)
-    )
+    names = ["PAD_None", "BOS_None", "EOS_None", "Bar_None", "Pitch_60", "Position_0"]
+    size = {"vocab_size": len(names), "hidden_size": 8, "num_hidden_layers": 2}
+    return MusicLSTMForCausalLM(MusicLSTMConfig(**size, token_names=names))
 
 
 def test_the_parts_are_named_from_the_bottom_to_the_top():
@@ -29,10 +29,14 @@ def test_every_weight_is_in_one_group_and_each_part_has_its_rate():
     assert {group["weight_decay"] for group in groups} == {0.1}
     found = [parameter for group in groups for parameter in group["params"]]
     assert len(found) == len(set(found)) == len(list(net.parameters()))
-    assert groups[-1]["params"] == [net.model.embed_tokens.weight]
+    embeddings = {net.model.embed_tokens.weight, *net.model.step_inputs.parameters()}
+    assert set(groups[-1]["params"]) == embeddings
     assert set(groups[2]["params"]) == set(net.model.layers[0].parameters())
-    head = {*net.model.norm.parameters(), *net.model.readout.parameters()}
-    assert set(groups[0]["params"]) == head
+    heads = (net.model.norm, net.gates, net.context_head)
+    assert set(groups[0]["params"]) == {
+        net.lm_head.bias,
+        *(parameter for head in heads for parameter in head.parameters()),
+    }
 
 
 def test_frozen_parts_are_counted_and_no_others():
@@ -41,6 +45,7 @@ def test_frozen_parts_are_counted_and_no_others():
     kept = {name for name, p in net.named_parameters() if not p.requires_grad}
     assert kept == {
         "model.embed_tokens.weight",
+        *(f"model.step_inputs.{name}" for name, _ in net.model.step_inputs.named_parameters()),
         *(f"model.layers.1.{name}" for name, _ in net.model.layers[1].named_parameters()),
     }
     assert count == sum(p.numel() for p in net.parameters() if not p.requires_grad)

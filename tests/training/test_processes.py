@@ -20,8 +20,8 @@ SCRIPT = """
 import sys
 import numpy as np
 from transformers import TrainingArguments, set_seed
-from musiclstm.configuration import MusicLSTMConfig
-from musiclstm.modeling import MusicLSTMForCausalLM
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.trainer import StatefulTrainer
 from training.windows import Windows
 
@@ -29,10 +29,10 @@ folder, accumulation, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 class Plain:
     pad_id, bos_id, eos_id = 0, 1, 2
-    def compress_many(self, pieces):
-        return [list(map(int, piece)) for piece in pieces]
-    def expand(self, ids):
-        return ["Pitch" for _ in ids]
+    token_names = [
+        "PAD_None", "BOS_None", "EOS_None", "Bar_None", "TimeSig_4/4", "Program_0", "Program_40",
+        *(f"Position_{i}" for i in (0, 12, 24)), *(f"Pitch_{i}" for i in range(60, 68)),
+        "Duration_1.0.12", "Duration_0.6.12"]
     def save(self, folder):
         pass
 
@@ -47,7 +47,8 @@ args = TrainingArguments(
 )
 set_seed(0)
 model = MusicLSTMForCausalLM(MusicLSTMConfig(
-    vocab_size=20, hidden_size=16, num_hidden_layers=2, dropout=0.0, embedding_dropout=0.0))
+    vocab_size=20, hidden_size=16, num_hidden_layers=2, dropout=0.0, embedding_dropout=0.0,
+    token_names=Plain.token_names))
 rng = np.random.default_rng(0)
 pieces = [rng.integers(3, 20, int(n)) for n in rng.integers(10, 60, 40)]
 windows = Windows(pieces, Plain(), lanes=8, batch_size=8 // accumulation, steps=8)
@@ -121,7 +122,7 @@ def test_the_command_runs_in_two_processes_of_which_one_speaks(scales, tmp_path)
     folder = tmp_path / "out"
     said = run_command(
         *("--data", str(scales), "--output_dir", str(folder), "--model", "scratch"),
-        *("--hidden_size", "16", "--num_hidden_layers", "1", "--vocab_size", "720"),
+        *("--hidden_size", "16", "--num_hidden_layers", "1"),
         *("--window", "32", "--per_device_train_batch_size", "1", "--max_steps", "3"),
         *("--save_steps", "3", "--eval_steps", "3", "--logging_steps", "1", "--samples", "0"),
         *("--ema_decay", "0.9", "--warmup_steps", "0", "--workers", "1", "--report_to", "none"),

@@ -21,7 +21,7 @@ from training.trainer import StatefulTrainer
 
 QUICK = [
     *("--model", "scratch", "--hidden_size", "16", "--num_hidden_layers", "1"),
-    *("--vocab_size", "720", "--window", "32", "--per_device_train_batch_size", "2"),
+    *("--window", "32", "--per_device_train_batch_size", "2"),
     *("--max_steps", "5", "--save_steps", "5", "--eval_strategy", "no", "--samples", "0"),
     *("--warmup_steps", "0", "--learning_rate", "0.01", "--ema_decay", "0.5"),
     *("--report_to", "none", "--bf16", "false", "--disable_tqdm", "true", "--workers", "1"),

@@ -87,7 +87,7 @@ def test_a_key_struck_twice_within_a_step_is_a_lost_note():
     twice = [(*note[:2], note[2], 50) for note in tune()[:5]]
     score = score_of(tune() + [(t + 8, 100, p, v) for t, _, p, v in twice])
     tokenizer = MusicTokenizer()
-    names = [tokenizer.base_tokens[index] for index in tokenizer.encode_base(score)]
+    names = [tokenizer.token_names[index] for index in tokenizer.encode(score)]
     assert look(score, kept=sum(name.startswith("Pitch_") for name in names)).lost == 5
 
 

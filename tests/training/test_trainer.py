@@ -1,4 +1,4 @@
-"""The state is carried from window to window, forgotten where a piece begins, and saved."""
+"""State and features are carried from window to window, reset where a piece begins, and saved."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from musiclstm.configuration import MusicLSTMConfig
 from musiclstm.errors import CheckpointError
-from musiclstm.modeling import MusicLSTMForCausalLM
-from musiclstm.tokenization import MusicTokenizer
-from training.augmentation import Augmentation
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.model.step_features import TokenTable
+from musiclstm.tokens import MusicTokenizer
 from training.checkpoints import checkpoints, damage
 from training.corpus import read_corpus
+from training.data.augmentation import Augmentation, AugmentationSettings, Stream
 from training.failures import TrainingError
 from training.groups import Rates, freeze
 from training.metrics import HeldOut, held_out
 from training.trainer import StatefulTrainer
-from training.windows import Windows
+from training.windows import IGNORED, Windows
 
 STEPS = 8  # per window
 KEYS, FILLER = (4, 5, 6, 7), 3
@@ -30,12 +31,7 @@ class PlainTokenizer:
     """Ids are what they are."""
 
     pad_id, bos_id, eos_id = 0, 1, 2
-
-    def compress_many(self, pieces):
-        return [list(map(int, piece)) for piece in pieces]
-
-    def expand(self, ids):
-        return ["Pitch" for _ in ids]
+    token_names = ("PAD_None", "BOS_None", "EOS_None", *(f"Pitch_{i}" for i in range(17)))
 
     def save(self, folder):
         pass
@@ -214,16 +210,114 @@ def test_a_resumed_run_equals_an_uninterrupted_one_step_for_step(tmp_path, accum
     assert not torch.equal(raw[0], next(iter(whole.model.parameters())))
 
 
-LAST, MIDDLE = 32, 18  # steps, of 12 an epoch: it ends in the third, and stops in the second
+def model_with_features(*, dropout=0.0):
+    """A network with the step features of the real tokens, which act on its logits."""
+    names = list(MusicTokenizer.token_names)
+    set_seed(0)
+    net = MusicLSTMForCausalLM(
+        MusicLSTMConfig(
+            vocab_size=len(names),
+            hidden_size=24,
+            num_hidden_layers=2,
+            dropout=dropout,
+            embedding_dropout=dropout,
+            token_names=names,
+        )
+    )
+    torch.nn.init.normal_(net.context_head.weight, std=0.1)
+    return net
+
+
+@pytest.fixture
+def pieces(scales):
+    return read_corpus([scales], workers=1).tokens("train")
+
+
+class RememberingTrainer(StatefulTrainer):
+    """Keeps what it reads and the logits of it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.windows_read = []
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        self.windows_read.append((inputs, outputs.logits.detach()))
+        return (loss, outputs) if return_outputs else loss
+
+    def streams(self):
+        """Ids (steps,) and logits (steps, vocab) from each reset of each row to the next."""
+        rows = {}
+        for inputs, logits in self.windows_read:
+            for row, begins in enumerate(inputs["reset"].tolist()):
+                parts = rows.setdefault((int(inputs["slot"][0]), row), [])
+                if begins:
+                    parts.append([])
+                parts[-1].append((inputs["input_ids"][row], logits[row]))
+        for part in (part for parts in rows.values() for part in parts):
+            ids, logits = (torch.cat(each) for each in zip(*part, strict=True))
+            yield ids, logits
+
+
+def test_features_in_training_are_those_of_inference(pieces, tmp_path):
+    tokenizer, pieces = MusicTokenizer(), pieces[:5]
+    windows = Windows(pieces, tokenizer, lanes=4, batch_size=2, steps=STEPS)
+
+    def build(net, arguments, *_, **__):
+        return RememberingTrainer(net, arguments, windows, tokenizer=tokenizer)
+
+    steps = {"max_steps": windows.updates}
+    run = trainer(tmp_path, model_with_features(), [], accumulation=2, cls=build, **steps)
+    run.train()
+    read = list(run.streams())
+    assert len(read) >= len(pieces)
+    assert max(len(ids) for ids, _ in read) >= 10 * STEPS
+    for ids, logits in read:
+        with torch.no_grad():
+            alone = run.network.eval()(ids[None]).logits[0]
+        torch.testing.assert_close(logits, alone, rtol=1e-4, atol=1e-4)
+
+
+class EverySecond:
+    """An augmentation after which every second label does not count."""
+
+    def apply(self, ids, rng):
+        tokens = np.array([1, *ids, 2])
+        labels = tokens[1:].copy()
+        labels[::2] = IGNORED
+        return Stream(tokens[:-1], labels)
+
+
+def test_labels_that_do_not_count_are_not_learned(tmp_path):
+    (piece,) = random_pieces(1)
+    windows = Windows(
+        [piece], PlainTokenizer(), lanes=1, batch_size=1, steps=STEPS, augmentation=EverySecond()
+    )
+
+    def build(net, arguments, *_, **__):
+        return StatefulTrainer(net, arguments, windows, tokenizer=PlainTokenizer())
+
+    run = trainer(tmp_path, model(), [], lanes=1, cls=build, max_steps=1)
+    run.train()
+    with torch.no_grad():
+        logits = run.network.eval()(torch.tensor([[1, *piece.tolist()]])).logits[0]
+    labels = torch.tensor([*piece.tolist(), 2])
+    expected = torch.nn.functional.cross_entropy(logits[1::2], labels[1::2])
+    assert log_of(run)[0]["loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+LAST, MIDDLE = 24, 13  # steps, of 9 an epoch: it ends in the third, and stops in the second
 
 
 def epochs_of_moved_pieces(folder, pieces):
-    """Pieces that are shuffled and moved anew in every epoch; dropout, average, two batches."""
+    """Pieces that are shuffled and changed again in every epoch; dropout, average, two batches."""
     tokenizer = MusicTokenizer()
-    set_seed(0)
-    size = {"vocab_size": len(tokenizer), "hidden_size": 24, "num_hidden_layers": 2}
-    net = MusicLSTMForCausalLM(MusicLSTMConfig(**size, dropout=0.1, embedding_dropout=0.1))
-    kwargs = {"lanes": 4, "batch_size": 2, "steps": 32, "augmentation": Augmentation()}
+    net = model_with_features(dropout=0.1)
+    table = TokenTable(tokenizer.token_names)
+    augmentation = Augmentation(
+        table, tokenizer.bos_id, tokenizer.eos_id, AugmentationSettings(drop_parts=1)
+    )
+    kwargs = {"lanes": 4, "batch_size": 2, "steps": 32, "augmentation": augmentation}
     windows = Windows(pieces, tokenizer, **kwargs)
 
     def build(net, arguments, _, **__):
@@ -246,15 +340,14 @@ def remember_windows(run, monkeypatch):
 
 
 def test_a_run_resumed_in_its_second_epoch_equals_an_uninterrupted_one(
-    scales, tmp_path, monkeypatch
+    pieces, tmp_path, monkeypatch
 ):
-    pieces = read_corpus([scales], workers=1).tokens("train")
     whole = epochs_of_moved_pieces(tmp_path / "whole", pieces)
     read = remember_windows(whole, monkeypatch)
     whole.train()
     epoch = whole.windows.updates
     assert epoch < MIDDLE < 2 * epoch < LAST
-    assert not all(map(torch.equal, read[: 2 * epoch], read[2 * epoch :]))  # moved anew
+    assert not all(map(torch.equal, read[: 2 * epoch], read[2 * epoch :]))  # changed again
     resumed = epochs_of_moved_pieces(tmp_path / "resumed", pieces)
     read_again = remember_windows(resumed, monkeypatch)
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{MIDDLE}"))
@@ -359,7 +452,7 @@ def test_parts_learn_at_their_own_rate_and_frozen_ones_not_at_all(tmp_path):
     run = trainer(tmp_path, net, random_pieces(2, 2), learning_rate=1e-2, more=more)
     run.train()
     moved = {n for n, p in net.named_parameters() if not torch.equal(p, before[n])}
-    assert moved == {"model.norm.weight", "model.norm.bias"}
+    assert moved == {"model.norm.weight", "model.norm.bias", "lm_head.bias"}
     assert [group["initial_lr"] for group in run.optimizer.param_groups] == [1e-2, 0.0, 0.0]
 
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.augmentation import Augmentation
+from musiclstm.model.step_features import TokenTable
+from musiclstm.tokens import MusicTokenizer
+from training.corpus import read_corpus
+from training.data.augmentation import Augmentation, AugmentationSettings, Stream
 from training.windows import IGNORED, Windows
 
 
@@ -15,8 +18,13 @@ class PlainTokenizer:
 
     pad_id, bos_id, eos_id = 0, 1, 2
 
-    def compress_many(self, pieces):
-        return [list(map(int, piece)) for piece in pieces]
+
+class Unchanged:
+    """An augmentation that only shuffles."""
+
+    def apply(self, ids, rng):
+        tokens = np.array([1, *ids, 2])
+        return Stream(tokens[:-1], tokens[1:])
 
 
 def make(lengths, *, lanes=2, steps=4, **kwargs):
@@ -72,7 +80,7 @@ def test_rows_of_one_accumulated_batch_have_their_own_slot():
 
 def test_the_same_epoch_gives_the_same_windows_and_another_one_others(scales_pieces):
     pieces, tokenizer = scales_pieces
-    kwargs = {"lanes": 2, "batch_size": 2, "steps": 16, "augmentation": Augmentation()}
+    kwargs = {"lanes": 2, "batch_size": 2, "steps": 16, "augmentation": augmentation()}
     a, b = (Windows(pieces, tokenizer, seed=3, **kwargs) for _ in range(2))
     a.set_epoch(1)
     b.set_epoch(1)
@@ -82,12 +90,35 @@ def test_the_same_epoch_gives_the_same_windows_and_another_one_others(scales_pie
     assert any((a[i]["input_ids"] != b[i]["input_ids"]).any() for i in range(len(a)))
 
 
+def augmentation(**settings):
+    tokenizer = MusicTokenizer()
+    table = TokenTable(tokenizer.token_names)
+    chosen = AugmentationSettings(**settings)
+    return Augmentation(table, tokenizer.bos_id, tokenizer.eos_id, chosen)
+
+
 @pytest.fixture
 def scales_pieces(scales):
-    from musiclstm.tokenization import MusicTokenizer
-    from training.corpus import read_corpus
-
     return read_corpus([scales], workers=1).tokens("train"), MusicTokenizer()
+
+
+def test_labels_that_do_not_count_are_neither_counted_nor_shown(scales_pieces):
+    pieces, tokenizer = scales_pieces
+    kwargs = {"lanes": 1, "batch_size": 1, "steps": 16}
+    changes = {"transpose": 0, "merge_tracks": 0, "random_order": 0, "noisy_pieces": 0}
+    # With two parts in every third piece, some of them lose one for some bars.
+    changed = augmentation(drop_parts=1, **changes)
+    windows = Windows(pieces, tokenizer, augmentation=changed, **kwargs)
+    rng, shown = np.random.default_rng([0, 0]), []
+    for i in rng.permutation(len(pieces)):
+        shown.append(changed.apply(pieces[i], rng).labels)
+    found = torch.cat([windows[i]["labels"] for i in range(len(windows))]).tolist()
+    places = np.cumsum([0, *(16 * -(-len(labels) // 16) for labels in shown)])
+    for at, labels in zip(places, shown, strict=False):
+        assert found[at : at + len(labels)] == labels[: len(found) - at].tolist()
+    uncounted = sum((labels == IGNORED).sum() for labels in shown)
+    assert uncounted > 0
+    assert windows.tokens == sum(label != IGNORED for label in found)
 
 
 def test_a_weight_says_how_often_an_epoch_shows_a_piece():
@@ -106,31 +137,26 @@ def test_a_weight_says_how_often_an_epoch_shows_a_piece():
 
 @pytest.mark.parametrize("weight", [0.05, 0.1, 0.7, 1.0])
 def test_there_is_something_to_learn_in_every_window_of_every_epoch(weight):
-    # A piece a semitone higher may be shorter, once merged; here it always is.
-    pieces, tokenizer = [np.full(20, 50) for _ in range(9)], Shrinking()
+    pieces = [np.full(20, 50) for _ in range(9)]
     kwargs = {"lanes": 1, "batch_size": 1, "steps": 4, "weights": [weight] * 9}
-    windows = Windows(pieces, tokenizer, augmentation=Augmentation(), **kwargs)
+    windows = Windows(pieces, PlainTokenizer(), augmentation=Shrinking(), **kwargs)
     for epoch in range(12):
         windows.set_epoch(epoch)
         assert all((windows[i]["labels"] != IGNORED).any() for i in range(len(windows)))
 
 
-class Shrinking(PlainTokenizer):
-    """Pieces are whole the first time only."""
+class Shrinking(Unchanged):
+    """Pieces lose their end, as a piece that loses a part gets shorter."""
 
-    first = True
-
-    def compress_many(self, pieces):
-        found = [list(map(int, piece)) for piece in pieces]
-        self.first, whole = False, self.first
-        return found if whole else [piece[:-9] for piece in found]
+    def apply(self, ids, rng):
+        return super().apply(ids[:-9], rng)
 
 
 def test_large_corpora_lie_on_the_disk_and_give_the_same_windows(monkeypatch):
     lengths = [7, 3, 12, 5, 9]
-    _, small = make(lengths, augmentation=Augmentation())
+    _, small = make(lengths, augmentation=Unchanged())
     monkeypatch.setattr("training.windows._MOST_BYTES", 0)
-    _, large = make(lengths, augmentation=Augmentation())
+    _, large = make(lengths, augmentation=Unchanged())
     for epoch in (0, 1):
         small.set_epoch(epoch)
         large.set_epoch(epoch)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
+from training.data.streams import Pieces, PieceStreams
+
+BOS, EOS, PAD = 1, 2, 0
+NOTHING = AugmentationSettings(
+    transpose=0, band=0, merge_tracks=0, random_order=0, drop_parts=0, noisy_pieces=0
+)
+
+
+@pytest.fixture
+def pieces(vocabulary):
+    """Three pieces that tell themselves apart by pitch; the last belongs to another corpus."""
+    v = vocabulary
+    all_ids = [v.bar(v.block(0, (0, pitch))) * bars for pitch, bars in ((60, 10), (62, 3), (64, 5))]
+    offsets = np.cumsum([0, *map(len, all_ids)])
+    ids = np.array([t for own in all_ids for t in own], np.uint16)
+    return Pieces(ids, offsets, np.array([0, 0, 1]), np.ones(3), v.table.bar)
+
+
+def streams(vocabulary, pieces, **changes):
+    augmentation = Augmentation(vocabulary.table, BOS, EOS, NOTHING)
+    options = {"rows": 2, "steps": 16, "pad_id": PAD, "follow": 0.0} | changes
+    return PieceStreams(pieces, augmentation, **options)
+
+
+def test_windows_of_a_row_put_together_are_whole_pieces(vocabulary, pieces):
+    source = streams(vocabulary, pieces, rows=1)
+    read: list[list[int]] = []
+    for _ in range(60):
+        batch = source.next()
+        if batch.reset[0]:
+            read.append([])
+        real = batch.labels[0] != IGNORED
+        read[-1] += batch.labels[0][real].tolist()
+    whole = {(*pieces.piece(i).tolist(), EOS) for i in range(3)}
+    assert {tuple(each) for each in read[:-1]} == whole
+
+
+def test_inputs_are_labels_one_step_later(vocabulary, pieces):
+    batch = streams(vocabulary, pieces).next()
+    assert batch.inputs[0, 0] == BOS
+    assert (batch.inputs[:, 1:] == batch.labels[:, :-1]).all()
+
+
+def test_the_same_seed_gives_the_same_batches(vocabulary, pieces):
+    first, second = (streams(vocabulary, pieces, seed=7) for _ in range(2))
+    for _ in range(20):
+        for one, other in zip(first.next(), second.next(), strict=True):
+            assert (one == other).all()
+
+
+def test_long_pieces_are_cut_at_bar_lines(vocabulary, pieces):
+    source = streams(vocabulary, pieces, rows=1, longest=20)
+    for _ in range(40):
+        batch = source.next()
+        if batch.reset[0]:
+            assert batch.inputs[0, 1] == vocabulary.table.bar
+
+
+def test_a_piece_may_follow_one_of_its_own_corpus_without_a_reset(vocabulary, pieces):
+    source = streams(vocabulary, pieces, rows=1, steps=400, follow=1.0)
+    v = vocabulary
+    for _ in range(10):
+        batch = source.next()
+        assert batch.reset[0]
+        assert (batch.inputs[0] == EOS).sum() == 1
+        played = {v.names[t] for t in batch.inputs[0] if v.names[t].startswith("Pitch_")}
+        assert played <= {"Pitch_60", "Pitch_62"} or played == {"Pitch_64"}
+        assert batch.labels[0][batch.inputs[0] == EOS] == IGNORED

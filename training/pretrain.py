@@ -1,0 +1,455 @@
+"""Train a network from token arrays: `python -m training.pretrain`.
+
+Reads the file that `training.prepare` writes and needs neither MidiTok nor symusic, so it also runs
+where only torch and transformers are installed. The learning rate is constant after a warm-up;
+`--decay` lets it fall to nothing at the end of a run, which can start from any checkpoint (warm-up,
+stable, decay: Hu et al. 2024, arXiv 2404.06395). The state of the network is carried from window to
+window. A checkpoint holds safetensors and JSON; a resumed run draws its pieces in another order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from musiclstm.core.features import FeatureRows
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
+from musiclstm.model.step_features import FORMAT_VERSION, FeatureArrays, Kind, TokenTable
+from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
+from training.data.band_arrangement import Grooves
+from training.data.encoded_corpora import EncodedCorpora
+from training.data.streams import Batch, Pieces, PieceStreams, weights_by_corpus
+
+# Relative to the number of pieces: masses are a third of all notes, bands with drums are few.
+CORPUS_WEIGHTS = {
+    "nifc-sacred": 0.25,
+    "nifc-secular": 0.5,
+    "nifc-keyboard": 0.7,
+    "groove-drums": 0.5,
+    "open-hymnal": 2.0,
+    "openewld-pd": 4.0,
+    "freedoom": 5.0,
+    "blasphemer": 5.0,
+    "easyrpg": 5.0,
+    "simutrans": 5.0,
+    "lmms-demos": 5.0,
+    "pop909": 0.0,  # songs in copyright; the next three are share-alike
+    "folk-abc": 0.0,
+    "mutopia-by-sa": 0.0,
+    "lmms-demos-by-sa": 0.0,
+}
+BAND_CORPORA = ("freedoom", "blasphemer", "easyrpg", "simutrans", "lmms-demos")
+OLDER_CORPORA = (
+    "openscore-lieder",
+    "openscore-quartets",
+    "openscore-orchestra",
+    "mutopia-pd-by",
+    "openewld-pd",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run.
+
+    Args:
+        hidden_size, num_hidden_layers, dropout: Of a new network.
+        rows, steps: Of a batch.
+        learning_rate: Of the stable phase.
+        warmup: Steps until it is reached.
+        decay: Steps at the end over which it falls to nothing; needs `max_steps` or `minutes`.
+        minutes: Time after which the run ends, of the processor or the GPU; 0: no limit.
+        max_steps: 0: no limit.
+        clip: Largest norm of the gradient.
+        seed: Of weights, pieces and augmentation.
+    """
+
+    hidden_size: int = 448
+    num_hidden_layers: int = 3
+    dropout: float = 0.1
+    rows: int = 16
+    steps: int = 128
+    learning_rate: float = 2.5e-3
+    warmup: int = 100
+    decay: float = 0.0
+    minutes: float = 0.0
+    max_steps: int = 0
+    clip: float = 1.0
+    seed: int = 0
+
+
+def as_tensors(arrays: FeatureArrays, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Feature arrays as what `forward` takes."""
+    return {
+        name: torch.from_numpy(array).to(device, non_blocking=True)
+        for name, array in vars(arrays).items()
+    }
+
+
+# Measuring ----------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def bits_of(
+    model: MusicLSTMForCausalLM,
+    corpora: EncodedCorpora,
+    pieces: Sequence[int],
+    *,
+    most_tokens: int = 4_000,
+    rows: int = 16,
+    steps: int = 256,
+) -> dict[str, float]:
+    """Bits per note of pieces, by kind of token too: negative log2-likelihood over their notes.
+
+    Args:
+        model: Measured in evaluation mode; its mode is restored.
+        corpora: Where the pieces are.
+        pieces: Their numbers.
+        most_tokens: Of each piece, from its beginning.
+        rows: Read side by side.
+        steps: Read at a time.
+    """
+    table = TokenTable(corpora.token_names)
+    kinds = torch.tensor([int(kind) for kind in table.kind])
+    bits, notes = torch.zeros(len(Kind), dtype=torch.float64), 0
+    training, device = model.training, model.device
+    model.eval()
+    ordered = sorted(pieces, key=lambda i: -len(corpora.piece(i)))
+    for first in range(0, len(ordered), rows):
+        streams = [corpora.piece(i)[:most_tokens] for i in ordered[first : first + rows]]
+        count = len(streams)
+        longest = max(map(len, streams)) + 1
+        tokens = np.zeros((count, longest), np.int32)
+        labels = np.full((count, longest), IGNORED, np.int32)
+        for row, ids in enumerate(streams):
+            tokens[row, : len(ids) + 1] = [model.config.bos_token_id, *ids]
+            labels[row, : len(ids)] = ids
+        readers, state = FeatureRows(table, count), None
+        for at in range(0, longest, steps):
+            part = np.ascontiguousarray(tokens[:, at : at + steps])
+            features = readers.read(part, np.full(count, at == 0))
+            output = model(
+                torch.from_numpy(part).long().to(device),
+                features=as_tensors(features, device),
+                past_key_values=state,
+                use_cache=True,
+            )
+            state = output.past_key_values
+            wanted = torch.from_numpy(labels[:, at : at + steps]).long().to(device)
+            losses = torch.nn.functional.cross_entropy(
+                output.logits.float().flatten(0, 1),
+                wanted.flatten(),
+                ignore_index=IGNORED,
+                reduction="none",
+            ).double().cpu() / np.log(2)
+            known = wanted.flatten().cpu()
+            real = known != IGNORED
+            bits.index_add_(0, kinds[known[real]], losses[real])
+            notes += int((kinds[known[real]] == Kind.DURATION).sum())
+    model.train(training)
+    found = {"bits_per_note": float(bits.sum()) / max(notes, 1)}
+    return found | {k.name.lower(): float(bits[k]) / max(notes, 1) for k in Kind if bits[k] > 0}
+
+
+def held_out_sets(corpora: EncodedCorpora, split: str = "valid") -> dict[str, list[int]]:
+    """Pieces of the older corpora, of bands with drums, and of the newer corpora."""
+    known = set(corpora.corpora)
+    rest = [
+        name
+        for name in corpora.corpora
+        if name not in {*BAND_CORPORA, *OLDER_CORPORA, "groove-drums"}
+        and CORPUS_WEIGHTS.get(name, 1.0) > 0
+    ]
+    groups = {"older": OLDER_CORPORA, "bands": BAND_CORPORA, "newer": rest}
+    sets = {
+        name: corpora.pieces_of(split, [each for each in group if each in known])
+        for name, group in groups.items()
+    }
+    return {name: pieces for name, pieces in sets.items() if pieces}
+
+
+# The run ------------------------------------------------------------------------------------------
+
+
+class Run:
+    """One training run: network, optimizer, data, and the folder where its checkpoints go.
+
+    Attributes:
+        uses_features: Whether the step features of every batch are computed.
+    """
+
+    uses_features = True
+
+    def __init__(
+        self,
+        corpora: EncodedCorpora,
+        settings: Settings,
+        augmentation: AugmentationSettings,
+        out: Path,
+        device: str,
+    ) -> None:
+        self.corpora, self.settings, self.out = corpora, settings, out
+        self.device = torch.device(device)
+        self.table = TokenTable(corpora.token_names)
+        self._ids = {name: i for i, name in enumerate(corpora.token_names)}
+        torch.manual_seed(settings.seed)
+        self.model = self.new_model()
+        torch.nn.Module.to(self.model, self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+        )
+        self.step, self.tokens, self.minutes = 0, 0, 0.0
+        self.augmentation = augmentation
+        self.state: LSTMState | None = None
+        self.log: list[dict[str, Any]] = []
+
+    def new_model(self) -> MusicLSTMForCausalLM:
+        """Build the network, its weights by the random numbers of torch as they stand."""
+        corpora, settings, ids = self.corpora, self.settings, self._ids
+        return MusicLSTMForCausalLM(
+            MusicLSTMConfig(
+                vocab_size=len(corpora.token_names),
+                hidden_size=settings.hidden_size,
+                num_hidden_layers=settings.num_hidden_layers,
+                dropout=settings.dropout,
+                embedding_dropout=settings.dropout,
+                pad_token_id=ids["PAD_None"],
+                bos_token_id=ids["BOS_None"],
+                eos_token_id=ids["EOS_None"],
+                token_names=list(corpora.token_names),
+                step_features_version=FORMAT_VERSION,
+                tokenizer_fingerprint=corpora.fingerprint,
+            )
+        )
+
+    def streams(self) -> PieceStreams:
+        """The batches of this run; another order after every resume."""
+        corpora, settings = self.corpora, self.settings
+        train = np.array(corpora.pieces_of("train"))
+        weights = weights_by_corpus(
+            corpora.corpus, [CORPUS_WEIGHTS.get(name, 1.0) for name in corpora.corpora]
+        )
+        masked = np.zeros_like(weights)
+        masked[train] = weights[train]
+        pieces = Pieces(corpora.ids, corpora.offsets, corpora.corpus, masked, self.table.bar)
+        return PieceStreams(
+            pieces,
+            Augmentation(
+                self.table,
+                self._ids["BOS_None"],
+                self._ids["EOS_None"],
+                self.augmentation,
+                self._grooves(),
+            ),
+            rows=settings.rows,
+            steps=settings.steps,
+            pad_id=self._ids["PAD_None"],
+            seed=settings.seed + 1_000_003 * self.step,
+        )
+
+    def _grooves(self) -> Grooves | None:
+        if "groove-drums" not in self.corpora.corpora:
+            return None
+        pieces = self.corpora.pieces_of("train", ["groove-drums"])
+        return Grooves((self.corpora.piece(i) for i in pieces), self.table)
+
+    def rate(self, remaining: float) -> float:
+        """Learning rate now; `remaining` is the share of the decay that is still to come, or 1."""
+        warm = min(1.0, (self.step + 1) / self.settings.warmup)
+        return self.settings.learning_rate * warm * remaining
+
+    def train_on(self, batch: Batch, arrays: FeatureArrays | None) -> Tensor:
+        """Update once; return the mean loss of the labels in nats."""
+        features = None if arrays is None else as_tensors(arrays, self.device)
+        if self.state is not None:
+            reset = torch.from_numpy(batch.reset).to(self.device)
+            self.state = self.state.detached().reset_rows(reset)
+        labels = torch.from_numpy(batch.labels).long().to(self.device)
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            output = self.model(
+                torch.from_numpy(batch.inputs).long().to(self.device),
+                features=features,
+                past_key_values=self.state,
+                use_cache=True,
+            )
+        self.state = output.past_key_values
+        loss = torch.nn.functional.cross_entropy(
+            output.logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        return loss.detach()
+
+    def train(self, *, save_every: float, evaluate_every: float, print_every: int = 100) -> None:
+        """Train until the limit; save and evaluate on the way (times in minutes)."""
+        settings = self.settings
+        batches = self._batches()
+        begin = self._clock()
+        saved = measured = 0.0
+        first_step, first_tokens, first_minutes = self.step, self.tokens, self.minutes
+        losses: list[Tensor] = []
+        self.model.train()
+        while True:
+            elapsed = (self._clock() - begin) / 60
+            self.minutes = first_minutes + elapsed
+            done = self._share_done(elapsed, first_step)
+            if done >= 1:
+                break
+            rate = self.rate(min(1.0, (1 - done) / settings.decay) if settings.decay else 1.0)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            batch, features = next(batches)
+            losses.append(self.train_on(batch, features))
+            self.step += 1
+            self.tokens += int((batch.labels != IGNORED).sum())
+            if self.step % print_every == 0:
+                bits = float(torch.stack(losses).mean()) / np.log(2)
+                speed = (self.tokens - first_tokens) / (60 * elapsed + 1e-9)
+                _say(
+                    f"step {self.step} {self.tokens:,} tokens {bits:.3f} bits per token, "
+                    f"{speed:,.0f} tokens/s, rate {rate:.2e}"
+                )
+                losses.clear()
+            if save_every and elapsed - saved >= save_every:
+                saved = elapsed
+                self.save()
+            if evaluate_every and elapsed - measured >= evaluate_every:
+                measured = elapsed
+                self.evaluate()
+        self.save()
+
+    def _clock(self) -> float:
+        """Seconds: of processor time on a CPU, which other work does not slow, else of a clock."""
+        return time.process_time() if self.device.type == "cpu" else time.monotonic()
+
+    def _batches(self) -> Iterator[tuple[Batch, FeatureArrays | None]]:
+        """Batches with their step features, one ahead in a thread where a GPU computes."""
+        streams, readers = self.streams(), FeatureRows(self.table, self.settings.rows)
+
+        def draw() -> tuple[Batch, FeatureArrays | None]:
+            batch = streams.next()
+            arrays = readers.read(batch.inputs, batch.reset) if self.uses_features else None
+            return batch, arrays
+
+        if self.device.type == "cpu":
+            while True:
+                yield draw()
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(draw)
+            while True:
+                ready, ahead = ahead.result(), pool.submit(draw)
+                yield ready
+
+    def _share_done(self, minutes: float, first_step: int) -> float:
+        settings = self.settings
+        shares = [0.0]
+        if settings.minutes:
+            shares.append(minutes / settings.minutes)
+        if settings.max_steps:
+            shares.append((self.step - first_step) / settings.max_steps)
+        return max(shares)
+
+    def evaluate(self, split: str = "valid", pieces: int = 40) -> None:
+        """Print bits per note of held-out pieces."""
+        for name, chosen in held_out_sets(self.corpora, split).items():
+            found = bits_of(self.model, self.corpora, chosen[:pieces])
+            self.log.append({"step": self.step, "tokens": self.tokens, "set": name, **found})
+            _say(
+                f"step {self.step} {split} {name}: "
+                + ", ".join(f"{k} {v:.3f}" for k, v in found.items())
+            )
+
+    def save(self) -> None:
+        """Write weights, moments of the optimizer and the log; the last ones stay until then."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        moments = self.optimizer.state_dict()["state"]
+        tensors = {f"{i}.{k}": v for i, own in moments.items() for k, v in own.items()}
+        progress = {
+            "step": self.step,
+            "tokens": self.tokens,
+            "minutes": round(self.minutes, 1),
+            "settings": asdict(self.settings),
+        }
+        for name, write in (
+            ("optimizer.safetensors", lambda path: save_file(tensors, path)),
+            (
+                "progress.json",
+                lambda path: path.write_text(json.dumps(progress | {"log": self.log})),
+            ),
+        ):
+            write(self.out / f".{name}")
+            (self.out / f".{name}").replace(self.out / name)
+        self.model.save_pretrained(self.out)
+
+    def resume(self, folder: Path) -> None:
+        """Go on from a checkpoint; without moments of the optimizer from its weights alone."""
+        weights = load_file(folder / "model.safetensors")
+        self.model.load_state_dict(weights, strict=False)
+        if not (folder / "progress.json").is_file():
+            return
+        progress = json.loads((folder / "progress.json").read_text())
+        self.step, self.tokens, self.log = progress["step"], progress["tokens"], progress["log"]
+        self.minutes = progress["minutes"]
+        if (folder / "optimizer.safetensors").is_file():
+            state = self.optimizer.state_dict()
+            for name, tensor in load_file(folder / "optimizer.safetensors").items():
+                index, _, key = name.partition(".")
+                state["state"].setdefault(int(index), {})[key] = tensor
+            self.optimizer.load_state_dict(state)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training.pretrain", description=__doc__)
+    parser.add_argument("--tokens", type=Path, required=True, help="file of training.prepare")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints")
+    parser.add_argument("--resume", type=Path, help="checkpoint folder to go on from")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--save_every", type=float, default=10, help="minutes (default: 10)")
+    parser.add_argument(
+        "--evaluate_every", type=float, default=0, help="minutes; 0: at the end only"
+    )
+    for name, default in asdict(Settings()).items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    for name, default in asdict(AugmentationSettings()).items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    options = vars(parser.parse_args(argv))
+    torch.set_num_threads(options["threads"])
+    settings = replace(Settings(), **{name: options[name] for name in asdict(Settings())})
+    augmentation = AugmentationSettings(
+        **{name: options[name] for name in asdict(AugmentationSettings())}
+    )
+    corpora = EncodedCorpora.load(options["tokens"])
+    run = Run(corpora, settings, augmentation, options["out"], options["device"])
+    if options["resume"] is not None:
+        run.resume(options["resume"])
+    count = sum(p.numel() for p in run.model.parameters())
+    _say(f"{count:,} weights, {settings}")
+    run.train(save_every=options["save_every"], evaluate_every=options["evaluate_every"])
+    run.evaluate()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
