@@ -1,1 +1,1 @@
-"""From a checkpoint folder, or from the page, to the Hub."""
+"""Publish a checkpoint folder as a model, or the page as a Space, on the Hugging Face Hub."""

@@ -12,29 +12,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import musiclstm
+import musiclstm.model
 from hub.model_card import CURVE_FILE, write_card
 from hub.roll import draw_png
 from musiclstm.checkpoint import FACTS_FILE, WEIGHTS_FILE, load_checkpoint, read_facts
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
 from musiclstm.errors import MusicLSTMError, RenderError
+from musiclstm.generation.sampling import Sampling
 from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render
-from musiclstm.sampling import Sampling
 from musiclstm.seeds import bundled_seeds
+from musiclstm.tokens import TOKENIZER_FILE
 
 CONFIG_FILE = "config.json"
-CODE_FILES = ("configuration.py", "modeling.py")
+CODE_FILES = ("configuration_musiclstm.py", "modeling_musiclstm.py", "step_features.py")
 AUTO_MAP = {
-    "AutoConfig": "configuration.MusicLSTMConfig",
-    "AutoModel": "modeling.MusicLSTMModel",
-    "AutoModelForCausalLM": "modeling.MusicLSTMForCausalLM",
+    "AutoConfig": "configuration_musiclstm.MusicLSTMConfig",
+    "AutoModel": "modeling_musiclstm.MusicLSTMModel",
+    "AutoModelForCausalLM": "modeling_musiclstm.MusicLSTMForCausalLM",
 }
 SAMPLES_FOLDER, SAMPLE_BARS, PROMPT_BARS = "samples", 16, 8
 MAX_SAMPLES = len(bundled_seeds())
 
-_COPIED = (WEIGHTS_FILE, "tokenizer.json")
+_COPIED = (WEIGHTS_FILE, TOKENIZER_FILE)
 _COPIED_IF_THERE = ("generation_config.json", CURVE_FILE)
 
 
@@ -70,7 +71,7 @@ def assemble(
     for file in [*_COPIED, *(f for f in _COPIED_IF_THERE if (checkpoint / f).is_file())]:
         shutil.copyfile(checkpoint / file, folder / file)
     for file in CODE_FILES:
-        shutil.copyfile(Path(musiclstm.__file__).with_name(file), folder / file)
+        shutil.copyfile(Path(musiclstm.model.__file__).with_name(file), folder / file)
     config = json.loads((checkpoint / CONFIG_FILE).read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)  # a folder of this machine
     _write(folder / CONFIG_FILE, config | {"auto_map": AUTO_MAP})

@@ -26,10 +26,10 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from hub.staging import APP_FILE, REQUIREMENTS_FILE
 from musiclstm import bundled_seeds
+from musiclstm.core.native import CACHE_VARIABLE
 from musiclstm.errors import PublishError
-from musiclstm.kernel import CACHE_VARIABLE
 
-START_S = 300.0  # a first start compiles the kernel and may download the model
+START_S = 300.0  # a first start compiles the core and may download the model
 ANSWER_S = 120.0
 _LAST_LINES = 8
 _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")

@@ -69,12 +69,12 @@ def datasets_of(data: Sequence[Facts]) -> list[str]:
 
 def _results(facts: Facts) -> Iterator[EvalResult]:
     for each in facts.get("evaluation", []):
-        yield from _held_out(each["held_out"], ", ".join(each["data"]), each["split"])
-        share = each["accuracy"].get("all", {}).get("share")
+        yield from _held_out(each["held_out"] or {}, ", ".join(each["data"]), each["split"])
+        share = (each["accuracy"] or {}).get("all", {}).get("share")
         if share is not None:
             names = ", ".join(each["data"])
             yield _result("accuracy", "Accuracy, all tokens", round(share, 4), names, each["split"])
-    if not facts.get("evaluation"):
+    if not any(each["held_out"] for each in facts.get("evaluation", [])):
         names = ", ".join(each["name"] for each in facts.get("data", [])) or "not stated"
         for split in ("valid", "test"):
             yield from _held_out(facts.get(split, {}), names, split)

@@ -138,6 +138,7 @@ def _sample(sample: Facts, home: str | None) -> str:
 
 
 def _held_out(facts: Facts) -> str:
+    measured = [each for each in facts.get("evaluation", []) if each["held_out"]]
     rows = [
         {
             "data": ", ".join(map(_text, each["data"])),
@@ -147,14 +148,14 @@ def _held_out(facts: Facts) -> str:
             "pieces": f"{each['held_out']['pieces']:,}",
             "notes": f"{each['held_out']['notes']:,}",
         }
-        for each in facts.get("evaluation", [])
+        for each in measured
     ] or [
         {"split": split, "bits per note": _number(facts[split]["bits_per_note"], 3)}
         for split in ("valid", "test")
         if split in facts
     ]
     shown = [_table(rows) if rows else UNKNOWN]
-    for each in facts.get("evaluation", []):
+    for each in measured:
         shown += [_accuracy(each), _command(each)]
     return "\n\n".join(shown)
 

@@ -21,7 +21,7 @@ from hub.refusals import TRANSPORT_ERROR
 from musiclstm import MusicLSTMConfig
 from musiclstm.checkpoint import FACTS_FILE, WEIGHTS_FILE
 from musiclstm.errors import PublishError
-from musiclstm.tokenization import TOKENIZER_FILE
+from musiclstm.tokens import TOKENIZER_FILE
 
 _NEEDED = ("config.json", WEIGHTS_FILE, TOKENIZER_FILE)
 _LOADED = (*_NEEDED, "generation_config.json", FACTS_FILE)

@@ -35,10 +35,11 @@ ALLOWED = (
     "page/**/*.js",
     "musiclstm/**/*.py",
     "musiclstm/py.typed",
-    "musiclstm/kernel.c",
+    "musiclstm/core/*.c",
+    "musiclstm/core/*.h",
     "musiclstm/seeds/*.mid",
 )
-_NEEDED = ("app.py", "packages.txt", "page/layout.py", "musiclstm/kernel.c")
+_NEEDED = ("app.py", "packages.txt", "page/layout.py", "musiclstm/core/step.c")
 _EXTRAS = ("app", "notation")  # of pyproject.toml: what the page imports besides the library
 
 

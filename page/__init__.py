@@ -1,4 +1,4 @@
-"""The parts that the page is made of.
+"""The page: layout, event handlers, sessions, player and server.
 
-Nothing here composes, reads a file or makes sound; what is shown and heard is handed over.
+It uses the library for reading, composing and rendering.
 """

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 from musiclstm import MusicLSTMError
 from musiclstm.analysis import Key
-from musiclstm.constraints import FASTEST_BPM, MAX_NOTES_AT_ONCE, SLOWEST_BPM
+from musiclstm.generation.constraints import MAX_BPM, MAX_NOTES_AT_ONCE, MIN_BPM
+from musiclstm.generation.sampling import MAX_SEED
 from musiclstm.instruments import DRUMS
 from musiclstm.jsonfields import shown
-from musiclstm.sampling import MAX_SEED
 
 AS_THE_SEED, FREE = "as the seed", "free"
 KEYS = (
@@ -39,12 +39,12 @@ _WHOLE: dict[str, tuple[float, float]] = {
 _REAL: dict[str, tuple[float, float]] = {
     "adventurous": (0, 1.5),
     "surprise": (0, 1),
-    "recall": (0, 2),
+    "copy_weight": (0, 2),
     "top_p": (0.05, 1),
     "min_p": (0, 1),
     "pitch_temperature": (0, 2),
     "rhythm_temperature": (0, 2),
-    "tempo_bpm": (SLOWEST_BPM, FASTEST_BPM),
+    "tempo_bpm": (MIN_BPM, MAX_BPM),
     "reverb": (0, 1),
     "chorus": (0, 1),
     "gain_db": (-20, 20),

@@ -84,12 +84,13 @@ def _sureness(piece: Composition, start: int) -> Iterator[float | None]:
     Tracks without new notes are no part of `continuation`, by which probabilities are counted.
     """
     known = {each[:3]: each.probability for each in piece.note_probabilities()}
-    own = len(piece.score.tracks) - piece.company_tracks
+    first = 0 if piece.seed is None else len(piece.seed.score.tracks)
+    company = range(first, first + piece.company_tracks)
     place = 0
     for number, track in enumerate(piece.score.tracks):
         table = track.notes.numpy()
         times, pitches = table["time"].tolist(), table["pitch"].tolist()
-        newest = max(times, default=-1) >= piece.seed_end_tick and number < own
+        newest = max(times, default=-1) >= piece.seed_end_tick and number not in company
         for tick, pitch in zip(times, pitches, strict=True):
             if tick >= start:
                 yield known.get((place, tick - piece.seed_end_tick, pitch)) if newest else None

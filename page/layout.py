@@ -257,7 +257,9 @@ def _main_controls(usual: Settings) -> dict[str, Component]:
         "endless": gr.Checkbox(False, label="Endless, until you press Stop", container=False),
         "adventurous": _slider("adventurous", usual, "Adventurous", "careful … bold", step=0.05),
         "surprise": _slider("surprise", usual, "Surprise", "none, now and then, often", step=0.5),
-        "recall": _slider("recall", usual, "Recall", "of what was heard: none … much", step=0.1),
+        "copy_weight": _slider(
+            "copy_weight", usual, "Copying", "earlier bars: none … much", step=0.1
+        ),
     }
     with gr.Row(elem_classes="pair"):
         controls["key"] = gr.Dropdown(list(KEYS), value=usual.key, label="Key", min_width=120)

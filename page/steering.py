@@ -20,7 +20,7 @@ from musiclstm import (
     Surprise,
 )
 from musiclstm.composer import Prompt
-from musiclstm.constraints import AS_THE_SEED as KEY_OF_THE_SEED
+from musiclstm.generation.constraints import KEY_OF_PROMPT as KEY_OF_THE_SEED
 from musiclstm.instruments import DRUMS, instrument_name
 from musiclstm.jsonfields import shown
 from musiclstm.mix import USUAL_CHORUS, USUAL_REVERB, Mix
@@ -73,7 +73,7 @@ class Settings:
         meter: One of `METERS`.
         adventurous: The temperature, 0 to 1.5.
         surprise: 0: no turns; to 0.5: now and then a gentle one; above: often, and bold.
-        recall: As in `Sampling`, 0 to 2.
+        copy_weight: As in `Sampling`, 0 to 2.
         instruments: Programs that may play, -1 for drums. None: as the seed; any from nothing.
         random_seed: Start of the random numbers, 0 to 4294967295. None: a fresh one.
         locked: Whether the random seed stays for the next press, see `after`.
@@ -105,7 +105,7 @@ class Settings:
     meter: str = AS_THE_SEED
     adventurous: float = Sampling.temperature
     surprise: float = 0.0
-    recall: float = Sampling.recall
+    copy_weight: float = Sampling.copy_weight
     instruments: tuple[int, ...] | None = None
     random_seed: int | None = None
     locked: bool = False
@@ -224,7 +224,7 @@ def settings_of(recipe: Recipe) -> Settings:
         "adventurous": sampling.temperature,
         "surprise": {"off": 0, "gentle": _OFTEN}.get(str(step.surprise.schedule), 1),
         "random_seed": sampling.seed,
-        **{name: getattr(sampling, name) for name in ("top_p", "top_k", "min_p", "recall")},
+        **{name: getattr(sampling, name) for name in ("top_p", "top_k", "min_p", "copy_weight")},
         "pitch_temperature": sampling.pitch_temperature,
         "rhythm_temperature": sampling.rhythm_temperature,
         **(_controls_of(asked[-1]) if asked else {}),
@@ -270,7 +270,7 @@ def sampling_of(settings: Settings) -> Sampling:
         min_p=settings.min_p,
         pitch_temperature=settings.pitch_temperature,
         rhythm_temperature=settings.rhythm_temperature,
-        recall=settings.recall,
+        copy_weight=settings.copy_weight,
         seed=settings.random_seed,
     )
 

@@ -11,7 +11,7 @@ from html import escape
 from musiclstm import Composer
 from musiclstm.instruments import instrument_name
 from musiclstm.report import count
-from musiclstm.tokenization import relatives
+from musiclstm.tokens import relatives
 from page.visit import History, Seed, Version
 
 _MARK = "".join(

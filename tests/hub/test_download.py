@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from musiclstm import CheckpointError, Composer, MusicLSTMForCausalLM, MusicTokenizer, Sampling
+from musiclstm import CheckpointError, Composer, MusicLSTMForCausalLM, Sampling
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint
 
 NAME = "ann/toy"
@@ -70,7 +70,7 @@ def test_nothing_is_fetched_twice(hub, toy) -> None:
 
 def test_code_and_pickles_are_left_where_they_are(hub, toy) -> None:
     hub.put(NAME, {"pytorch_model.bin": b"pickle", "samples/one.mp3": b"sound"})
-    wanted = {"config.json", WEIGHTS, "tokenizer.json", "generation_config.json", "facts.json"}
+    wanted = {"config.json", WEIGHTS, "miditok_remi.json", "generation_config.json", "facts.json"}
     assert {path.name for path in find_checkpoint(NAME).iterdir()} == wanted
     assert hub.count("GET", r"\.py|\.bin|samples") == 0
 
@@ -164,7 +164,7 @@ def test_a_revision_that_is_not_there(toy, hub) -> None:
     )
 
 
-@pytest.mark.parametrize("missing", ["config.json", WEIGHTS, "tokenizer.json"])
+@pytest.mark.parametrize("missing", ["config.json", WEIGHTS, "miditok_remi.json"])
 def test_a_file_that_was_never_uploaded(missing, toy, hub, tiny_model) -> None:
     hub.put(NAME, {missing: None})
     assert f"'{NAME}' has no {missing}; a checkpoint folder holds" in refusal()
@@ -204,17 +204,36 @@ def test_absurd_numbers_build_nothing(toy, hub, monkeypatch, tiny_model) -> None
     assert loads(tiny_model)
 
 
-def test_a_tokenizer_of_another_run(toy, hub, tmp_path, tiny_tokenizer, invented, tiny_model):
-    other = MusicTokenizer()
-    other.learn_merges([other.encode_base(invented(bars=12, seed=9))], len(tiny_tokenizer))
-    other.save(tmp_path)
-    hub.put(NAME, {"tokenizer.json": (tmp_path / "tokenizer.json").read_bytes()})
+def test_a_tokenizer_file_with_other_tokens(toy, hub, tiny_model) -> None:
+    other = json.loads(toy["miditok_remi.json"])
+    other["musiclstm"]["fingerprint"] = "0123456789abcdef"
+    hub.put(NAME, {"miditok_remi.json": json.dumps(other).encode()})
     assert refusal() == (
-        f"The weights of '{NAME}' were trained with tokenizer {tiny_tokenizer.fingerprint}, but "
-        f"tokenizer.json is {other.fingerprint}; both must come from the same run."
+        f"miditok_remi.json of '{NAME}' is not the tokenizer file of this version of musiclstm; "
+        "take the file that was saved together with the weights."
     )
-    hub.put(NAME, {"tokenizer.json": toy["tokenizer.json"]})
+    hub.put(NAME, {"miditok_remi.json": toy["miditok_remi.json"]})
     assert loads(tiny_model)
+
+
+def test_weights_trained_with_another_tokenizer(toy, hub, tiny_tokenizer, tiny_model) -> None:
+    config = json.loads(toy["config.json"]) | {"tokenizer_fingerprint": "0123456789abcdef"}
+    hub.put(NAME, {"config.json": json.dumps(config).encode()})
+    assert refusal() == (
+        f"The weights of '{NAME}' were trained with tokenizer 0123456789abcdef, but "
+        f"miditok_remi.json is {tiny_tokenizer.fingerprint}; both must come from the same run."
+    )
+    hub.put(NAME, {"config.json": toy["config.json"]})
+    assert loads(tiny_model)
+
+
+def test_a_model_of_version_0_2_is_refused_before_its_weights_are_fetched(toy, hub) -> None:
+    hub.put(NAME, {"tokenizer.json": b"{}", "miditok_remi.json": None})
+    assert refusal() == (
+        f"'{NAME}' is a checkpoint of musiclstm 0.2, which has another network and other tokens; "
+        "read it with musiclstm 0.2 (pip install 'musiclstm<0.3'), or train it again."
+    )
+    assert hub.count("GET", WEIGHTS) == hub.count("GET", "/store/") == 0
 
 
 def test_weights_that_are_none(toy, hub, tiny_model) -> None:
@@ -245,7 +264,7 @@ def test_a_byte_that_changes_every_time_is_one_sentence(toy, hub, tiny_model) ->
 
 
 def test_a_small_file_is_looked_at_as_well(toy, hub, tiny_model) -> None:
-    hub.fail("GET", "/resolve/.*/tokenizer.json", spoil=-1)
+    hub.fail("GET", "/resolve/.*/miditok_remi.json", spoil=-1)
     assert loads(tiny_model)
 
 

@@ -78,6 +78,25 @@ def test_every_fact_is_told(said):
     assert said in model_card(FACTS, name="musiclstm")
 
 
+def test_figures_of_continuations_have_their_interval_and_the_originals_beside_them():
+    rows = {
+        "near_repeats": {
+            "composed": 0.1812, "composed_interval": [0.1555, 0.2083], "original": 0.2409,
+        },
+        "same_key": {
+            "composed": None, "composed_interval": [None, None], "original": 0.5,
+        },
+    }  # fmt: skip
+    plan = {"pieces": 200, "takes": 2, "prompt_bars": 8, "bars": 16, "temperature": 1.0, "seed": 7}
+    found = {"pieces": 200, "takes": 400, "decode_failures": 0, "figures": rows}
+    evaluation = EVALUATION | {"plan": plan, "continuations": found}
+    card = model_card({"evaluation": [evaluation]}, name="x")
+    assert "400 continuations of 200 test pieces, 16 bars after 8" in card
+    assert "| near repeats | 0.181 | 0.155 to 0.208 | 0.241 |" in card
+    assert "| same key | not measured | - | 0.500 |" in card
+    assert "training.evaluate --data DATA --split test --pieces 200 --takes 2`" in card
+
+
 def test_without_facts_nothing_is_claimed():
     card = model_card({}, name="mine/waltzes")
     assert card.count(UNKNOWN) == 4

@@ -20,10 +20,10 @@ from musiclstm.checkpoint import load_checkpoint
 
 TOKEN = "hf_" + "LoopbackTokenOfNobody" + "1234567890"
 NAME = "ann/toy"
-CODE = ("configuration.py", "modeling.py")
+CODE = ("configuration_musiclstm.py", "modeling_musiclstm.py", "step_features.py")
 PLAIN = {
     *(".gitattributes", ".musiclstm.json", "README.md", "config.json", "facts.json"),
-    *("generation_config.json", "model.safetensors", "tokenizer.json", *CODE),
+    *("generation_config.json", "model.safetensors", "miditok_remi.json", *CODE),
 }
 RUN = {
     "steps": 2, "tokens_seen": 64, "minutes": 0.1, "window": 32, "rows": 2, "learning_rate": 0.001,
@@ -39,7 +39,7 @@ def trained(tiny_checkpoint, tmp_path):
     (folder / "checkpoint-2").mkdir()
     (folder / "checkpoint-2" / "optimizer.pt").write_bytes(b"pickle")
     (folder / "learning_curve.png").write_bytes(b"\x89PNG a picture")
-    (folder / "modeling.py").write_text("raise SystemExit('whose code is this?')")
+    (folder / "modeling_musiclstm.py").write_text("raise SystemExit('whose code is this?')")
     config = json.loads((folder / "config.json").read_text())
     config |= {"_name_or_path": str(folder), "auto_map": {"AutoModel": "elsewhere.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
@@ -51,18 +51,21 @@ def test_what_is_published_is_what_others_need_and_nothing_else(hub, trained) ->
     files = hub.files(NAME)
     assert files.keys() == PLAIN | {"learning_curve.png"}
     assert hub.history(NAME) == ["Publish a model made with musiclstm", "initial commit"]
-    for name in ("model.safetensors", "tokenizer.json"):
+    for name in ("model.safetensors", "miditok_remi.json"):
         assert files[name] == (trained / name).read_bytes()
 
 
 def test_the_code_is_that_of_the_library(hub, trained) -> None:
     publish(trained, NAME, samples=0)
     for name in CODE:
-        ours = Path(musiclstm.__file__).with_name(name).read_bytes()
+        ours = (Path(musiclstm.__file__).parent / "model" / name).read_bytes()
         assert hub.files(NAME)[name] == ours
     config = json.loads(hub.files(NAME)["config.json"])
-    assert config["auto_map"]["AutoModelForCausalLM"] == "modeling.MusicLSTMForCausalLM"
-    assert config["auto_map"].keys() == {"AutoConfig", "AutoModel", "AutoModelForCausalLM"}
+    assert config["auto_map"] == {
+        "AutoConfig": "configuration_musiclstm.MusicLSTMConfig",
+        "AutoModel": "modeling_musiclstm.MusicLSTMModel",
+        "AutoModelForCausalLM": "modeling_musiclstm.MusicLSTMForCausalLM",
+    }
 
 
 def test_no_file_names_a_place_on_this_machine(hub, trained) -> None:
@@ -182,7 +185,7 @@ def test_a_dry_run_says_what_it_would_send(hub, trained, capsys, monkeypatch) ->
     assert main([str(trained), NAME, "--dry_run", "--samples", "0"]) == 0
     told = capsys.readouterr().out
     assert "  model.safetensors\n" in told
-    assert f"Would be sent to {hub.endpoint}/{NAME} (10 files, " in told
+    assert f"Would be sent to {hub.endpoint}/{NAME} (11 files, " in told
     assert hub.requests == []
 
 

@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
     room = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as own:
         own.setenv("MUSICLSTM_CACHE", str(room / "cache"))
-        words = ["--output_dir", str(room / "out"), *SMALL, *QUICK, "--vocab_size", "720"]
+        words = ["--output_dir", str(room / "out"), *SMALL, *QUICK]
         assert finetune(words) == 0
     return room / "out"
 

@@ -58,7 +58,7 @@ def test_no_revision_is_the_newest_commit(hub, commit):
 
 
 def test_only_files_that_are_there_are_named(hub, commit):
-    files = ("config.json", "model.safetensors", "tokenizer.json", "generation_config.json")
+    files = ("config.json", "model.safetensors", "miditok_remi.json", "generation_config.json")
     assert pin("ann/waltzes").files == (*files, "facts.json")
     hub.put("ann/waltzes", {"facts.json": None, "training_args.bin": b"pickle"})
     assert pin("ann/waltzes").files == files
@@ -87,7 +87,7 @@ def spoil(hub) -> None:
 
 
 def empty(hub) -> None:
-    hub.put("ann/waltzes", {"model.safetensors": None, "tokenizer.json": None})
+    hub.put("ann/waltzes", {"model.safetensors": None, "miditok_remi.json": None})
 
 
 def cut(hub) -> None:
@@ -99,7 +99,7 @@ REFUSED = [
     (hide, [], "There is no model 'ann/waltzes' on the Hub that everybody can read"),
     (retype, [], "'ann/waltzes' is a model of type 'gpt2', not 'musiclstm'"),
     (spoil, [], "'ann/waltzes' is a model of type None, not 'musiclstm'"),
-    (empty, [], "'ann/waltzes' has no model.safetensors and no tokenizer.json, so it is no model"),
+    (empty, [], "'ann/waltzes' has no model.safetensors and no miditok_remi.json, so it is no"),
     (cut, [], "The Hub cannot be asked about 'ann/waltzes' (HfHubHTTPError)"),
     (None, ["--model", "ann/nothing"], "There is no model 'ann/nothing' on the Hub"),
     (None, ["--model", "a model!"], "'a model!' is no name of a model on the Hub"),
@@ -145,7 +145,7 @@ def test_a_space_is_made_after_it_was_tried(hub, commit, booted, capsys):
     assert f"REVISION = '{commit}'" in sent["space.py"].decode()
     assert b"app_file: space.py" in sent["README.md"]
     assert hub.history("ann/page", kind="space")[0] == f"Play ann/waltzes at {commit[:7]}"
-    assert {"app.py", "page/layout.py", "musiclstm/kernel.c", "packages.txt"} <= set(sent)
+    assert {"app.py", "page/layout.py", "musiclstm/core/step.c", "packages.txt"} <= set(sent)
     assert f"Plays ann/waltzes at commit {commit}" in printed
     assert "/spaces/ann/page" in printed
     assert "It started and composed a bar" in printed

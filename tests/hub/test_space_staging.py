@@ -17,7 +17,7 @@ from musiclstm.errors import PublishError
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-PIN = Pin("ann/waltzes", COMMIT, ("config.json", "model.safetensors", "tokenizer.json"))
+PIN = Pin("ann/waltzes", COMMIT, ("config.json", "model.safetensors", "miditok_remi.json"))
 WRITTEN = {"README.md", "requirements.txt", "space.py"}
 
 
@@ -32,10 +32,11 @@ def staged(tmp_path_factory) -> Path:
 def checkout(tmp_path) -> Path:
     """A checkout in small, with much that a Space must not have."""
     kept = """LICENSE packages.txt app.py page/__init__.py page/layout.py page/inner/part.py
-        page/page.css page/player.js musiclstm/__init__.py musiclstm/kernel.c musiclstm/py.typed
-        musiclstm/seeds/waltz.mid"""
+        page/page.css page/player.js musiclstm/__init__.py musiclstm/py.typed
+        musiclstm/core/step.c musiclstm/core/step.h musiclstm/seeds/waltz.mid"""
     left = """.env .git/config .gitignore CHANGELOG.md README.md Makefile notes.py page/.env
-        page/secret.txt page/__pycache__/layout.cpython-311.pyc musiclstm/kernel.o musiclstm/token
+        page/secret.txt page/__pycache__/layout.cpython-311.pyc musiclstm/core/step.o
+        musiclstm/token
         musiclstm/pretrained/model.safetensors musiclstm/pretrained/README.md
         musiclstm/seeds/private.txt docs/a.md tests/test_a.py training/finetune.py hub/space.py
         runs/a/model.safetensors"""
@@ -60,7 +61,8 @@ def test_nothing_is_staged_but_the_allow_list(checkout, tmp_path):
         "page/page.css",
         "page/player.js",
         "musiclstm/__init__.py",
-        "musiclstm/kernel.c",
+        "musiclstm/core/step.c",
+        "musiclstm/core/step.h",
         "musiclstm/py.typed",
         "musiclstm/seeds/waltz.mid",
     }
@@ -128,7 +130,7 @@ def test_the_hub_reads_the_settings(staged):
         "models": ["ann/waltzes"],
         "suggested_hardware": "cpu-basic",
         "preload_from_hub": [
-            f"ann/waltzes config.json,model.safetensors,tokenizer.json {COMMIT}",
+            f"ann/waltzes config.json,model.safetensors,miditok_remi.json {COMMIT}",
         ],
     }
     assert len(settings["short_description"]) <= 60  # the Hub refuses longer ones

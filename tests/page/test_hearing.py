@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from base64 import b64decode
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -189,6 +190,41 @@ def test_tracks_that_play_along_are_heard_and_nobody_was_asked_about_them(tiny_c
     assert not any(asked[-along:])
 
 
+def test_an_added_instrument_has_probabilities_beside_tracks_that_play_along(
+    tiny_composer, invented
+):
+    seed = invented(bars=6, programs=(0, 40))
+    chosen = Selection(frozenset({1}))
+    usual = tiny_composer.constraints_of(seed, prompt_selection=chosen)
+    piece = tiny_composer.compose(
+        bars=4,
+        prompt=seed,
+        prompt_selection=chosen,
+        constraints=replace(usual, programs={40, 42}),
+        sampling=SAMPLING,
+    )
+    tracks = list(piece.score.tracks)
+    assert [track.program for track in tracks] == [40, 0, 42]
+    sure, ends = heard_of(piece).sure, np.cumsum([len(track.notes) for track in tracks])
+    _, along, added = np.split(np.array(sure, object), ends[:-1])
+    assert all(each is None for each in along)
+    assert len(added)
+    assert all(each is not None for each in added)
+    assert sum(each is not None for each in sure) == len(piece.note_probabilities())
+
+
+def test_tracks_of_one_program_have_one_entry_on_the_roll(tiny_composer, invented):
+    seed = invented(bars=4, programs=(40, 40, 42))
+    piece = tiny_composer.compose(bars=4, prompt=seed, sampling=SAMPLING)
+    assert [track.program for track in piece.score.tracks] == [40, 40, 42]
+    roll = heard_of(piece).roll()
+    assert [each["program"] for each in roll["instruments"]] == [40, 42]
+    places = [0 if track.program == 40 else 1 for track in piece.score.tracks for _ in track.notes]
+    assert sorted(roll["notes"]["instrument"]) == sorted(places)
+    known = sum(percent >= 0 for percent in roll["notes"]["sure"])
+    assert known == piece.continuation.note_num()
+
+
 def test_a_piece_from_nothing_is_heard_whole(from_nothing):
     heard = heard_of(from_nothing[-1])
     assert (heard.seed_bars, heard.begin_tick, len(heard.lines)) == (0, 0, 5)
@@ -284,8 +320,9 @@ def test_what_lies_before_the_cue_comes_last_and_only_to_the_shelf(drafts, shelf
 
 def test_a_single_draft_is_heard_to_its_end(drafts, shelf, tones):
     *_, last = hear(drafts[:1], shelf=shelf)
-    score = heard_of(drafts[0]).score
-    assert len(sound_of(last.value, shelf)) == frame_of(score, last_note_end(score)) + RATE_HZ
+    heard = heard_of(drafts[0])
+    end = max(heard.lines[-1], last_note_end(heard.score))
+    assert len(sound_of(last.value, shelf)) == frame_of(heard.score, end) + RATE_HZ
     assert tones.open == 0
 
 

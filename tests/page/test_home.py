@@ -83,6 +83,20 @@ def test_every_track_is_alone_in_a_file_of_its_own(piece, taken):
     assert all(re.fullmatch(r"\d\d [A-Za-z0-9 ()-]+\.mid", name) for name in names)
 
 
+def test_tracks_of_one_program_stay_apart_in_every_file(tiny_composer, invented, tmp_path):
+    seed = invented(bars=4, programs=(40, 40))
+    piece = tiny_composer.compose(bars=4, prompt=seed, sampling=Sampling(seed=11))
+    wanted = [len(track.notes) for track in piece.score.tracks]
+    assert len(wanted) == 2
+    with zipfile.ZipFile(file_of(piece, kind="tracks", folder=tmp_path, title="")) as archive:
+        assert archive.namelist() == ["01 Violin.mid", "02 Violin (2).mid"]
+        found = [read_midi(archive.read(name))[0].note_num() for name in archive.namelist()]
+    assert found == wanted
+    pytest.importorskip("music21", reason="music21 is not installed")
+    path = file_of(piece, kind="musicxml", folder=tmp_path, title="")
+    assert len(ElementTree.fromstring(path.read_bytes()).findall("part")) == 2
+
+
 def test_the_same_piece_gives_the_same_archive(taken):
     assert taken("tracks").read_bytes() == taken("tracks").read_bytes()
 

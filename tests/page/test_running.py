@@ -14,9 +14,12 @@ from page.steering import Settings
 TUNE = bundled_seeds()["Minuet in G (Petzold)"]
 
 
+PLAIN = Sampling(seed=3, top_p=0.98, copy_weight=1, repetition_penalty=1)
+
+
 @pytest.fixture(scope="module")
 def drafts(tiny_composer):
-    return list(tiny_composer.stream(bars=6, prompt=TUNE, sampling=Sampling(seed=3)))
+    return list(tiny_composer.stream(bars=6, prompt=TUNE, sampling=PLAIN))
 
 
 class Clock:

@@ -436,8 +436,12 @@ def test_a_turn_that_is_over_is_told_with_what_there_is(
 
 
 def test_closing_tells_those_who_compose_and_those_who_wait(
-    moody: Moody, visitor: Callable[..., Listener], tmp_path: Path
+    moody: Moody,
+    visitor: Callable[..., Listener],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("page.serving.FAREWELL_S", PATIENCE_S)  # a busy machine needs longer
     with served(moody, tmp_path) as server:
         visitors = [visitor(to=server) for _ in range(3)]
         for each in visitors:

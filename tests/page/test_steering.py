@@ -12,10 +12,10 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from musiclstm import Constraints, MusicLSTMError, Sampling, Surprise, bundled_seeds
-from musiclstm.constraints import MAX_NOTES_AT_ONCE, Scale
+from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Scale
 from musiclstm.mix import Mix
 from musiclstm.soundfont import soundfonts
-from musiclstm.tokenization import knows_meter
+from musiclstm.tokens import knows_meter
 from page.steering import (
     AS_THE_SEED,
     BOUNDS,
@@ -195,7 +195,7 @@ def test_whatever_can_be_set_can_be_asked_for_or_is_refused(tiny_composer, setti
     sampling = sampling_of(settings)
     assert sampling.temperature == settings.adventurous
     assert sampling.seed == settings.random_seed
-    assert sampling.recall == settings.recall
+    assert sampling.copy_weight == settings.copy_weight
     assert mix_of(settings).programs == dict(settings.swaps)
     with suppress(SettingsError):
         asked = constraints_of(settings, composer=tiny_composer)
@@ -218,7 +218,7 @@ def test_the_seed_rules_where_nothing_else_is_said(tiny_composer, tune):
         return constraints_of(Settings(**changes), composer=tiny_composer, prompt=tune)
 
     assert asked(key="D minor") == replace(usual, key="D minor")
-    assert asked(key=AS_THE_SEED) == replace(usual, key="seed")
+    assert asked(key=AS_THE_SEED) == replace(usual, key=KEY_OF_PROMPT)
     assert asked(meter="6/8") == replace(usual, meter=(6, 8))
     assert asked(meter=FREE) == replace(usual, meter=None)
     assert asked(instruments=(40,)) == replace(usual, programs={40})
@@ -319,7 +319,9 @@ def test_a_recipe_puts_the_controls_back(tiny_composer, tune, settings):
 
 
 def test_what_no_control_can_show_comes_to_its_end(tiny_composer):
-    piece = tiny_composer.compose(bars=70, sampling=Sampling(temperature=5.0, seed=1))
+    few = Constraints(programs={0}, notes_per_bar=(0, 2))
+    sampling = Sampling(temperature=5.0, seed=1)
+    piece = tiny_composer.compose(bars=70, sampling=sampling, constraints=few)
     found = settings_of(piece.recipe)
     assert (found.bars, found.adventurous, found.random_seed) == (64, 1.5, 1)
     assert settings_of(piece.first(0).recipe) == Settings()
