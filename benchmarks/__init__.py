@@ -1,5 +1,4 @@
-"""Measurements one can repeat: every command prints the table that the documents quote.
+"""Repeatable measurements: commands that print the tables quoted in the documents.
 
-Uses musiclstm's public names and training; nothing in the project uses these. A figure without the
-command that printed it does not go into a document.
+A document states no figure without the command that prints it. No other package imports these.
 """

@@ -1,8 +1,8 @@
 """`python -m benchmarks.baselines`: what a network has to beat, in held-out bits per note.
 
-The same pieces, the same merged tokens, the same count of notes for all: every token equally
-likely, every token as often as it is, the last four tokens (a 5-gram, see ngram.py), and a
-checkpoint. What is counted learns from the train split only.
+The same pieces, tokens and number of notes for all: every token equally likely, every token as
+often as it occurs, the last four tokens (a 5-gram, see ngram.py), and a checkpoint. Counts come
+from the train split only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.ngram import NGram
 from benchmarks.pieces import refuse_empty
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.checkpoint import load_checkpoint
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.tokens import MusicTokenizer
 from training.corpus import Corpus, read_corpus
 from training.metrics import HeldOut, held_out
 
@@ -68,8 +68,8 @@ def counted(
 
 def _streams(corpus: Corpus, tokenizer: MusicTokenizer, split: str) -> list[list[int]]:
     """As `training.metrics.held_out` reads them: from BOS to EOS."""
-    merged = tokenizer.compress_many(corpus.tokens(split))
-    return [[tokenizer.bos_id, *ids, tokenizer.eos_id] for ids in merged]
+    pieces = corpus.tokens(split)
+    return [[tokenizer.bos_id, *map(int, ids), tokenizer.eos_id] for ids in pieces]
 
 
 def _text(found: dict[str, HeldOut], tokenizer: MusicTokenizer) -> str:

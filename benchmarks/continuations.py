@@ -26,10 +26,10 @@ from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm import analysis
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
+from musiclstm.generation.sampling import Sampling
 from musiclstm.intake import Limits, read_midi
 from musiclstm.pianoroll import draw_roll
-from musiclstm.sampling import Sampling
-from musiclstm.tokenization import POSITIONS_PER_BEAT
+from musiclstm.tokens import POSITIONS_PER_BEAT
 from training.continuations import piece_from
 from training.corpus import Source
 
@@ -212,7 +212,7 @@ def _look(
     lines = _new_lines(written, begin, composition.bars)
     seed, new = _between(written, 0, begin), _between(written, begin, None)
     onsets = _onsets(new)
-    opened = composer.tokenizer.expand(composition.tokens).count("Bar_None")
+    opened = composition.tokens.count(composer.tokenizer.ids["Bar_None"])
     full = analysis.bar_starts(written, end_tick=begin)
     found = Continuation(
         name="",

@@ -40,8 +40,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from musiclstm.anatomy import bar_of
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.model.step_features import Kind, TokenTable
+from musiclstm.tokens import MusicTokenizer
 from training.measures import Section
 
 Ints: TypeAlias = NDArray[np.int64]
@@ -105,30 +105,27 @@ class Notes:
 
 
 class TokenReader:
-    """Reads notes out of base ids, some hundred times as fast as by way of a score."""
+    """Reads notes from token ids, some hundred times as fast as by way of a score."""
 
     def __init__(self, tokenizer: MusicTokenizer) -> None:
-        """Make a table of what each base id says."""
-        names = [name.partition("_")[::2] for name in tokenizer.base_tokens]
-        self._kind = np.array([kind for kind, _ in names])
-        meters = [tuple(map(int, v.split("/"))) if k == "TimeSig" else (0, 1) for k, v in names]
-        positions, self._unit = np.array([bar_of((m[0], m[1])) for m in meters]).T
-        self._length = positions * self._unit
-        numbers = ("Position", "Program", "Pitch")
-        self._value = np.array([int(v) if k in numbers else 0 for k, v in names])
+        """Make a table of what each id says."""
+        table = TokenTable(tokenizer.token_names)
+        self._kind, self._value = np.array(table.kind), np.array(table.value)
+        self._unit = np.array(table.unit)
+        self._length = np.where(self._kind == Kind.TIME_SIGNATURE, self._value, 0)  # of a bar
 
     def read(self, tokens: NDArray[np.integer]) -> Notes:
-        """The pitched notes of a whole piece, (tokens,) base ids."""
+        """Return the pitched notes of a whole piece from its ids, (tokens,)."""
         ids: Ints = tokens.astype(np.int64)
-        kinds = ("TimeSig", "Position", "Program")
+        kinds = (Kind.TIME_SIGNATURE, Kind.POSITION, Kind.PROGRAM)
         meter, position, program = (self._latest(ids, kind) for kind in kinds)
         bar = np.cumsum(self._length[ids]) - self._length[meter]
         onset = bar + self._value[position] * self._unit[meter]
-        struck = self._kind[ids] == "Pitch"
+        struck = self._kind[ids] == Kind.PITCH
         columns = (onset, self._value[program], self._value[ids])
         return Notes.from_columns(*(column[struck] for column in columns))
 
-    def _latest(self, ids: Ints, kind: str) -> Ints:
+    def _latest(self, ids: Ints, kind: Kind) -> Ints:
         """At every place the last id of a kind; before the first one any."""
         places = np.where(self._kind[ids] == kind, np.arange(len(ids)), 0)
         return ids[np.maximum.accumulate(places)]

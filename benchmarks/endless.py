@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.reporting import Report, ReportError, parser, run
 from musiclstm.composer import Composer
 from musiclstm.composition import Passage
-from musiclstm.sampling import Sampling
+from musiclstm.generation.sampling import Sampling
 from musiclstm.seeds import bundled_seeds
 
 _STATUS = Path("/proc/self/status")

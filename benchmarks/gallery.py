@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,25 @@ from musiclstm.checkpoint import DEFAULT
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
 from musiclstm.errors import RenderError
+from musiclstm.generation.sampling import Sampling
 from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render
-from musiclstm.sampling import Sampling
 from training.continuations import Piece, piece_from, read_take
 from training.measures import Section, figures, overlaps
 
-# How many of each corpus, and what to call them; a corpus that is not there has none.
+COUNT = 10
+# What to call pieces of each corpus, and how many are taken; other corpora fill up to `COUNT`.
 STYLES = {
-    "openscore-lieder": ("song", 2),
-    "openscore-quartets": ("quartet", 2),
-    "mutopia-pd-by": ("classical", 2),
-    "openscore-orchestra": ("orchestra", 2),
-    "openewld-pd": ("lead-sheet", 1),
+    "openscore-lieder": ("song", 1),
     "freedoom": ("band", 1),
+    "openscore-quartets": ("quartet", 1),
+    "openscore-orchestra": ("orchestra", 1),
+    "nifc-keyboard": ("piano", 1),
+    "simutrans": ("jazz", 1),
+    "openewld-pd": ("lead-sheet", 1),
+    "mutopia-pd-by": ("classical", 1),
+    "nifc-sacred": ("choir", 1),
+    "open-hymnal": ("hymn", 1),
 }
 SEED_BARS, BARS, SEED = 8, 16, 7
 PAGE, FACTS = "README.md", "gallery.json"
@@ -119,7 +125,7 @@ def _piece(score: ScoreTick) -> Piece | None:
 
 
 def _numbered(chosen: Iterator[tuple[str, str, Piece]]) -> Iterator[Chosen]:
-    for number, (style, source, piece) in enumerate(chosen, start=1):
+    for number, (style, source, piece) in enumerate(islice(chosen, COUNT), start=1):
         yield Chosen(f"{number:02}-{style}", source, piece)
 
 

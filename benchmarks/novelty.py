@@ -28,9 +28,9 @@ from benchmarks.pieces import refuse_empty
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.checkpoint import DEFAULT
 from musiclstm.composer import MAX_BARS, Composer
-from musiclstm.decoding import MAX_ROWS
-from musiclstm.sampling import Sampling
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.stepper import MAX_ROWS
+from musiclstm.tokens import MusicTokenizer
 from training.continuations import Piece, Plan, Take, choose, compose, plan_from
 from training.corpus import Corpus, read_corpus
 

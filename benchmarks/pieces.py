@@ -7,6 +7,7 @@ again. Knows neither tokens nor the network.
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -24,14 +25,24 @@ __all__ = ["evenly", "read_split", "refuse_empty"]
 _Piece = TypeVar("_Piece")
 
 
-def read_split(paths: Sequence[str | Path], split: str) -> Iterator[tuple[Source, ScoreTick]]:
+def read_split(
+    paths: Sequence[str | Path], split: str, *, at_most: int | None = None
+) -> Iterator[tuple[Source, ScoreTick]]:
     """Every piece of a split with its score, one after the other; broken files are told.
+
+    Args:
+        paths: As in `training.corpus.read_corpus`.
+        split: train, valid or test.
+        at_most: Pieces of each corpus, chosen evenly. None: all.
 
     Raises:
         CorpusError: A path is missing, nothing under the paths can be used, or the split is empty.
     """
     limits = Limits.training()
+    by_corpus: dict[str, list[Source]] = defaultdict(list)
     for source in sources_of_split(paths, split):
+        by_corpus[source.corpus].append(source)
+    for source in (source for own in by_corpus.values() for source in evenly(own, at_most)):
         try:
             score, _ = read_midi(source.read(limits.bytes), name=source.name, limits=limits)
         except ScoreError as error:

@@ -1,121 +1,93 @@
-"""`python -m benchmarks.precision`: what packing costs in quality, in held-out bits per note.
+"""`python -m benchmarks.precision`: what int8 steps change, in bits per note and per token.
 
-Every piece of a split is read token by token by the packed network in int8, and at once in float32
-by modeling.py; both say how likely each token was. That float32 steps give the scores of
-modeling.py is shown on the first pieces.
+The compiled steps in int8 and the model in float32 read the same pieces. Reported are the bits per
+note of both and the Kullback-Leibler divergence of the steps from the model. That PyTorch steps
+compute the logits of the model is shown on the first pieces.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from benchmarks.pieces import refuse_empty
+from benchmarks.pieces import evenly, refuse_empty
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.checkpoint import load_checkpoint
-from musiclstm.decoding import MAX_ROWS, PackedLSTM, Snapshot
-from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM
+from musiclstm.generation.stepper import PackedLSTM
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.corpus import read_corpus
+from training.reading import count_notes
 
 COMPARED = 4
-LONGEST = 2048  # tokens of a piece; one long piece would hold up a whole batch
+LONGEST = 2048  # tokens of a piece
+_LN2 = float(np.log(2))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with a sentence when the data or the model cannot be used."""
-    options = parser("benchmarks.precision", "Bits per note: int8 steps against float32.")
+    """Run the command; return 0, or 1 after a sentence where data or model cannot be used."""
+    options = parser("benchmarks.precision", "int8 steps against the model in float32.")
     options.add_argument("--model", default="default", help="a checkpoint folder or a Hub id")
     options.add_argument("--pieces", type=int, default=0, help="at most so many; 0: all")
     return run(measure, options.parse_args(argv))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Bits of every way to read the same streams."""
+    """Read every piece with the model and with steps."""
     if options.pieces < 0:
         raise ReportError(f"--pieces must be 0 or more, got {options.pieces}.")
     model, tokenizer = load_checkpoint(options.model)
     corpus = read_corpus(options.data)
     refuse_empty([piece.split for piece in corpus.pieces], options.split)
-    ids = tokenizer.compress_many(corpus.tokens(options.split))
-    streams = [[tokenizer.bos_id, *each][:LONGEST] for each in ids]
-    streams = streams[: options.pieces or None]
-    notes_in = [sum(p.startswith("Pitch") for p in parts) for parts in tokenizer.parts]
-    notes = sum(notes_in[token] for stream in streams for token in stream)
-    int8, float32 = (PackedLSTM(model, precision=p) for p in ("int8", "float32"))
-    bits = {
-        "float32 (modeling.py)": sum(_bits_at_once(model, stream) for stream in streams),
-        "int8 steps": _bits_by_steps(int8, streams),
-    }
-    facts = {
-        "split": options.split,
-        "pieces": len(streams),
-        "notes": notes,
-        "tokens": sum(len(stream) - 1 for stream in streams),
-        "engine": int8.engine,
-        "bits per note": {name: found / notes for name, found in bits.items()},
-        "int8 worse than float32": bits["int8 steps"] / bits["float32 (modeling.py)"] - 1,
-        "float32 logits furthest from modeling.py": max(
-            _furthest(float32, model, stream) for stream in streams[:COMPARED]
-        ),
-    }
+    pieces = evenly(corpus.tokens(options.split), options.pieces or None)
+    streams = [[tokenizer.bos_id, *map(int, ids)][:LONGEST] for ids in pieces]
+    facts = _compared(model, streams)
+    notes = sum(count_notes(stream, tokenizer) for stream in streams)
+    facts["bits per note"] = {name: bits / notes for name, bits in facts.pop("bits").items()}
+    facts |= {"split": options.split, "pieces": len(streams), "notes": notes}
     return Report(_text(facts), facts)
 
 
-def _bits_at_once(model: MusicLSTMForCausalLM, stream: Sequence[int]) -> float:
-    ids = torch.tensor([list(stream)])
-    with torch.inference_mode():
-        scores = model(ids, use_recall=False).logits[0, :-1].double()
-    nats = torch.nn.functional.cross_entropy(scores, ids[0, 1:], reduction="sum")
-    return float(nats) / math.log(2)
+def _compared(model: MusicLSTMForCausalLM, streams: Sequence[list[int]]) -> dict[str, Any]:
+    steps, plain = PackedLSTM(model), PackedLSTM(model, engine="torch")
+    bits = {"float32": 0.0, "steps": 0.0}
+    divergence: list[Tensor] = []
+    furthest = 0.0
+    for number, stream in enumerate(streams):
+        with torch.inference_mode():
+            logits = model(torch.tensor([stream])).logits[0, :-1]
+        exact = logits.double().log_softmax(-1)
+        rounded = step_logits(steps, stream).double().log_softmax(-1)
+        following = torch.tensor(stream[1:])[:, None]
+        for name, found in (("float32", exact), ("steps", rounded)):
+            bits[name] -= float(found.gather(1, following).sum()) / _LN2
+        divergence.append((exact.exp() * (exact - rounded)).sum(-1) / _LN2)
+        if number < COMPARED:
+            furthest = max(furthest, float((step_logits(plain, stream) - logits).abs().max()))
+    every = torch.cat(divergence)
+    return {
+        "engine": steps.engine,
+        "tokens": len(every),
+        "bits": bits,
+        "worse by": bits["steps"] / bits["float32"] - 1,
+        "divergence bits a token": {"mean": float(every.mean()), "max": float(every.max())},
+        "torch steps furthest from the model": furthest,
+    }
 
 
-def _bits_by_steps(network: PackedLSTM, streams: Sequence[Sequence[int]]) -> float:
-    longest_first = sorted(streams, key=len, reverse=True)
-    return sum(
-        _surprise(scores, wanted)
-        for begin in range(0, len(longest_first), MAX_ROWS)
-        for scores, wanted in _side_by_side(network, longest_first[begin : begin + MAX_ROWS])
-    )
-
-
-def _furthest(network: PackedLSTM, model: MusicLSTMForCausalLM, stream: Sequence[int]) -> float:
-    """How far a logit of the steps is from that of the model, at most."""
-    ids = torch.tensor([list(stream)])
-    with torch.inference_mode():
-        whole = model(ids, use_recall=False).logits[0, :-1].numpy()
-    stepped = [scores[0].copy() for scores, _ in _side_by_side(network, [stream])]
-    return float(np.abs(np.array(stepped) - whole).max())
-
-
-def _side_by_side(
-    network: PackedLSTM, streams: Sequence[Sequence[int]]
-) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Scores (rows, vocab) and what came next, step by step; streams go from long to short."""
-    config = network.config
-    nothing = Snapshot(torch.zeros(1, config.vocab_size), LSTMState.zeros(config, 1))
-    stepper = network.stepper([nothing] * len(streams))
-    rows = len(streams)
-    for place in range(len(streams[0]) - 1):
-        going = sum(len(stream) > place + 1 for stream in streams)
-        if going < rows:
-            stepper.keep(range(going))
-            rows = going
-        stepper.step([stream[place] for stream in streams[:rows]])
-        yield stepper.scores, [stream[place + 1] for stream in streams[:rows]]
-
-
-def _surprise(scores: np.ndarray, wanted: Sequence[int]) -> float:
-    """Bits that the wanted tokens cost."""
-    scores = scores.astype(np.float64)
-    highest = scores.max(axis=1, keepdims=True)
-    total = highest[:, 0] + np.log(np.exp(scores - highest).sum(axis=1))
-    return float((total - scores[np.arange(len(wanted)), wanted]).sum()) / math.log(2)
+def step_logits(network: PackedLSTM, stream: Sequence[int]) -> Tensor:
+    """Return the logits after each token but the last, read one by one, (tokens - 1, vocab)."""
+    stepper = network.stepper([network.read(stream[:1])])
+    found = [stepper.scores[0].copy()]
+    for token in stream[1:-1]:
+        stepper.step([token])
+        found.append(stepper.scores[0].copy())
+    return torch.from_numpy(np.array(found))
 
 
 def _text(facts: dict[str, Any]) -> str:
@@ -123,12 +95,14 @@ def _text(facts: dict[str, Any]) -> str:
         {"read by": name, "bits per note": f"{bits:.4f}"}
         for name, bits in facts["bits per note"].items()
     ]
-    furthest = facts["float32 logits furthest from modeling.py"]
+    divergence = facts["divergence bits a token"]
     return (
         f"{table(rows)}\n\n{facts['pieces']} pieces, {facts['notes']:,} notes, "
-        f"{facts['tokens']:,} tokens.\nint8 ({facts['engine']}) is "
-        f"{100 * facts['int8 worse than float32']:+.2f} % worse than float32; float32 logits are "
-        f"at most {furthest:.1e} from those of modeling.py."
+        f"{facts['tokens']:,} tokens.\nSteps ({facts['engine']}) are "
+        f"{100 * facts['worse by']:+.2f} % worse than the model in float32; their divergence is "
+        f"{divergence['mean']:.1e} bits a token on average and {divergence['max']:.1e} at most. "
+        f"Logits of PyTorch steps are within "
+        f"{facts['torch steps furthest from the model']:.1e} of those of the model."
     )
 
 

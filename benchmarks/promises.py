@@ -16,8 +16,8 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm import Constraints, analysis
-from musiclstm.constraints import SCALES
-from musiclstm.tokenization import DRUMS, plain_meter
+from musiclstm.generation.constraints import SCALES
+from musiclstm.tokens import DRUMS, plain_meter
 
 _TONICS = ("C", "C#", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _METERS = ((4, 4), (3, 4), (2, 4), (6, 8), (12, 8), (5, 8), (1, 8), (2, 2), (3, 16), (7, 16))
@@ -26,6 +26,7 @@ _PROGRAMS = (DRUMS, 0, 6, 24, 33, 40, 48, 56, 73)  # of every kind; all are trai
 
 class _Note(NamedTuple):
     program: int
+    track: int
     pitch: int
     start: int
     end: int
@@ -55,7 +56,7 @@ def holds(score: ScoreTick, constraints: Constraints, *, bars: int) -> list[str]
 
 def _notes_of(score: ScoreTick) -> Iterator[_Note]:
     """All notes, each cut off where its key is struck again."""
-    for track in score.tracks:
+    for number, track in enumerate(score.tracks):
         program = DRUMS if track.is_drum else track.program
         by_pitch = sorted(track.notes, key=lambda note: (note.pitch, note.time))
         for pitch, group in groupby(by_pitch, key=lambda note: note.pitch):
@@ -63,7 +64,7 @@ def _notes_of(score: ScoreTick) -> Iterator[_Note]:
             starts = [note.time for note in same[1:]] + [2**31]
             for note, again in zip(same, starts, strict=True):
                 end = min(note.time + note.duration, max(again, note.time))
-                yield _Note(program, pitch, note.time, end)
+                yield _Note(program, number, pitch, note.time, end)
 
 
 def _about_time(
@@ -101,9 +102,10 @@ def _about_pitches(notes: list[_Note], constraints: Constraints) -> Iterator[str
 
 
 def _about_crowds(notes: list[_Note], constraints: Constraints) -> Iterator[str]:
-    for (start, key), count in Counter((n.start, (n.program, n.pitch)) for n in notes).items():
+    struck = Counter((note.start, note.track, note.pitch) for note in notes)
+    for (start, track, pitch), count in struck.items():
         if count > 1:
-            yield f"{key} is struck {count} times at tick {start}."
+            yield f"Pitch {pitch} of track {track} is struck {count} times at tick {start}."
     for start, count in Counter(note.start for note in notes).items():
         if count > constraints.max_notes_at_once:
             yield f"{count} notes are struck at tick {start}."

@@ -1,150 +1,140 @@
-"""`python -m benchmarks.quality`: what our network is worth beside rivals that did the same work.
+"""`python -m benchmarks.quality`: our network, rivals, and ablations at equal processor time.
 
-Four networks (rivals.py) learn the same batches of the same corpus, by the same rules (race.py):
-once until each has seen `--tokens`, once until each has learnt for `--minutes`. Before that a short
-pilot chooses the learning rate of each, from the same few for all. Afterwards they are measured:
+All networks (rivals.py) learn from the same token file (`training.prepare`) with the loop, the
+augmentation and the weights of corpora of `training.pretrain`, each for `--minutes` of processor
+time on one core. Before that a short pilot chooses the learning rate of each rival, from the same
+few for all. Then ours is trained again for `--ablation_minutes` with each of its step features
+masked, and once whole.
 
-- bits per note on held-out pieces, with `training.metrics.held_out`: all bits of a piece, its end
-  token among them, over its notes. Ours and Performance RNN carry their state from the first token
-  to the last. The transformer slides a window over the piece: its context is the window that it
-  learnt from, a window begins every half window, and a token is predicted in the first window that
-  holds what comes before it, so from the whole piece so far or from at least half a window (and a
-  token). Seed 1 reads window by window, each from a zero state, as it learnt to; how it would do
-  if it read like the transformer is told as well.
-- notes per second that they write (writing.py).
+What is measured: bits per note of held-out pieces by set (older corpora, bands with drums, newer
+corpora), `training.pretrain.bits_of`. Ours and Performance RNN carry their state through a piece.
+Seed 1 reads window by window, each from a zero state, as it was trained. The transformer predicts a
+token from all tokens before it, at most its context, at least half of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import platform
+import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from transformers.utils import logging
 
-from benchmarks.pieces import evenly, refuse_empty
-from benchmarks.race import Budget, DivergedError, Learner, Lessons, Notebook, School, race
+from benchmarks.pieces import evenly
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from benchmarks.rivals import (
-    OURS,
-    SEED_1,
-    TRANSFORMER,
-    Contender,
-    Windowed,
-    contenders,
-    weights_of,
-)
-from benchmarks.writing import PackedWay, PlainLoop, Writer, speeds
-from musiclstm.checkpoint import load_checkpoint
-from musiclstm.configuration import MusicLSTMConfig
-from musiclstm.tokenization import MusicTokenizer
-from training.arguments import bf16_is_fast
-from training.augmentation import Augmentation
-from training.corpus import Corpus, read_corpus
-from training.memory import keep_freed_memory
-from training.metrics import HeldOut, held_out
-from training.windows import Windows
+from benchmarks.rivals import OURS, Contender, ablations, contenders, weights_of
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from training.checkpoints import read_record, write_record
+from training.data.augmentation import AugmentationSettings
+from training.data.encoded_corpora import EncodedCorpora
+from training.pretrain import Run, Settings, bits_of, held_out_sets
 
-_PACKED = "packed"
-# What may differ when a run goes on.
-_FREE = ("json", "checkpoints", "save_minutes", "slice", "write_tokens")
+RECORD = "quality.json"
+_PILOT_SET_PIECES = 8  # validation pieces of each set
+# What may differ when a run is continued.
+_FREE = ("json", "checkpoints", "only")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with a sentence when something cannot be used."""
-    options = parser("benchmarks.quality", "Our network beside rivals that did the same work.")
-    options.set_defaults(split="valid")
+    """Run the command; return 0, or 1 after a sentence when something cannot be used."""
+    options = parser("benchmarks.quality", "Rivals and ablations at equal time.", data=False)
     add = options.add_argument
-    add("--tokens", type=int, help="every network sees so many")
-    add("--minutes", type=float, help="every network learns for so long; may be given besides")
-    add("--model", default="default", help="whose config and tokenizer ours has (default)")
-    add("--hidden_size", type=int, help="width of ours; as the model has it")
-    add("--layers", type=int, help="LSTM layers of ours; as the model has them")
-    add("--vocab_size", type=int, help="learn merges anew, to so many tokens; as the model has it")
+    add("--tokens", type=Path, required=True, metavar="FILE", help="that training.prepare wrote")
+    add("--split", default="test", choices=("valid", "test"), help="which held-out pieces (test)")
+    add("--minutes", type=float, default=20.0, help="of processor time for each network (20)")
+    add("--ablation_minutes", type=float, default=3.0, help="for each masked feature; 0: none (3)")
+    add("--pilot_minutes", type=float, default=1.0, help="for each learning rate (1)")
+    add("--learning_rates", default="1e-3,2.5e-3,6e-3", help="tried by each (1e-3,2.5e-3,6e-3)")
+    add("--hidden_size", type=int, default=448, help="width of ours (448)")
+    add("--layers", type=int, default=3, help="LSTM layers of ours (3)")
     add("--transformer_layers", type=int, default=6, help="(6)")
-    add("--window", type=int, default=512, help="tokens of a window, and the context (512)")
-    add("--rows", type=int, default=8, help="windows in a batch (8)")
-    add("--augment", action="store_true", help="move pitch and tempo, as training.finetune does")
-    add("--warm_up", type=float, default=0.05, help="share in which the learning rate rises (0.05)")
-    add("--learning_rates", default="7e-4,2e-3,6e-3", help="tried by each (7e-4,2e-3,6e-3)")
-    add("--pilot_tokens", type=int, default=200_000, help="that a trial sees (200000)")
-    add("--pilot_pieces", type=int, default=32, help="validation pieces that judge it (32)")
-    add("--slice", type=int, default=10, help="batches in a turn (10)")
-    add("--write_tokens", type=int, default=1000, help="written in each of three rounds (1000)")
-    add("--seed", type=int, default=0, help="of fresh weights, dropout and the order (0)")
-    add("--checkpoints", type=Path, metavar="FOLDER", help="keep progress here, and go on from it")
-    add("--save_minutes", type=float, default=5.0, help="between two savings (5)")
+    add("--context", type=int, default=2048, help="of the transformers, in tokens (2048)")
+    add("--rows", type=int, default=16, help="of a batch of the recurrent networks (16)")
+    add("--steps", type=int, default=128, help="of a window of the recurrent networks (128)")
+    add("--pieces", type=int, default=40, help="held-out pieces of each set at most (40)")
+    add("--seed", type=int, default=0, help="of initial weights and of the order of pieces (0)")
+    add("--only", metavar="NAMES", help="only these networks, separated by commas")
+    add("--checkpoints", type=Path, metavar="FOLDER", help="keep results, and continue from them")
     return run(measure, options.parse_args(argv))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Pilot, races, measurements; what an earlier run with the same folder found is not redone."""
-    _check(options)
-    with _quiet():
-        work = _prepare(options)
-        notebook = Notebook(options.checkpoints, _settings(work))
-        rates = {each.name: _pilot(each, work, notebook) for each in work.contenders}
-        rows = [row for budget in work.budgets for row in _results(budget, rates, work, notebook)]
-    facts = _facts(rows, work, notebook)
-    return Report(_text(facts, work), facts)
+    """Train and measure every network; results that the folder holds are not repeated."""
+    rates = _check(options)
+    with _one_quiet_thread():
+        work = _Work.prepare(options)
+        results = Results(options.checkpoints, _settings(work))
+        for contender in work.contenders:
+            rate = _pilot(contender, rates, work, results)
+            _measured(contender, rate, options.minutes, work, results)
+        if options.ablation_minutes:
+            rate = _pilot(work.ours, rates, work, results)
+            for contender in work.ablations:
+                _measured(contender, rate, options.ablation_minutes, work, results)
+    facts = _facts(work, results)
+    return Report(_text(facts, options), facts)
 
 
-def _check(options: argparse.Namespace) -> None:
-    """Refuse numbers that mean nothing."""
-    if options.tokens is None and options.minutes is None:
-        raise ReportError("There is no work to do: give --tokens, --minutes, or both.")
+def _check(options: argparse.Namespace) -> list[float]:
+    """Refuse numbers without a meaning; return the learning rates."""
+    for name in ("minutes", "pilot_minutes"):
+        if not getattr(options, name) > 0:
+            raise ReportError(f"--{name} must be above 0, got {getattr(options, name):g}.")
+    if not options.ablation_minutes >= 0:
+        raise ReportError(
+            f"--ablation_minutes must be 0 or more, got {options.ablation_minutes:g}."
+        )
     for name, value in vars(options).items():
-        least = 2 if name == "window" else 1
+        least = 2 if name in ("context", "steps") else 1
         if type(value) is int and name != "seed" and value < least:
             raise ReportError(f"--{name} must be {least} or more, got {value}.")
-    for name in ("minutes", "save_minutes"):
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise ReportError(f"--{name} must be above 0, got {value:g}.")
-    if not 0 <= options.warm_up < 1:
-        raise ReportError(f"--warm_up must be 0 or more and below 1, got {options.warm_up:g}.")
-    _learning_rates(options)
+    if options.context % 2:
+        raise ReportError(f"--context must be even, got {options.context}.")
+    return _learning_rates(options.learning_rates)
 
 
-def _learning_rates(options: argparse.Namespace) -> list[float]:
+def _learning_rates(text: str) -> list[float]:
     try:
-        found = sorted({float(part) for part in options.learning_rates.split(",")})
+        found = sorted({float(part) for part in text.split(",")})
     except ValueError:
         found = []
     if not found or not all(0 < rate < float("inf") for rate in found):
         raise ReportError(
-            "--learning_rates must be numbers above 0, separated by commas, such as 7e-4,2e-3; "
-            f"got {options.learning_rates!r}."
+            "--learning_rates must be numbers above 0, separated by commas, such as 1e-3,2.5e-3; "
+            f"got {text!r}."
         )
     return found
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what transformers says of configs."""
-    before = logging.get_verbosity()
+def _one_quiet_thread() -> Iterator[None]:
+    """Use one thread, and leave out what transformers says of configs."""
+    threads, verbosity = torch.get_num_threads(), logging.get_verbosity()
+    torch.set_num_threads(1)
     logging.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        torch.set_num_threads(threads)
+        logging.set_verbosity(verbosity)
 
 
 def _progress(what: str) -> None:
     sys.stderr.write(f"… {what}\n")
 
 
-# The same work for all ----------------------------------------------------------------------------
+# Preparation --------------------------------------------------------------------------------------
+
+WHOLE = "with all features"  # trained as long as the masked ones
 
 
 @dataclass(frozen=True)
@@ -152,324 +142,289 @@ class _Work:
     """Everything that does not change any more."""
 
     options: argparse.Namespace
-    tokenizer: MusicTokenizer
-    corpus: Corpus
-    windows: Windows
+    corpora: EncodedCorpora
     contenders: list[Contender]
-    weights: dict[str, int]
-    school: School
+    ablations: list[Contender]
+    ours: Contender
+    held_out: dict[str, list[int]]
 
-    @property
-    def budgets(self) -> list[Budget]:
-        """One or two."""
-        tokens, minutes = self.options.tokens, self.options.minutes
-        found = [Budget("equal tokens", "tokens", tokens)] if tokens else []
-        return found + ([Budget("equal time", "seconds", 60 * minutes)] if minutes else [])
+    @classmethod
+    def prepare(cls, options: argparse.Namespace) -> _Work:
+        """Read the tokens, shape the networks and choose the held-out pieces.
 
-    def lessons(self) -> Lessons:
-        """From the first batch on."""
-        return Lessons(self.windows, self.options.rows, keep=len(self.contenders))
+        Raises:
+            ReportError: The file cannot be read, or lacks a split; an unknown network.
+        """
+        corpora = _read_tokens(options.tokens)
+        sizes = {"rows": options.rows, "steps": options.steps}
+        config = _config(options, corpora)
+        rivals = contenders(
+            config,
+            context=options.context,
+            transformer_layers=options.transformer_layers,
+            **sizes,
+        )
+        masked = [replace(rivals[0], name=WHOLE), *ablations(config, **sizes)]
+        for split in ("train", "valid", options.split):
+            if not corpora.pieces_of(split):
+                raise ReportError(
+                    f"{str(options.tokens)!r} has no pieces of the split {split}; prepare corpora "
+                    "that have a manifest."
+                )
+        wanted = _wanted(options.only, [each.name for each in (*rivals, *masked)])
+        chosen, masks = (
+            [each for each in several if each.name in wanted] for several in (rivals, masked)
+        )
+        held_out = _held_out(corpora, options.split, options.pieces)
+        return cls(options, corpora, chosen, masks, rivals[0], held_out)
 
 
-def _prepare(options: argparse.Namespace) -> _Work:
-    model, tokenizer = load_checkpoint(options.model)
-    corpus = read_corpus(options.data)
-    for split in {"train", "valid", options.split}:
-        refuse_empty([piece.split for piece in corpus.pieces], split)
-    if options.vocab_size is not None:
-        tokenizer = MusicTokenizer()
-        tokenizer.learn_merges(corpus.tokens("train"), options.vocab_size)
-    found = contenders(
-        _config(options, model.config, tokenizer),
-        window=options.window,
-        transformer_layers=options.transformer_layers,
+def _read_tokens(path: Path) -> EncodedCorpora:
+    try:
+        return EncodedCorpora.load(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ReportError(
+            f"{str(path)!r} is not a file that training.prepare wrote ({error})."
+        ) from error
+
+
+def _held_out(corpora: EncodedCorpora, split: str, count: int) -> dict[str, list[int]]:
+    sets = held_out_sets(corpora, split)
+    return {name: evenly(pieces, count) for name, pieces in sets.items()}
+
+
+def _wanted(text: str | None, names: Sequence[str]) -> set[str]:
+    wanted = set(names) if text is None else {part.strip() for part in text.split(",")}
+    if unknown := wanted - set(names):
+        raise ReportError(
+            f"--only names {', '.join(map(repr, sorted(unknown)))}; there are {', '.join(names)}."
+        )
+    return wanted
+
+
+def _config(options: argparse.Namespace, corpora: EncodedCorpora) -> MusicLSTMConfig:
+    settings = Settings()
+    return MusicLSTMConfig(
+        vocab_size=len(corpora.token_names),
+        hidden_size=options.hidden_size,
+        num_hidden_layers=options.layers,
+        dropout=settings.dropout,
+        embedding_dropout=settings.dropout,
+        token_names=list(corpora.token_names),
+        tokenizer_fingerprint=corpora.fingerprint,
     )
-    weights = {each.name: weights_of(each.build()) for each in found}
-    windows = windows_for(options, corpus, tokenizer)
-    return _Work(options, tokenizer, corpus, windows, found, weights, school_for(options))
-
-
-def _config(
-    options: argparse.Namespace, config: MusicLSTMConfig, tokenizer: MusicTokenizer
-) -> MusicLSTMConfig:
-    config = copy.deepcopy(config)
-    config.hidden_size = options.hidden_size or config.hidden_size
-    config.num_hidden_layers = options.layers or config.num_hidden_layers
-    config.vocab_size = len(tokenizer)
-    return config
-
-
-def windows_for(
-    options: argparse.Namespace,
-    corpus: Corpus,
-    tokenizer: MusicTokenizer,
-    weights: list[float] | None = None,
-) -> Windows:
-    """Of the train split, as `--rows`, `--window`, `--augment` and `--seed` say.
-
-    `weights` says how often an epoch shows each piece; None: as the corpus has it.
-    """
-    still = Augmentation(0, 0, 0)  # moves nothing, but pieces come in another order every epoch
-    return Windows(
-        corpus.tokens("train"),
-        tokenizer,
-        lanes=options.rows,
-        batch_size=options.rows,
-        steps=options.window,
-        augmentation=Augmentation() if options.augment else still,
-        seed=options.seed,
-        weights=corpus.weights("train") if weights is None else weights,
-    )
-
-
-def school_for(options: argparse.Namespace) -> School:
-    """Of this machine, as `--warm_up` and `--seed` say."""
-    gpu = torch.cuda.is_available()
-    bf16 = torch.cuda.is_bf16_supported() if gpu else bf16_is_fast()
-    device = torch.device("cuda" if gpu else "cpu")
-    return School(device, bf16, options.warm_up, options.seed)
 
 
 def _settings(work: _Work) -> dict[str, Any]:
-    """What a result depends on; a run that goes on must have the same."""
+    """What a result depends on; a run that is continued must have the same."""
     given = {name: value for name, value in vars(work.options).items() if name not in _FREE}
-    return {
-        **given,
-        "vocabulary": work.tokenizer.fingerprint,
-        "tokens_an_epoch": work.windows.tokens,
-        "weights": work.weights,
-        "device": work.school.device.type,
-        "bf16": work.school.bf16,
-    }
+    return {**given, "tokens": work.options.tokens.name, "fingerprint": work.corpora.fingerprint}
 
 
-# The pilot ----------------------------------------------------------------------------------------
+class Results:
+    """Results so far, in a folder, so that a run that was killed can be continued.
+
+    Attributes:
+        rows: Of the table, by name of the network.
+        pilots: By name of the network, bits per note by learning rate.
+    """
+
+    def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
+        """Read what the folder holds; None: keep nothing.
+
+        Raises:
+            ReportError: It holds a run with other settings, or cannot be written to.
+        """
+        self._folder, self._settings = folder, dict(settings)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.pilots: dict[str, dict[str, float]] = {}
+        if folder is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ReportError(
+                f"{str(folder)!r} cannot be made ({error.strerror}); name another folder after "
+                "--checkpoints."
+            ) from error
+        if record := read_record(folder / RECORD):
+            self._compare(record["settings"])
+            self.rows, self.pilots = record["rows"], record["pilots"]
+
+    def _compare(self, earlier: Mapping[str, Any]) -> None:
+        for name, value in self._settings.items():
+            if earlier.get(name) != value:
+                raise ReportError(
+                    f"{str(self._folder)!r} holds a run with other settings ({name}: "
+                    f"{earlier.get(name)}, now {value}); use the same ones to continue it, or name "
+                    "another folder after --checkpoints."
+                )
+
+    def keep(self) -> None:
+        """Write them."""
+        if self._folder is not None:
+            content = {"settings": self._settings, "rows": self.rows, "pilots": self.pilots}
+            write_record(self._folder / RECORD, content)
 
 
-def _pilot(contender: Contender, work: _Work, notebook: Notebook) -> float:
-    """The learning rate that suits a network best; every network has as many trials."""
-    rates = _learning_rates(work.options)
+# Training -----------------------------------------------------------------------------------------
+
+
+class _Training(Run):
+    """A run of `training.pretrain` with the network of a contender; nothing is saved."""
+
+    def __init__(self, contender: Contender, rate: float, minutes: float, work: _Work) -> None:
+        self._contender, self.uses_features = contender, contender.uses_features
+        settings = Settings(
+            rows=contender.rows,
+            steps=contender.steps,
+            learning_rate=rate,
+            decay=0.3,
+            minutes=minutes,
+            seed=work.options.seed,
+        )
+        super().__init__(work.corpora, settings, AugmentationSettings(), Path(), "cpu")
+
+    def new_model(self) -> MusicLSTMForCausalLM:
+        """Build that of the contender, which is called in the same way."""
+        found: MusicLSTMForCausalLM = self._contender.build()
+        return found
+
+    def save(self) -> None:
+        """Do nothing."""
+
+
+def _pilot(contender: Contender, rates: list[float], work: _Work, results: Results) -> float:
+    """Return the learning rate with the fewest bits per note of validation pieces.
+
+    Raises:
+        ReportError: The network diverges at all of them.
+    """
     if len(rates) == 1:
         return rates[0]
-    pilots = notebook.known.setdefault("pilot", {})
-    trials = pilots.setdefault(contender.name, {})
+    trials = results.pilots.setdefault(contender.rate_of, {})
+    sets = _held_out(work.corpora, "valid", _PILOT_SET_PIECES)
+    judges = [piece for pieces in sets.values() for piece in pieces]
     for rate in rates:
         if f"{rate:g}" not in trials:
-            _progress(f"pilot, {contender.name}, learning rate {rate:g}")
-            trials[f"{rate:g}"] = _trial(contender, rate, work)
-            notebook.keep()
-    done = {rate: trials[f"{rate:g}"]["bits_per_note"] for rate in rates}
-    whole = {rate: bits for rate, bits in done.items() if bits is not None}
-    if not whole:
+            _progress(f"pilot of {contender.name}, learning rate {rate:g}")
+            training = _Training(contender, rate, work.options.pilot_minutes, work)
+            training.train(save_every=0, evaluate_every=0, print_every=sys.maxsize)
+            bits = _bits(training, judges)["bits_per_note"]
+            trials[f"{rate:g}"] = bits if math.isfinite(bits) else float("inf")
+            results.keep()
+    best = min(rates, key=lambda rate: trials[f"{rate:g}"])
+    if not math.isfinite(trials[f"{best:g}"]):
         raise ReportError(
-            f"{contender.name} learns at none of the rates {work.options.learning_rates}; name "
-            "lower ones after --learning_rates."
+            f"{contender.name} diverges at all rates of --learning_rates; name lower ones."
         )
-    return min(whole, key=lambda rate: whole[rate])
+    return best
 
 
-def _trial(contender: Contender, rate: float, work: _Work) -> dict[str, float | None]:
-    """Bits per note after a short run, None where it diverged, and the minutes it all took."""
-    begin = time.perf_counter()
-    learner = Learner(contender, rate, work.school)
-    budget = Budget("pilot", "tokens", work.options.pilot_tokens)
-    pieces = evenly(work.corpus.tokens("valid"), work.options.pilot_pieces)
-    bits = None
-    try:
-        race([learner], work.lessons(), budget, steps=work.options.slice)
-        bits = _held_out(learner, pieces, work).bits_per_note
-    except DivergedError as error:
-        _progress(str(error))
-    return {"bits_per_note": bits, "minutes": (time.perf_counter() - begin) / 60}
+def _bits(training: _Training, pieces: Sequence[int]) -> dict[str, float]:
+    steps = training._contender.measured_steps
+    return bits_of(training.model, training.corpora, pieces, steps=steps)
 
 
-def _held_out(
-    learner: Learner, pieces: Sequence[np.ndarray], work: _Work, *, context: int | None = None
-) -> HeldOut:
-    """As the network reads; with `context`, as it would read with so many tokens before."""
-    reader = learner.contender.reader(learner.network)
-    if context is not None:
-        reader = Windowed(learner.network, learner.contender.window, context=context)
-    return held_out(cast("Any", reader), work.tokenizer, pieces)
-
-
-# The races ----------------------------------------------------------------------------------------
-
-
-def _results(
-    budget: Budget, rates: dict[str, float], work: _Work, notebook: Notebook
-) -> list[dict[str, Any]]:
-    """A row for each network; taken from the notebook where they are known."""
-    rows: dict[str, Any] = notebook.known.setdefault(budget.name, {})
-    if not all("writing" in rows.get(each.name, {}) for each in work.contenders):
-        learners = [Learner(each, rates[each.name], work.school) for each in work.contenders]
-        notebook.load(budget, learners)
-        race(
-            learners,
-            work.lessons(),
-            budget,
-            steps=work.options.slice,
-            after_turn=_every(
-                60 * work.options.save_minutes,
-                lambda: _save(budget, learners, notebook),
-            ),
-        )
-        _save(budget, learners, notebook)
-        for learner in learners:
-            if learner.contender.name not in rows:
-                _progress(f"{budget.name}: reading the held-out pieces, {learner.contender.name}")
-                rows[learner.contender.name] = _row(budget, learner, work)
-                notebook.keep()
-        _write(rows, learners, work)
-        notebook.keep()
-    return [rows[each.name] for each in work.contenders]
-
-
-def _every(seconds: float, what: Callable[[], None]) -> Callable[[], None]:
-    """Does it when it is called and the last time is so long ago."""
-    last = time.monotonic()
-
-    def maybe() -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            what()
-            last = time.monotonic()
-
-    return maybe
-
-
-def _save(budget: Budget, learners: Sequence[Learner], notebook: Notebook) -> None:
-    notebook.save(budget, learners)
-    shares = (f"{each.contender.name} {min(1, budget.used(each)):.0%}" for each in learners)
-    _progress(f"{budget.name}: {', '.join(shares)}")
-
-
-def _row(budget: Budget, learner: Learner, work: _Work) -> dict[str, Any]:
-    pieces, contender = work.corpus.tokens(work.options.split), learner.contender
-    row = {
-        "work": budget.name,
+def _measured(
+    contender: Contender, rate: float, minutes: float, work: _Work, results: Results
+) -> None:
+    """Train a network and add its row to the results, unless it is there."""
+    if contender.name in results.rows:
+        return
+    _progress(f"{contender.name}, {minutes:g} minutes")
+    training = _Training(contender, rate, minutes, work)
+    begin = time.process_time()
+    training.train(save_every=0, evaluate_every=0, print_every=sys.maxsize)
+    results.rows[contender.name] = {
         "network": contender.name,
-        "weights": work.weights[contender.name],
-        "learning_rate": learner.rate,
-        "steps": learner.steps,
-        "tokens": learner.tokens,
-        "minutes": learner.seconds / 60,
-        "tokens_per_s": learner.tokens / learner.seconds,
-        "held_out": _held_out(learner, pieces, work).facts(),
+        "weights": weights_of(training.model),
+        "learning_rate": rate,
+        "minutes": (time.process_time() - begin) / 60,
+        "steps": training.step,
+        "tokens": training.tokens,
+        "bits": {name: _bits(training, pieces) for name, pieces in work.held_out.items()},
     }
-    if contender.context == 0:
-        half = _held_out(learner, pieces, work, context=contender.window // 2)
-        row["held_out_like_the_transformer"] = half.facts()
-    return row
+    results.keep()
 
 
-def _write(rows: dict[str, Any], learners: Sequence[Learner], work: _Work) -> None:
-    """Let the networks write, and put into their rows how fast."""
-    _progress("writing")
-    writers: dict[str, Writer] = {
-        each.contender.name: PlainLoop(each.contender, each.network, work.tokenizer)
-        for each in learners
-    }
-    ours = next(each.network for each in learners if each.contender.name == OURS)
-    writers[_PACKED] = PackedWay(ours, work.tokenizer)
-    found = speeds(writers, tokens=work.options.write_tokens)
-    rows[OURS][_PACKED] = asdict(found.pop(_PACKED))
-    for name, speed in found.items():
-        rows[name]["writing"] = asdict(speed)
+# Text ---------------------------------------------------------------------------------------------
 
 
-# In numbers and in words --------------------------------------------------------------------------
-
-
-def _facts(rows: list[dict[str, Any]], work: _Work, notebook: Notebook) -> dict[str, Any]:
-    trials = [trial for each in notebook.known.get("pilot", {}).values() for trial in each.values()]
+def _facts(work: _Work, results: Results) -> dict[str, Any]:
+    rows = {each.name: results.rows[each.name] for each in work.contenders}
+    masks = work.ablations if work.options.ablation_minutes else []
     return {
-        "settings": _settings(work),
-        "machine": {
-            "device": _device(work.school.device),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "pilot": notebook.known.get("pilot", {}),
-        "pilot_trials": len(trials),
-        "pilot_minutes": sum(trial["minutes"] for trial in trials),
-        "rows": rows,
-        "ratios": {budget.name: _ratios(rows, budget.name) for budget in work.budgets},
+        "settings": {name: str(value) for name, value in _settings(work).items()},
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "pieces": {name: len(pieces) for name, pieces in work.held_out.items()},
+        "pilots": results.pilots,
+        "rivals": list(rows.values()),
+        "ablations": [results.rows[each.name] for each in masks],
+        "ours / rival": _ratios(rows),
     }
 
 
-def _device(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-
-
-def _ratios(rows: Sequence[dict[str, Any]], work: str) -> dict[str, float]:
-    """Bits per note of ours over those of a rival, by its name; below 1: ours is better."""
-    bits = {r["network"]: r["held_out"]["bits_per_note"] for r in rows if r["work"] == work}
-    return {name: bits[OURS] / bits[name] for name in (TRANSFORMER, SEED_1)}
-
-
-def _text(facts: dict[str, Any], work: _Work) -> str:
-    options = work.options
-    lines = [table([_cells(row) for row in facts["rows"]]), ""]
-    for name, ratios in facts["ratios"].items():
-        lines += [f"{name}: {_ratio_in_words(rival, each)}" for rival, each in ratios.items()]
-    lines += [
-        f"{row['work']}: {SEED_1}, if it read half a window before what it predicts: "
-        f"{row['held_out_like_the_transformer']['bits_per_note']:.3f} bits per note."
-        for row in facts["rows"]
-        if row["network"] == SEED_1
-    ]
-    measured = facts["rows"][0]["held_out"]
-    lines += [
-        f"{measured['pieces']:,} pieces of the split {options.split}, {measured['notes']:,} notes; "
-        f"{options.rows} windows of {options.window:,} tokens in a batch, the context of the "
-        f"transformer {options.window:,}; {'bfloat16' if work.school.bf16 else 'float32'} on "
-        f"{facts['machine']['device']}.",
-        _pilot_in_words(facts, work),
-    ]
-    return "\n".join(lines)
-
-
-def _cells(row: dict[str, Any]) -> dict[str, str]:
-    packed = row.get(_PACKED)
+def _ratios(rows: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Bits per note of ours over those of each rival, by set; below 1: ours needs fewer."""
+    if OURS not in rows:
+        return {}
     return {
-        "work": row["work"],
+        name: {
+            group: rows[OURS]["bits"][group]["bits_per_note"] / found["bits_per_note"]
+            for group, found in row["bits"].items()
+        }
+        for name, row in rows.items()
+        if name != OURS
+    }
+
+
+def _text(facts: dict[str, Any], options: argparse.Namespace) -> str:
+    parts = []
+    if facts["rivals"]:
+        parts.append(table([_rival_cells(row) for row in facts["rivals"]]))
+    parts += [
+        f"ours ÷ {rival}: " + ", ".join(f"{group} {ratio:.3f}" for group, ratio in ratios.items())
+        for rival, ratios in _best_first(facts["ours / rival"])
+    ]
+    if facts["ablations"]:
+        whole = next((r for r in facts["ablations"] if r["network"] == WHOLE), None)
+        parts.append(table([_ablation_cells(row, whole) for row in facts["ablations"]]))
+    pieces = ", ".join(f"{count} {name}" for name, count in facts["pieces"].items())
+    parts.append(
+        f"Bits per note of held-out pieces of the split {options.split}: {pieces}. "
+        f"Processor time of one core; learning rates by pilots of {options.pilot_minutes:g} "
+        f"minutes from {options.learning_rates}."
+    )
+    return "\n\n".join(parts)
+
+
+def _best_first(ratios: Mapping[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
+    """Rivals in the order of their bits, the fewest first."""
+    return sorted(ratios.items(), key=lambda item: -sum(item[1].values()))
+
+
+def _rival_cells(row: Mapping[str, Any]) -> dict[str, str]:
+    return {
         "network": row["network"],
         "weights": f"{row['weights']:,}",
         "tokens seen": f"{row['tokens']:,}",
         "minutes": f"{row['minutes']:.2f}",
-        "tokens/s learning": f"{row['tokens_per_s']:,.0f}",
         "learning rate": f"{row['learning_rate']:g}",
-        "bits per note": f"{row['held_out']['bits_per_note']:.3f}",
-        "notes/s": f"{row['writing']['notes_per_s']:,.0f}",
-        "notes/s packed": f"{packed['notes_per_s']:,.0f}" if packed else "-",
+        **{name: f"{found['bits_per_note']:.3f}" for name, found in row["bits"].items()},
     }
 
 
-def _ratio_in_words(rival: str, ratio: float) -> str:
-    side = "below" if ratio <= 1 else "above"
-    return f"ours ÷ {rival}: {ratio:.3f} ({100 * abs(1 - ratio):.1f} % {side})."
-
-
-def _pilot_in_words(facts: dict[str, Any], work: _Work) -> str:
-    rates = _learning_rates(work.options)
-    if len(rates) == 1:
-        return f"No pilot: the learning rate is {rates[0]:g} for all."
-    text = (
-        f"Learning rates: {len(rates)} trials for each network, {work.options.pilot_tokens:,} "
-        f"tokens and {facts['pilot_minutes'] / facts['pilot_trials']:.2f} minutes a trial, judged "
-        f"by up to {work.options.pilot_pieces} validation pieces."
-    )
-    ends = {
-        row["network"] for row in facts["rows"] if row["learning_rate"] in (rates[0], rates[-1])
-    }
-    if not ends or len(rates) == 2:
-        return text
-    names = ", ".join(each.name for each in work.contenders if each.name in ends)
-    return f"{text} At the end of the range, so that others may suit better: {names}."
+def _ablation_cells(row: Mapping[str, Any], whole: Mapping[str, Any] | None) -> dict[str, str]:
+    cells = {"network": row["network"], "tokens seen": f"{row['tokens']:,}"}
+    for name, found in row["bits"].items():
+        bits = found["bits_per_note"]
+        cells[name] = f"{bits:.3f}"
+        if whole is not None:
+            change = bits / whole["bits"][name]["bits_per_note"] - 1
+            cells[f"{name}, change"] = f"{100 * change:+.1f} %"
+    return cells
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     sys.exit(main())

@@ -203,7 +203,7 @@ def command(folder: Path, *, end: int, save_steps: int, eval_steps: int) -> list
     seeds = Path(musiclstm.__file__).parent / "seeds"
     return [
         *("--data", str(seeds), "--output_dir", str(folder), "--model", "scratch"),
-        *("--hidden_size", "32", "--num_hidden_layers", "1", "--vocab_size", "720"),
+        *("--hidden_size", "32", "--num_hidden_layers", "1"),
         *("--window", "32", "--max_steps", str(end), "--save_steps", str(save_steps)),
         *("--learning_rate", "0.01", "--lr_scheduler_type", "constant", "--warmup_steps", "0"),
         *("--eval_strategy", "steps", "--eval_steps", str(eval_steps)),

@@ -24,11 +24,11 @@ from benchmarks.promises import holds, random_constraints
 from benchmarks.reporting import Report, ReportError, parser, run
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
-from musiclstm.configuration import MusicLSTMConfig
-from musiclstm.modeling import MusicLSTMForCausalLM
-from musiclstm.sampling import MAX_SEED, Sampling
+from musiclstm.generation.bar_plan import Surprise
+from musiclstm.generation.sampling import MAX_SEED, Sampling
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.seeds import bundled_seeds
-from musiclstm.surprise import Surprise
 
 BARS, TOGETHER = 8, 8
 
@@ -103,6 +103,7 @@ def _untrained(like: Composer) -> MusicLSTMForCausalLM:
         num_hidden_layers=2,
         initializer_range=1.0,
         programs=like.model.config.programs,
+        token_names=list(like.tokenizer.token_names),
     )
     return MusicLSTMForCausalLM(config)
 
@@ -113,10 +114,11 @@ def _random_sampling(rng: random.Random) -> Sampling:
         top_p=rng.choice((0.5, 0.9, 0.98, 1.0)),
         top_k=rng.choice((0, 0, 1, 20)),
         min_p=rng.choice((0.0, 0.0, 0.05)),
-        floor=rng.choice((0.0, 0.0, 0.001)),
+        epsilon_cutoff=rng.choice((0.0, 0.0, 0.001)),
         pitch_temperature=rng.choice((None, None, 0.5, 1.5)),
         rhythm_temperature=rng.choice((None, None, 0.5, 1.5)),
         repetition_penalty=rng.choice((1.0, 1.0, 4.0)),
+        copy_weight=rng.choice((1.0, 1.0, 0.0, 2.0)),
         seed=rng.randint(0, MAX_SEED),
     )
 

@@ -1,8 +1,9 @@
-"""`python -m benchmarks.training`: how fast the Trainer learns, against a bare PyTorch loop.
+"""`python -m benchmarks.training`: how fast the Trainer is, compared with a bare PyTorch loop.
 
-Both learn from the same batches with twin networks, and take turns: one step of the Trainer, one of
-the bare loop, so that a machine that slows down slows both. On a GPU the bare cuDNN LSTM of the
-same shape takes its turn too. The figure is the median of the pairs.
+Both train twin networks on the same batches of the bundled examples, and take turns: one step of
+the Trainer, one of the bare loop, so that a machine that slows down slows both. On a GPU a bare
+cuDNN LSTM of the same shape, without step features, takes its turn too. The figure is the median of
+the pairs. The share of the step features is measured in the bare loop.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
+import symusic
 import torch
 from torch import Tensor, nn
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.utils import logging
 
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from musiclstm.configuration import MusicLSTMConfig
-from musiclstm.modeling import LSTMState, MusicLSTMForCausalLM
-from musiclstm.tokenization import MusicTokenizer
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
+from musiclstm.model.step_features import TokenTable
+from musiclstm.seeds import bundled_seeds
+from musiclstm.tokens import MusicTokenizer
+from training.data.features import CarriedFeatures
 from training.memory import keep_freed_memory
 from training.trainer import StatefulTrainer
 from training.windows import IGNORED, Windows
@@ -45,7 +50,6 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--window", type=int, default=256, help="tokens in a window (256)")
     options.add_argument("--hidden_size", type=int, default=384, help="width (384)")
     options.add_argument("--layers", type=int, default=4, help="LSTM layers (4)")
-    options.add_argument("--vocab_size", type=int, default=2048, help="tokens (2048)")
     options.add_argument(
         "--ema_decay", type=float, default=0.0, help="average of both; 0: none (0)"
     )
@@ -63,21 +67,23 @@ def measure(options: argparse.Namespace) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(options, copy.deepcopy(model), folder)
         device = trainer.args.device
-        rivals: dict[str, Step] = {"bare loop": BareLoop(model, device, options)}
+        bare = BareLoop(model, device, options)
+        rivals: dict[str, Step] = {"bare loop": bare}
         if device.type == "cuda":
             rivals["bare cuDNN"] = BareCudnn(options, device)
         turns = Turns(trainer.windows, rivals, options.rows, device)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(turns)
         trainer.train()
-    return _report(options, turns, device)
+    return _report(options, turns, device, bare.features_s)
 
 
 def _config(options: argparse.Namespace) -> MusicLSTMConfig:
     return MusicLSTMConfig(
-        vocab_size=options.vocab_size,
+        vocab_size=len(MusicTokenizer()),
         hidden_size=options.hidden_size,
         num_hidden_layers=options.layers,
+        token_names=list(MusicTokenizer().token_names),
         dropout=_DROPOUT,
         embedding_dropout=_DROPOUT,
     )
@@ -114,20 +120,15 @@ def _trainer(
 
 
 def _windows(options: argparse.Namespace, steps: int) -> Windows:
-    """Ids drawn at random: what they say does not change how long they take."""
-    tokens = steps * options.window - 1
-    rng = np.random.default_rng(0)
-    pieces = [rng.integers(4, options.vocab_size, tokens) for _ in range(options.rows)]
+    """Return one long piece in every lane: the bundled examples, each lane from another place."""
+    tokenizer, tokens = MusicTokenizer(), steps * options.window - 1
+    ids = [tokenizer.encode(symusic.Score(file)) for file in bundled_seeds().values()]
+    all_ids = np.array([token for piece in ids for token in piece])
+    starts = np.arange(options.rows) * len(all_ids) // options.rows
+    pieces = [np.resize(np.roll(all_ids, -start), tokens) for start in starts]
     return Windows(
-        pieces, _Plain(), lanes=options.rows, batch_size=options.rows, steps=options.window
+        pieces, tokenizer, lanes=options.rows, batch_size=options.rows, steps=options.window
     )
-
-
-class _Plain(MusicTokenizer):
-    """Ids are what they are."""
-
-    def compress_many(self, pieces: Any) -> list[list[int]]:
-        return [piece.tolist() for piece in pieces]
 
 
 class BareAverage:
@@ -149,7 +150,11 @@ class BareAverage:
 
 
 class BareLoop:
-    """The shortest loop that learns the same: state carried, gradient clipped, AdamW, average."""
+    """The shortest loop that trains the same: state, features, clipped gradient, AdamW, average.
+
+    Attributes:
+        features_s: Seconds that the step features of each step took.
+    """
 
     def __init__(
         self, model: MusicLSTMForCausalLM, device: torch.device, options: argparse.Namespace
@@ -161,13 +166,19 @@ class BareLoop:
             model.parameters(), lr=1e-3, weight_decay=_WEIGHT_DECAY, fused=True
         )
         self._state: LSTMState | None = None
+        table = TokenTable(MusicTokenizer().token_names)
+        self._features = CarriedFeatures(table, options.rows)
+        self.features_s: list[float] = []
         self.average = BareAverage(model, options.ema_decay)
 
     def __call__(self, batch: dict[str, Tensor]) -> None:
         """One step."""
+        begin = time.perf_counter()
+        features = self._features.read(batch["input_ids"], batch["reset"])
+        self.features_s.append(time.perf_counter() - begin)
         state = self._state and self._state.detached().reset_rows(batch["reset"])
         with _autocast(batch["labels"].device, self._bf16):
-            output = self.model(batch["input_ids"], past_key_values=state)
+            output = self.model(batch["input_ids"], features=features, past_key_values=state)
         self._state = output.past_key_values
         _learn(output.logits, batch["labels"], self.model, self._optimizer)
         self.average.update()
@@ -180,9 +191,10 @@ class BareCudnn:
         """Build it with fresh weights."""
         size = options.hidden_size
         self._bf16 = options.bf16
-        self.embedding = nn.Embedding(options.vocab_size, size)
+        vocab_size = len(MusicTokenizer())
+        self.embedding = nn.Embedding(vocab_size, size)
         self.lstm = nn.LSTM(size, size, options.layers, batch_first=True)
-        self.head = nn.Linear(size, options.vocab_size, bias=False)
+        self.head = nn.Linear(size, vocab_size, bias=False)
         self.head.weight = self.embedding.weight
         self._all = nn.ModuleList([self.embedding, self.lstm, self.head]).to(device).train()
         self._optimizer = torch.optim.AdamW(
@@ -262,7 +274,9 @@ def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
 
 
-def _report(options: argparse.Namespace, turns: Turns, device: torch.device) -> Report:
+def _report(
+    options: argparse.Namespace, turns: Turns, device: torch.device, features_s: list[float]
+) -> Report:
     seconds = {name: times[_WARM_UP:] for name, times in turns.seconds.items()}
     tokens = options.rows * options.window
     speeds = {name: tokens / statistics.median(times) for name, times in seconds.items()}
@@ -272,11 +286,12 @@ def _report(options: argparse.Namespace, turns: Turns, device: torch.device) -> 
         )
         for name, times in seconds.items()
     }
+    share = statistics.median(features_s[_WARM_UP:]) / statistics.median(seconds["bare loop"])
     facts = {
         "shape": {
             key: getattr(options, key) for key in ("rows", "window", "hidden_size", "layers")
         },
-        "vocab_size": options.vocab_size,
+        "features share": round(share, 4),
         "bf16": options.bf16,
         "ema_decay": options.ema_decay,
         "steps": len(seconds["Trainer"]),
@@ -293,7 +308,8 @@ def _report(options: argparse.Namespace, turns: Turns, device: torch.device) -> 
         }
         for name in seconds
     ]
-    return Report(table(rows), facts)
+    text = f"{table(rows)}\n\nStep features take {100 * share:.1f} % of a step of the bare loop."
+    return Report(text, facts)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(card, "_run", lambda command: ran.append(list(command)) or "printed")
     sections = (
         Measured("Copies", ("benchmarks.novelty", "--data", "DATA")),
-        Measured("Rivals", ("benchmarks.quality", "--data", "DATA"), slow=True),
+        Measured("Rivals", ("benchmarks.quality", "--tokens", "TOKENS"), slow=True),
     )
     monkeypatch.setattr(card, "SECTIONS", sections)
     return folder, ran
@@ -30,14 +30,15 @@ def commands(tmp_path, monkeypatch):
 
 def test_every_section_is_measured_and_kept(commands, data):
     folder, ran = commands
-    assert card.main(["--data", data, "--slow", "--checkpoints", "runs/q"]) == 0
+    slow = ["--slow", "--tokens", "runs/all.npz", "--checkpoints", "runs/q"]
+    assert card.main(["--data", data, *slow]) == 0
     assert [command[0] for command in ran] == [
         "training.evaluate",
         "benchmarks.novelty",
         "benchmarks.quality",
     ]
-    assert all(data in command for command in ran)
-    assert ran[-1][-2:] == ["--checkpoints", "runs/q"]
+    assert all(data in command for command in ran[:2])
+    assert ran[2][1:] == ["--tokens", "runs/all.npz", "--checkpoints", "runs/q"]
     facts = read_facts(folder)
     assert facts["limits"] == ["kept"]
     assert [report["title"] for report in facts["reports"]] == ["Copies", "Rivals"]
@@ -47,7 +48,7 @@ def test_every_section_is_measured_and_kept(commands, data):
 
 def test_what_takes_hours_stays_as_it_was(commands, data):
     folder, ran = commands
-    assert card.main(["--data", data, "--slow"]) == 0
+    assert card.main(["--data", data, "--slow", "--tokens", "all.npz"]) == 0
     ran.clear()
     assert card.main(["--data", data]) == 0
     assert "benchmarks.quality" not in [command[0] for command in ran]
@@ -59,6 +60,14 @@ def test_what_takes_hours_and_was_never_measured_is_told_so(commands, data):
     assert card.main(["--data", data]) == 0
     assert "benchmarks.quality" not in [command[0] for command in ran]
     assert read_facts(folder)["reports"][1]["printed"] == "Not measured."
+
+
+def test_rivals_without_a_token_file_are_refused_before_anything_is_measured(
+    commands, data, capsys
+):
+    assert card.main(["--data", data, "--slow"]) == 1
+    assert "--slow needs --tokens" in capsys.readouterr().err
+    assert commands[1] == []
 
 
 def test_who_is_named_by_a_licence_is_thanked(commands, tmp_path):

@@ -177,8 +177,8 @@ def test_nothing_is_found_in_nothing_and_of_nothing():
 
 @pytest.mark.parametrize("meter", [(4, 4), (3, 4), (6, 8), (5, 16)])
 def test_notes_read_from_tokens_are_those_of_the_score(invented, tiny_tokenizer, meter):
-    ids = np.array(tiny_tokenizer.encode_base(invented(meter=meter, programs=(0, 40, -1), bars=6)))
-    score = tiny_tokenizer.decode(tiny_tokenizer.compress(ids))
+    ids = np.array(tiny_tokenizer.encode(invented(meter=meter, programs=(0, 40, -1), bars=6)))
+    score = tiny_tokenizer.decode(ids.tolist())
     expected = Notes.of(section(score, bar_starts(score)))
     found = TokenReader(tiny_tokenizer).read(ids)
     assert len(found) > 20

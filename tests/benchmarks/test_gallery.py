@@ -51,6 +51,14 @@ def test_the_same_seed_gives_the_same_files(data, tiny_checkpoint, tmp_path):
     )
 
 
+def test_the_number_of_continuations_is_limited(data, tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "COUNT", 2)
+    command = ["--data", data, "--model", str(tiny_checkpoint), *SMALL]
+    assert gallery.main([*command, "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "gallery.json").read_text())
+    assert [row["name"] for row in rows] == ["01-waltz", "02-duets"]
+
+
 def test_without_a_piece_that_is_long_enough_it_says_so(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gallery, "BARS", 100)
     assert gallery.main(["--data", data, "--out", str(tmp_path), *SMALL]) == 1

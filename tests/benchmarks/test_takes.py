@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks import takes
-from musiclstm.grammar import Walk
+from musiclstm.generation.grammar_state import GrammarState
 
 
 def test_some_takes_keep_every_promise(tmp_path, capsys) -> None:
@@ -24,8 +24,8 @@ def test_three_hundred_takes_keep_every_promise() -> None:
     assert takes.main(["--takes", "300", "--seed", "1"]) == 0
 
 
-def test_a_grammar_that_forgets_what_was_struck_is_found_out(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(Walk, "_spare_struck", lambda walk, out: None)
+def test_a_grammar_that_lets_notes_sound_too_long_is_found_out(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(GrammarState, "_longest_by_voices", lambda state: 1_000)
     assert takes.main(["--takes", "48"]) == 1
     assert "broken:" in capsys.readouterr().out
 

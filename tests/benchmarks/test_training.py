@@ -11,7 +11,6 @@ from benchmarks import training
 
 TINY = [
     *("--steps", "3", "--rows", "2", "--window", "8", "--hidden_size", "8", "--layers", "1"),
-    *("--vocab_size", "20"),
 ]
 
 
@@ -24,7 +23,10 @@ def test_trainer_and_bare_loop_take_as_many_turns(tmp_path, capsys):
         assert list(facts["tokens_per_s"]) == ["Trainer", "bare loop"]
     assert min(facts["tokens_per_s"].values()) > 0
     assert facts["trainer_over"]["bare loop"] > 0
-    assert "| bare loop |" in capsys.readouterr().out
+    assert 0 < facts["features share"] < 1
+    printed = capsys.readouterr().out
+    assert "| bare loop |" in printed
+    assert f"Step features take {100 * facts['features share']:.1f} % of a step" in printed
 
 
 def test_both_learn_the_same_from_the_same_batches(monkeypatch):
