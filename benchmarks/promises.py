@@ -140,9 +140,16 @@ def _about_bars(notes: list[_Note], lines: list[int], constraints: Constraints) 
 
 
 def random_constraints(rng: random.Random) -> Constraints:
-    """Constraints that contradict nothing; each wish is there about every second time."""
+    """Return constraints without contradictions; each is set about every second time."""
+    try:
+        return _any_constraints(rng)
+    except ValueError:  # too many notes for a short bar
+        return random_constraints(rng)
+
+
+def _any_constraints(rng: random.Random) -> Constraints:
     programs = frozenset(rng.sample(_PROGRAMS, rng.randint(1, 4))) if rng.random() < 0.7 else None
-    fewest = rng.randint(0, 12)
+    fewest = rng.choice((rng.randint(0, 12), rng.randint(0, 40)))
     return Constraints(
         programs=programs,
         meter=rng.choice((None, rng.choice(_METERS))),

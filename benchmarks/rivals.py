@@ -314,6 +314,10 @@ class Seen(NamedTuple):
         """The same: nothing here has a gradient."""
         return self
 
+    def rows(self, index: Tensor) -> Seen:
+        """Return chosen rows."""
+        return Seen(self.ids[index], {name: x[index] for name, x in self.features.items()})
+
     def reset_rows(self, fresh: Tensor) -> Seen:
         """The same: in training every window begins anew."""
         return self

@@ -8,10 +8,11 @@ from collections import Counter
 import pytest
 from symusic.core import ScoreTick
 
+from benchmarks.promises import random_constraints
 from musiclstm import Composer, Composition, Constraints, Sampling, Surprise
 from musiclstm.analysis import bar_starts, last_note_end
 from musiclstm.tokens import DRUMS, MusicTokenizer, Part, programs_of
-from tests.generation.referee import Referee, complaints, random_constraints
+from tests.generation.referee import Referee, complaints
 
 TOKENIZER = MusicTokenizer()
 PROGRAMS = (DRUMS, 0, 0, 6, 24, 33, 40, 40, 48, 73)

@@ -5,10 +5,8 @@ Bits per token depend on the vocabulary; bits per note can be compared across vo
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,14 +14,8 @@ from torch import Tensor
 
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
-from training.data.features import feature_rows, on_device, table_of
+from training.bits import STEPS, Watch, bits_of_streams
 from training.reading import count_notes
-
-STEPS = 128  # read at once: the fastest on a CPU; the state is carried, so bits do not depend on it
-
-# Called with every window: logits (batch, steps, vocab); the next tokens, and which of them count,
-# both (batch, steps).
-Watch: TypeAlias = Callable[[Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -74,56 +66,12 @@ def held_out(
         watch: Called with everything that is read.
     """
     streams = [[tokenizer.bos_id, *map(int, ids), tokenizer.eos_id] for ids in pieces]
-    notes = sum(count_notes(ids, tokenizer) for ids in pieces)
-    order = sorted(streams, key=len, reverse=True)
-    was_training = model.training
-    model.eval()
-    nats = sum(
-        _nats(model, order[i : i + batch_size], tokenizer.pad_id, watch)
-        for i in range(0, len(order), batch_size)
+    bits = bits_of_streams(
+        model, streams, pad_id=tokenizer.pad_id, rows=batch_size, steps=STEPS, watch=watch
     )
-    model.train(was_training)
+    notes = sum(count_notes(ids, tokenizer) for ids in pieces)
     tokens = sum(len(stream) - 1 for stream in streams)
-    return HeldOut(nats / math.log(2), notes, tokens, len(streams))
-
-
-@torch.inference_mode()
-def _nats(
-    model: MusicLSTMForCausalLM, streams: list[list[int]], pad_id: int, watch: Watch | None
-) -> float:
-    """Return the nats of a batch of streams, the longest of which comes first."""
-    rows = [torch.tensor(stream) for stream in streams]
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
-    lengths = torch.tensor([len(stream) - 1 for stream in streams])
-    table, state, nats = table_of(model), None, 0.0
-    readers = None if table is None else feature_rows(table, len(streams))
-    for start in range(0, ids.shape[1] - 1, STEPS):
-        live = int((lengths > start).sum())  # shorter pieces are over
-        window = ids[:live, start : start + STEPS + 1]
-        inputs, targets = window[:, :-1], window[:, 1:].to(model.device)
-        features = {}
-        if readers is not None:
-            readers = readers if len(readers) == live else readers.select(range(live))
-            arrays = readers.read(inputs.numpy())
-            features["features"] = on_device(arrays, model.device)
-        if state is not None:
-            state = state.rows(torch.arange(live, device=model.device))
-        output = model(inputs.to(model.device), past_key_values=state, use_cache=True, **features)
-        state = output.past_key_values
-        real = (torch.arange(start, start + targets.shape[1]) < lengths[:live, None]).to(
-            model.device
-        )
-        nats += _masked_nats(output.logits, targets, real)
-        if watch is not None:
-            watch(output.logits, targets, real)
-    return nats
-
-
-def _masked_nats(logits: Tensor, targets: Tensor, real: Tensor) -> float:
-    loss = torch.nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), targets, reduction="none"
-    )  # (batch, steps)
-    return float((loss * real).double().sum())
+    return HeldOut(bits, notes, tokens, len(streams))
 
 
 class Accuracy:
@@ -140,7 +88,7 @@ class Accuracy:
         self._right = torch.zeros(len(self._names), dtype=torch.int64)
         self._tokens = torch.zeros(len(self._names), dtype=torch.int64)
 
-    def __call__(self, logits: Tensor, targets: Tensor, real: Tensor) -> None:
+    def __call__(self, logits: Tensor, targets: Tensor, real: Tensor, losses: Tensor) -> None:
         """Count a window."""
         right = (logits.argmax(dim=-1) == targets)[real].cpu()
         kinds = self._kind_of[targets[real].cpu()]

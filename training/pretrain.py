@@ -24,13 +24,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from musiclstm.core.features import FeatureRows
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
-from musiclstm.model.step_features import FORMAT_VERSION, FeatureArrays, Kind, TokenTable
+from musiclstm.model.step_features import FORMAT_VERSION, FeatureArrays, TokenTable
+from training.bits import STEPS, BitsByKind, bits_of_streams
 from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
 from training.data.band_arrangement import Grooves
 from training.data.encoded_corpora import EncodedCorpora
+from training.data.features import feature_rows, on_device
 from training.data.streams import Batch, Pieces, PieceStreams, weights_by_corpus
 
 # Relative to the number of pieces: masses are a third of all notes, bands with drums are few.
@@ -91,18 +92,9 @@ class Settings:
     seed: int = 0
 
 
-def as_tensors(arrays: FeatureArrays, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Feature arrays as what `forward` takes."""
-    return {
-        name: torch.from_numpy(array).to(device, non_blocking=True)
-        for name, array in vars(arrays).items()
-    }
-
-
 # Measuring ----------------------------------------------------------------------------------------
 
 
-@torch.inference_mode()
 def bits_of(
     model: MusicLSTMForCausalLM,
     corpora: EncodedCorpora,
@@ -110,58 +102,23 @@ def bits_of(
     *,
     most_tokens: int = 4_000,
     rows: int = 16,
-    steps: int = 256,
+    steps: int = STEPS,
 ) -> dict[str, float]:
-    """Bits per note of pieces, by kind of token too: negative log2-likelihood over their notes.
+    """Return bits per note of pieces, of all tokens and of each kind.
 
     Args:
-        model: Measured in evaluation mode; its mode is restored.
+        model: As `bits_of_streams` takes it.
         corpora: Where the pieces are.
         pieces: Their numbers.
         most_tokens: Of each piece, from its beginning.
         rows: Read side by side.
-        steps: Read at a time.
+        steps: Read at once.
     """
-    table = TokenTable(corpora.token_names)
-    kinds = torch.tensor([int(kind) for kind in table.kind])
-    bits, notes = torch.zeros(len(Kind), dtype=torch.float64), 0
-    training, device = model.training, model.device
-    model.eval()
-    ordered = sorted(pieces, key=lambda i: -len(corpora.piece(i)))
-    for first in range(0, len(ordered), rows):
-        streams = [corpora.piece(i)[:most_tokens] for i in ordered[first : first + rows]]
-        count = len(streams)
-        longest = max(map(len, streams)) + 1
-        tokens = np.zeros((count, longest), np.int32)
-        labels = np.full((count, longest), IGNORED, np.int32)
-        for row, ids in enumerate(streams):
-            tokens[row, : len(ids) + 1] = [model.config.bos_token_id, *ids]
-            labels[row, : len(ids)] = ids
-        readers, state = FeatureRows(table, count), None
-        for at in range(0, longest, steps):
-            part = np.ascontiguousarray(tokens[:, at : at + steps])
-            features = readers.read(part, np.full(count, at == 0))
-            output = model(
-                torch.from_numpy(part).long().to(device),
-                features=as_tensors(features, device),
-                past_key_values=state,
-                use_cache=True,
-            )
-            state = output.past_key_values
-            wanted = torch.from_numpy(labels[:, at : at + steps]).long().to(device)
-            losses = torch.nn.functional.cross_entropy(
-                output.logits.float().flatten(0, 1),
-                wanted.flatten(),
-                ignore_index=IGNORED,
-                reduction="none",
-            ).double().cpu() / np.log(2)
-            known = wanted.flatten().cpu()
-            real = known != IGNORED
-            bits.index_add_(0, kinds[known[real]], losses[real])
-            notes += int((kinds[known[real]] == Kind.DURATION).sum())
-    model.train(training)
-    found = {"bits_per_note": float(bits.sum()) / max(notes, 1)}
-    return found | {k.name.lower(): float(bits[k]) / max(notes, 1) for k in Kind if bits[k] > 0}
+    bos, pad = (corpora.token_names.index(name) for name in ("BOS_None", "PAD_None"))
+    streams = [np.insert(corpora.piece(i)[:most_tokens].astype(int), 0, bos) for i in pieces]
+    by_kind = BitsByKind(TokenTable(corpora.token_names))
+    bits_of_streams(model, streams, pad_id=pad, rows=rows, steps=steps, watch=by_kind)
+    return by_kind.per_note()
 
 
 def held_out_sets(corpora: EncodedCorpora, split: str = "valid") -> dict[str, list[int]]:
@@ -273,7 +230,7 @@ class Run:
 
     def train_on(self, batch: Batch, arrays: FeatureArrays | None) -> Tensor:
         """Update once; return the mean loss of the labels in nats."""
-        features = None if arrays is None else as_tensors(arrays, self.device)
+        features = None if arrays is None else on_device(arrays, self.device)
         if self.state is not None:
             reset = torch.from_numpy(batch.reset).to(self.device)
             self.state = self.state.detached().reset_rows(reset)
@@ -339,7 +296,7 @@ class Run:
 
     def _batches(self) -> Iterator[tuple[Batch, FeatureArrays | None]]:
         """Batches with their step features, one ahead in a thread where a GPU computes."""
-        streams, readers = self.streams(), FeatureRows(self.table, self.settings.rows)
+        streams, readers = self.streams(), feature_rows(self.table, self.settings.rows)
 
         def draw() -> tuple[Batch, FeatureArrays | None]:
             batch = streams.next()

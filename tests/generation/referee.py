@@ -5,20 +5,16 @@ It shares no code with the grammar that it judges.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from musiclstm.generation.constraints import SCALES, Constraints
+from musiclstm.generation.constraints import Constraints
 from musiclstm.tokens import DRUMS, plain_meter
 from musiclstm.tokens.vocabulary import TOKEN_NAMES
 
 NAMES = list(TOKEN_NAMES)
 IDS = {name: index for index, name in enumerate(NAMES)}
-METERS = ((4, 4), (3, 4), (2, 4), (6, 8), (12, 8), (5, 8), (1, 8), (2, 2), (3, 16), (7, 16))
-PROGRAMS = (DRUMS, 0, 6, 24, 33, 40, 48, 56, 73)
-TONICS = ("C", "C#", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 FOLLOWS = {
     "Bar": "TimeSig",
@@ -207,44 +203,3 @@ def shortened(notes: Sequence[Note]) -> list[Note]:
             before.end = min(before.end, note.start)
         last[note.program, note.track, note.pitch] = note
     return list(notes)
-
-
-# Random constraints -------------------------------------------------------------------------------
-
-
-def random_constraints(rng: random.Random) -> Constraints:
-    """Return constraints without contradictions; each is set about every second time."""
-    try:
-        return _any_constraints(rng)
-    except ValueError:  # too many notes for a short bar
-        return random_constraints(rng)
-
-
-def _any_constraints(rng: random.Random) -> Constraints:
-    programs = frozenset(rng.sample(PROGRAMS, rng.randint(1, 4))) if rng.random() < 0.7 else None
-    fewest = rng.choice((rng.randint(0, 12), rng.randint(0, 40)))
-    return Constraints(
-        programs=programs,
-        meter=rng.choice((None, rng.choice(METERS))),
-        tempo_bpm=rng.choice((None, rng.randint(40, 250))),
-        tempo_changes=rng.random() < 0.5,
-        key=rng.choice((None, f"{rng.choice(TONICS)} {rng.choice(SCALES)}")),
-        pitch_ranges=rng.choice((None, _random_ranges(rng, programs))),
-        max_polyphony=rng.choice((None, rng.randint(1, 8))),
-        max_notes_at_once=rng.choice((1, 2, 4, 8, 32)),
-        notes_per_bar=rng.choice((None, (fewest, max(1, fewest) + rng.randint(0, 20)))),
-        max_empty_bars=rng.randint(0, 3),
-        ending=programs != frozenset({DRUMS}) and rng.random() < 0.3,
-    )
-
-
-def _random_ranges(
-    rng: random.Random, programs: frozenset[int] | None
-) -> dict[int, tuple[int, int]]:
-    """Return ranges for some programs, each with a tone of every scale."""
-    found = {}
-    for program in programs or rng.sample(PROGRAMS, 3):
-        if rng.random() < 0.6:
-            lowest = rng.randint(30, 70)
-            found[program] = (lowest, lowest + rng.randint(4, 18))
-    return found

@@ -9,12 +9,13 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from benchmarks.promises import random_constraints
 from musiclstm.generation.constraints import SCALES, BarShape, Constraints, Scale
 from musiclstm.generation.grammar import Grammar
 from musiclstm.generation.grammar_state import GrammarState
 from musiclstm.tokens import DRUMS
 from tests.generation.adversary import TASTES, play
-from tests.generation.referee import BarLine, Note, Referee, complaints, random_constraints
+from tests.generation.referee import BarLine, Note, Referee, complaints
 
 BARS = 6
 SEEDS = st.integers(0, 2**32 - 1)

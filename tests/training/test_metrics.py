@@ -85,7 +85,8 @@ def test_accuracy_counts_what_is_likeliest_by_the_kind_of_the_right_token():
     for place, likeliest in enumerate((pitch, pitch, bar, bar)):
         logits[0, place, likeliest] = 1.0
     accuracy = Accuracy(tokenizer)
-    accuracy(logits, targets, torch.tensor([[True, True, True, False]]))
+    real = torch.tensor([[True, True, True, False]])
+    accuracy(logits, targets, real, torch.zeros(1, 4))
     assert accuracy.facts() == {
         "all": {"share": 0.6667, "tokens": 3},
         "Pitch": {"share": 0.5, "tokens": 2},
