@@ -319,16 +319,16 @@ class Seen(NamedTuple):
         return Seen(self.ids[index], {name: x[index] for name, x in self.features.items()})
 
     def reset_rows(self, fresh: Tensor) -> Seen:
-        """The same: in training every window begins anew."""
+        """The same: in training every window starts from nothing."""
         return self
 
 
 class Transformer(MusicLSTMForCausalLM):
     """Llama's body in place of the LSTMs of ours.
 
-    In training every row of a batch is a window that begins anew, read without its padding. When it
-    is measured, half a context at a time, a token is predicted from all tokens before it, at least
-    from the last half context.
+    In training every row of a batch is a window with a context of its own, read without its
+    padding. When it is measured, half a context at a time, a token is predicted from all tokens
+    before it, at least from the last half context.
     """
 
     def __init__(self, config: MusicLSTMConfig, body: LlamaConfig, *, context: int) -> None:

@@ -17,7 +17,7 @@ from musiclstm.tokens import DRUMS, MusicTokenizer
 TOKENIZER = MusicTokenizer()
 BAR = TOKENIZER.ids["Bar_None"]
 SAMPLING = Sampling(seed=7, copy_weight=1)
-WISH = Constraints(programs={0, 40}, meter=(4, 4))
+CONSTRAINTS = Constraints(programs={0, 40}, meter=(4, 4))
 
 
 def chords(bars: int, *, onsets: int = 16, notes: int = 4) -> ScoreTick:
@@ -105,7 +105,11 @@ def test_the_state_is_that_of_a_network_that_reads_everything(
     with_prompt, tiny_composer, invented
 ) -> None:
     prompt = invented(bars=2, programs=(0, 40, 40, DRUMS)) if with_prompt else None
-    asked = {"sampling": SAMPLING, "constraints": replace(WISH, meter=None), "prompt": prompt}
+    asked = {
+        "sampling": SAMPLING,
+        "constraints": replace(CONSTRAINTS, meter=None),
+        "prompt": prompt,
+    }
     piece = tiny_composer.compose(bars=4, **asked)
     network = PackedLSTM(tiny_composer.model)
     assert_equal_states(piece.opening, network.read(piece.prompt_ids))
@@ -125,11 +129,11 @@ def from_bytes(piece: Composition) -> Composition:
 @pytest.mark.parametrize(
     "asked",
     [
-        {"constraints": WISH},
-        {"constraints": WISH, "sampling": Sampling(seed=3, copy_weight=0.0)},
-        {"constraints": WISH, "sampling": Sampling(seed=3, copy_weight=2.0)},
-        {"surprise": Surprise("bold"), "constraints": replace(WISH, key="D minor")},
-        {"sampling": Sampling(seed=3, repetition_penalty=2.0), "constraints": WISH},
+        {"constraints": CONSTRAINTS},
+        {"constraints": CONSTRAINTS, "sampling": Sampling(seed=3, copy_weight=0.0)},
+        {"constraints": CONSTRAINTS, "sampling": Sampling(seed=3, copy_weight=2.0)},
+        {"surprise": Surprise("bold"), "constraints": replace(CONSTRAINTS, key="D minor")},
+        {"sampling": Sampling(seed=3, repetition_penalty=2.0), "constraints": CONSTRAINTS},
     ],
     ids=["plain", "no copies", "more copies", "surprises", "repetition"],
 )

@@ -210,16 +210,16 @@ def test_a_track_that_is_silent_where_the_prompt_is_read_goes_on_all_the_same(
     # Only the last 64 bars are read: the flutes play in the first of 66.
     flutes = [("High Flute", 73, 90, 80, range(4)), ("Low Flute", 73, 70, 80, range(4))]
     prompt = score_of(("Piano", 0, 60), *flutes[::-1], bars=66)
-    wish = Constraints(programs={73}, meter=(4, 4))
-    piece = busy_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(programs={73}, meter=(4, 4))
+    piece = busy_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     assert TOKENIZER.ids["Program_73"] not in piece.prompt_ids
     assert_in_its_tracks(piece, {Part(73, 0): "High Flute"})  # an unread program has one track
     assert [track.name for track in piece.score.tracks] == ["Piano", "Low Flute", "High Flute"]
 
 
 def test_a_piece_from_nothing_has_a_track_for_every_part(busy_composer) -> None:
-    wish = Constraints(programs={40, 0}, meter=(4, 4), notes_per_bar=(6, 12))
-    *drafts, piece = busy_composer.stream(bars=5, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(programs={40, 0}, meter=(4, 4), notes_per_bar=(6, 12))
+    *drafts, piece = busy_composer.stream(bars=5, sampling=SAMPLING, constraints=constraints)
     expected = written(piece)
     assert max(Counter(part.program for part in expected).values()) > 1
     names = {0: "Acoustic Grand Piano", 40: "Violin"}
@@ -255,8 +255,8 @@ def test_a_beat_is_as_loud_as_it_was(busy_composer) -> None:
     prompt = score_of(("Piano", 0, 60))
     for note in prompt.tracks[0].notes:
         note.velocity = 100 if note.time % BAR == 0 else 50
-    wish = Constraints(programs={0}, meter=(4, 4), notes_per_bar=(8, 16))
-    piece = busy_composer.compose(bars=6, prompt=prompt, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(programs={0}, meter=(4, 4), notes_per_bar=(8, 16))
+    piece = busy_composer.compose(bars=6, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     eighth = piece.score.ticks_per_quarter // 2
     loud, soft = set(), set()
     for note in piece.score.tracks[0].notes:
@@ -267,16 +267,18 @@ def test_a_beat_is_as_loud_as_it_was(busy_composer) -> None:
 
 
 def test_without_a_prompt_loudness_is_the_default(busy_composer) -> None:
-    wish = Constraints(programs={0, DRUMS}, meter=(4, 4), notes_per_bar=(8, 16))
-    piece = busy_composer.compose(bars=6, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(programs={0, DRUMS}, meter=(4, 4), notes_per_bar=(8, 16))
+    piece = busy_composer.compose(bars=6, sampling=SAMPLING, constraints=constraints)
     for name, found in velocities(piece).items():
         assert found <= ({90, 94, 98} if name == "Drums" else {80, 84, 88})
 
 
 def test_an_ending_becomes_softer(busy_composer) -> None:
     prompt = score_of(("Piano", 0, 60, 100))
-    wish = Constraints(programs={0}, meter=(4, 4), key="C major", max_empty_bars=0, ending=True)
-    piece = busy_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(
+        programs={0}, meter=(4, 4), key="C major", max_empty_bars=0, ending=True
+    )
+    piece = busy_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     bar = 4 * piece.score.ticks_per_quarter
     by_bar = {
         (note.time - piece.seed_end_tick) // bar: note.velocity
@@ -319,12 +321,12 @@ def test_endless_music_has_the_programs_of_the_prompt(chamber) -> None:
 
 @pytest.mark.parametrize("asked", [{42}, {40}, {41}, {40, 41}], ids=str)
 def test_only_the_programs_asked_for_sound_whatever_they_share(asked, chamber) -> None:
-    wish = Constraints(programs=asked, meter=(4, 4))
-    piece = chamber.compose(bars=8, prompt=STRINGS, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(programs=asked, meter=(4, 4))
+    piece = chamber.compose(bars=8, prompt=STRINGS, sampling=SAMPLING, constraints=constraints)
     assert programs_of(piece.continuation) == asked
     assert len(piece.note_probabilities()) == piece.continuation.note_num()
     plain = chamber.compose(bars=2, prompt=STRINGS, sampling=SAMPLING)
-    later = chamber.extend(plain, bars=8, constraints=wish)
+    later = chamber.extend(plain, bars=8, constraints=constraints)
     line = later.seed_end_tick + 2 * 4 * later.score.ticks_per_quarter
     late = {
         track.program for track in later.score.tracks for note in track.notes if note.time >= line
@@ -336,8 +338,8 @@ def test_a_program_that_joins_does_not_sound_in_the_track_that_it_stands_for(cha
     prompt = score_of(("Church Organ", 19, 60))
     piece = chamber.compose(bars=2, prompt=prompt, sampling=SAMPLING)
     substitute = next(iter(written(piece))).program
-    wish = Constraints(programs={substitute}, meter=(4, 4))
-    longer = chamber.extend(piece, bars=3, constraints=wish)
+    constraints = Constraints(programs={substitute}, meter=(4, 4))
+    longer = chamber.extend(piece, bars=3, constraints=constraints)
     own, added = longer.score.tracks
     assert (own.program, added.program) == (19, substitute)
     line = longer.seed_end_tick + 2 * 4 * longer.score.ticks_per_quarter

@@ -63,11 +63,14 @@ class Grammar:
         Raises:
             ValueError: The constraints, or they and the shape, leave nothing to play.
         """
-        self.constraints = wish = constraints or Constraints()
+        constraints = constraints or Constraints()
+        self.constraints = constraints
         self.shape = shape or BarShape()
-        self.at_once, self.polyphony = wish.max_notes_at_once, wish.max_polyphony
-        self.fewest, self.most = wish.notes_per_bar or (0, NO_LIMIT)
-        meters = v.TIME_SIGNATURES if wish.meter is None else (plain_meter(*wish.meter),)
+        self.at_once, self.polyphony = constraints.max_notes_at_once, constraints.max_polyphony
+        self.fewest, self.most = constraints.notes_per_bar or (0, NO_LIMIT)
+        meters = (
+            v.TIME_SIGNATURES if constraints.meter is None else (plain_meter(*constraints.meter),)
+        )
         self.meters = [v.TIME_SIGNATURES.index(meter) for meter in meters]
         self.meter_ceiling = ceiling(len(v.TIME_SIGNATURES), self.meters)
         self.shortest_bar = min(TABLE.value[v.TIME_SIGNATURE_0 + index] for index in self.meters)
@@ -78,19 +81,21 @@ class Grammar:
         self.pitch_ceilings = _by_program(self.pitches)
         self.outside = self._outside()
         self.outside_ceilings = _by_program(self.outside)
-        has_pitched = wish.programs is None or bool(wish.programs - {DRUMS})
+        has_pitched = constraints.programs is None or bool(constraints.programs - {DRUMS})
         self.needs_pitched = self.shape.chord is not None and has_pitched
         self._refuse_contradictions()
 
     def _playable(self, chord: Collection[int] | None) -> dict[int, list[int]]:
         """Return the pitches of each program, of a chord where it is no drum."""
-        wish, found = self.constraints, {}
-        shared = [p for p in Constraints(key=_named(wish.key)).pitches(0) if _is_in(p, chord)]
-        for program in range(-1, 128) if wish.programs is None else wish.programs:
+        constraints, found = self.constraints, {}
+        shared = [
+            p for p in Constraints(key=_named(constraints.key)).pitches(0) if _is_in(p, chord)
+        ]
+        for program in range(-1, 128) if constraints.programs is None else constraints.programs:
             if program == DRUMS:
-                pitches = [p for p in wish.pitches(DRUMS) if p in v.DRUM_PITCHES]
-            elif program in wish.ranges:
-                pitches = [p for p in wish.pitches(program) if _is_in(p, chord)]
+                pitches = [p for p in constraints.pitches(DRUMS) if p in v.DRUM_PITCHES]
+            elif program in constraints.ranges:
+                pitches = [p for p in constraints.pitches(program) if _is_in(p, chord)]
             else:
                 pitches = shared
             if pitches:
@@ -109,8 +114,8 @@ class Grammar:
         return {program: pitches for program, pitches in found.items() if pitches}
 
     def _refuse_contradictions(self) -> None:
-        wish, shape = self.constraints, self.shape
-        if wish.key == KEY_OF_PROMPT:
+        constraints, shape = self.constraints, self.shape
+        if constraints.key == KEY_OF_PROMPT:
             raise ValueError(
                 'key is "prompt", which only a composer with a prompt can estimate; name the key, '
                 "such as D minor."
@@ -123,7 +128,7 @@ class Grammar:
             )
         different = sum(len(pitches) for pitches in plain.values())
         meters = [v.TIME_SIGNATURES[index] for index in self.meters]
-        most = max(wish.max_notes_in_bar(meter, different) for meter in meters)
+        most = max(constraints.max_notes_in_bar(meter, different) for meter in meters)
         if self.fewest > most:
             raise ValueError(
                 f"notes_per_bar asks for at least {self.fewest} notes, but at most {most} fit into "

@@ -1,7 +1,7 @@
 """Logits processors for `generate()` of transformers: the same masks and samplings.
 
-    wish = Constraints(key="D minor")
-    processors = logits_processors(tokenizer, constraints=wish, sampling=Sampling(), bars=8)
+    constraints = Constraints(key="D minor")
+    processors = logits_processors(tokenizer, constraints=constraints, sampling=Sampling(), bars=8)
     model.generate(ids, logits_processor=processors, do_sample=True, top_k=0, max_new_tokens=4_000)
 
 `generate()` has one stream: the token that ends a bar opens the next one. What ids do not say does

@@ -248,7 +248,7 @@ class LSTMState(Cache):
         )
 
     def reset_rows(self, fresh: Tensor) -> LSTMState:
-        """The state with those rows begun anew where `fresh`, bool (batch,), is true."""
+        """The state with those rows reset where `fresh`, bool (batch,), is true."""
         layers = [
             layer.map(lambda x: x.masked_fill(fresh.to(x.device)[:, None], 0))
             for layer in self.layers
@@ -285,7 +285,7 @@ class LSTMState(Cache):
         self._become(self.rows(torch.arange(self.batch_size).repeat_interleave(repeats)))
 
     def reset(self) -> None:
-        """Begin anew in every row."""
+        """Reset every row."""
         self._become(LSTMState([layer.map(torch.zeros_like) for layer in self.layers]))
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -876,7 +876,7 @@ def _refuse_unsupported(
         raise ValueError("An LSTM has no attention weights; leave output_attentions out.")
     if cu_seq_lens_q is not None or (position_ids is not None and _restarts(position_ids, mask)):
         raise ValueError(
-            "position_ids that begin anew within a row are not supported: pieces packed into one "
+            "position_ids that restart within a row are not supported: pieces packed into one "
             "row would be read as one. Give each piece its own row, padded, with attention_mask."
         )
 

@@ -1,4 +1,4 @@
-"""Step features: what the network is told about the next token besides the last one.
+"""Step features: what the network reads besides the last token.
 
 Reference implementation in plain Python and numpy, one token at a time. It travels to the Hub
 beside configuration and modeling, and property tests compare the compiled form with it. The stream

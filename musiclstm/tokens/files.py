@@ -86,7 +86,7 @@ def _missing(folder: Path) -> str:
     if (folder / _FILE_OF_0_2).is_file():
         return (
             f"'{folder.name}' is a checkpoint of musiclstm 0.2 (it has {_FILE_OF_0_2} and no "
-            f"{TOKENIZER_FILE}); install musiclstm 0.2 to use it, or fine-tune anew."
+            f"{TOKENIZER_FILE}); install musiclstm 0.2 to use it, or fine-tune it again."
         )
     return (
         f"'{folder.name}' has no {TOKENIZER_FILE}; a checkpoint folder needs it beside the "

@@ -26,12 +26,12 @@ class ScriptedNetwork:
     """Wants to write a list of tokens again and again; it is its own stepper.
 
     Attributes:
-        told: Ids of every step.
+        steps: Ids of every step.
     """
 
     def __init__(self, *names: str) -> None:
         self.wanted = [IDS[name] for name in names]
-        self.told: list[list[int]] = []
+        self.steps: list[list[int]] = []
         self.rows: list[FakeSnapshot] = []
         self.scores = np.empty((0, VOCAB), np.float32)
 
@@ -57,7 +57,7 @@ class ScriptedNetwork:
     def step(self, ids: Sequence[int]) -> None:
         """Read one token for each row."""
         assert len(ids) == len(self.rows)
-        self.told.append([int(token) for token in ids])
+        self.steps.append([int(token) for token in ids])
         self.rows = [
             replace(row, ids=(*row.ids, int(token)))
             for row, token in zip(self.rows, ids, strict=True)

@@ -141,47 +141,47 @@ class Referee:
         self.blocks[-1] = program, self.blocks[-1][1] + 1
 
 
-def complaints(referee: Referee, wish: Constraints) -> list[str]:
+def complaints(referee: Referee, constraints: Constraints) -> list[str]:
     """Return one sentence for each constraint that the music breaks."""
     return [
-        *_about_bars(referee, wish),
-        *_about_pitches(referee, wish),
-        *_about_crowds(referee, wish),
+        *_about_bars(referee, constraints),
+        *_about_pitches(referee, constraints),
+        *_about_crowds(referee, constraints),
     ]
 
 
-def _about_bars(referee: Referee, wish: Constraints) -> Iterator[str]:
+def _about_bars(referee: Referee, constraints: Constraints) -> Iterator[str]:
     empty = 0
     for number, bar in enumerate(referee.bars):
         empty = 0 if bar.notes else empty + 1
-        if empty > wish.max_empty_bars:
+        if empty > constraints.max_empty_bars:
             yield f"bar {number} is empty bar {empty} in a row"
-        if wish.meter is not None and bar.meter != plain_meter(*wish.meter):
+        if constraints.meter is not None and bar.meter != plain_meter(*constraints.meter):
             yield f"bar {number} is a {bar.meter}"
-        if bar.tempos and not wish.allows_tempos:
+        if bar.tempos and not constraints.allows_tempos:
             yield f"bar {number} has a tempo"
-        if wish.notes_per_bar is not None:
-            fewest, most = wish.notes_per_bar
-            if wish.ending and number == len(referee.bars) - 1:
+        if constraints.notes_per_bar is not None:
+            fewest, most = constraints.notes_per_bar
+            if constraints.ending and number == len(referee.bars) - 1:
                 fewest = min(fewest, 1)
             if not fewest <= len(bar.notes) <= most:
                 yield f"bar {number} has {len(bar.notes)} notes, not {fewest} to {most}"
 
 
-def _about_pitches(referee: Referee, wish: Constraints) -> Iterator[str]:
-    allowed = {program: set(wish.pitches(program)) for program in range(-1, 128)}
+def _about_pitches(referee: Referee, constraints: Constraints) -> Iterator[str]:
+    allowed = {program: set(constraints.pitches(program)) for program in range(-1, 128)}
     for note in referee.notes:
-        if wish.programs is not None and note.program not in wish.programs:
+        if constraints.programs is not None and note.program not in constraints.programs:
             yield f"{note} is of another program"
         if note.pitch not in allowed[note.program]:
             yield f"{note} is out of key or range"
 
 
-def _about_crowds(referee: Referee, wish: Constraints) -> Iterator[str]:
+def _about_crowds(referee: Referee, constraints: Constraints) -> Iterator[str]:
     for start, count in Counter(note.start for note in referee.notes).items():
-        if count > wish.max_notes_at_once:
+        if count > constraints.max_notes_at_once:
             yield f"{count} notes start at {start}"
-    if wish.max_polyphony is None:
+    if constraints.max_polyphony is None:
         return
     changes: Counter[int] = Counter()
     for note in shortened(referee.notes):
@@ -190,7 +190,7 @@ def _about_crowds(referee: Referee, wish: Constraints) -> Iterator[str]:
     sounding = 0
     for time in sorted(changes):
         sounding += changes[time]
-        if sounding > wish.max_polyphony:
+        if sounding > constraints.max_polyphony:
             yield f"{sounding} notes sound at {time}"
 
 

@@ -284,8 +284,8 @@ def test_a_resumed_sequence_ends_at_the_same_bar(planner) -> None:
 
 
 def test_no_deviation_comes_in_an_ending(planner) -> None:
-    wish = request_of(constraints=ENDING, end=8, surprise=Surprise([1.0] * 8))
-    plan = planner.plan(wish)
+    request = request_of(constraints=ENDING, end=8, surprise=Surprise([1.0] * 8))
+    plan = planner.plan(request)
     rules = [plan(bar, ()) for bar in range(8)]
     assert [sampling == SAMPLING for _, sampling in rules] == [False] * 6 + [True] * 2
     assert [grammar.shape.closed for grammar, _ in rules] == [False] * 6 + [True] * 2
@@ -327,16 +327,16 @@ def test_an_ending_is_in_the_key_of_the_bars_before(planner) -> None:
 
 
 def test_a_chord_that_cannot_be_played_is_refused_before_anything_is_composed(planner) -> None:
-    wish = Constraints(programs={0}, pitch_ranges={0: (61, 62)}, ending=True)
+    constraints = Constraints(programs={0}, pitch_ranges={0: (61, 62)}, ending=True)
     with pytest.raises(ValueError, match=r"\[0, 4, 7\]"):
-        planner.plan(request_of(constraints=wish, end=4))
-    planner.plan(request_of(constraints=wish, end=None))  # without an end all is well
+        planner.plan(request_of(constraints=constraints, end=4))
+    planner.plan(request_of(constraints=constraints, end=None))  # without an end all is well
 
 
 def test_a_constraint_that_cannot_be_kept_is_refused_before_anything_is_composed(planner) -> None:
-    wish = Constraints(programs={-1}, pitch_ranges={-1: (0, 20)})
+    constraints = Constraints(programs={-1}, pitch_ranges={-1: (0, 20)})
     with pytest.raises(ValueError, match="pitch_ranges leaves nothing to play"):
-        planner.plan(request_of(constraints=wish))
+        planner.plan(request_of(constraints=constraints))
 
 
 @pytest.mark.parametrize(

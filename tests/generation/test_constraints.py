@@ -55,10 +55,10 @@ def test_an_unknown_key_is_answered_with_the_known_ones(name) -> None:
 
 
 def test_keys_apply_to_pitches_and_not_to_drums() -> None:
-    wish = Constraints(key="C major", pitch_ranges={0: (60, 65)})
-    assert wish.pitches(0) == [60, 62, 64, 65]
-    assert wish.pitches(40)[:3] == [0, 2, 4]
-    assert len(wish.pitches(DRUMS)) == 128
+    constraints = Constraints(key="C major", pitch_ranges={0: (60, 65)})
+    assert constraints.pitches(0) == [60, 62, 64, 65]
+    assert constraints.pitches(40)[:3] == [0, 2, 4]
+    assert len(constraints.pitches(DRUMS)) == 128
     assert Constraints(key="prompt").pitches(0) == list(range(128))
 
 
@@ -66,13 +66,13 @@ def test_keys_apply_to_pitches_and_not_to_drums() -> None:
 
 
 def test_equal_constraints_are_equal_in_whatever_form_they_are_given() -> None:
-    wish = Constraints(programs={0, 40}, pitch_ranges={40: (60, 80), 0: [30, 50]})
+    constraints = Constraints(programs={0, 40}, pitch_ranges={40: (60, 80), 0: [30, 50]})
     same = Constraints(
         programs=frozenset({40, 0}), pitch_ranges=((0, (30, 50)), (40, (60, 80))), max_empty_bars=1
     )
-    assert wish == same
-    assert hash(wish) == hash(same)
-    assert replace(wish, max_polyphony=3).ranges == {0: (30, 50), 40: (60, 80)}
+    assert constraints == same
+    assert hash(constraints) == hash(same)
+    assert replace(constraints, max_polyphony=3).ranges == {0: (30, 50), 40: (60, 80)}
     assert Constraints(pitch_ranges={}) == Constraints()
     assert Constraints(notes_per_bar=[1, 2]) == Constraints(notes_per_bar=(1, 2))
 

@@ -52,10 +52,10 @@ def test_no_token_is_read_before_it_is_needed() -> None:
     network = ScriptedNetwork(*LOUD)
     bars = compose_bars(network, SequenceRequest(network.start(), always(QUIET, COLD)))
     first = next(bars)
-    assert [token for (token,) in network.told] == [*first.tokens]
+    assert [token for (token,) in network.steps] == [*first.tokens]
     assert first.snapshot.ids == first.tokens
     second = next(bars)
-    assert [token for (token,) in network.told] == [*first.tokens, *second.tokens]
+    assert [token for (token,) in network.steps] == [*first.tokens, *second.tokens]
 
 
 def test_a_network_that_wants_to_end_continues() -> None:
@@ -84,7 +84,7 @@ def test_a_finished_sequence_is_not_stepped_any_more() -> None:
     requests = [SequenceRequest(start, always(QUIET, COLD)) for start in starts]
     order = [number for number, _ in compose_sequences(network, requests, bars=1)]
     assert order == [1, 0, 2]
-    rows = [len(told) for told in network.told]
+    rows = [len(ids) for ids in network.steps]
     assert rows == [3] * len(SILENT) + [2] * (len(LOUD) - len(SILENT))
 
 
@@ -299,13 +299,13 @@ def test_two_sequences_in_turn_are_what_they_are_alone() -> None:
 def test_the_prompt_limits_the_tracks_and_its_notes_still_sound() -> None:
     words = ("Bar_None", "TimeSig_2/4", "Program_0", "Position_12", "Pitch_60", "Duration_2.0.12")
     prompt = [IDS[word] for word in words]
-    wish = Constraints(programs={0}, max_polyphony=1, meter=(2, 4))
+    constraints = Constraints(programs={0}, max_polyphony=1, meter=(2, 4))
     for seed in range(20):
-        plan = always(Grammar(wish), Sampling(seed=seed))
+        plan = always(Grammar(constraints), Sampling(seed=seed))
         request = SequenceRequest(START, plan, prompt=prompt)
         (bar,) = first_bars(NoiseNetwork(), request, 1)
         referee = Referee([*prompt, *bar.tokens], tracks={0: 1})
-        assert complaints(referee, wish) == []
+        assert complaints(referee, constraints) == []
         assert all(note.position >= 12 for note in referee.bars[1].notes)
 
 

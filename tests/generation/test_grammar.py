@@ -344,10 +344,10 @@ def test_only_the_bars_that_matter_are_read_again(monkeypatch) -> None:
 
 
 def test_a_bar_does_not_end_before_it_has_its_fewest_notes() -> None:
-    wish = Constraints(
+    constraints = Constraints(
         notes_per_bar=(2, 2), max_polyphony=1, tempo_changes=False, meter=(4, 4), programs={0}
     )
-    state = state_of(wish, tracks={0: 1})
+    state = state_of(constraints, tracks={0: 1})
     assert kinds(follow(state, *FOUR)) == {"Program"}
     allowed = follow(state, "Program_0")
     assert of("Position", allowed) == {str(place) for place in range(47)}  # not the very last
@@ -360,8 +360,8 @@ def test_a_bar_does_not_end_before_it_has_its_fewest_notes() -> None:
 
 
 def test_a_later_part_may_bring_the_notes_that_are_missing() -> None:
-    wish = Constraints(notes_per_bar=(40, 60), max_notes_at_once=1, programs={0, 40})
-    state = state_of(wish, tracks={0: 1, 40: 1})
+    constraints = Constraints(notes_per_bar=(40, 60), max_notes_at_once=1, programs={0, 40})
+    state = state_of(constraints, tracks={0: 1, 40: 1})
     follow(state, *FOUR)
     assert "47" in of("Position", follow(state, "Program_0"))
     allowed = follow(state, "Position_47", *NOTE)
@@ -371,10 +371,10 @@ def test_a_later_part_may_bring_the_notes_that_are_missing() -> None:
 
 
 def test_few_pitches_leave_room_for_the_notes_that_are_missing() -> None:
-    wish = Constraints(
+    constraints = Constraints(
         notes_per_bar=(35, 36), meter=(1, 8), programs={0}, pitch_ranges={0: (60, 62)}
     )
-    state = state_of(wish, tracks={0: 1})
+    state = state_of(constraints, tracks={0: 1})
     allowed = follow(state, "Bar_None", "TimeSig_1/8", "Program_0")
     assert of("Position", allowed) == {"0"}
     assert of("Pitch", follow(state, "Position_0")) == {"60", "61"}
@@ -383,15 +383,15 @@ def test_few_pitches_leave_room_for_the_notes_that_are_missing() -> None:
 
 
 def test_a_meter_too_short_for_the_fewest_notes_is_forbidden() -> None:
-    wish = Constraints(notes_per_bar=(25, 30), max_notes_at_once=1)
-    meters = of("TimeSig", follow(state_of(wish), "Bar_None"))
+    constraints = Constraints(notes_per_bar=(25, 30), max_notes_at_once=1)
+    meters = of("TimeSig", follow(state_of(constraints), "Bar_None"))
     assert {"1/8", "2/8", "1/4", "2/4"}.isdisjoint(meters)
     assert {"3/4", "3/8", "3/16"} <= meters
 
 
 def test_drums_may_not_take_the_place_of_notes_that_they_cannot_bring() -> None:
-    wish = Constraints(notes_per_bar=(20, 30), meter=(1, 8), pitch_ranges={DRUMS: (36, 36)})
-    allowed = follow(state_of(wish, tracks={0: 1}), "Bar_None", "TimeSig_1/8")
+    constraints = Constraints(notes_per_bar=(20, 30), meter=(1, 8), pitch_ranges={DRUMS: (36, 36)})
+    allowed = follow(state_of(constraints, tracks={0: 1}), "Bar_None", "TimeSig_1/8")
     assert "0" in of("Program", allowed)
     assert "-1" not in of("Program", allowed)
 
@@ -400,13 +400,13 @@ def test_drums_may_not_take_the_place_of_notes_that_they_cannot_bring() -> None:
 
 
 def test_each_instrument_keeps_to_its_own_range() -> None:
-    wish = Constraints(key="C major", pitch_ranges={0: (60, 65), DRUMS: (36, 38)})
+    constraints = Constraints(key="C major", pitch_ranges={0: (60, 65), DRUMS: (36, 38)})
     for program, kind, pitches in (
         (0, "Pitch", {60, 62, 64, 65}),
         (-1, "PitchDrum", {36, 37, 38}),
         (40, "Pitch", {p for p in range(128) if p % 12 in {0, 2, 4, 5, 7, 9, 11}}),
     ):
-        allowed = follow(state_of(wish), *FOUR, f"Program_{program}", "Position_0")
+        allowed = follow(state_of(constraints), *FOUR, f"Program_{program}", "Position_0")
         assert of(kind, allowed) == {str(pitch) for pitch in pitches}
 
 
@@ -496,20 +496,26 @@ def test_off_beat_the_earliest_onset_comes_between_beats() -> None:
 
 
 def test_off_beat_does_not_apply_where_every_position_is_needed() -> None:
-    wish = Constraints(meter=(1, 8), notes_per_bar=(12, 12), max_notes_at_once=1, programs={0})
-    state = state_of(wish, BarShape(off_beat=True), tracks={0: 1})
+    constraints = Constraints(
+        meter=(1, 8), notes_per_bar=(12, 12), max_notes_at_once=1, programs={0}
+    )
+    state = state_of(constraints, BarShape(off_beat=True), tracks={0: 1})
     assert of("Position", follow(state, "Bar_None", "TimeSig_1/8", "Program_0")) == {"0"}
 
 
 def test_off_beat_applies_where_one_position_can_be_spared() -> None:
-    wish = Constraints(meter=(1, 8), notes_per_bar=(11, 12), max_notes_at_once=1, programs={0})
-    state = state_of(wish, BarShape(off_beat=True), tracks={0: 1})
+    constraints = Constraints(
+        meter=(1, 8), notes_per_bar=(11, 12), max_notes_at_once=1, programs={0}
+    )
+    state = state_of(constraints, BarShape(off_beat=True), tracks={0: 1})
     assert of("Position", follow(state, "Bar_None", "TimeSig_1/8", "Program_0")) == {"1"}
 
 
 def test_off_beat_keeps_the_beats_that_are_needed() -> None:
-    wish = Constraints(meter=(2, 4), notes_per_bar=(23, 24), max_notes_at_once=1, programs={0, 40})
-    state = state_of(wish, BarShape(off_beat=True), tracks={0: 1, 40: 1})
+    constraints = Constraints(
+        meter=(2, 4), notes_per_bar=(23, 24), max_notes_at_once=1, programs={0, 40}
+    )
+    state = state_of(constraints, BarShape(off_beat=True), tracks={0: 1, 40: 1})
     allowed = follow(state, "Bar_None", "TimeSig_2/4", "Program_0")
     # From position 13 on, beats 0 and 12 would be lost.
     assert of("Position", allowed) == {str(position) for position in range(1, 12)}
@@ -562,10 +568,10 @@ def test_a_final_chord_has_its_pitches_on_the_downbeat_and_nothing_else() -> Non
 
 
 def test_a_chord_that_no_instrument_may_play_is_refused() -> None:
-    wish = Constraints(programs={0}, pitch_ranges={0: (60, 62)})
+    constraints = Constraints(programs={0}, pitch_ranges={0: (60, 62)})
     sentence = r"ending asks for a chord of the pitch classes \[7\], of which key"
     with pytest.raises(ValueError, match=sentence):
-        Grammar(wish, BarShape(chord={7}))
+        Grammar(constraints, BarShape(chord={7}))
 
 
 def test_drums_alone_need_no_chord() -> None:

@@ -48,8 +48,8 @@ def test_only_permitted_programs_are_mapped() -> None:
 
 
 def test_constraints_are_given_in_programs_that_the_network_knows() -> None:
-    wish = Constraints(programs={19, 0}, pitch_ranges={19: (40, 60)})
-    found = remap_constraints(wish, {19: 16, 0: 0}, TRAINED)
+    constraints = Constraints(programs={19, 0}, pitch_ranges={19: (40, 60)})
+    found = remap_constraints(constraints, {19: 16, 0: 0}, TRAINED)
     assert found == Constraints(programs={16, 0}, pitch_ranges={16: (40, 60)})
     free = remap_constraints(Constraints(), {19: 16}, TRAINED)
     assert free.programs == set(TRAINED)

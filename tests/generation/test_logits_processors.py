@@ -24,7 +24,7 @@ from musiclstm.tokens import MusicTokenizer
 from tests.generation.referee import IDS, NAMES
 
 D_MINOR = {2, 4, 5, 7, 9, 10, 0, 1}
-WISH = Constraints(
+CONSTRAINTS = Constraints(
     key="D minor", meter=(3, 4), programs=frozenset({0, 40}), notes_per_bar=(2, 9), max_polyphony=4
 )
 
@@ -89,7 +89,7 @@ def values(names: Sequence[str], kind: str) -> list[str]:
     return [name.partition("_")[2] for name in names if name.startswith(f"{kind}_")]
 
 
-def assert_keeps_wish(bars: list[list[str]]) -> None:
+def assert_keep_constraints(bars: list[list[str]]) -> None:
     for bar in bars:
         assert values(bar, "TimeSig") == ["3/4"]
         assert set(values(bar, "Program")) <= {"0", "40"}
@@ -120,14 +120,14 @@ def test_generate_writes_as_many_bars_as_asked_and_keeps_the_constraints(
 ) -> None:
     torch.manual_seed(1)
     sampling = Sampling() if MODES[mode]["do_sample"] else None
-    processors = logits_processors(tokenizer, constraints=WISH, sampling=sampling, bars=3)
+    processors = logits_processors(tokenizer, constraints=CONSTRAINTS, sampling=sampling, bars=3)
     prompts = prompts_of_all_sorts(tokenizer)
     rows = generate(model, tokenizer, prompts, processors, **MODES[mode])
     for row in rows:
         assert row[-1] == tokenizer.eos_id
         bars = new_bars(tokenizer, row)
         assert len(bars) == 3
-        assert_keeps_wish(bars)
+        assert_keep_constraints(bars)
     for prompt, row in zip(prompts.tolist(), rows, strict=True):
         assert tokenizer.decode(prompt + row).note_num() >= 6
 
@@ -145,7 +145,7 @@ def test_what_is_added_to_the_last_bar_of_the_prompt_keeps_to_the_constraints_to
     tokenizer,
 ) -> None:
     prompt = [tokenizer.bos_id, *named(tokenizer, *SILENT_BAR, *NOTE)]
-    allowed = mask(GrammarLogitsProcessor(tokenizer, WISH, bars=2), [prompt])[0]
+    allowed = mask(GrammarLogitsProcessor(tokenizer, CONSTRAINTS, bars=2), [prompt])[0]
     again, other, inside, outside, later = named(
         tokenizer, "Program_40", "Program_5", "Pitch_62", "Pitch_63", "Position_7"
     )
@@ -155,8 +155,8 @@ def test_what_is_added_to_the_last_bar_of_the_prompt_keeps_to_the_constraints_to
 
 def test_an_ending_closes_on_the_tonic_and_releases_every_note(model, tokenizer) -> None:
     torch.manual_seed(2)
-    wish = Constraints(key="D minor", meter=(3, 4), programs=frozenset({0}), ending=True)
-    processors = logits_processors(tokenizer, constraints=wish, sampling=Sampling(), bars=3)
+    constraints = Constraints(key="D minor", meter=(3, 4), programs=frozenset({0}), ending=True)
+    processors = logits_processors(tokenizer, constraints=constraints, sampling=Sampling(), bars=3)
     prompts = torch.tensor([[tokenizer.bos_id]] * 4)
     for row in generate(model, tokenizer, prompts, processors, do_sample=True, top_k=0):
         *_, last = new_bars(tokenizer, row)
@@ -198,9 +198,9 @@ def write(
     return rows
 
 
-CONSTRAINTS = [
+SEVERAL_CONSTRAINTS = [
     Constraints(),
-    WISH,
+    CONSTRAINTS,
     Constraints(max_empty_bars=0, max_polyphony=1, notes_per_bar=(4, 4)),
     Constraints(key="C major pentatonic", pitch_ranges={0: (60, 64)}, programs=frozenset({0, -1})),
     Constraints(key="A minor", ending=True, tempo_bpm=90.0, max_notes_at_once=2),
@@ -216,14 +216,14 @@ def test_any_prompt_can_be_continued_by_exactly_so_many_bars(seed, tokenizer) ->
     begin, end = rng.choice([0, 0, rng.randrange(40)]), rng.randrange(40, 81)
     prompt = [token for token in free[begin:end] if token != tokenizer.eos_id]
     bars = rng.randrange(1, 4)
-    processor = GrammarLogitsProcessor(tokenizer, CONSTRAINTS[seed % 5], bars=bars)
+    processor = GrammarLogitsProcessor(tokenizer, SEVERAL_CONSTRAINTS[seed % 5], bars=bars)
     row = write(processor, [prompt], rng)[0]
     new = up_to_end(tokenizer, row[len(prompt) :])
     found = new_bars(tokenizer, new)
     assert len(found) == bars
     assert tokenizer.decode(row).note_num() >= 0
-    if CONSTRAINTS[seed % 5] == WISH:
-        assert_keeps_wish(found)
+    if SEVERAL_CONSTRAINTS[seed % 5] == CONSTRAINTS:
+        assert_keep_constraints(found)
 
 
 def test_the_end_comes_after_the_last_bar_and_not_before(tokenizer) -> None:
@@ -266,11 +266,11 @@ def test_the_last_bar_of_the_prompt_may_be_continued_before_the_first_new_one(to
 
 
 def test_the_last_bar_of_the_prompt_need_not_be_completed(tokenizer) -> None:
-    wish = Constraints(notes_per_bar=(5, 9), max_empty_bars=0)
+    constraints = Constraints(notes_per_bar=(5, 9), max_empty_bars=0)
     bar_id = named(tokenizer, "Bar_None")[0]
     for heard in ((), NOTE):
         prompt = [tokenizer.bos_id, *named(tokenizer, *SILENT_BAR, *heard)]
-        processor = GrammarLogitsProcessor(tokenizer, wish, bars=2)
+        processor = GrammarLogitsProcessor(tokenizer, constraints, bars=2)
         assert mask(processor, [prompt])[0][bar_id]
         row = [*prompt, *named(tokenizer, *SILENT_BAR)]
         mask(processor, [row[:-1]])
@@ -299,11 +299,11 @@ def test_a_prompt_that_has_ended_stays_ended(tokenizer) -> None:
 def test_rows_may_change_places_as_beams_do(tokenizer) -> None:
     rng = random.Random(5)
     prompt = [tokenizer.bos_id]
-    processor = GrammarLogitsProcessor(tokenizer, WISH, bars=4)
+    processor = GrammarLogitsProcessor(tokenizer, CONSTRAINTS, bars=4)
     rows = [prompt] * 4
     for _ in range(40):
         masks = mask(processor, rows)
-        fresh = GrammarLogitsProcessor(tokenizer, WISH, bars=4, prompt_length=1)
+        fresh = GrammarLogitsProcessor(tokenizer, CONSTRAINTS, bars=4, prompt_length=1)
         np.testing.assert_array_equal(masks, mask(fresh, rows))
         grown_from = [rng.randrange(4) for _ in range(4)]
         rows = [
@@ -342,7 +342,7 @@ def test_a_note_that_the_prompt_began_is_finished_even_against_the_constraints(
     cut, expected, tokenizer
 ) -> None:
     prompt = [tokenizer.bos_id, *named(tokenizer, *SILENT_BAR, *cut)]
-    allowed = mask(GrammarLogitsProcessor(tokenizer, WISH, bars=1), [prompt])[0]
+    allowed = mask(GrammarLogitsProcessor(tokenizer, CONSTRAINTS, bars=1), [prompt])[0]
     first = {NAMES[token].partition("_")[0] for token in np.flatnonzero(allowed)}
     assert first == {expected}
 

@@ -487,9 +487,9 @@ def test_a_state_of_another_size_is_refused(features) -> None:
 
 def test_pieces_packed_into_one_row_are_refused() -> None:
     model, ids = build(), streams(1, 6)
-    with pytest.raises(ValueError, match="position_ids that begin anew"):
+    with pytest.raises(ValueError, match="position_ids that restart"):
         model(ids, position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]))
-    with pytest.raises(ValueError, match="begin anew"):
+    with pytest.raises(ValueError, match="restart"):
         model(ids, cu_seq_lens_q=torch.tensor([0, 3, 6]))
     expected = model(ids).logits
     assert torch.equal(model(ids, position_ids=torch.arange(6)[None]).logits, expected)

@@ -82,7 +82,7 @@ class BarBlocks:
 
         Args:
             table: Of the tokens.
-            order: All parts; None: `self.order`. Tracks of one program are numbered anew in it.
+            order: All parts; None: `self.order`. Tracks of one program are numbered by it.
         """
         order = self.order if order is None else order
         out = list(self.opening)

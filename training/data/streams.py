@@ -1,7 +1,7 @@
 """Batches of consecutive windows: row r of every batch goes on where row r of the last one stopped.
 
 Pieces are drawn at random by weight, changed by an `Augmentation`, and read whole; the last window
-of a piece is filled up with padding. `reset` says where the state of a row begins anew.
+of a piece is filled up with padding. `reset` names the rows whose state is reset.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     Attributes:
         inputs: Token ids, (rows, steps) int32.
         labels: Next tokens, `IGNORED` where none counts, (rows, steps) int32.
-        reset: Rows whose state begins anew, (rows,) bool.
+        reset: Rows whose state is reset, (rows,) bool.
     """
 
     inputs: np.ndarray
