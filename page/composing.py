@@ -289,7 +289,6 @@ class Composing:
             else:
                 for take, player in enumerate(desk.players):
                     yield from self._sound(desk, take, settings, from_s=player.from_s)
-        yield {}
 
     def mute(
         self, take: int, desk: Desk, values: Iterable[Any], data: dict[str, Any]

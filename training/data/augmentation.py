@@ -142,8 +142,8 @@ class Augmentation:
         """The stream without some parts for one to eight bars, one to three times.
 
         Returns:
-            The stream, and the places of tokens that follow a missing block: the network is not
-            asked to predict that the part is missing.
+            The stream, and the places of the tokens that tell of a missing block: the one in its
+            stead, and the one after an empty block. The network does not learn to predict them.
         """
         missing: set[tuple[int, PartName]] = set()
         for _ in range(int(rng.integers(1, 4))):
@@ -167,11 +167,28 @@ class Augmentation:
     def _places_after(
         self, bar: BarBlocks, lost: set[PartName], order: list[PartName]
     ) -> list[int]:
-        """Where in a bar the token stands that came in place of a missing block."""
+        """Return where in a bar the tokens stand that tell of a missing block."""
         places = []
         for part in lost:
             before = BarBlocks([], bar.bars, order[: order.index(part)])
             places.append(len(before.to_ids(self._table)))
+        return places + self._places_after_empty_blocks(bar.to_ids(self._table), lost, order)
+
+    def _places_after_empty_blocks(
+        self, ids: np.ndarray, lost: set[PartName], order: list[PartName]
+    ) -> list[int]:
+        tracks: dict[int, list[PartName]] = {}
+        for part in order:
+            tracks.setdefault(part.program, []).append(part)
+        seen, places = dict[int, int](), []
+        tokens = ids.tolist()
+        for place, token in enumerate(tokens):
+            if self._table.kind[token] == Kind.PROGRAM:
+                program = self._table.value[token]
+                number = seen[program] = seen.get(program, -1) + 1
+                is_empty = tokens[place + 1 : place + 2] == [token]
+                if is_empty and tracks[program][number] in lost:
+                    places.append(place + 1)
         return places
 
 

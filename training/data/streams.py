@@ -121,8 +121,9 @@ class PieceStreams:
         return stream, True
 
     def _companion(self, index: int) -> int:
-        """Another piece of the same corpus."""
-        own = np.flatnonzero(self._pieces.corpus == self._pieces.corpus[index])
+        """A piece of the same corpus; pieces of weight 0 are held out and never read."""
+        pieces = self._pieces
+        own = np.flatnonzero((pieces.corpus == pieces.corpus[index]) & (pieces.weights > 0))
         return int(self._rng.choice(own))
 
     def _drawn(self, index: int) -> Stream:

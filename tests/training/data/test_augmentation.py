@@ -85,6 +85,16 @@ def test_where_a_dropped_part_is_missing_nothing_is_predicted(vocabulary, duet):
     assert {v.names[t] for t in following} <= {"Program_42", "Bar_None", "EOS_None"}
 
 
+def test_that_a_dropped_track_rests_before_another_of_its_program_is_not_predicted(vocabulary):
+    v = vocabulary
+    bars = [v.bar(v.block(40, (0, 76)), v.block(40, (0, 67))) for _ in range(12)]
+    stream = augmented(v, np.array([t for bar in bars for t in bar]), 1, drop_parts=1)
+    violin = v.id_of["Program_40"]
+    empty = np.flatnonzero((stream.inputs[:-1] == violin) & (stream.inputs[1:] == violin))
+    assert len(empty)
+    assert (stream.labels[empty] == IGNORED).all()
+
+
 def test_a_random_order_holds_for_all_bars(vocabulary, duet):
     orders = set()
     for seed in range(8):

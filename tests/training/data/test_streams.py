@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,13 @@ def test_long_pieces_are_cut_at_bar_lines(vocabulary, pieces):
         batch = source.next()
         if batch.reset[0]:
             assert batch.inputs[0, 1] == vocabulary.table.bar
+
+
+def test_pieces_of_weight_0_are_never_read(vocabulary, pieces):
+    held_out = replace(pieces, weights=np.array([1.0, 0.0, 1.0]))
+    source = streams(vocabulary, held_out, rows=1, steps=400, follow=1.0)
+    for _ in range(40):
+        assert vocabulary.id_of["Pitch_62"] not in source.next().inputs
 
 
 def test_a_piece_may_follow_one_of_its_own_corpus_without_a_reset(vocabulary, pieces):
