@@ -51,7 +51,11 @@ def measure(options: argparse.Namespace) -> Report:
     complaints = Counter[str]()
     examples: list[dict[str, Any]] = []
     takes = bars = notes = 0
-    for what, pieces in _by_chance(options.model, random.Random(options.seed)):
+    for what, pieces, failure in _by_chance(options.model, random.Random(options.seed)):
+        if failure:
+            complaints["composing failed"] += 1
+            examples.append({**what, "wrong": [failure]})
+            takes += min(TOGETHER, options.takes - takes)
         for piece in pieces[: options.takes - takes]:
             score = ScoreTick.from_midi(piece.to_midi(only_new=True))
             wrong = _wrong(piece, score)
@@ -78,7 +82,8 @@ def measure(options: argparse.Namespace) -> Report:
 
 def _by_chance(
     model: str, rng: random.Random
-) -> Iterator[tuple[dict[str, Any], tuple[Composition, ...]]]:
+) -> Iterator[tuple[dict[str, Any], tuple[Composition, ...], str]]:
+    """Yield settings, takes and why they failed: a grammar without a way out is a defect too."""
     trained = Composer.from_pretrained(model)
     untrained = Composer(_untrained(trained), trained.tokenizer)
     tunes = list(bundled_seeds().values())
@@ -91,8 +96,13 @@ def _by_chance(
             "surprise": Surprise(rng.choice(("off", "gentle", "bold", (1.0,) * BARS))),
             "constraints": random_constraints(rng),
         }
-        pieces = composer.takes(TOGETHER, bars=BARS, **wishes)
-        yield {name: _plain(value) for name, value in wishes.items()}, pieces
+        pieces: tuple[Composition, ...] = ()
+        failure = ""
+        try:
+            pieces = composer.takes(TOGETHER, bars=BARS, **wishes)
+        except ValueError as error:
+            failure = str(error)
+        yield {name: _plain(value) for name, value in wishes.items()}, pieces, failure
 
 
 def _untrained(like: Composer) -> MusicLSTMForCausalLM:
