@@ -13,12 +13,12 @@ import sys
 from dataclasses import asdict
 
 from benchmarks.ngram import NGram
-from benchmarks.pieces import refuse_empty
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.checkpoint import load_checkpoint
 from musiclstm.tokens import MusicTokenizer
 from training.corpus import Corpus, read_corpus
 from training.metrics import HeldOut, held_out
+from training.pieces import require_split
 
 ORDER = 5
 
@@ -42,7 +42,7 @@ def measure(options: argparse.Namespace) -> Report:
     model, tokenizer = load_checkpoint(options.model)
     corpus = read_corpus(options.data)
     for split in ("train", options.split):
-        refuse_empty([piece.split for piece in corpus.pieces], split)
+        require_split([piece.split for piece in corpus.pieces], split)
     found = counted(corpus, tokenizer, split=options.split, order=options.order)
     found[str(options.model)] = held_out(model, tokenizer, corpus.tokens(options.split))
     return Report(_text(found, tokenizer), _facts(found, options, tokenizer))

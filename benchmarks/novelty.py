@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.copies import Copied, Copies, Ints, Notes, TokenReader
-from benchmarks.pieces import refuse_empty
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.checkpoint import DEFAULT
 from musiclstm.composer import MAX_BARS, Composer
@@ -33,6 +32,7 @@ from musiclstm.generation.stepper import MAX_ROWS
 from musiclstm.tokens import MusicTokenizer
 from training.continuations import Piece, Plan, Take, choose, compose, plan_from
 from training.corpus import Corpus, read_corpus
+from training.pieces import require_split
 
 PIECES, TAKES, PROMPT_BARS, BARS, SEED = 200, 2, 8, 16, 7
 TRAIN = "train"
@@ -89,7 +89,7 @@ def measure(options: argparse.Namespace) -> Report:
     composer = Composer.from_pretrained(options.model)
     corpus = read_corpus(options.data)
     for split in (options.split, TRAIN):
-        refuse_empty([piece.split for piece in corpus.pieces], split)
+        require_split([piece.split for piece in corpus.pieces], split)
     pieces = choose(options.data, options.split, plan, allow_short=False)
     if not pieces:
         raise ReportError(

@@ -1,7 +1,6 @@
-"""The pieces of a split as scores, in the order and with the splits that training has.
+"""The pieces of a split as scores, in the order and with the splits of `training.corpus`.
 
-`training.corpus` keeps tokens; a benchmark that compares with the music itself needs the score
-again. Knows neither tokens nor the network.
+The corpus keeps tokens; a benchmark that compares with the music itself reads the score again.
 """
 
 from __future__ import annotations
@@ -10,25 +9,20 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm.errors import ScoreError
 from musiclstm.intake import Limits, read_midi
 from training.corpus import Source
-from training.pieces import refuse_empty, sources_of_split
-
-__all__ = ["evenly", "read_split", "refuse_empty"]
-
-_Piece = TypeVar("_Piece")
+from training.data.encoded_corpora import evenly
+from training.pieces import sources_of_split
 
 
 def read_split(
     paths: Sequence[str | Path], split: str, *, at_most: int | None = None
 ) -> Iterator[tuple[Source, ScoreTick]]:
-    """Every piece of a split with its score, one after the other; broken files are told.
+    """Read every piece of a split with its score; report and leave out broken files.
 
     Args:
         paths: As in `training.corpus.read_corpus`.
@@ -49,9 +43,3 @@ def read_split(
             sys.stderr.write(f"left out {source.name}: {error}\n")
             continue
         yield source, score
-
-
-def evenly(pieces: Sequence[_Piece], number: int | None) -> list[_Piece]:
-    """So many of them, from all over the split; None or more than there are: all."""
-    wanted = len(pieces) if number is None else min(number, len(pieces))
-    return [pieces[int(place)] for place in np.linspace(0, len(pieces) - 1, wanted)]

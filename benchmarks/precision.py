@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.pieces import evenly, refuse_empty
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.checkpoint import load_checkpoint
 from musiclstm.generation.stepper import PackedLSTM
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.corpus import read_corpus
+from training.data.encoded_corpora import evenly
+from training.pieces import require_split
 from training.reading import count_notes
 
 COMPARED = 4
@@ -43,7 +44,7 @@ def measure(options: argparse.Namespace) -> Report:
         raise ReportError(f"--pieces must be 0 or more, got {options.pieces}.")
     model, tokenizer = load_checkpoint(options.model)
     corpus = read_corpus(options.data)
-    refuse_empty([piece.split for piece in corpus.pieces], options.split)
+    require_split([piece.split for piece in corpus.pieces], options.split)
     pieces = evenly(corpus.tokens(options.split), options.pieces or None)
     streams = [[tokenizer.bos_id, *map(int, ids)][:LONGEST] for ids in pieces]
     facts = _compared(model, streams)

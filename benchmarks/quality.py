@@ -28,7 +28,6 @@ import torch
 import transformers
 from transformers.utils import logging
 
-from benchmarks.pieces import evenly
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from benchmarks.rivals import OURS, Contender, ablations, contenders, weights_of
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
@@ -36,7 +35,7 @@ from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.checkpoints import read_record, write_record
 from training.data.augmentation import AugmentationSettings
 from training.data.encoded_corpora import EncodedCorpora
-from training.pretrain import Run, Settings, bits_of, held_out_sets
+from training.pretrain import MEASURED_TOKENS, Run, Settings, bits_of, held_out_sets
 
 RECORD = "quality.json"
 _PILOT_SET_PIECES = 8  # validation pieces of each set
@@ -175,7 +174,7 @@ class _Work:
         chosen, masks = (
             [each for each in several if each.name in wanted] for several in (rivals, masked)
         )
-        held_out = _held_out(corpora, options.split, options.pieces)
+        held_out = held_out_sets(corpora, options.split, options.pieces)
         return cls(options, corpora, chosen, masks, rivals[0], held_out)
 
 
@@ -186,11 +185,6 @@ def _read_tokens(path: Path) -> EncodedCorpora:
         raise ReportError(
             f"{str(path)!r} is not a file that training.prepare wrote ({error})."
         ) from error
-
-
-def _held_out(corpora: EncodedCorpora, split: str, count: int) -> dict[str, list[int]]:
-    sets = held_out_sets(corpora, split)
-    return {name: evenly(pieces, count) for name, pieces in sets.items()}
 
 
 def _wanted(text: str | None, names: Sequence[str]) -> set[str]:
@@ -290,9 +284,6 @@ class _Training(Run):
         found: MusicLSTMForCausalLM = self._contender.build()
         return found
 
-    def save(self) -> None:
-        """Do nothing."""
-
 
 def _pilot(contender: Contender, rates: list[float], work: _Work, results: Results) -> float:
     """Return the learning rate with the fewest bits per note of validation pieces.
@@ -303,7 +294,7 @@ def _pilot(contender: Contender, rates: list[float], work: _Work, results: Resul
     if len(rates) == 1:
         return rates[0]
     trials = results.pilots.setdefault(contender.rate_of, {})
-    sets = _held_out(work.corpora, "valid", _PILOT_SET_PIECES)
+    sets = held_out_sets(work.corpora, "valid", _PILOT_SET_PIECES)
     judges = [piece for pieces in sets.values() for piece in pieces]
     for rate in rates:
         if f"{rate:g}" not in trials:
@@ -392,7 +383,8 @@ def _text(facts: dict[str, Any], options: argparse.Namespace) -> str:
         parts.append(table([_ablation_cells(row, whole) for row in facts["ablations"]]))
     pieces = ", ".join(f"{count} {name}" for name, count in facts["pieces"].items())
     parts.append(
-        f"Bits per note of held-out pieces of the split {options.split}: {pieces}. "
+        f"Bits per note of held-out pieces of the split {options.split}: {pieces}, the first "
+        f"{MEASURED_TOKENS:,} tokens of each. "
         f"Processor time of one core; learning rates by pilots of {options.pilot_minutes:g} "
         f"minutes from {options.learning_rates}."
     )

@@ -34,7 +34,7 @@ from training.comparison import beside_baseline, compared, read_baseline
 from training.continuations import SHORT_BARS, Plan, choose, compose, plan_from
 from training.corpus import SPLITS, read_corpus
 from training.metrics import Accuracy, held_out
-from training.pieces import refuse_empty
+from training.pieces import require_split
 
 KEY = "evaluation"  # key in facts.json: a list with one record per data and split
 BOTH = "both"
@@ -221,7 +221,7 @@ def _bits(
 ) -> dict[str, Any]:
     """Bits per note of all pieces of a split, and accuracy by kind of token."""
     corpus = read_corpus(paths, workers=workers)
-    refuse_empty([piece.split for piece in corpus.pieces], split)
+    require_split([piece.split for piece in corpus.pieces], split)
     streams = corpus.tokens(split)
     accuracy = Accuracy(composer.tokenizer)
     found = held_out(composer.model, composer.tokenizer, streams, watch=accuracy)

@@ -32,11 +32,11 @@ def sources_of_split(
         corpus = read_corpus(paths, workers=workers)
         sources = list(_files_of(corpus, sources))
         splits = [piece.split for piece in corpus.pieces]
-    refuse_empty(splits, split)
+    require_split(splits, split)
     return [source for source, own in zip(sources, splits, strict=True) if own == split]
 
 
-def refuse_empty(splits: Sequence[str | None], split: str) -> None:
+def require_split(splits: Sequence[str | None], split: str) -> None:
     """Refuse a split without pieces.
 
     Args:

@@ -4,13 +4,14 @@ Reads the file that `training.prepare` writes and needs neither MidiTok nor symu
 where only torch and transformers are installed. The learning rate is constant after a warm-up;
 `--decay` lets it fall to nothing at the end of a run, which can start from any checkpoint (warm-up,
 stable, decay: Hu et al. 2024, arXiv 2404.06395). The state of the network is carried from window to
-window. A checkpoint holds safetensors and JSON; a resumed run draws its pieces in another order.
+window. Checkpoints, `checkpoint-STEP` in the folder of the run, hold safetensors and JSON; the last
+two are kept. A resumed run draws its pieces in another order.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,18 +22,32 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from musiclstm.errors import CheckpointError, MusicLSTMError
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
 from musiclstm.model.step_features import FORMAT_VERSION, FeatureArrays, TokenTable
 from training.bits import STEPS, BitsByKind, bits_of_streams
+from training.checkpoints import (
+    checkpoints,
+    newest_whole,
+    place_for,
+    read_record,
+    rotate,
+    seal,
+    step_of,
+    write_record,
+)
 from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
 from training.data.band_arrangement import Grooves
-from training.data.encoded_corpora import EncodedCorpora
+from training.data.encoded_corpora import EncodedCorpora, evenly
 from training.data.features import feature_rows, on_device
 from training.data.streams import Batch, Pieces, PieceStreams, weights_by_corpus
+from training.environment import environment
+from training.failures import TrainingError
 
 # Relative to the number of pieces: masses are a third of all notes, bands with drums are few.
 CORPUS_WEIGHTS = {
@@ -60,6 +75,9 @@ OLDER_CORPORA = (
     "mutopia-pd-by",
     "openewld-pd",
 )
+MEASURED_TOKENS = 4_000  # of each piece, from its beginning
+_MEASURED_PIECES = 40  # of each set, while training
+_OPTIMIZER_FILE, PROGRESS_FILE = "optimizer.safetensors", "progress.json"
 
 
 @dataclass(frozen=True)
@@ -67,15 +85,19 @@ class Settings:
     """Everything that decides a run.
 
     Args:
-        hidden_size, num_hidden_layers, dropout: Of a new network.
+        hidden_size, num_hidden_layers, dropout: Of a new network; of a resumed one, those it has.
         rows, steps: Of a batch.
         learning_rate: Of the stable phase.
-        warmup: Steps until it is reached.
-        decay: Steps at the end over which it falls to nothing; needs `max_steps` or `minutes`.
+        warmup: Steps until it is reached, 1 or more.
+        decay: Share of the run, at its end, over which it falls to 0; 0 to 1, and above 0 only with
+            `max_steps` or `minutes`.
         minutes: Time after which the run ends, of the processor or the GPU; 0: no limit.
         max_steps: 0: no limit.
         clip: Largest norm of the gradient.
         seed: Of weights, pieces and augmentation.
+
+    Raises:
+        ValueError: `warmup` or `decay` is out of range, or `decay` has no end to lead to.
     """
 
     hidden_size: int = 448
@@ -91,6 +113,22 @@ class Settings:
     clip: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.warmup < 1:
+            raise ValueError(f"--warmup must be 1 or more, got {self.warmup}.")
+        if not 0 <= self.decay <= 1:
+            raise ValueError(f"--decay is a share of the run, 0 to 1, got {self.decay:g}.")
+        if self.decay and not (self.minutes or self.max_steps):
+            raise ValueError("--decay needs the end of the run: give --minutes or --max_steps.")
+
+    @property
+    def schedule(self) -> str:
+        """Course of the learning rate after the warm-up, in words."""
+        if not self.decay:
+            return "constant"
+        begin = "constant, then " if self.decay < 1 else ""
+        return f"{begin}linear to 0 over {100 * self.decay:g} % of the run"
+
 
 # Measuring ----------------------------------------------------------------------------------------
 
@@ -100,7 +138,7 @@ def bits_of(
     corpora: EncodedCorpora,
     pieces: Sequence[int],
     *,
-    most_tokens: int = 4_000,
+    most_tokens: int = MEASURED_TOKENS,
     rows: int = 16,
     steps: int = STEPS,
 ) -> dict[str, float]:
@@ -110,19 +148,19 @@ def bits_of(
         model: As `bits_of_streams` takes it.
         corpora: Where the pieces are.
         pieces: Their numbers.
-        most_tokens: Of each piece, from its beginning.
+        most_tokens: Of each piece, from its beginning; EOS counts where a piece is not cut.
         rows: Read side by side.
         steps: Read at once.
     """
-    bos, pad = (corpora.token_names.index(name) for name in ("BOS_None", "PAD_None"))
-    streams = [np.insert(corpora.piece(i)[:most_tokens].astype(int), 0, bos) for i in pieces]
+    bos, eos, pad = (corpora.token_names.index(f"{name}_None") for name in ("BOS", "EOS", "PAD"))
+    streams = [[bos, *corpora.piece(i).tolist(), eos][: most_tokens + 1] for i in pieces]
     by_kind = BitsByKind(TokenTable(corpora.token_names))
     bits_of_streams(model, streams, pad_id=pad, rows=rows, steps=steps, watch=by_kind)
     return by_kind.per_note()
 
 
-def held_out_sets(corpora: EncodedCorpora, split: str = "valid") -> dict[str, list[int]]:
-    """Pieces of the older corpora, of bands with drums, and of the newer corpora."""
+def held_out_sets(corpora: EncodedCorpora, split: str, count: int) -> dict[str, list[int]]:
+    """Return at most `count` pieces of older corpora, of bands with drums, and of newer corpora."""
     known = set(corpora.corpora)
     rest = [
         name
@@ -135,7 +173,7 @@ def held_out_sets(corpora: EncodedCorpora, split: str = "valid") -> dict[str, li
         name: corpora.pieces_of(split, [each for each in group if each in known])
         for name, group in groups.items()
     }
-    return {name: pieces for name, pieces in sets.items() if pieces}
+    return {name: evenly(pieces, count) for name, pieces in sets.items() if pieces}
 
 
 # The run ------------------------------------------------------------------------------------------
@@ -157,13 +195,33 @@ class Run:
         augmentation: AugmentationSettings,
         out: Path,
         device: str,
+        resume: Path | None = None,
     ) -> None:
+        """Build the network, or read that of a checkpoint, with its progress where it has any.
+
+        Args:
+            corpora: What is trained on and measured.
+            settings: Of the run.
+            augmentation: Of the pieces.
+            out: Folder of the checkpoints.
+            device: As torch calls it.
+            resume: A checkpoint, or the folder of a run: its newest whole checkpoint.
+
+        Raises:
+            CheckpointError: `resume` cannot be read or was trained with other tokens.
+        """
         self.corpora, self.settings, self.out = corpora, settings, out
         self.device = torch.device(device)
         self.table = TokenTable(corpora.token_names)
         self._ids = {name: i for i, name in enumerate(corpora.token_names)}
         torch.manual_seed(settings.seed)
-        self.model = self.new_model()
+        if resume is None:
+            self.model = self.new_model()
+        else:
+            resume = newest_whole(resume, _say) or resume
+            self.model = load_network(resume, corpora)
+            shape = ("hidden_size", "num_hidden_layers", "dropout")
+            self.settings = replace(settings, **{n: getattr(self.model.config, n) for n in shape})
         torch.nn.Module.to(self.model, self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
@@ -172,6 +230,8 @@ class Run:
         self.augmentation = augmentation
         self.state: LSTMState | None = None
         self.log: list[dict[str, Any]] = []
+        if resume is not None:
+            self._resume(resume)
 
     def new_model(self) -> MusicLSTMForCausalLM:
         """Build the network, its weights by the random numbers of torch as they stand."""
@@ -275,7 +335,7 @@ class Run:
             self.step += 1
             self.tokens += int((batch.labels != IGNORED).sum())
             if self.step % print_every == 0:
-                bits = float(torch.stack(losses).mean()) / np.log(2)
+                bits = float(torch.stack(losses).mean()) / math.log(2)
                 speed = (self.tokens - first_tokens) / (60 * elapsed + 1e-9)
                 _say(
                     f"step {self.step} {self.tokens:,} tokens {bits:.3f} bits per token, "
@@ -288,7 +348,6 @@ class Run:
             if evaluate_every and elapsed - measured >= evaluate_every:
                 measured = elapsed
                 self.evaluate()
-        self.save()
 
     def _clock(self) -> float:
         """Seconds: of processor time on a CPU, which other work does not slow, else of a clock."""
@@ -321,53 +380,88 @@ class Run:
             shares.append((self.step - first_step) / settings.max_steps)
         return max(shares)
 
-    def evaluate(self, split: str = "valid", pieces: int = 40) -> None:
-        """Print bits per note of held-out pieces."""
-        for name, chosen in held_out_sets(self.corpora, split).items():
-            found = bits_of(self.model, self.corpora, chosen[:pieces])
+    def evaluate(self) -> None:
+        """Print and log bits per note of validation pieces."""
+        for name, chosen in held_out_sets(self.corpora, "valid", _MEASURED_PIECES).items():
+            found = bits_of(self.model, self.corpora, chosen)
             self.log.append({"step": self.step, "tokens": self.tokens, "set": name, **found})
-            _say(
-                f"step {self.step} {split} {name}: "
-                + ", ".join(f"{k} {v:.3f}" for k, v in found.items())
-            )
+            figures = ", ".join(f"{kind} {bits:.3f}" for kind, bits in found.items())
+            _say(f"step {self.step} valid {name}: {figures}")
 
     def save(self) -> None:
-        """Write weights, moments of the optimizer and the log; the last ones stay until then."""
-        self.out.mkdir(parents=True, exist_ok=True)
+        """Write a checkpoint: weights, moments of the optimizer, progress; a manifest last.
+
+        Raises:
+            TrainingError: A weight is nan or infinite.
+        """
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
+            raise TrainingError(
+                f"The network is no longer a number at step {self.step:,}; --resume from the last "
+                f"checkpoint with a lower --learning_rate (it is {self.settings.learning_rate:g})."
+            )
+        folder = place_for(self.out, self.step)
+        self.model.save_pretrained(folder)
         moments = self.optimizer.state_dict()["state"]
-        tensors = {f"{i}.{k}": v for i, own in moments.items() for k, v in own.items()}
+        save_file(
+            {f"{i}.{key}": value for i, own in moments.items() for key, value in own.items()},
+            folder / _OPTIMIZER_FILE,
+        )
         progress = {
             "step": self.step,
             "tokens": self.tokens,
             "minutes": round(self.minutes, 1),
             "settings": asdict(self.settings),
+            "augmentation": asdict(self.augmentation),
+            "device": str(self.device),
+            **environment(),
+            "log": self.log,
         }
-        for name, write in (
-            ("optimizer.safetensors", lambda path: save_file(tensors, path)),
-            (
-                "progress.json",
-                lambda path: path.write_text(json.dumps(progress | {"log": self.log})),
-            ),
-        ):
-            write(self.out / f".{name}")
-            (self.out / f".{name}").replace(self.out / name)
-        self.model.save_pretrained(self.out)
+        write_record(folder / PROGRESS_FILE, progress)
+        seal(folder)
+        rotate(self.out, 2, self.step)
 
-    def resume(self, folder: Path) -> None:
-        """Go on from a checkpoint; without moments of the optimizer from its weights alone."""
-        weights = load_file(folder / "model.safetensors")
-        self.model.load_state_dict(weights, strict=False)
-        if not (folder / "progress.json").is_file():
+    def _resume(self, folder: Path) -> None:
+        """Take progress and moments of the optimizer from a checkpoint that has them."""
+        progress = read_record(folder / PROGRESS_FILE)
+        if not progress:
             return
-        progress = json.loads((folder / "progress.json").read_text())
         self.step, self.tokens, self.log = progress["step"], progress["tokens"], progress["log"]
         self.minutes = progress["minutes"]
-        if (folder / "optimizer.safetensors").is_file():
+        if (folder / _OPTIMIZER_FILE).is_file():
             state = self.optimizer.state_dict()
-            for name, tensor in load_file(folder / "optimizer.safetensors").items():
+            for name, tensor in load_file(folder / _OPTIMIZER_FILE).items():
                 index, _, key = name.partition(".")
                 state["state"].setdefault(int(index), {})[key] = tensor
             self.optimizer.load_state_dict(state)
+
+
+def load_network(folder: Path, corpora: EncodedCorpora) -> MusicLSTMForCausalLM:
+    """Read the network of a checkpoint.
+
+    Raises:
+        CheckpointError: It cannot be read, or was trained with other tokens or step features.
+    """
+    try:
+        loaded: Any = MusicLSTMForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(f"{str(folder)!r} cannot be resumed: {reason}.") from error
+    model, report = loaded
+    if report["missing_keys"] or report["unexpected_keys"]:
+        raise CheckpointError(
+            f"{str(folder)!r} cannot be resumed: its weights are not those of the network in its "
+            "config.json."
+        )
+    known = model.config.tokenizer_fingerprint
+    if known != corpora.fingerprint or model.config.token_names != corpora.token_names:
+        raise CheckpointError(
+            f"{str(folder)!r} was trained with the tokens {known}, and --tokens has "
+            f"{corpora.fingerprint}; encode the corpora with the version of musiclstm that made it."
+        )
+    found: MusicLSTMForCausalLM = model
+    return found
 
 
 def _say(text: str) -> None:
@@ -391,21 +485,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=type(default), default=default)
     for name, default in asdict(AugmentationSettings()).items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
-    options = vars(parser.parse_args(argv))
-    torch.set_num_threads(options["threads"])
-    settings = replace(Settings(), **{name: options[name] for name in asdict(Settings())})
+    try:
+        _train(vars(parser.parse_args(argv)))
+    except (MusicLSTMError, OSError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _train(options: dict[str, Any]) -> None:
+    settings = Settings(**{name: options[name] for name in asdict(Settings())})
     augmentation = AugmentationSettings(
         **{name: options[name] for name in asdict(AugmentationSettings())}
     )
-    corpora = EncodedCorpora.load(options["tokens"])
-    run = Run(corpora, settings, augmentation, options["out"], options["device"])
-    if options["resume"] is not None:
-        run.resume(options["resume"])
+    torch.set_num_threads(options["threads"])
+    corpora, out = EncodedCorpora.load(options["tokens"]), options["out"]
+    out.mkdir(parents=True, exist_ok=True)
+    run = Run(corpora, settings, augmentation, out, options["device"], options["resume"])
+    if any(step_of(each) > run.step for each in checkpoints(out)):
+        raise CheckpointError(
+            f"{str(out)!r} holds checkpoints after step {run.step:,}; name another folder after "
+            "--out, or this one after --resume."
+        )
     count = sum(p.numel() for p in run.model.parameters())
-    _say(f"{count:,} weights, {settings}")
+    _say(f"{count:,} weights, {run.settings}")
     run.train(save_every=options["save_every"], evaluate_every=options["evaluate_every"])
     run.evaluate()
-    return 0
+    run.save()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from musiclstm.errors import CorpusError
 from training.corpus import Source, read_corpus
-from training.pieces import in_turn, refuse_empty, sources_of_split
+from training.pieces import in_turn, require_split, sources_of_split
 
 
 def source(corpus, name):
@@ -56,6 +56,6 @@ def test_without_a_manifest_the_split_is_that_of_the_corpus(scales):
 
 
 def test_a_split_without_pieces_is_refused():
-    refuse_empty(["test", "train"], "test")
+    require_split(["test", "train"], "test")
     with pytest.raises(CorpusError, match="None of 2 pieces belongs to the split 'valid'"):
-        refuse_empty(["test", "train"], "valid")
+        require_split(["test", "train"], "valid")

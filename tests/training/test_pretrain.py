@@ -1,16 +1,22 @@
 import json
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import musiclstm
+from musiclstm.errors import CheckpointError
 from training.data.augmentation import AugmentationSettings
 from training.data.encoded_corpora import EncodedCorpora
+from training.failures import TrainingError
 from training.prepare import main as prepare_main
 from training.prepare import prepare
-from training.pretrain import Run, Settings, bits_of, main
+from training.pretrain import Run, Settings, bits_of, held_out_sets, main
 
 SEEDS = Path(musiclstm.__file__).parent / "seeds"
 TINY = Settings(hidden_size=16, num_hidden_layers=1, rows=2, steps=32, warmup=1, max_steps=3)
@@ -24,8 +30,16 @@ def corpora():
     return EncodedCorpora(**(vars(found) | {"split": split}))
 
 
-def run_of(corpora, out, settings=TINY):
-    return Run(corpora, settings, AugmentationSettings(), out, "cpu")
+def run_of(corpora, out, settings=TINY, resume=None):
+    return Run(corpora, settings, AugmentationSettings(), out, "cpu", resume)
+
+
+def trained(corpora, out, settings=TINY):
+    """A run that has trained and saved."""
+    run = run_of(corpora, out, settings)
+    run.train(save_every=0, evaluate_every=0)
+    run.save()
+    return run
 
 
 def test_encoded_corpora_are_read_back_as_they_were(corpora, tmp_path):
@@ -62,11 +76,35 @@ def test_bits_do_not_depend_on_how_much_is_read_at_once(corpora, tmp_path):
     assert parts["bits_per_note"] == pytest.approx(whole["bits_per_note"], rel=1e-5)
 
 
+def test_the_end_of_a_piece_counts_where_the_piece_is_read_to_its_end(corpora, tmp_path):
+    run = run_of(corpora, tmp_path)
+    piece = corpora.pieces_of("train")[0]
+    length = len(corpora.piece(piece))
+    cut, whole = (
+        bits_of(run.model, corpora, [piece], most_tokens=most) for most in (length, length + 1)
+    )
+    assert "other" not in cut  # the type of EOS
+    assert whole["other"] > 0
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(3, [0, 1, 3]), (9, [0, 1, 2, 3])])
+def test_held_out_pieces_are_taken_from_all_corpora(corpora, count, chosen):
+    split, corpus = np.ones(4, np.int16), np.array([0, 0, 0, 1], np.int16)
+    names = {"corpora": ["openscore-lieder", "openewld-pd"], "corpus": corpus, "split": split}
+    found = held_out_sets(EncodedCorpora(**(vars(corpora) | names)), "valid", count)
+    assert found == {"older": chosen}
+
+
+# Checkpoints.
+
+
+def other_seed(**changes):
+    return replace(TINY, seed=5, **changes)
+
+
 def test_a_resumed_run_has_weights_moments_and_step_of_the_checkpoint(corpora, tmp_path):
-    first = run_of(corpora, tmp_path)
-    first.train(save_every=0, evaluate_every=0)
-    second = run_of(corpora, tmp_path / "second", Settings(**(vars(TINY) | {"seed": 5})))
-    second.resume(tmp_path)
+    first = trained(corpora, tmp_path)
+    second = run_of(corpora, tmp_path / "second", other_seed(), resume=tmp_path)
     assert (second.step, second.tokens) == (3, first.tokens)
     for name, weight in first.model.state_dict().items():
         assert torch.equal(weight, second.model.state_dict()[name])
@@ -75,16 +113,107 @@ def test_a_resumed_run_has_weights_moments_and_step_of_the_checkpoint(corpora, t
     assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[0])
 
 
-def test_a_run_goes_on_from_weights_alone(corpora, tmp_path):
-    first = run_of(corpora, tmp_path)
-    first.train(save_every=0, evaluate_every=0)
+def test_a_run_is_resumed_from_weights_alone(corpora, tmp_path):
+    first = trained(corpora, tmp_path)
+    folder = shutil.copytree(tmp_path / "checkpoint-3", tmp_path / "weights")
     for name in ("optimizer.safetensors", "progress.json"):
-        (tmp_path / name).unlink()
-    second = run_of(corpora, tmp_path / "second", Settings(**(vars(TINY) | {"seed": 5})))
-    second.resume(tmp_path)
+        (folder / name).unlink()
+    second = run_of(corpora, tmp_path / "second", other_seed(), resume=folder)
     assert second.step == 0
     weight = "model.embed_tokens.weight"
     assert torch.equal(second.model.state_dict()[weight], first.model.state_dict()[weight])
+
+
+def test_a_resumed_network_has_the_size_and_dropout_of_the_checkpoint(corpora, tmp_path):
+    trained(corpora, tmp_path, replace(TINY, dropout=0.25))
+    second = run_of(corpora, tmp_path / "second", other_seed(hidden_size=24), resume=tmp_path)
+    assert (second.settings.hidden_size, second.settings.dropout) == (16, 0.25)
+    assert second.model.config.hidden_size == 16
+
+
+def test_a_checkpoint_of_other_tokens_is_refused(corpora, tmp_path):
+    trained(corpora, tmp_path)
+    others = EncodedCorpora(**(vars(corpora) | {"fingerprint": "0123"}))
+    with pytest.raises(
+        CheckpointError, match=f"tokens {corpora.fingerprint}, and --tokens has 0123"
+    ):
+        run_of(others, tmp_path / "second", resume=tmp_path)
+
+
+def test_weights_that_lack_a_part_of_the_network_are_refused(corpora, tmp_path):
+    trained(corpora, tmp_path)
+    path = tmp_path / "checkpoint-3" / "model.safetensors"
+    weights = load_file(path)
+    weights.pop(next(name for name in weights if "layers" in name))
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="not those of the network"):
+        run_of(corpora, tmp_path / "second", resume=path.parent)
+
+
+@pytest.mark.parametrize("stops_at", ["save_file", "write_record", "seal"])
+def test_a_save_that_is_killed_leaves_the_checkpoint_before_it(
+    corpora, tmp_path, monkeypatch, stops_at
+):
+    first = trained(corpora, tmp_path)
+    weights = {name: weight.clone() for name, weight in first.model.state_dict().items()}
+    first.train(save_every=0, evaluate_every=0)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"training.pretrain.{stops_at}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            first.save()
+    second = run_of(corpora, tmp_path, resume=tmp_path)
+    assert second.step == 3
+    assert all(torch.equal(w, weights[n]) for n, w in second.model.state_dict().items())
+
+
+def test_the_last_two_checkpoints_are_kept(corpora, tmp_path):
+    run = trained(corpora, tmp_path)
+    for _ in range(2):
+        run.train(save_every=0, evaluate_every=0)
+        run.save()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-6", "checkpoint-9"]
+
+
+def test_a_network_that_is_no_longer_a_number_is_not_saved(corpora, tmp_path):
+    run = trained(corpora, tmp_path)
+    run.train(save_every=0, evaluate_every=0)
+    with torch.no_grad():
+        run.model.model.embed_tokens.weight[3, 3] = torch.nan
+    with pytest.raises(TrainingError, match="at step 6; --resume from the last checkpoint"):
+        run.save()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"]
+
+
+# Learning rate.
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"warmup": 0}, "--warmup must be 1 or more, got 0."),
+        ({"decay": 100}, "--decay is a share of the run, 0 to 1, got 100."),
+        ({"decay": 0.2, "max_steps": 0}, "--decay needs the end of the run"),
+    ],
+)
+def test_settings_without_a_meaning_are_refused(changes, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        replace(TINY, **changes)
+
+
+@pytest.mark.parametrize(
+    ("decay", "schedule"),
+    [
+        (0.0, "constant"),
+        (0.3, "constant, then linear to 0 over 30 % of the run"),
+        (1.0, "linear to 0 over 100 % of the run"),
+    ],
+)
+def test_the_schedule_is_told_in_words(decay, schedule):
+    assert replace(TINY, decay=decay).schedule == schedule
 
 
 def test_the_rate_rises_then_stays_then_falls(corpora, tmp_path):
@@ -97,12 +226,48 @@ def test_the_rate_rises_then_stays_then_falls(corpora, tmp_path):
     assert run.rate(0.25) == pytest.approx(0.25)
 
 
-def test_the_command_trains_saves_and_measures(corpora, tmp_path, capsys):
+# The command.
+
+
+@pytest.fixture
+def command(corpora, tmp_path):
+    """Runs the command on a tiny network; returns the exit status."""
     corpora.save(tmp_path / "tokens.npz")
     options = ["--hidden_size", "16", "--num_hidden_layers", "1", "--rows", "2", "--steps", "32"]
     paths = ["--tokens", str(tmp_path / "tokens.npz"), "--out", str(tmp_path / "run")]
-    assert main([*paths, *options, "--max_steps", "2"]) == 0
+    return lambda *more: main([*paths, *options, *more])
+
+
+def test_the_command_trains_measures_and_saves(command, tmp_path, capsys):
+    assert command("--max_steps", "2") == 0
     assert "bits_per_note" in capsys.readouterr().out
-    progress = json.loads((tmp_path / "run" / "progress.json").read_text())
-    assert progress["step"] == 2
-    assert (tmp_path / "run" / "model.safetensors").is_file()
+    folder = tmp_path / "run" / "checkpoint-2"
+    progress = json.loads((folder / "progress.json").read_text())
+    assert progress["step"] == progress["log"][-1]["step"] == 2
+    assert progress["augmentation"]["transpose"] == 5
+    assert (progress["device"], progress["versions"]["torch"]) == ("cpu", torch.__version__)
+    assert progress["machine"].endswith("1 thread")
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_a_run_is_not_written_over(command, tmp_path, capsys):
+    assert command("--max_steps", "2") == 0
+    assert command("--max_steps", "2") == 1
+    assert "holds checkpoints after step 0; name another folder" in capsys.readouterr().err
+    assert command("--max_steps", "2", "--resume", str(tmp_path / "run")) == 0
+    assert (tmp_path / "run" / "checkpoint-4").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--decay", "0.5"], "error: --decay needs the end of the run"),
+        (["--resume", "nowhere"], "error: 'nowhere' cannot be resumed: "),
+        (["--tokens", "nowhere.npz"], "error: [Errno 2] No such file or directory: 'nowhere.npz'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_status_1(command, options, sentence, capsys):
+    assert command(*options) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(sentence)
+    assert error.count("\n") == 1

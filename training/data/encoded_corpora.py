@@ -10,10 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 SPLITS = ("train", "valid", "test")
+
+_Piece = TypeVar("_Piece")
 
 
 @dataclass(frozen=True)
@@ -74,3 +77,9 @@ class EncodedCorpora:
             return cls(
                 **{name: arrays[name] for name in ("ids", "offsets", "corpus", "split")}, **names
             )
+
+
+def evenly(pieces: Sequence[_Piece], number: int | None) -> list[_Piece]:
+    """Return so many pieces at equal distances; None or more than there are: all."""
+    wanted = len(pieces) if number is None else min(number, len(pieces))
+    return [pieces[int(place)] for place in np.linspace(0, len(pieces) - 1, wanted)]
