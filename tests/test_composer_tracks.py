@@ -12,6 +12,7 @@ import torch
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from musiclstm import Composer, Composition, Constraints, Sampling, Selection
+from musiclstm.generation import pipeline
 from musiclstm.generation.note_probabilities import notes_of_bar
 from musiclstm.tokens import DRUMS, MusicTokenizer, Part, programs_of
 
@@ -264,6 +265,15 @@ def test_a_beat_is_as_loud_as_it_was(busy_composer) -> None:
             on_one = (note.time - piece.seed_end_tick) % (8 * eighth) < eighth - 1
             (loud if on_one else soft).add(note.velocity)
     assert (loud, soft) == ({100}, {50})
+
+
+def test_a_track_that_rests_where_the_prompt_is_read_is_as_loud_as_before(
+    busy_composer, monkeypatch
+) -> None:
+    monkeypatch.setattr(pipeline, "CONTEXT_BARS", 1)
+    prompt = score_of(("Late", 0, 60, 35), ("Early", 40, 84, 110, range(4)))
+    piece = busy_composer.compose(bars=8, prompt=prompt, sampling=SAMPLING)
+    assert velocities(piece) == {"Late": {35}, "Early": {110}}
 
 
 def test_without_a_prompt_loudness_is_the_default(busy_composer) -> None:

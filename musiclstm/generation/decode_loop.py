@@ -145,7 +145,7 @@ class _SequenceDecoder:
         self._before = list(request.before[-_MAX_BARS:])
         self._state = GrammarState(request.plan(self._bar, self._before)[0])
         self._state.read(request.prompt)
-        self._state.replay(self._before)
+        self._state.replay(request.before)  # more silent bars than are kept may be permitted
         self._scratch = scratch
 
     def open_bar(self) -> float:

@@ -72,8 +72,8 @@ class GrammarState:
         for token in prompt:
             if token == v.BAR:
                 blocks, self._other_tracks = {}, 1
-            elif _KIND[token] == _PROGRAM:
-                program = _VALUE[token]
+            elif _KIND[token] == _PROGRAM:  # the last tokens of a long bar have no Bar
+                self._other_tracks, program = 1, _VALUE[token]
                 blocks[program] = blocks.get(program, 0) + 1
                 most = min(blocks[program], MAX_TRACKS_PER_PROGRAM)
                 self._tracks[program] = max(self._tracks.get(program, 0), most)

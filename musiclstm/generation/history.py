@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_HISTORY = 131_072  # tokens
+# Tokens; 128 for each of the most bars that a recipe may have. Step features that are computed
+# again from a part of their history may differ from those of a stream that went on.
+MAX_HISTORY = 2**21
 CHUNK = 1_024  # tokens
 
 

@@ -241,6 +241,9 @@ class SamplingLogitsProcessor(LogitsProcessor):
 
     Leave the settings of `generate()` itself at temperature 1, `top_k` 0 and `top_p` 1, and put
     this after the grammar, so that probabilities are those among permitted tokens.
+
+    The repetition penalty counts the bars of the prompt too, which ids do not tell from new ones;
+    a `Composer` counts new bars only.
     """
 
     def __init__(self, sampling: Sampling, tokenizer: MusicTokenizer | None = None) -> None:

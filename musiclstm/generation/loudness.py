@@ -9,15 +9,14 @@ Tokens have no velocities. A composed note gets, in this order:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from symusic.core import NoteTickList, ScoreTick
 
-from musiclstm.analysis import AnyScore, bar_starts, in_ticks, last_note_end, meters_at
-from musiclstm.tokens import DRUMS, MusicTokenizer, Part
+from musiclstm.analysis import bar_starts, last_note_end, meters_at
+from musiclstm.tokens import DRUMS, Part
 
 DEFAULT_VELOCITY = 80
 DEFAULT_DRUM_VELOCITY = 90
@@ -35,33 +34,27 @@ class PromptLoudness:
     """Velocities of a prompt, for the notes that continue it."""
 
     def __init__(
-        self, prompt: AnyScore | None = None, order: Sequence[Sequence[int]] | None = None
+        self,
+        prompt: ScoreTick | None = None,
+        part_tracks: Mapping[Part, Sequence[int]] | None = None,
     ) -> None:
         """Read the velocities of a prompt.
 
         Args:
-            prompt: In any time unit. None: there is no prompt, and all notes get the default.
-            order: Track indices of each part of the prompt. None: the tokenizer's part order.
-
-        Raises:
-            ValueError: `order` describes no parts of the prompt.
+            prompt: None: there is no prompt, and all notes get the default.
+            part_tracks: Indices of the prompt's tracks that are each part.
         """
-        self._known = {} if prompt is None else _prompt_velocities(in_ticks(prompt), order)
+        self._known = {} if prompt is None else _prompt_velocities(prompt, part_tracks or {})
 
-    def applied(
-        self,
-        score: ScoreTick,
-        parts: Sequence[Part] | None = None,
-        bar_gains: Sequence[float] | None = None,
+    def with_velocities(
+        self, score: ScoreTick, parts: Sequence[Part], gain: float = 1.0
     ) -> ScoreTick:
         """Copy a composed score with velocities by the rule of this module.
 
         Args:
             score: Decoded ids; its velocities are ignored. Left unchanged.
-            parts: Part of each track of `score`. None: the k-th track of a program is its k-th
-                part.
-            bar_gains: Factors for the velocities in each bar of `score`, such as a fade at the
-                end. Missing bars have factor 1.
+            parts: Part of each track of `score`.
+            gain: Factor for all velocities, such as that of a fade.
 
         Returns:
             The score with velocities from 1 to 127.
@@ -69,18 +62,15 @@ class PromptLoudness:
         Raises:
             ValueError: `parts` has not one entry per track.
         """
-        own = _parts_by_track(score) if parts is None else list(parts)
-        if len(own) != len(score.tracks):
-            raise ValueError(f"{len(own)} parts were given for {len(score.tracks)} tracks.")
-        places = _Places(score)
-        gains = _gains(bar_gains, places.bars)
-        copy = score.copy()
-        for track, part in zip(copy.tracks, own, strict=True):
+        if len(parts) != len(score.tracks):
+            raise ValueError(f"{len(parts)} parts were given for {len(score.tracks)} tracks.")
+        places, copy = _Places(score), score.copy()
+        for track, part in zip(copy.tracks, parts, strict=True):
             notes = track.notes.numpy()
-            bar, slot, accent = places.of(notes["time"].astype(np.int64))
-            louder = np.rint(self._velocities(part, slot, accent) * gains[bar]).clip(1, 127)
+            velocities = self._velocities(part, *places.of(notes["time"].astype(np.int64)))
+            scaled = np.rint(velocities * gain).clip(1, 127)
             track.notes = NoteTickList.from_numpy(
-                notes["time"], notes["duration"], notes["pitch"], louder.astype(np.int8)
+                notes["time"], notes["duration"], notes["pitch"], scaled.astype(np.int8)
             )
         return copy
 
@@ -92,60 +82,29 @@ class PromptLoudness:
         return default + accent
 
 
-def set_velocities(
-    score: ScoreTick,
-    prompt: AnyScore,
-    *,
-    parts: Sequence[Part] | None = None,
-    prompt_order: Sequence[Sequence[int]] | None = None,
-    bar_gains: Sequence[float] | None = None,
-) -> ScoreTick:
-    """Copy a composed score with velocities from a prompt; see `PromptLoudness`."""
-    return PromptLoudness(prompt, prompt_order).applied(score, parts, bar_gains)
-
-
-def _parts_by_track(score: ScoreTick) -> list[Part]:
-    seen: Counter[int] = Counter()
-    found: list[Part] = []
-    for track in score.tracks:
-        program = DRUMS if track.is_drum else track.program
-        found.append(Part(program, 0 if program == DRUMS else seen[program]))
-        seen[program] += 1
-    return found
-
-
-def _gains(bar_gains: Sequence[float] | None, bars: int) -> npt.NDArray[np.float64]:
-    gains = np.ones(bars)
-    given = np.asarray(bar_gains or (), dtype=np.float64)[:bars]
-    gains[: len(given)] = given
-    return gains
-
-
 class _Places:
-    """Bars and metrical positions of ticks of a score."""
+    """Metrical positions of ticks of a score.
 
-    def __init__(self, score: ScoreTick) -> None:
+    Composed notes lie on the grid, whose positions may be as short as a tick; those of a prompt may
+    be `early` ticks before their place.
+    """
+
+    def __init__(self, score: ScoreTick, *, early: int = 0) -> None:
         tpq = max(1, score.ticks_per_quarter)
-        self._early = int(tpq * _EARLY_QUARTERS)
-        self._starts = bar_starts(score, end_tick=last_note_end(score) + self._early + 1)
+        self._early = early
+        self._starts = bar_starts(score, end_tick=last_note_end(score) + early + 1)
         meters = meters_at(score, self._starts.tolist())
         self._beats = np.array([_beat_quarters(*meter) * tpq for meter in meters])
         self._eighth = tpq / 2
 
-    @property
-    def bars(self) -> int:
-        """Return the number of bars that can be asked for."""
-        return len(self._starts)
-
-    def of(self, ticks: Integers) -> tuple[Integers, Integers, Integers]:
-        """Return bar, eighth of the bar, and accent of each tick."""
-        bar = np.searchsorted(self._starts, ticks + self._early, side="right") - 1
-        offset = np.maximum(ticks + self._early - self._starts[bar], 0)
-        within_beat = offset % self._beats[bar]
-        on_beat = within_beat <= 2 * self._early
-        downbeat = offset <= 2 * self._early
-        accent = np.where(downbeat, DOWNBEAT_ACCENT, np.where(on_beat, BEAT_ACCENT, 0))
-        return bar, (offset // self._eighth).astype(np.int64), accent
+    def of(self, ticks: Integers) -> tuple[Integers, Integers]:
+        """Return eighth of the bar and accent of each tick."""
+        ticks = ticks + self._early
+        bar = np.searchsorted(self._starts, ticks, side="right") - 1
+        offset = ticks - self._starts[bar]
+        on_beat = offset % self._beats[bar] == 0
+        accent = np.where(offset == 0, DOWNBEAT_ACCENT, np.where(on_beat, BEAT_ACCENT, 0))
+        return (offset // self._eighth).astype(np.int64), accent
 
 
 def _beat_quarters(numerator: int, denominator: int) -> float:
@@ -180,18 +139,16 @@ def _medians(groups: Integers, values: Integers) -> tuple[Integers, Integers]:
 
 
 def _prompt_velocities(
-    prompt: ScoreTick, order: Sequence[Sequence[int]] | None
+    prompt: ScoreTick, part_tracks: Mapping[Part, Sequence[int]]
 ) -> dict[Part, _PartVelocities]:
-    tokenizer = MusicTokenizer()
-    chosen = tokenizer.part_order(prompt) if order is None else order
-    places = _Places(prompt)
+    places = _Places(prompt, early=int(prompt.ticks_per_quarter * _EARLY_QUARTERS))
     found: dict[Part, _PartVelocities] = {}
-    for part, members in zip(tokenizer.parts(prompt, chosen), chosen, strict=True):
+    for part, members in part_tracks.items():
         notes = [prompt.tracks[track].notes.numpy() for track in members]
         ticks, velocities = (
             np.concatenate([each[name] for each in notes]).astype(np.int64)
             for name in ("time", "velocity")
         )
         if len(ticks):
-            found[part] = _PartVelocities(places.of(ticks)[1], velocities)
+            found[part] = _PartVelocities(places.of(ticks)[0], velocities)
     return found

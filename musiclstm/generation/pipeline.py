@@ -178,7 +178,7 @@ class Pipeline:
         parts = self._tokenizer.parts_in(bar.tokens)
         score = sorted_notes(self._tokenizer.decode(bar.tokens))
         log_probs = log_probs_by_track(score, parts, notes_of_bar(bar.tokens, bar.log_probs))
-        score = piece.loudness.applied(score, parts, [bar.velocity_gain])
+        score = piece.loudness.with_velocities(score, parts, bar.velocity_gain)
         programs = self._programs_of_parts(piece, parts)
         for track, part, program in zip(score.tracks, parts, programs, strict=True):
             track.name = _track_name(program, part)
@@ -246,12 +246,10 @@ class Pipeline:
         context = excerpt(score, int(lines[-1 - bars]), seed.end_tick)
         order = self._tokenizer.part_order(context)
         tracks = _part_tracks(score, order, self._tokenizer.parts(context, order))
-        if not order:
-            return _ReadPrompt((begin,), tracks, PromptLoudness())
         meter = ruling_meter(seed) or analysis.DEFAULT_METER
-        encoded = self._tokenizer.encode(context, order=order)
+        encoded = self._tokenizer.encode(context, order=order) if order else []
         ids = self._last_bars(self._tokenizer.with_bars(encoded, bars, meter))
-        return _ReadPrompt((begin, *ids), tracks, PromptLoudness(context, order))
+        return _ReadPrompt((begin, *ids), tracks, PromptLoudness(score, tracks))
 
     def _last_bars(self, ids: Sequence[int]) -> list[int]:
         """Return the last bars, at most `CONTEXT_TOKENS`; of a longer bar its last tokens."""

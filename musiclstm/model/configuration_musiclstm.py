@@ -20,13 +20,15 @@ _FIELDS_OF_VERSION_0_2 = {
     *("attention_window", "recall_window", "recall_distance"),
     *("recall_power", "recall_bias", "recall_slope"),
 }
-# Lowest and highest value of the tokens that the step features read; positions and ends of notes
-# are stored in one byte.
+# Lowest and highest value of the tokens that the step features read, as in core/features_check.c:
+# durations in positions, the length of a bar in 1/48 quarters.
 _RANGES = {
     Kind.PITCH: (0, 127),
     Kind.DRUM: (0, 127),
     Kind.PROGRAM: (-1, 127),
-    Kind.POSITION: (0, 255),
+    Kind.POSITION: (0, 191),
+    Kind.DURATION: (1, 8_191),
+    Kind.TIME_SIGNATURE: (1, 8_191),
 }
 
 
@@ -148,6 +150,11 @@ class MusicLSTMConfig(PreTrainedConfig):
             low, high = _RANGES.get(kind, (value, value))
             if not low <= value <= high:
                 raise ValueError(f"token_names holds {name!r}: {low} to {high} is allowed.")
+        for name, kind, unit in zip(names, table.kind, table.unit, strict=True):
+            if kind == Kind.TIME_SIGNATURE and not 1 <= unit <= 16:
+                raise ValueError(
+                    f"token_names holds {name!r}: denominators from 1 to 16 are allowed."
+                )
 
 
 def _is_known(name: str) -> bool:

@@ -202,6 +202,15 @@ def test_a_sequence_keeps_no_more_than_64_bars(asked) -> None:
     assert asked[0] == (80, tuple(bars[-64:]))
 
 
+def test_silent_bars_count_beyond_those_that_are_kept() -> None:
+    network = ScriptedNetwork(*SILENT)
+    plan = always(Grammar(Constraints(max_empty_bars=70)), COLD)
+    whole = [bar.tokens for bar in first_bars(network, SequenceRequest(network.start(), plan), 72)]
+    assert [len(bar) > 2 for bar in whole] == [False] * 70 + [True, False]
+    request = SequenceRequest(network.start(), plan, tuple(whole[:68]))
+    assert [bar.tokens for bar in first_bars(network, request, 4)] == whole[68:]
+
+
 def test_an_endless_sequence_takes_constant_memory() -> None:
     class Forgetful(NoiseNetwork):
         def step(self, ids: Sequence[int]) -> None:

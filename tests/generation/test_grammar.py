@@ -228,6 +228,16 @@ def test_without_a_prompt_a_program_has_up_to_eight_blocks_and_drums_one() -> No
     assert of("Program", follow(state, *DRUM)) == set()
 
 
+@pytest.mark.parametrize("prompt", [FOUR, ("Program_0", "Position_0", *NOTE)], ids=str)
+def test_after_silence_or_the_end_of_a_bar_a_program_has_one_block(prompt) -> None:
+    state = state_of()
+    state.read([IDS[word] for word in ("BOS_None", *prompt)])
+    follow(state, *FOUR, "Program_0", "Position_0", *NOTE)
+    allowed = of("Program", follow(state, "Program_40", "Position_0", *NOTE))
+    assert not {"0", "40"} & allowed
+    assert "41" in allowed
+
+
 def test_a_block_may_be_empty_only_where_a_later_track_must_play() -> None:
     state = state_of(tracks={40: 3, 0: 1})
     assert kinds(follow(state, *FOUR, "Program_0")) == {"Position"}

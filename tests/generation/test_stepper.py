@@ -16,10 +16,12 @@ from musiclstm.core.reference import ReferenceNetwork
 from musiclstm.core.weights import Weights
 from musiclstm.generation import history as history_module
 from musiclstm.generation.history import History
+from musiclstm.generation.rows import feature_stream, replay
 from musiclstm.generation.stepper import MAX_ROWS, PackedLSTM, Snapshot, Stepper
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import StepFeatures, TokenTable
+from musiclstm.recipe import MAX_BARS_IN_ALL
 
 NAMES = [
     *("PAD_None", "BOS_None", "EOS_None", "Bar_None"),
@@ -51,8 +53,8 @@ ENGINES = ["compiled", "torch"]
 
 def build(*, scale: float = 1.0, **values) -> MusicLSTMForCausalLM:
     torch.manual_seed(0)
-    values = {"hidden_size": 24, "num_hidden_layers": 2, "token_names": NAMES} | values
-    config = MusicLSTMConfig(vocab_size=VOCAB, initializer_range=0.3, **values)
+    values = {"vocab_size": VOCAB, "hidden_size": 24, "token_names": NAMES} | values
+    config = MusicLSTMConfig(**({"num_hidden_layers": 2, "initializer_range": 0.3} | values))
     model = MusicLSTMForCausalLM(config).eval()
     with torch.no_grad():  # some of these begin at zero
         model.lm_head.bias.normal_()
@@ -421,6 +423,24 @@ def test_a_stream_longer_than_its_history_goes_on(engine, small_chunks) -> None:
     assert np.array_equal(*found)
 
 
+def test_a_history_holds_128_tokens_for_each_bar_of_the_longest_recipe() -> None:
+    assert history_module.MAX_HISTORY >= 128 * MAX_BARS_IN_ALL
+
+
+@pytest.mark.skipif(native.load() is None, reason="this machine cannot build the compiled core")
+def test_a_long_history_gives_the_features_of_the_stream_itself() -> None:
+    note = ids_of("Position_0", "Pitch_60", "Duration_1.0.12")
+    bar, low, high = ids_of("Bar_None"), ids_of("Program_33"), ids_of("Program_0")
+    # Both parts stand in the first bar only, which alone tells their order.
+    ids = [*bar, *low, *note, *high, *note, *([*bar, *high, *note, *bar, *low, *note] * 14_000)]
+    assert len(ids) > 140_000
+    table, read = TokenTable(NAMES), np.array(ids + bar)
+    live = feature_stream(table).read(read, histograms=False)
+    restored = replay(feature_stream(table), History().extended(read))
+    for name in ("candidates", "runs", "accuracy", "parts"):
+        assert np.array_equal(getattr(restored, name)[-1], getattr(live, name)[-1]), name
+
+
 def test_steps_between_snapshots_enter_the_history_once(engine, small_chunks) -> None:
     network = pack(engine)
     stepper = network.stepper([network.read([1])])
@@ -546,8 +566,8 @@ def test_without_a_compiled_core_pytorch_steps(monkeypatch) -> None:
 
 
 def test_a_vocabulary_beyond_the_compiled_features_is_stepped_by_pytorch() -> None:
-    names = [*NAMES[:-1], "Position_250"]  # the model reads it, features.c does not
-    model, ids = build(token_names=names), [*tokens(20), VOCAB - 1, 3]
+    names = [*NAMES, *(f"Other_{number}" for number in range(4_097 - VOCAB))]
+    model, ids = build(vocab_size=len(names), token_names=names), [*tokens(20), len(names) - 1, 3]
     network = PackedLSTM(model)
     assert network.engine == "torch"
     found = network.read(ids).logits
