@@ -1,4 +1,4 @@
-"""Make a checkpoint the bundled default: `python scripts/bundle_weights.py FOLDER [CORPUS...]`.
+"""Make a checkpoint the bundled default: `python scripts/bundle_weights.py FOLDER [CORPUS ...]`.
 
 Copies weights (float16), config, tokenizer and facts into `musiclstm/pretrained/`. The code files
 that a checkpoint for the Hub carries stay behind: here the package itself is the code. A checkpoint
@@ -8,22 +8,24 @@ MANIFEST.json of each corpus.
 
 from __future__ import annotations
 
+import argparse
 import json
-import platform
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-import transformers  # noqa: E402
-
-from musiclstm import MusicLSTMForCausalLM, MusicTokenizer, __version__  # noqa: E402
+from musiclstm import MusicLSTMForCausalLM, MusicTokenizer  # noqa: E402
 from musiclstm.checkpoint import load_checkpoint, read_facts, save_checkpoint  # noqa: E402
-from training.pretrain import CORPUS_WEIGHTS  # noqa: E402
+from training.checkpoints import newest_whole  # noqa: E402
+from training.data.encoded_corpora import SPLITS  # noqa: E402
+from training.pretrain import CORPUS_WEIGHTS, PROGRESS_FILE, Settings  # noqa: E402
+
+PRETRAINED = ROOT / "musiclstm" / "pretrained"
 
 MOST_BYTES = 20_000_000
 LIMITS = [
@@ -37,60 +39,80 @@ LIMITS = [
 ]
 
 
-def main(folder: str, *corpora: str) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Bundle a folder; 1 when its weights are too large for a package."""
-    source, target = Path(folder), ROOT / "musiclstm" / "pretrained"
-    if (source / "progress.json").is_file():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a checkpoint, or a run of training.pretrain")
+    parser.add_argument("corpora", type=Path, nargs="*", help="folders with a MANIFEST.json")
+    parser.add_argument(
+        "--run",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help="what progress.json does not say of the run: device, machine, versions, augmentation",
+    )
+    options = parser.parse_args(argv)
+    source = newest_whole(options.folder, print) or options.folder
+    if (source / PROGRESS_FILE).is_file():
         model, tokenizer = MusicLSTMForCausalLM.from_pretrained(source), MusicTokenizer()
-        facts = pretraining_facts(source, model, [Path(corpus) for corpus in corpora])
+        if model.config.tokenizer_fingerprint != tokenizer.fingerprint:
+            sys.stderr.write(f"error: {str(source)!r} was trained with other tokens.\n")
+            return 1
+        facts = pretraining_facts(source, model, options.corpora, options.run)
     else:
         model, tokenizer = load_checkpoint(source)
         facts = read_facts(source)
-    save_checkpoint(target, model, tokenizer, facts=facts)
-    for code in target.glob("*.py"):
+    save_checkpoint(PRETRAINED, model, tokenizer, facts=facts)
+    for code in PRETRAINED.glob("*.py"):
         code.unlink()
-    config = json.loads((target / "config.json").read_text())
+    config = json.loads((PRETRAINED / "config.json").read_text())
     config.pop("auto_map", None)
-    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    size = (target / "model.safetensors").stat().st_size
-    print(f"{target.relative_to(ROOT)}: {size / 1e6:.1f} MB of weights")
+    (PRETRAINED / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    size = (PRETRAINED / "model.safetensors").stat().st_size
+    print(f"{PRETRAINED.name}: {size / 1e6:.1f} MB of weights")
     return int(size > MOST_BYTES)
 
 
 def pretraining_facts(
-    folder: Path, model: MusicLSTMForCausalLM, corpora: list[Path]
+    folder: Path,
+    model: MusicLSTMForCausalLM,
+    corpora: Sequence[Path],
+    unrecorded: dict[str, Any],
 ) -> dict[str, Any]:
-    """What is known of a run of `training.pretrain`; the card is written from it."""
-    progress = json.loads((folder / "progress.json").read_text())
-    settings = progress["settings"]
-    manifests = [json.loads((each / "MANIFEST.json").read_text("utf-8")) for each in corpora]
+    """Return what is known of a run of `training.pretrain`; the card is written from it.
+
+    Args:
+        folder: The checkpoint.
+        model: Its network.
+        corpora: Folders with a MANIFEST.json.
+        unrecorded: Device, machine, versions and augmentation where progress.json lacks them.
+    """
+    progress = json.loads((folder / PROGRESS_FILE).read_text())
+    settings = Settings(**progress["settings"])
     run = {
         "command": "training.pretrain",
         "from": "scratch",
         "steps": progress["step"],
         "tokens_seen": progress["tokens"],
         "minutes": progress["minutes"],
-        "window": settings["steps"],
-        "rows": settings["rows"],
-        "learning_rate": settings["learning_rate"],
-        "schedule": "constant, then linear to 0",
-        "device": "cpu",
-        "machine": f"{platform.machine()}, 1 thread",
-        "versions": {
-            "musiclstm": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "window": settings.steps,
+        "rows": settings.rows,
+        "learning_rate": settings.learning_rate,
+        "schedule": settings.schedule,
     }
-    named = list(zip(corpora, manifests, strict=True))
+    for name in ("device", "machine", "versions", "augmentation"):
+        run[name] = progress.get(name, unrecorded.get(name, "unknown"))
+    named = [
+        (each.name, json.loads((each / "MANIFEST.json").read_text("utf-8"))) for each in corpora
+    ]
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "vocabulary": model.config.vocab_size,
-        "data": [_counts(folder.name, manifest) for folder, manifest in named],
+        "data": [_counts(name, manifest) for name, manifest in named],
         "left_out": 0,
         "runs": [run],
         "limits": LIMITS,
-        "credits": [_credit(folder.name, manifest) for folder, manifest in named],
+        "credits": [_credit(name, manifest) for name, manifest in named],
     }
 
 
@@ -99,10 +121,7 @@ def _counts(name: str, manifest: dict[str, Any]) -> dict[str, Any]:
     notes: Counter[str] = Counter()
     for piece in manifest["pieces"]:
         notes[piece["split"]] += piece["notes"]
-    splits = {
-        split: {"pieces": pieces[split], "notes": notes[split]}
-        for split in ("train", "valid", "test")
-    }
+    splits = {split: {"pieces": pieces[split], "notes": notes[split]} for split in SPLITS}
     return {
         "name": name,
         "licence": manifest["licence"],
@@ -121,4 +140,4 @@ def _credit(name: str, manifest: dict[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

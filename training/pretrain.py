@@ -123,11 +123,8 @@ class Settings:
 
     @property
     def schedule(self) -> str:
-        """Course of the learning rate after the warm-up, in words."""
-        if not self.decay:
-            return "constant"
-        begin = "constant, then " if self.decay < 1 else ""
-        return f"{begin}linear to 0 over {100 * self.decay:g} % of the run"
+        """Course of the learning rate after the warm-up, in words, earlier sessions included."""
+        return "constant, then linear to 0" if self.decay else "constant"
 
 
 # Measuring ----------------------------------------------------------------------------------------

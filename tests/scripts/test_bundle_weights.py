@@ -1,0 +1,90 @@
+"""Bundled facts are those of the run that made the weights."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from musiclstm.checkpoint import load_checkpoint, read_facts
+from training.pretrain import Settings
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "bundle_weights.py"
+SETTINGS = Settings(hidden_size=8, num_hidden_layers=1, decay=0.5, max_steps=9)
+EARLIER = {  # what progress.json held in version 0.3
+    "step": 9, "tokens": 18_432, "minutes": 1.5, "settings": vars(SETTINGS), "log": [],
+}  # fmt: skip
+RECORDED = {
+    "device": "cuda:0", "machine": "arm64, 3 threads", "versions": {"torch": "9.9"},
+    "augmentation": {"transpose": 2},
+}  # fmt: skip
+
+
+@pytest.fixture
+def bundle(tiny_checkpoint, tmp_path):
+    """Bundles a checkpoint with the given progress.json into a folder; returns it."""
+    script = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+    target = tmp_path / "pretrained"
+    script.main.__globals__["PRETRAINED"] = target
+    source = tmp_path / "run"
+    source.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (source / name).write_bytes((tiny_checkpoint / name).read_bytes())
+
+    def run(progress, *options):
+        (source / "progress.json").write_text(json.dumps(progress))
+        return target, script.main([str(source), *map(str, options)])
+
+    return run
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "open-hymnal"
+    folder.mkdir()
+    pieces = [
+        {"file": "a.mid", "split": "train", "notes": 70},
+        {"file": "b.mid", "split": "train", "notes": 50},
+        {"file": "c.mid", "split": "test", "notes": 30},
+    ]
+    manifest = {"licence": "Public Domain", "source": "example.org", "pieces": pieces}
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_the_run_is_described_by_what_it_recorded(bundle, corpus):
+    target, status = bundle(EARLIER | RECORDED, corpus)
+    assert status == 0
+    facts = read_facts(target)
+    (run,) = facts["runs"]
+    assert {name: run[name] for name in RECORDED} == RECORDED
+    assert (run["steps"], run["tokens_seen"], run["schedule"]) == (
+        9, 18_432, "constant, then linear to 0",
+    )  # fmt: skip
+    (data,) = facts["data"]
+    assert data["train"] == {"pieces": 2, "notes": 120}
+    assert data["weight"] == 2.0
+    assert facts["credits"][0]["source"] == "example.org"
+    load_checkpoint(target)
+    assert not list(target.glob("*.py"))
+
+
+def test_what_an_earlier_run_did_not_record_is_given_or_unknown(bundle):
+    given = {"device": "cpu", "machine": "x86_64, 1 thread"}
+    target, _ = bundle(EARLIER, "--run", json.dumps(given))
+    (run,) = read_facts(target)["runs"]
+    assert (run["device"], run["machine"]) == ("cpu", "x86_64, 1 thread")
+    assert run["versions"] == run["augmentation"] == "unknown"
+
+
+def test_weights_for_other_tokens_are_refused(bundle, tmp_path, capsys):
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["tokenizer_fingerprint"] = "0123"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    target, status = bundle(EARLIER)
+    assert status == 1
+    assert "other tokens" in capsys.readouterr().err
+    assert not target.exists()
