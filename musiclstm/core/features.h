@@ -1,6 +1,6 @@
 /* Step features: the compiled form of model/step_features.py, which is their definition.
  *
- * States and tables are flat: they hold no pointers, so a copy is a memcpy and a snapshot is bytes.
+ * States and tables are flat: they hold no pointers, so a copy is a memcpy.
  * No memory is allocated and nothing is global; two threads may work on two states at once.
  */
 #ifndef MUSICLSTM_FEATURES_H
@@ -31,14 +31,13 @@ enum {
     FEATURES_BAD_TOKEN = -1,    /* an id that the table does not have */
     FEATURES_BAD_LENGTH = -2,   /* a count below 0 or above the steps of a row */
     FEATURES_TOO_LONG = -3,     /* a stream of more than 2^31 - 2 tokens */
-    FEATURES_BAD_SNAPSHOT = -4, /* bytes that are no state of this table */
-    FEATURES_BAD_SIZE = -5,     /* of the vocabulary */
-    FEATURES_BAD_PITCH = -6,    /* outside 0..127 */
-    FEATURES_BAD_POSITION = -7, /* outside 0..191 */
-    FEATURES_BAD_PROGRAM = -8,  /* outside -1..127 */
-    FEATURES_BAD_METER = -9,    /* a length outside 1..8191 or a unit outside 1..16 */
-    FEATURES_BAD_DURATION = -10, /* outside 1..8191 */
-    FEATURES_BAD_KIND = -11,    /* not a kind of token */
+    FEATURES_BAD_SIZE = -4,     /* of the vocabulary */
+    FEATURES_BAD_PITCH = -5,    /* outside 0..127 */
+    FEATURES_BAD_POSITION = -6, /* outside 0..191 */
+    FEATURES_BAD_PROGRAM = -7,  /* outside -1..127 */
+    FEATURES_BAD_METER = -8,    /* a length outside 1..8191 or a unit outside 1..16 */
+    FEATURES_BAD_DURATION = -9, /* outside 1..8191 */
+    FEATURES_BAD_KIND = -10,    /* not a kind of token */
 };
 
 int64_t features_table_bytes(void);
@@ -59,8 +58,5 @@ void features_begin(FeatureState *state);
 int32_t features_read_rows(FeatureState *states, const FeatureTable *table, const int64_t *ids,
                            int64_t rows, int64_t steps, const int64_t *lengths,
                            const uint8_t *reset, const FeatureOutputs *out);
-
-/* Whether bytes from outside are a state that can be read on: FEATURES_OK or BAD_SNAPSHOT. */
-int32_t features_check(const FeatureState *state, const FeatureTable *table);
 
 #endif

@@ -6,9 +6,7 @@ features.c holds the compiled form, and tests compare it with the reference.
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from functools import cache, lru_cache
 from typing import Any, Final
@@ -16,31 +14,29 @@ from typing import Any, Final
 import numpy as np
 
 from musiclstm.core import native
-from musiclstm.model.step_features import FORMAT_VERSION, FeatureArrays, TokenTable
+from musiclstm.model.step_features import FeatureArrays, TokenTable
 
-_LAYOUT: Final = 1  # of the state; changes with features_state.h
 _HISTOGRAMS: Final = ("part", "recent", "piece")
 _NAMES: Final = tuple(field.name for field in fields(FeatureArrays))
 _EMPTY: Final = [getattr(FeatureArrays.empty(0), name) for name in _NAMES]
 _FORMS: Final = [(n, a.dtype, a.shape[1:]) for n, a in zip(_NAMES, _EMPTY, strict=True)]
 """Name, type and last dimension of every array."""
 
-_BAD_TOKEN, _BAD_SNAPSHOT = -1, -4
+_BAD_TOKEN = -1
 _SENTENCES: Final = {  # by the error codes of features.h
     -2: "A row cannot have more tokens than there are steps, or fewer than none.",
     -3: "A stream must have fewer than 2,147,483,647 tokens.",
-    _BAD_SNAPSHOT: "These bytes are not a state of the step features of this vocabulary.",
-    -5: "A vocabulary must have 1 to 4,096 tokens.",
-    -6: "Pitches must be from 0 to 127.",
-    -7: "Positions must be from 0 to 191.",
-    -8: "Programs must be from -1 to 127.",
-    -9: "Bars must last 1 to 8,191 units of 1/48 quarter, in positions of 1 to 16 of them.",
-    -10: "Durations must be from 1 to 8,191 positions.",
-    -11: "A token is of a kind that the compiled features do not know.",
+    -4: "A vocabulary must have 1 to 4,096 tokens.",
+    -5: "Pitches must be from 0 to 127.",
+    -6: "Positions must be from 0 to 191.",
+    -7: "Programs must be from -1 to 127.",
+    -8: "Bars must last 1 to 8,191 units of 1/48 quarter, in positions of 1 to 16 of them.",
+    -9: "Durations must be from 1 to 8,191 positions.",
+    -10: "A token is of a kind that the compiled features do not know.",
 }
 
 
-class _Outputs(ctypes.Structure):
+class FeaturePointers(ctypes.Structure):
     """`FeatureOutputs` of features.h."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in _NAMES]
@@ -69,7 +65,6 @@ def _library() -> ctypes.CDLL | None:
     library.features_begin.argtypes = (pointer,)
     library.features_begin.restype = None
     library.features_read_rows.argtypes = (*3 * (pointer,), size, size, *3 * (pointer,))
-    library.features_check.argtypes = (pointer, pointer)
     return library
 
 
@@ -101,7 +96,6 @@ class _Table:
             for column in (table.kind, table.value, table.unit)
         ]
         _check(library.features_make_table(self.address, self.size, *map(_address, columns)))
-        self.digest = hashlib.sha256(self._buffer.tobytes()).digest()[:8]
 
 
 @lru_cache(maxsize=16)
@@ -132,7 +126,7 @@ class FeatureRows:
         for state in self._states:
             self._library.features_begin(_address(state))
         self._last_out: FeatureArrays | None = None
-        self._last_outputs = _Outputs()
+        self._last_outputs = FeaturePointers()
 
     def __len__(self) -> int:
         return len(self._states)
@@ -207,14 +201,22 @@ class FeatureRows:
             raise ValueError(f"{name} must be of shape ({len(self)},), got {array.shape}.")
         return array
 
-    def _outputs(self, out: FeatureArrays, shape: tuple[int, ...]) -> _Outputs:
+    def _outputs(self, out: FeatureArrays, shape: tuple[int, ...]) -> FeaturePointers:
         if out is not self._last_out or out.follows.shape != shape:
-            self._last_outputs, self._last_out = _addresses(out, shape), out
+            self._last_outputs = feature_pointers(out, shape, optional=_HISTOGRAMS)
+            self._last_out = out
         return self._last_outputs
 
-    def copy_row(self, source: int, target: int) -> None:
-        """Let a row go on from where another one stands."""
-        self._states[self._row(target)] = self._states[self._row(source)]
+    def replace_row(self, row: int, other: FeatureRows, source: int) -> None:
+        """Let a row continue from where a row of another object, or of this one, stands.
+
+        Raises:
+            IndexError: There is no such row.
+            ValueError: The other object reads tokens of another table.
+        """
+        if other._source is not self._source:
+            raise ValueError("A row can only be replaced by one with the same token table.")
+        self._states[self._row(row)] = other._states[other._row(source)]
 
     def select(self, rows: Iterable[int]) -> FeatureRows:
         """Return copies of rows, in the order given; one may occur several times."""
@@ -225,30 +227,17 @@ class FeatureRows:
     def __deepcopy__(self, memo: object) -> FeatureRows:
         return self.select(range(len(self)))
 
-    def row_bytes(self, row: int) -> bytes:
-        """Return a snapshot of a row, for `restore_row` of the same version."""
-        return _header(self._table) + self._states[self._row(row)].tobytes()
-
-    def restore_row(self, row: int, data: bytes) -> None:
-        """Let a row go on from a snapshot.
-
-        Raises:
-            ValueError: The bytes are damaged, or of another version or vocabulary.
-        """
-        header = _header(self._table)
-        if data[: len(header)] != header or len(data) != len(header) + self._states.shape[1]:
-            _check(_BAD_SNAPSHOT)
-        state = np.frombuffer(data, np.uint8, offset=len(header)).copy()
-        _check(self._library.features_check(_address(state), self._table.address))
-        self._states[self._row(row)] = state
-
 
 class CompiledStepFeatures:
-    """All features of one stream; as `StepFeatures`."""
+    """All features of one stream; as `StepFeatures`.
+
+    Attributes:
+        rows: One row, which stands where the stream does.
+    """
 
     def __init__(self, table: TokenTable) -> None:
         """Begin a stream of the tokens of a table; errors as in `FeatureRows`."""
-        self._rows = FeatureRows(table, 1)
+        self.rows = FeatureRows(table, 1)
 
     def read(self, ids: Sequence[int] | np.ndarray, *, histograms: bool = True) -> FeatureArrays:
         """Read tokens; return the features after each of them.
@@ -264,33 +253,18 @@ class CompiledStepFeatures:
         tokens = np.asarray(ids)
         if tokens.ndim != 1:
             raise ValueError(f"ids must be of shape (steps,), got {tokens.shape}.")
-        rows = self._rows.read(tokens[np.newaxis], histograms=histograms)
+        rows = self.rows.read(tokens[np.newaxis], histograms=histograms)
         arrays = (getattr(rows, name) for name in _NAMES)
         return FeatureArrays(*(array.reshape(array.shape[1:]) for array in arrays))
 
     def copy(self) -> CompiledStepFeatures:
         """Return a stream that goes on from here on its own."""
         twin = object.__new__(CompiledStepFeatures)
-        twin._rows = self._rows.select([0])
+        twin.rows = self.rows.select([0])
         return twin
 
     def __deepcopy__(self, memo: object) -> CompiledStepFeatures:
         return self.copy()
-
-    def to_bytes(self) -> bytes:
-        """Return a snapshot, for `from_bytes`."""
-        return self._rows.row_bytes(0)
-
-    @classmethod
-    def from_bytes(cls, table: TokenTable, data: bytes) -> CompiledStepFeatures:
-        """Return a stream that goes on from a snapshot.
-
-        Raises:
-            ValueError: The bytes are damaged, or of another version or vocabulary.
-        """
-        features = cls(table)
-        features._rows.restore_row(0, data)
-        return features
 
 
 def _allocate(shape: tuple[int, ...], *, histograms: bool) -> FeatureArrays:
@@ -303,11 +277,23 @@ def _allocate(shape: tuple[int, ...], *, histograms: bool) -> FeatureArrays:
     )
 
 
-def _addresses(out: FeatureArrays, shape: tuple[int, ...]) -> _Outputs:
+def feature_pointers(
+    arrays: FeatureArrays, shape: tuple[int, ...], *, optional: Collection[str] = ()
+) -> FeaturePointers:
+    """Return the addresses of arrays for C, which live only as long as the arrays.
+
+    Args:
+        arrays: As `FeatureArrays.empty(*shape)`, contiguous and writeable.
+        shape: Before the last dimension.
+        optional: Names of arrays that may be empty, and then have no address.
+
+    Raises:
+        ValueError: An array has another shape or type, or is not contiguous.
+    """
     addresses: list[int | None] = []
     for name, dtype, last in _FORMS:
-        array = getattr(out, name)
-        if name in _HISTOGRAMS and not array.size:
+        array = getattr(arrays, name)
+        if name in optional and not array.size:
             addresses.append(None)
             continue
         if array.shape != (*shape, *last) or array.dtype != dtype:
@@ -318,9 +304,4 @@ def _addresses(out: FeatureArrays, shape: tuple[int, ...]) -> _Outputs:
         if not array.flags.c_contiguous or not array.flags.writeable:
             raise ValueError(f"{name} must be contiguous and writeable.")
         addresses.append(_address(array))
-    return _Outputs(*addresses)
-
-
-def _header(table: _Table) -> bytes:
-    version = bytes([_LAYOUT, FORMAT_VERSION, sys.byteorder == "little"])
-    return b"steps" + version + table.digest
+    return FeaturePointers(*addresses)

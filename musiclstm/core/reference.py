@@ -15,8 +15,8 @@ from musiclstm.core.weights import (
     PITCHES,
     POSITION_LIMIT,
     POSITION_REACH,
+    ContextWeights,
     Weights,
-    copy_gates,
 )
 from musiclstm.model.step_features import FeatureArrays
 
@@ -103,7 +103,7 @@ class ReferenceNetwork:
         if context is None or features is None:
             return logits
         candidates = features.candidates[row]
-        gates = copy_weight * copy_gates(context, x, features, row)
+        gates = copy_weight * _gates(context, x, features, row)
         np.add.at(logits, candidates[candidates >= 0], gates[candidates >= 0])
         scores = rounded_product(context.head, x) + context.head_bias
         relative, forward, around, weights, filters = np.split(
@@ -119,6 +119,16 @@ class ReferenceNetwork:
             terms = _shifted(table, features.positions[row], POSITION_REACH, POSITION_LIMIT)
             np.add.at(logits, context.position_tokens, terms[context.position_values])
         return logits
+
+
+def _gates(
+    context: ContextWeights, output: np.ndarray, features: FeatureArrays, row: int
+) -> np.ndarray:
+    """Return the gates of the candidates of a row, (6,)."""
+    present = (features.candidates[row] >= 0).astype(np.float64)
+    accuracy = present * (3 * (features.accuracy[row] / 255) - 1.5)
+    inputs = [output, np.log1p(features.runs[row].astype(np.float64)), present, accuracy]
+    return np.asarray(context.gates.astype(np.float64) @ np.concatenate(inputs) + context.gate_bias)
 
 
 def _shifted(scores: np.ndarray, references: np.ndarray, reach: int, values: int) -> np.ndarray:

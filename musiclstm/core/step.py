@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from musiclstm.core.features import FeaturePointers, feature_pointers
 from musiclstm.core.weights import CONTEXT_SIZES, EPSILON, Weights
 from musiclstm.model.step_features import CANDIDATES, REFERENCE_PITCHES, FeatureArrays
 
@@ -36,12 +36,6 @@ class _Network(ctypes.Structure):
     )
 
 
-class _Features(ctypes.Structure):
-    """`FeatureOutputs` of features.h."""
-
-    _fields_ = tuple((field.name, ctypes.c_void_p) for field in fields(FeatureArrays))
-
-
 class CompiledNetwork:
     """Weights in the order in which step.c reads them.
 
@@ -49,7 +43,6 @@ class CompiledNetwork:
         size: Hidden size.
         vocab: Number of tokens.
         layers: Number of layers.
-        weight_bytes: Size of the int8 matrices, which each step reads.
     """
 
     def __init__(self, library: ctypes.CDLL, weights: Weights) -> None:
@@ -65,8 +58,6 @@ class CompiledNetwork:
             epsilon=EPSILON,
             **{name: array.ctypes.data for name, array in self._arrays.items()},
         )
-        matrices = (array for array in self._arrays.values() if array.dtype == np.int8)
-        self.weight_bytes = sum(matrix.nbytes for matrix in matrices)
 
     def workspace(
         self, hidden: np.ndarray, cell: np.ndarray, features: FeatureArrays | None = None
@@ -86,8 +77,6 @@ class CompiledNetwork:
             _check_array(name, array, shape, np.dtype(np.float32))
         if (features is not None) != bool(self._network.has_features):
             raise ValueError(_FEATURES_MISSING)
-        if features is not None:
-            _check_features(features, hidden.shape[1])
         work = Workspace(self._library, self._network, self.vocab, hidden, cell, features)
         work.owner = self
         return work
@@ -97,7 +86,7 @@ class Workspace:
     """Working memory of some rows, and the arrays from which and to which C works.
 
     Attributes:
-        ids: Set before `step`, (rows,) int64, each from 0 to the last token.
+        ids: The tokens that `read` reads, (rows,) int64, each from 0 to the last token.
         copy_weights: Scale of the gates of each row, (rows,) float32.
         outputs: Hidden states after the final norm, (rows, size).
         logits: Of the next token, (rows, vocab).
@@ -122,7 +111,7 @@ class Workspace:
         whole = np.empty((rows, network.vocab), np.float32)
         self.logits = whole[:, :vocab]
         memory = np.zeros(library.workspace_bytes(ctypes.byref(network), rows), np.uint8)
-        pointers = _Features(**_addresses(features))
+        pointers = _pointers(features, rows)
         self._has_features = features is not None
         self._kept = (hidden, cell, features, whole, memory, pointers)
         self._read, self._score = library.read_tokens, library.score_tokens
@@ -156,10 +145,8 @@ class Workspace:
         _check_array("ids", ids, (len(ids),), self.ids.dtype)
         if (features is not None) != self._has_features:
             raise ValueError(_FEATURES_MISSING)
-        if features is not None:
-            _check_features(features, len(ids))
         network, *rest = self._sequence_arguments
-        at = ctypes.byref(_Features(**_addresses(features)))
+        at = ctypes.byref(_pointers(features, len(ids)))
         self._read_sequence(
             network, ctypes.c_int64(len(ids)), ctypes.c_void_p(ids.ctypes.data), at, *rest
         )
@@ -169,20 +156,11 @@ class Workspace:
         self._score(*self._score_arguments)
 
 
-def _addresses(features: FeatureArrays | None) -> dict[str, int]:
-    if features is None:
-        return {}
-    return {field.name: getattr(features, field.name).ctypes.data for field in fields(features)}
+def _pointers(features: FeatureArrays | None, steps: int) -> FeaturePointers:
+    return FeaturePointers() if features is None else feature_pointers(features, (steps,))
 
 
 # Checks -------------------------------------------------------------------------------------------
-
-
-def _check_features(features: FeatureArrays, rows: int) -> None:
-    expected = FeatureArrays.empty(rows)
-    for field in fields(features):
-        model = getattr(expected, field.name)
-        _check_array(field.name, getattr(features, field.name), model.shape, model.dtype)
 
 
 def _check_array(

@@ -10,7 +10,6 @@ import numpy as np
 from musiclstm.model.step_features import (
     CANDIDATES,
     REFERENCE_PITCHES,
-    FeatureArrays,
     Kind,
     TokenTable,
 )
@@ -151,23 +150,6 @@ class Weights:
             residual=residual,
             context=None if token_names is None else _context(arrays, token_names),
         )
-
-
-def copy_gates(
-    context: ContextWeights, output: np.ndarray, features: FeatureArrays, row: int
-) -> np.ndarray:
-    """Return the gates of the candidates of a row, (6,) float64.
-
-    Args:
-        context: Weights of the network.
-        output: Output of the stack after the final norm, (size,).
-        features: Of each row, (rows, …) each.
-        row: Which of them.
-    """
-    present = (features.candidates[row] >= 0).astype(np.float64)
-    accuracy = present * (3 * (features.accuracy[row] / 255) - 1.5)
-    inputs = [output, np.log1p(features.runs[row].astype(np.float64)), present, accuracy]
-    return np.asarray(context.gates.astype(np.float64) @ np.concatenate(inputs) + context.gate_bias)
 
 
 _Shape = tuple[str, np.ndarray, tuple[int, ...]]

@@ -17,7 +17,6 @@ MAX_NOTES_AT_ONCE = 32  # started together, unless the constraints allow fewer
 KEY_OF_PROMPT = "prompt"  # a key that is yet to be estimated
 MIN_BPM, MAX_BPM = 20, 300
 
-_KEY_OF_SEED = "seed"  # version 0.2 called the prompt so
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
 # Semitones above the tonic. Plain minor has the leading tone too, as music in minor does.
@@ -121,8 +120,6 @@ class Constraints:
             object.__setattr__(self, "programs", frozenset(self.programs))
         if self.notes_per_bar is not None:
             object.__setattr__(self, "notes_per_bar", tuple(self.notes_per_bar))
-        if self.key == _KEY_OF_SEED:
-            object.__setattr__(self, "key", KEY_OF_PROMPT)
         object.__setattr__(self, "pitch_ranges", _sorted_ranges(self.pitch_ranges))
         self._check_programs()
         self._check_time()

@@ -19,11 +19,9 @@ class History:
 
     Attributes:
         chunks: int32 arrays of `CHUNK` tokens, the last one of 1 to `CHUNK`.
-        seen: Number of tokens read, dropped ones included.
     """
 
     chunks: tuple[np.ndarray, ...] = ()
-    seen: int = 0
 
     def extended(self, ids: Sequence[int] | np.ndarray) -> History:
         """Return a history with further tokens; whole chunks are shared with this one."""
@@ -34,17 +32,11 @@ class History:
         if whole and len(whole[-1]) < CHUNK:
             whole, tail = whole[:-1], np.concatenate([whole[-1], fresh])
         pieces = tuple(tail[at : at + CHUNK].copy() for at in range(0, len(tail), CHUNK))
-        return History((*whole, *pieces)[-MAX_HISTORY // CHUNK :], self.seen + fresh.size)
+        return History((*whole, *pieces)[-MAX_HISTORY // CHUNK :])
 
     def ids(self) -> np.ndarray:
         """Return all tokens that are kept, (tokens,) int32."""
         return np.concatenate([np.empty(0, np.int32), *self.chunks])
-
-    @classmethod
-    def of(cls, ids: Sequence[int] | np.ndarray, seen: int | None = None) -> History:
-        """Return the history of tokens, the last ones of `seen`."""
-        history = cls().extended(ids)
-        return cls(history.chunks, max(history.seen, seen or 0))
 
 
 class HistoryWriter:

@@ -23,8 +23,11 @@ class FeatureStream(Protocol):
     def read(self, ids: np.ndarray) -> FeatureArrays:
         """Read tokens; return the features after each of them."""
 
+    def copy(self) -> FeatureStream:
+        """Return a stream that continues from here on its own."""
 
-def feature_stream(table: TokenTable) -> CompiledStepFeatures | StepFeatures:
+
+def feature_stream(table: TokenTable) -> FeatureStream:
     """Return step features at the beginning of a stream, compiled where that is possible."""
     try:
         return CompiledStepFeatures(table)
@@ -32,13 +35,10 @@ def feature_stream(table: TokenTable) -> CompiledStepFeatures | StepFeatures:
         return StepFeatures(table)
 
 
-def replay(stream: FeatureStream, history: History) -> FeatureArrays:
-    """Let a stream read a history; return the features after it, (1, …) each."""
-    last = FeatureArrays.empty(1)
-    for chunk in history.chunks:  # one by one, since the histograms take memory
-        read = stream.read(chunk)
-        last = FeatureArrays(*(getattr(read, field.name)[-1:] for field in fields(read)))
-    return last
+def replay(stream: FeatureStream, history: History) -> None:
+    """Let a stream read a history."""
+    for chunk in history.chunks:  # one by one, since the features take memory
+        stream.read(chunk)
 
 
 class Rows(ABC):
@@ -47,18 +47,14 @@ class Rows(ABC):
     Attributes:
         hidden: Hidden state of each layer, (layers, rows, size).
         cell: Cell of each layer, (layers, rows, size).
-        outputs: Output of the stack after the final norm, (rows, size).
         logits: Of the next token, (rows, vocab) float32.
         copy_weights: Factor of the gates of each row, (rows,) float32.
-        features: After the last token, (rows, …) each.
     """
 
     hidden: np.ndarray
     cell: np.ndarray
-    outputs: np.ndarray
     logits: np.ndarray
     copy_weights: np.ndarray
-    features: FeatureArrays
 
     @abstractmethod
     def step(self, ids: Sequence[int]) -> None:
@@ -72,37 +68,20 @@ class Rows(ABC):
     def select(self, rows: Sequence[int]) -> Rows:
         """Return copies of rows, in this order."""
 
-    def copy_row(self, source: int, target: int) -> None:
-        """Copy all of a row but its copy weight to another one."""
-        self.hidden[:, target], self.cell[:, target] = self.hidden[:, source], self.cell[:, source]
-        self.outputs[target], self.logits[target] = self.outputs[source], self.logits[source]
-        self._set_features(target, self.features, source)
-        self.copy_features(source, target)
-
     @abstractmethod
     def copy_features(self, source: int, target: int) -> None:
         """Copy the state of the step features of a row to another one."""
 
+    @abstractmethod
     def restore_features(self, row: int, history: History) -> None:
         """Set the step features of a row to those after a history."""
-        self._set_features(row, self.replay_row(row, history), 0)
-
-    @abstractmethod
-    def replay_row(self, row: int, history: History) -> FeatureArrays:
-        """Let the step features of a row read a history; return the last ones, (1, …) each."""
-
-    def _set_features(self, row: int, source: FeatureArrays, source_row: int) -> None:
-        for field in fields(source):
-            getattr(self.features, field.name)[row] = getattr(source, field.name)[source_row]
 
     def _copy_arrays(self, other: Rows, rows: Sequence[int]) -> None:
         """Take over rows of another object."""
         chosen = list(rows)
         self.hidden[:], self.cell[:] = other.hidden[:, chosen], other.cell[:, chosen]
-        self.outputs[:], self.logits[:] = other.outputs[chosen], other.logits[chosen]
+        self.logits[:] = other.logits[chosen]
         self.copy_weights[:] = other.copy_weights[chosen]
-        for field in fields(self.features):
-            getattr(self.features, field.name)[:] = getattr(other.features, field.name)[chosen]
 
 
 class CompiledRows(Rows):
@@ -132,20 +111,18 @@ class CompiledRows(Rows):
         self._states = states
         self._steps = FeatureArrays.empty(rows, 1)
         flat = (getattr(self._steps, field.name) for field in fields(self._steps))
-        self.features = FeatureArrays(*(array.reshape(rows, *array.shape[2:]) for array in flat))
+        self._features = FeatureArrays(*(array.reshape(rows, *array.shape[2:]) for array in flat))
         self.hidden, self.cell = np.zeros((2, network.layers, rows, network.size), np.float32)
-        features = None if table is None else self.features
+        features = None if table is None else self._features
         work = self._work = network.workspace(self.hidden, self.cell, features)
-        self.outputs, self.logits, self.copy_weights = work.outputs, work.logits, work.copy_weights
-        self.outputs[:] = self.logits[:] = 0
-        self._ids = np.zeros((rows, 1), np.int32)
+        self.logits, self.copy_weights = work.logits, work.copy_weights
+        self.logits[:] = 0
 
     def step(self, ids: Sequence[int]) -> None:
         """Read one token for each row; ids must be tokens of the network."""
         self._work.ids[:] = ids
         if self._states is not None:
-            self._ids[:, 0] = ids
-            self._states.read(self._ids, out=self._steps)
+            self._states.read(self._work.ids[:, None], out=self._steps)
         self._work.read()
         self._work.score()
 
@@ -159,7 +136,8 @@ class CompiledRows(Rows):
                 read = self._states.read(part[None])
                 arrays = (getattr(read, field.name) for field in fields(read))
                 steps = FeatureArrays(*(array[0] for array in arrays))
-                self._set_features(0, steps, -1)
+                for field in fields(steps):  # of the last token, for the score
+                    getattr(self._features, field.name)[0] = getattr(steps, field.name)[-1]
             self._work.read_sequence(part, steps)
         self._work.score()
 
@@ -173,13 +151,11 @@ class CompiledRows(Rows):
     def copy_features(self, source: int, target: int) -> None:
         """Copy the state of the step features of a row to another one."""
         if self._states is not None:
-            self._states.copy_row(source, target)
+            self._states.replace_row(target, self._states, source)
 
-    def replay_row(self, row: int, history: History) -> FeatureArrays:
-        """Let the step features of a row read a history; return the last ones, (1, …) each."""
-        if self._states is None or self._table is None:
-            return FeatureArrays.empty(1)
-        stream = CompiledStepFeatures(self._table)
-        last = replay(stream, history)
-        self._states.restore_row(row, stream.to_bytes())
-        return last
+    def restore_features(self, row: int, history: History) -> None:
+        """Set the step features of a row to those after a history."""
+        if self._states is not None and self._table is not None:
+            stream = CompiledStepFeatures(self._table)
+            replay(stream, history)
+            self._states.replace_row(row, stream.rows, 0)

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 from musiclstm.core import native
 from musiclstm.core.step import CompiledNetwork
-from musiclstm.core.weights import Weights, copy_gates
+from musiclstm.core.weights import Weights
 from musiclstm.generation.history import History, HistoryWriter
 from musiclstm.generation.rows import CompiledRows, Rows
 from musiclstm.generation.torch_rows import TorchRows
@@ -37,32 +37,25 @@ class Snapshot:
     """Everything that is needed to continue from a place in a stream.
 
     Attributes:
-        logits: Of the next token, (vocab,).
-        output: Output of the stack after the final norm, (size,).
+        logits: Of the next token, with the copy weight of then, (vocab,).
         hidden: Hidden state of each layer, (layers, size).
         cell: Cell of each layer, (layers, size).
         history: The tokens so far, from which the step features are computed again.
-        copy_weight: Factor of the gates that `logits` were computed with.
     """
 
     logits: np.ndarray
-    output: np.ndarray
     hidden: np.ndarray
     cell: np.ndarray
     history: History
-    copy_weight: float = 1.0
 
     def to_bytes(self) -> bytes:
         """Return the snapshot as safetensors, to continue in another process."""
         return save(
             {
                 "logits": self.logits,
-                "output": self.output,
                 "hidden": self.hidden,
                 "cell": self.cell,
                 "history": self.history.ids(),
-                "seen": np.array(self.history.seen, np.int64),
-                "copy_weight": np.array(self.copy_weight, np.float64),
             }
         )
 
@@ -80,11 +73,9 @@ class Snapshot:
                 raise ValueError("its history is not a list of tokens")
             return cls(
                 logits=parts["logits"],
-                output=parts["output"],
                 hidden=parts["hidden"],
                 cell=parts["cell"],
-                history=History.of(ids, int(parts["seen"])),
-                copy_weight=float(parts["copy_weight"]),
+                history=History().extended(ids),
             )
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"These bytes are not a snapshot: {error}.") from error
@@ -99,11 +90,10 @@ class PackedLSTM:
         model: In evaluation mode.
         config: The model's.
         engine: `compiled` (int8, core/step.c) or `torch` (the model in float32).
-        weight_bytes: Size of the matrices that one step reads.
     """
 
     def __init__(self, model: MusicLSTMForCausalLM, *, engine: Engine | None = None) -> None:
-        """Pack the weights of a model; the model itself is kept to read prompts.
+        """Pack the weights of a model, which must not change afterwards.
 
         Args:
             model: float32 and on the CPU.
@@ -125,14 +115,8 @@ class PackedLSTM:
         self.config: MusicLSTMConfig = model.config
         names = self.config.token_names
         self._table = None if names is None else TokenTable(names)
-        self._weights = _weights(model)
         self._compiled = None if engine == "torch" else self._compile(required=engine is not None)
         self.engine: Engine = "torch" if self._compiled is None else "compiled"
-        self.weight_bytes = (
-            sum(4 * parameter.numel() for parameter in model.parameters())
-            if self._compiled is None
-            else self._compiled.weight_bytes
-        )
 
     def _compile(self, *, required: bool) -> CompiledNetwork | None:
         library = native.load()
@@ -142,7 +126,7 @@ class PackedLSTM:
                     "The compiled engine needs a C compiler; leave engine out, and PyTorch "
                     "computes the steps."
                 )
-            network = CompiledNetwork(library, self._weights)
+            network = CompiledNetwork(library, _weights(self.model))
             CompiledRows(network, self._table, 1)  # refuses a vocabulary that it cannot represent
         except ValueError:
             if required:
@@ -164,29 +148,24 @@ class PackedLSTM:
             ValueError: No tokens, or a snapshot of another network.
             IndexError: A token that does not exist.
         """
-        stepper = Stepper(self.config, self._weights, self._rows(1))
+        stepper = Stepper(self.config, self._rows(1))
         if snapshot is not None:
             stepper.restore(snapshot)
         return stepper.read(ids)
 
-    def stepper(
-        self, snapshots: Sequence[Snapshot], copy_weights: Sequence[float] | None = None
-    ) -> Stepper:
+    def stepper(self, snapshots: Sequence[Snapshot]) -> Stepper:
         """Return a stepper that continues some snapshots side by side.
 
         Args:
             snapshots: One for each row, 1 to `MAX_ROWS`.
-            copy_weights: Factor of the gates of each row. None: 1.
 
         Raises:
             ValueError: No row, too many rows, or a snapshot of another network.
         """
         if not 1 <= len(snapshots) <= MAX_ROWS:
             raise ValueError(f"A stepper has from 1 to {MAX_ROWS} rows, got {len(snapshots)}.")
-        stepper = Stepper(self.config, self._weights, self._rows(len(snapshots)))
+        stepper = Stepper(self.config, self._rows(len(snapshots)))
         stepper.restore_all(snapshots)
-        for row, weight in enumerate(copy_weights or ()):
-            stepper.set_copy_weight(weight, row)
         return stepper
 
     def _rows(self, count: int) -> Rows:
@@ -204,9 +183,9 @@ class Stepper:
         scores: Logits of each row's next token, (rows, vocab) float32. Every step overwrites them.
     """
 
-    def __init__(self, config: MusicLSTMConfig, weights: Weights, rows: Rows) -> None:
+    def __init__(self, config: MusicLSTMConfig, rows: Rows) -> None:
         """Take over rows at the beginning of a stream; `PackedLSTM.stepper` is the way to one."""
-        self._config, self._weights = config, weights
+        self._config = config
         self._vocab = config.vocab_size  # reading a config of transformers takes microseconds
         self._take(rows, [HistoryWriter(History()) for _ in rows.logits])
 
@@ -248,37 +227,23 @@ class Stepper:
         return self.snapshot()
 
     def set_copy_weight(self, weight: float, row: int = 0) -> None:
-        """Scale the gates of a row from now on; its present scores change too.
+        """Scale the gates of a row, 1 at first, from its next step on.
 
         Raises:
             ValueError: The weight is not finite.
         """
         if not isfinite(weight):
             raise ValueError(f"copy_weight must be finite, got {weight}.")
-        self._scale_gates(row, float(self._rows.copy_weights[row]), weight)
         self._rows.copy_weights[row] = weight
-
-    def _scale_gates(self, row: int, before: float, after: float) -> None:
-        """Change the scores of a row to those with another copy weight."""
-        context, rows = self._weights.context, self._rows
-        if context is None or before == after:
-            return
-        gates = copy_gates(context, rows.outputs[row], rows.features, row)
-        candidates = rows.features.candidates[row]
-        present = candidates >= 0
-        change = ((after - before) * gates).astype(np.float32)
-        np.add.at(self.scores[row], candidates[present], change[present])
 
     def snapshot(self, row: int = 0) -> Snapshot:
         """Return where a row stands; later steps do not change it."""
         rows = self._rows
         return Snapshot(
             logits=rows.logits[row].copy(),
-            output=rows.outputs[row].copy(),
             hidden=rows.hidden[:, row].copy(),
             cell=rows.cell[:, row].copy(),
             history=self._histories[row].history(),
-            copy_weight=float(rows.copy_weights[row]),
         )
 
     def restore(self, snapshot: Snapshot, row: int = 0) -> None:
@@ -304,15 +269,14 @@ class Stepper:
                 self.restore(snapshot, row)
             else:
                 check_snapshot(snapshot, self._config)
-                self._rows.copy_row(source, row)
+                self._rows.copy_features(source, row)
                 self._fill(snapshot, row)
 
     def _fill(self, snapshot: Snapshot, row: int) -> None:
         rows = self._rows
-        rows.logits[row], rows.outputs[row] = snapshot.logits, snapshot.output
+        rows.logits[row] = snapshot.logits
         rows.hidden[:, row], rows.cell[:, row] = snapshot.hidden, snapshot.cell
         self._histories[row] = HistoryWriter(snapshot.history)
-        self._scale_gates(row, snapshot.copy_weight, float(rows.copy_weights[row]))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Continue with these rows only, in this order; one may occur several times.
@@ -346,7 +310,6 @@ def check_snapshot(snapshot: Snapshot, config: MusicLSTMConfig) -> None:
     layers, size, vocab = config.num_hidden_layers, config.hidden_size, config.vocab_size
     expected = {
         "logits": (vocab,),
-        "output": (size,),
         "hidden": (layers, size),
         "cell": (layers, size),
     }

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from musiclstm.generation.history import History
-from musiclstm.generation.rows import READ_AT_ONCE, Rows, feature_stream, replay
+from musiclstm.generation.rows import READ_AT_ONCE, FeatureStream, Rows, feature_stream, replay
 from musiclstm.model.modeling_musiclstm import (
     LSTMLayerState,
     LSTMState,
@@ -28,9 +28,7 @@ class TorchRows(Rows):
         shape = config.num_hidden_layers, rows, config.hidden_size
         self._model, self._table = model, table
         self._streams = [None if table is None else feature_stream(table) for _ in range(rows)]
-        self.features = FeatureArrays.empty(rows)
         self.hidden, self.cell = np.zeros((2, *shape), np.float32)
-        self.outputs = np.zeros((rows, config.hidden_size), np.float32)
         self.logits = np.zeros((rows, config.vocab_size), np.float32)
         self.copy_weights = np.ones(rows, np.float32)
 
@@ -46,15 +44,12 @@ class TorchRows(Rows):
             self._read(0, tokens[at : at + READ_AT_ONCE])
 
     def _read(self, row: int, ids: np.ndarray) -> None:
-        stream, arrays = self._streams[row], None
-        if stream is not None:
-            arrays = stream.read(ids)
-            self._set_features(row, arrays, -1)
+        stream = self._streams[row]
+        arrays = None if stream is None else stream.read(ids)
         state = _state(self.hidden[:, row], self.cell[:, row])
         output = _forward(self._model, ids, state, arrays, float(self.copy_weights[row]))
         state = output["cache" if "cache" in output else "past_key_values"]
         self.logits[row] = output.logits[0, -1].numpy()
-        self.outputs[row] = output.hidden_states[-1][0, -1].numpy()
         self.hidden[:, row] = state.hidden[:, 0].numpy()
         self.cell[:, row] = state.cell[:, 0].numpy()
 
@@ -69,12 +64,11 @@ class TorchRows(Rows):
         """Copy the state of the step features of a row to another one."""
         self._streams[target] = _copy(self._streams[source])
 
-    def replay_row(self, row: int, history: History) -> FeatureArrays:
-        """Let the step features of a row read a history; return the last ones, (1, …) each."""
-        if self._table is None:
-            return FeatureArrays.empty(1)
-        stream = self._streams[row] = feature_stream(self._table)
-        return replay(stream, history)
+    def restore_features(self, row: int, history: History) -> None:
+        """Set the step features of a row to those after a history."""
+        if self._table is not None:
+            stream = self._streams[row] = feature_stream(self._table)
+            replay(stream, history)
 
 
 @torch.inference_mode()
@@ -95,7 +89,6 @@ def _forward(
         logits_to_keep=1,
         copy_weight=copy_weight,
         use_cache=True,
-        output_hidden_states=True,
         return_dict=True,
     )
 
@@ -108,5 +101,5 @@ def _state(hidden: np.ndarray, cell: np.ndarray) -> LSTMState:
     return LSTMState(layers)
 
 
-def _copy(stream: Any) -> Any:
+def _copy(stream: FeatureStream | None) -> FeatureStream | None:
     return None if stream is None else stream.copy()

@@ -20,7 +20,7 @@ _FIELDS_OF_VERSION_0_2 = {
     *("attention_window", "recall_window", "recall_distance"),
     *("recall_power", "recall_bias", "recall_slope"),
 }
-# Lowest and highest value of the tokens that the step features read, as in core/features_check.c:
+# Lowest and highest value of the tokens that the step features read, as in core/features_table.c:
 # durations in positions, the length of a bar in 1/48 quarters.
 _RANGES = {
     Kind.PITCH: (0, 127),

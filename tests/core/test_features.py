@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from symusic import Score
 
-from musiclstm.core.features import CompiledStepFeatures, FeatureRows, is_available
+from musiclstm.core.features import CompiledStepFeatures, FeatureRows, is_available, load_library
 from musiclstm.model.step_features import HORIZON, FeatureArrays, StepFeatures, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from musiclstm.tokens.vocabulary import IDS, TOKEN_NAMES
@@ -231,44 +231,8 @@ def test_copies_go_on_from_the_same_place_on_their_own(branch):
     assert_same(theirs, part_of(CompiledStepFeatures(TABLE).read(past + other), slice(2_000, None)))
 
 
-def test_a_snapshot_goes_on_like_the_stream_that_it_was_taken_from():
-    ids = music(15, HORIZON + 3_000)
-    features = CompiledStepFeatures(TABLE)
-    features.read(ids[:-1_000])
-    restored = CompiledStepFeatures.from_bytes(TABLE, features.to_bytes())
-    assert_same(restored.read(ids[-1_000:]), features.read(ids[-1_000:]))
-    assert restored.to_bytes() == features.to_bytes()
-
-
 def test_a_state_takes_about_a_megabyte():
-    assert len(CompiledStepFeatures(TABLE).to_bytes()) < 1_100_000
-
-
-def test_snapshots_of_other_vocabularies_and_sizes_are_refused():
-    data = CompiledStepFeatures(TABLE).to_bytes()
-    for wrong in (b"", data[:-1], data + b"\0", b"?" + data[1:]):
-        with pytest.raises(ValueError, match="not a state"):
-            CompiledStepFeatures.from_bytes(TABLE, wrong)
-    with pytest.raises(ValueError, match="not a state"):
-        CompiledStepFeatures.from_bytes(TokenTable(TOKEN_NAMES[:-1]), data)
-
-
-def test_damaged_snapshots_are_refused_or_can_be_read_on():
-    rng, features = random.Random(16), CompiledStepFeatures(TABLE)
-    features.read(music(16, 3_000))
-    data, refused = features.to_bytes(), 0
-    for _ in range(60):
-        damaged = bytearray(data)
-        damaged[rng.randrange(16, rng.choice((6_000, len(data))))] = rng.choice((1, 128, 255))
-        try:
-            restored = CompiledStepFeatures.from_bytes(TABLE, bytes(damaged))
-        except ValueError:
-            refused += 1
-            continue
-        read = restored.read(music(17, 300))
-        assert read.candidates.min() >= -1
-        assert read.candidates.max() < len(TOKEN_NAMES)
-    assert 0 < refused < 60
+    assert load_library().features_state_bytes() < 1_100_000
 
 
 # Rows ---------------------------------------------------------------------------------------------
@@ -306,12 +270,13 @@ def test_steps_beyond_the_length_of_a_row_are_not_read():
     assert_same(part_of(more, 1), part_of(goes_on, slice(150, None)))
 
 
-def test_rows_can_be_copied_and_selected():
+def test_rows_can_be_replaced_and_selected():
     ids = np.array([music(31, 300), music(32, 300)])
     rows = FeatureRows(TABLE, 2)
     rows.read(ids)
     chosen = rows.select([1, 0, 1])
-    rows.copy_row(1, 0)
+    rows.replace_row(0, chosen, 2)
+    chosen.replace_row(2, chosen, 0)
     ones = [StepFeatures(TABLE).read([*past, *music(33, 50)]) for past in ids.tolist()]
     after = [part_of(one, slice(300, None)) for one in ones]
     read = chosen.read([music(33, 50)] * 3)
@@ -370,7 +335,11 @@ def test_arguments_of_other_shapes_and_types_are_refused():
             rows.read(**wrong)
     for row in (-1, 2):
         with pytest.raises(IndexError, match=f"got {row}"):
-            rows.copy_row(0, row)
+            rows.replace_row(0, rows, row)
+        with pytest.raises(IndexError, match=f"got {row}"):
+            rows.replace_row(row, rows, 0)
+    with pytest.raises(ValueError, match="same token table"):
+        rows.replace_row(0, FeatureRows(TokenTable(TOKEN_NAMES), 1), 0)
 
 
 @pytest.mark.parametrize(

@@ -327,11 +327,6 @@ def test_a_workspace_outlives_the_variable_of_its_network(library) -> None:
     assert np.array_equal(*found)
 
 
-def test_weight_bytes_count_the_matrices(library) -> None:
-    network = CompiledNetwork(library, random_weights(64, 6, layers=2))
-    assert network.weight_bytes == 2 * 4 * 64 * 2 * 64 + 8 * 64  # the head is padded to 8 tokens
-
-
 @pytest.mark.parametrize(
     ("changes", "name"),
     [

@@ -77,10 +77,6 @@ def test_equal_constraints_are_equal_in_whatever_form_they_are_given() -> None:
     assert Constraints(notes_per_bar=[1, 2]) == Constraints(notes_per_bar=(1, 2))
 
 
-def test_the_key_of_the_seed_is_the_key_of_the_prompt() -> None:
-    assert Constraints(key="seed") == Constraints(key="prompt")
-
-
 def test_a_given_tempo_does_not_change() -> None:
     assert Constraints().allows_tempos
     assert not Constraints(tempo_bpm=90).allows_tempos
