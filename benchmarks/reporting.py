@@ -33,8 +33,17 @@ class Report:
     facts: Any
 
 
-def parser(module: str, description: str, *, data: bool = True) -> argparse.ArgumentParser:
-    """A parser with the options that benchmarks share; `data`: those of one that reads pieces."""
+def parser(
+    module: str, description: str, *, data: bool = True, split: bool = True
+) -> argparse.ArgumentParser:
+    """Return a parser with the options that benchmarks share.
+
+    Args:
+        module: Of the command.
+        description: In its help.
+        data: Whether it reads pieces.
+        split: Whether these are of one split.
+    """
     found = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     if data:
         found.add_argument(
@@ -43,6 +52,7 @@ def parser(module: str, description: str, *, data: bool = True) -> argparse.Argu
             type=lambda text: [part for part in text.split(",") if part],
             help="folders, zips or MIDI files, separated by commas",
         )
+    if data and split:
         found.add_argument(
             "--split", default="test", choices=("train", "valid", "test"), help="which pieces"
         )

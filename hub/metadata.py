@@ -92,6 +92,7 @@ def _result(metric: str, title: str, value: float, corpora: str, split: str) -> 
         task_name="Going on from MIDI",
         dataset_type="midi",
         dataset_name=corpora,
+        dataset_config=corpora,  # the Hub merges results that differ in the name alone
         dataset_split=split,
         metric_type=metric,
         metric_name=title,

@@ -156,7 +156,8 @@ def _held_out(facts: Facts) -> str:
     ]
     shown = [_table(rows) if rows else UNKNOWN]
     for each in measured:
-        shown += [_accuracy(each), _command(each)]
+        data = ", ".join(map(_text, each["data"]))
+        shown += [f"{data}, split {each['split']}, {_command(each)}:", _accuracy(each)]
     return "\n\n".join(shown)
 
 
@@ -179,8 +180,6 @@ def _continuations(evaluations: Sequence[Facts]) -> str:
 
 def _continuation(evaluation: Facts) -> str:
     found, plan = evaluation["continuations"], evaluation["plan"]
-    if "figures" not in found:
-        return _old_continuation(evaluation)
     head = (
         f"{found['takes']:,} continuations of {found['pieces']:,} {evaluation['split']} pieces, "
         f"{plan['bars']} bars after {plan['prompt_bars']} (4 after 4 where a piece is shorter), at "
@@ -188,12 +187,15 @@ def _continuation(evaluation: Facts) -> str:
         f"{found['decode_failures']}. Overlaps of composed bars are with the piece's own next "
         "bars, those of original bars with the prompt."
     )
+    baseline = found.get("baseline", {})
+    others = {_text(baseline["model"]): baseline["figures"]} if baseline else {}
     rows = [
         {
             "figure": name.replace("_", " "),
             "composed": _number(row["composed"]),
             "95 %": _interval(row["composed_interval"]),
             "original": _number(row["original"]),
+            **{who: _number(known.get(name, {}).get("baseline")) for who, known in others.items()},
         }
         for name, row in found["figures"].items()
     ]
@@ -202,34 +204,6 @@ def _continuation(evaluation: Facts) -> str:
 
 def _interval(ends: Sequence[float | None]) -> str:
     return "-" if None in ends else " to ".join(f"{end:.3f}" for end in ends)
-
-
-def _old_continuation(evaluation: Facts) -> str:
-    """The figures that version 0.2 kept."""
-    found, plan = evaluation["continuations"], evaluation["plan"]
-    head = (
-        f"{found['takes']:,} continuations of {found['pieces']:,} {evaluation['split']} pieces, "
-        f"{plan['bars']} bars after {plan['seed_bars']}, at the settings "
-        f"`{json.dumps(_changed(plan))}`; decode failures: {found['decode_failures']}."
-    )
-    ones = [
-        {
-            "": name.replace("_", " "),
-            **{w: _number(found[w][name]) for w in ("composed", "original")},
-        }
-        for name in found["composed"]
-    ]
-    features = [
-        {
-            "overlap with the piece's own next bars": _text(name),
-            "composed": _number(both["composed"]["overlap"]),
-            "its seed": _number(both["seeds"]["overlap"]),
-            "KL composed (nats)": _number(both["composed"]["kl_nats"]),
-            "KL seed (nats)": _number(both["seeds"]["kl_nats"]),
-        }
-        for name, both in found["features"].items()
-    ]
-    return "\n\n".join([head, _table(ones), _table(features), _command(evaluation)])
 
 
 def _changed(plan: Facts) -> dict[str, Any]:
@@ -318,11 +292,12 @@ def _runs(runs: Sequence[Facts]) -> str:
 
 
 def _command(evaluation: Facts) -> str:
-    """What `training.evaluate` was told; DATA stands for the corpora."""
+    """Return the command with its options; DATA stands for the corpora."""
     plan = evaluation["plan"]
-    pieces = f"--pieces {plan['pieces']}" if "pieces" in plan else f"--samples {plan['samples']}"
-    wish = f"--split {evaluation['split']} {pieces} --takes {plan['takes']}"
-    return f"`python -m training.evaluate --data DATA {wish}`"
+    options = f"--split {evaluation['split']} --pieces {plan['pieces']}"
+    options += f" --takes {plan['takes']}" if plan["pieces"] else ""
+    options += "" if evaluation["held_out"] else " --no-bits"
+    return f"`python -m training.evaluate --data DATA {options}`"
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -13,10 +13,12 @@ import pytest
 
 from musiclstm import bundled_seeds
 from musiclstm.cli import main
+from training.pretrain import BAND_CORPORA, OLDER_CORPORA
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FACTS = ROOT / "musiclstm" / "pretrained" / "facts.json"
+EVALUATIONS = json.loads(FACTS.read_text())["evaluation"]
 
 
 def blocks(language):
@@ -76,9 +78,26 @@ def test_there_is_something_to_run():
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
-def test_the_bits_per_note_are_those_of_the_bundled_weights(split):
-    measured = json.loads(FACTS.read_text())[split]["bits_per_note"]
-    assert f"{measured:.2f}" in README
+@pytest.mark.parametrize("corpora", [OLDER_CORPORA, BAND_CORPORA])
+def test_the_bits_per_note_are_those_of_the_bundled_weights(split, corpora):
+    (measured,) = (
+        each["held_out"]
+        for each in EVALUATIONS
+        if (each["data"], each["split"]) == ([*corpora], split)
+    )
+    assert f"{measured['bits_per_note']:.2f}" in README
+
+
+@pytest.mark.parametrize("figure", ["overlap", "silent_instruments", "same_key"])
+def test_the_figures_of_continuations_are_those_of_the_bundled_weights(figure):
+    (found,) = (each["continuations"] for each in EVALUATIONS if each["continuations"])
+    row = found["figures"][figure]
+    for value in (
+        row["composed"],
+        row["original"],
+        found["baseline"]["figures"][figure]["baseline"],
+    ):
+        assert f"{value:.3f}".lstrip("0") in README
 
 
 def test_every_file_it_links_to_is_there():

@@ -3,47 +3,105 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from benchmarks import card
-from benchmarks.card import Measured
+from benchmarks.card import Evaluation, Measured
+from musiclstm import __version__
 from musiclstm.checkpoint import read_facts
+
+VERSION = __version__.rpartition(".")[0]
+RECORD = {"data": ["duets"], "held_out": {"bits_per_note": 2.5}, "continuations": None}
 
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
     """The bundled folder is an empty one, and commands are only written down."""
     ran = []
-    folder = tmp_path / "pretrained"
-    folder.mkdir()
+    folder, results = tmp_path / "pretrained", tmp_path / "results"
+    for each in (folder, results):
+        each.mkdir()
     (folder / "facts.json").write_text(json.dumps({"limits": ["kept"]}))
+
+    def run(command):
+        ran.append(list(command))
+        if "--json" in command:
+            records = [RECORD | {"split": split} for split in ("test", "valid")]
+            Path(command[command.index("--json") + 1]).write_text(json.dumps(records))
+        return "printed"
+
     monkeypatch.setattr(card, "find_checkpoint", lambda _: folder)
-    monkeypatch.setattr(card, "_run", lambda command: ran.append(list(command)) or "printed")
-    sections = (
-        Measured("Copies", ("benchmarks.novelty", "--data", "DATA")),
-        Measured("Rivals", ("benchmarks.quality", "--tokens", "TOKENS"), slow=True),
-    )
+    monkeypatch.setattr(card, "_run", run)
+    monkeypatch.setattr(card, "RESULTS", results)
+    evaluations = {
+        "all": Evaluation("test", ("--pieces", "3")),
+        "waltzes": Evaluation("both", ("--pieces", "0"), ("waltzes",)),
+    }
+    monkeypatch.setattr(card, "EVALUATIONS", evaluations)
+    sections = {
+        "copies": Measured("Copies", ("benchmarks.novelty", "--data", "DATA")),
+        "rivals": Measured("Rivals", ("benchmarks.quality", "--tokens", "TOKENS"), slow=True),
+    }
     monkeypatch.setattr(card, "SECTIONS", sections)
     return folder, ran
 
 
-def test_every_section_is_measured_and_kept(commands, data):
+def test_everything_is_measured_and_kept(commands, data):
     folder, ran = commands
     slow = ["--slow", "--tokens", "runs/all.npz", "--checkpoints", "runs/q"]
     assert card.main(["--data", data, *slow]) == 0
     assert [command[0] for command in ran] == [
-        "training.evaluate",
+        *["training.evaluate"] * 2,
         "benchmarks.novelty",
         "benchmarks.quality",
     ]
-    assert all(data in command for command in ran[:2])
-    assert ran[2][1:] == ["--tokens", "runs/all.npz", "--checkpoints", "runs/q"]
+    assert data in ran[2]
+    assert ran[3][1:] == ["--tokens", "runs/all.npz", "--checkpoints", "runs/q"]
     facts = read_facts(folder)
     assert facts["limits"] == ["kept"]
     assert [report["title"] for report in facts["reports"]] == ["Copies", "Rivals"]
     assert facts["reports"][0]["command"] == "python -m benchmarks.novelty --data DATA"
     assert data not in json.dumps(facts["reports"])  # no path of this machine
+
+
+def test_an_evaluation_reads_its_own_corpora_and_keeps_every_split(commands, data, tmp_path):
+    folder, ran = commands
+    assert card.main(["--data", data, "--only", "all,waltzes"]) == 0
+    waltzes = data.split(",")[1]
+    results = tmp_path / "results"
+    names = [f"all-{VERSION}-test.json", f"waltzes-{VERSION}-both.json"]
+    assert ran == [
+        ["training.evaluate", "--data", paths, "--split", split, "--pieces", pieces, "--json", file]
+        for paths, split, pieces, file in (
+            (data, "test", "3", str(results / names[0])),
+            (waltzes, "both", "0", str(results / names[1])),
+        )
+    ]
+    kept = read_facts(folder)["evaluation"]
+    assert [(each["split"], each["held_out"]["bits_per_note"]) for each in kept] == [
+        ("test", 2.5),
+        ("valid", 2.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--only", "waltzes"], "--data has no folder waltzes; add it, or name"),
+        (
+            ["--only", "copies,speed"],
+            "--only names 'speed'; there are all, waltzes, copies, rivals.",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(
+    commands, data, options, sentence, capsys
+):
+    assert card.main(["--data", data.split(",")[0], *options]) == 1
+    assert sentence in capsys.readouterr().err
+    assert commands[1] == []
 
 
 def test_what_takes_hours_stays_as_it_was(commands, data):
@@ -68,22 +126,6 @@ def test_rivals_without_a_token_file_are_refused_before_anything_is_measured(
     assert card.main(["--data", data, "--slow"]) == 1
     assert "--slow needs --tokens" in capsys.readouterr().err
     assert commands[1] == []
-
-
-def test_who_is_named_by_a_licence_is_thanked(commands, tmp_path):
-    corpus = tmp_path / "hymns"
-    corpus.mkdir()
-    pieces = [
-        {"file": "a.mid", "credit": "Ann Lee", "licence": "CC BY 4.0"},
-        {"file": "b.mid", "credit": "Bo Ek", "licence": "Public Domain"},
-    ]
-    known = {"name": "hymns", "source": "example.org", "licence": "mixed", "pieces": pieces}
-    (corpus / "MANIFEST.json").write_text(json.dumps(known))
-    assert card.main(["--data", f"{corpus},elsewhere"]) == 0
-    (credit,) = read_facts(commands[0])["credits"]
-    assert credit == {
-        "name": "hymns", "source": "example.org", "licence": "mixed", "credit": "Ann Lee",
-    }  # fmt: skip
 
 
 def test_one_sample_of_each_style_is_shown_from_where_the_card_lies(commands, data, tmp_path):

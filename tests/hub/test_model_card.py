@@ -16,7 +16,7 @@ EVALUATION = {
     "data": ["songs"],
     "split": "test",
     "plan": {
-        "samples": 2, "takes": 3, "seed_bars": 8, "bars": 16, "temperature": 0.9, "seed": 7,
+        "pieces": 2, "takes": 3, "prompt_bars": 8, "bars": 16, "temperature": 0.9, "seed": 7,
         "sampling": {"temperature": 1.0, "min_p": 0.25, "top_k": None, "seed": None},
     },
     "held_out": {
@@ -25,13 +25,11 @@ EVALUATION = {
     "accuracy": {"Pitch": {"share": 0.4567, "tokens": 4321}},
     "continuations": {
         "pieces": 2, "takes": 6, "decode_failures": 0,
-        "composed": {"seed_sensitivity": 0.9375, "collapse_rate": None},
-        "original": {"seed_sensitivity": 0.96875, "collapse_rate": 0.0},
-        "features": {
-            "pitch class": {
-                "composed": {"overlap": 0.6123, "kl_nats": 0.5},
-                "seeds": {"overlap": 0.7456, "kl_nats": 0.25},
-            }
+        "figures": {
+            "near_repeats": {
+                "composed": 0.1812, "composed_interval": [0.1555, 0.2083], "original": 0.2409,
+            },
+            "same_key": {"composed": None, "composed_interval": [None, None], "original": 0.5},
         },
     },
 }  # fmt: skip
@@ -61,16 +59,15 @@ FACTS = {
         "| Pitch | 45.7 % | 4,321 |",
         "6 continuations of 2 test pieces, 16 bars after 8",
         '{"temperature": 0.9, "min_p": 0.25, "seed": 7}',
-        "| seed sensitivity | 0.938 | 0.969 |",
-        "| collapse rate | not measured | 0.000 |",
-        "| pitch class | 0.612 | 0.746 | 0.500 | 0.250 |",
+        "| near repeats | 0.181 | 0.155 to 0.208 | 0.241 |",
+        "| same key | not measured | - | 0.500 |",
         "## How fast\n\n| a |\n| b |\n\n`python -m benchmarks.decoding`",
         "- It forgets its theme.",
         "| songs | CC0-1.0 | 1 (22,000 notes) | - | - |",
         "- **songs**, example.org, CC0: Ann Lee",
         "In all 4,000,000 tokens and 1.0 hours.",
         "![Roll: 01-song](01-song.svg)",
-        "`python -m training.evaluate --data DATA --split test --samples 2 --takes 3`",
+        "`python -m training.evaluate --data DATA --split test --pieces 2 --takes 3`",
         "Composer.from_pretrained()",
     ],
 )
@@ -78,23 +75,25 @@ def test_every_fact_is_told(said):
     assert said in model_card(FACTS, name="musiclstm")
 
 
-def test_figures_of_continuations_have_their_interval_and_the_originals_beside_them():
-    rows = {
-        "near_repeats": {
-            "composed": 0.1812, "composed_interval": [0.1555, 0.2083], "original": 0.2409,
-        },
-        "same_key": {
-            "composed": None, "composed_interval": [None, None], "original": 0.5,
-        },
-    }  # fmt: skip
-    plan = {"pieces": 200, "takes": 2, "prompt_bars": 8, "bars": 16, "temperature": 1.0, "seed": 7}
-    found = {"pieces": 200, "takes": 400, "decode_failures": 0, "figures": rows}
-    evaluation = EVALUATION | {"plan": plan, "continuations": found}
-    card = model_card({"evaluation": [evaluation]}, name="x")
-    assert "400 continuations of 200 test pieces, 16 bars after 8" in card
-    assert "| near repeats | 0.181 | 0.155 to 0.208 | 0.241 |" in card
-    assert "| same key | not measured | - | 0.500 |" in card
-    assert "training.evaluate --data DATA --split test --pieces 200 --takes 2`" in card
+def test_figures_of_a_baseline_are_shown_beside_those_of_the_model():
+    baseline = {"model": "old (1.0)", "figures": {"near_repeats": {"baseline": 0.3456}}}
+    found = EVALUATION["continuations"] | {"baseline": baseline}
+    card = model_card({"evaluation": [EVALUATION | {"continuations": found}]}, name="x")
+    assert "| near repeats | 0.181 | 0.155 to 0.208 | 0.241 | 0.346 |" in card
+    assert "| same key | not measured | - | 0.500 | not measured |" in card
+    assert "| original | old (1.0) |" in card
+
+
+def test_every_evaluation_has_its_own_table_and_command():
+    bits = EVALUATION | {"continuations": None, "plan": EVALUATION["plan"] | {"pieces": 0}}
+    bands = bits | {"data": ["bands"], "accuracy": {"Pitch": {"share": 0.5, "tokens": 7}}}
+    composed = EVALUATION | {"held_out": None, "accuracy": None}
+    card = model_card({"evaluation": [bits, bands, composed]}, name="x")
+    command = "`python -m training.evaluate --data DATA --split test --pieces 0`"
+    for name, row in (("songs", "| Pitch | 45.7 % | 4,321 |"), ("bands", "| Pitch | 50.0 % | 7 |")):
+        table = card.partition(f"{name}, split test, {command}:")[2]
+        assert table.splitlines()[4] == row
+    assert "--split test --pieces 2 --takes 3 --no-bits`" in card
 
 
 def test_without_facts_nothing_is_claimed():
@@ -167,6 +166,14 @@ def test_what_was_measured_survives_a_round_trip_through_the_hubs_own_reader():
     }
     again = ModelCardData(**yaml.safe_load(data.to_yaml()))
     assert again.eval_results == data.eval_results
+
+
+def test_results_on_other_corpora_stay_apart():
+    found = data_of({"evaluation": [EVALUATION, EVALUATION | {"data": ["bands"]}]}).to_dict()
+    assert [each["dataset"]["name"] for each in found["model-index"][0]["results"]] == [
+        "songs",
+        "bands",
+    ]
 
 
 def test_what_was_not_measured_is_no_result():
