@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace) -> Report:
         for contender in work.contenders:
             rate = _pilot(contender, rates, work, results)
             _measured(contender, rate, options.minutes, work, results)
-        if options.ablation_minutes:
+        if options.ablation_minutes and work.ablations:
             rate = _pilot(work.ours, rates, work, results)
             for contender in work.ablations:
                 _measured(contender, rate, options.ablation_minutes, work, results)

@@ -76,10 +76,12 @@ def _of_original(piece: Piece) -> Figures:
 
 def _figures(prompt: Section, music: Section, reference: Section) -> Figures:
     alike = measures.overlaps(music, reference)
-    overlap = alike.pop("overlap")
+    overlap = with_prompt = alike.pop("overlap")
+    if reference is not prompt:
+        with_prompt = measures.overlaps(music, prompt)["overlap"]
     return {
         "overlap": overlap,
-        "overlap_with_prompt": measures.overlaps(music, prompt)["overlap"],
+        "overlap_with_prompt": with_prompt,
         **measures.figures(prompt, music),
         **{f"overlap_{name}": value for name, value in alike.items()},
     }

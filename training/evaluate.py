@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,10 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-import transformers
-
-from musiclstm import __version__
 from musiclstm.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from musiclstm.composer import MAX_BARS, Composer
 from musiclstm.errors import CheckpointError, MusicLSTMError
@@ -31,8 +26,9 @@ from musiclstm.generation.stepper import MAX_ROWS
 from musiclstm.intake import clean_text
 from training.checkpoints import write_record
 from training.comparison import beside_baseline, compared, read_baseline
-from training.continuations import SHORT_BARS, Plan, choose, compose, plan_from
-from training.corpus import SPLITS, read_corpus
+from training.continuations import SHORT_BARS, Piece, Plan, choose, compose, plan_from
+from training.corpus import SPLITS, Corpus, read_corpus
+from training.environment import environment
 from training.metrics import Accuracy, held_out
 from training.pieces import require_split
 
@@ -136,8 +132,6 @@ def _check(options: argparse.Namespace) -> Plan:
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     _check_json(options.json)
-    if options.baseline is not None:
-        read_baseline(options.baseline)
     folder = _facts_folder(options)
     if folder is not None:
         read_facts(folder)  # refuses a damaged file
@@ -187,40 +181,37 @@ def evaluate(options: argparse.Namespace, plan: Plan) -> list[dict[str, Any]]:
         CorpusError: The data cannot be used, or the split is empty.
         BaselineError: The baseline has none of the pieces.
     """
+    baseline = None if options.baseline is None else read_baseline(options.baseline)
     composer = Composer.from_pretrained(options.model)
+    paths, workers = options.data.split(","), options.workers
+    corpus = read_corpus(paths, workers=workers) if options.bits else None
     splits = ("test", "valid") if options.split == BOTH else (options.split,)
-    return [_evaluate_split(composer, split, options, plan) for split in splits]
+    records = []
+    for split in splits:
+        bits = _NO_BITS if corpus is None else _bits(composer, corpus, split)
+        pieces = choose(paths, split, plan, workers=workers) if plan.pieces else []
+        continuations = _continuations(composer, pieces, split, plan, baseline)
+        records.append(_record(options, plan, split) | bits | {"continuations": continuations})
+    return records
 
 
-def _evaluate_split(
-    composer: Composer, split: str, options: argparse.Namespace, plan: Plan
-) -> dict[str, Any]:
-    paths = options.data.split(",")
+def _record(options: argparse.Namespace, plan: Plan, split: str) -> dict[str, Any]:
+    """Return what was measured and with what."""
     return {
         "command": "training.evaluate",
         "model": clean_text(Path(options.model).name),
-        "data": [clean_text(Path(path).name) for path in paths],
+        "data": [clean_text(Path(path).name) for path in options.data.split(",")],
         "split": split,
         "plan": asdict(plan),
-        **(_bits(composer, paths, split, options.workers) if options.bits else _NO_BITS),
-        "continuations": _continuations(composer, paths, split, options, plan),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": {
-            "musiclstm": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        **environment(),
     }
 
 
 _NO_BITS = {"held_out": None, "accuracy": None}
 
 
-def _bits(
-    composer: Composer, paths: Sequence[str], split: str, workers: int | None
-) -> dict[str, Any]:
+def _bits(composer: Composer, corpus: Corpus, split: str) -> dict[str, Any]:
     """Bits per note of all pieces of a split, and accuracy by kind of token."""
-    corpus = read_corpus(paths, workers=workers)
     require_split([piece.split for piece in corpus.pieces], split)
     streams = corpus.tokens(split)
     accuracy = Accuracy(composer.tokenizer)
@@ -229,15 +220,17 @@ def _bits(
 
 
 def _continuations(
-    composer: Composer, paths: Sequence[str], split: str, options: argparse.Namespace, plan: Plan
+    composer: Composer,
+    pieces: Sequence[Piece],
+    split: str,
+    plan: Plan,
+    baseline: Sequence[Mapping[str, Any]] | None,
 ) -> dict[str, Any] | None:
     """Figures of what is composed; None where no piece can be continued."""
-    pieces = choose(paths, split, plan, workers=options.workers) if plan.pieces else []
     if not pieces:
         return None
     found = _rounded(compared(pieces, compose(composer, pieces, plan)))
-    if options.baseline is not None:
-        baseline = read_baseline(options.baseline)
+    if baseline is not None:
         found["baseline"] = _rounded(beside_baseline(found, baseline, split))
     return dict(found)
 

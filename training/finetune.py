@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import shlex
 import sys
 import unicodedata
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     PrinterCallback,
@@ -27,7 +25,6 @@ from transformers.trainer_utils import IntervalStrategy, SchedulerType
 from transformers.utils import logging
 
 from hub.publish import check_ready, publish
-from musiclstm import __version__
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
 from musiclstm.errors import CorpusError, MusicLSTMError, PublishError
 from musiclstm.intake import clean_text
@@ -59,6 +56,7 @@ from training.copying import plain_copy
 from training.corpus import Corpus, read_corpus, refuse_empty
 from training.data.augmentation import Augmentation, AugmentationSettings
 from training.data.band_arrangement import Grooves
+from training.environment import environment
 from training.estimate import rehearse
 from training.failures import disk_in_plain_words, memory_in_plain_words
 from training.groups import freeze, parts_of, read_parts, read_rates
@@ -446,12 +444,7 @@ def _facts(
         "valid_before": valid_before(trainer.state.log_history),
         "seed": training.seed,
         "device": str(training.device),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": {
-            "musiclstm": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        **environment(),
     }
     before = (
         [] if music.model == SCRATCH else read_facts(find_checkpoint(music.model)).get("runs", [])

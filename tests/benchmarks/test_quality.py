@@ -150,6 +150,12 @@ def test_a_pilot_chooses_the_rate_with_the_fewest_bits(tiny, tmp_path):
     assert record["rows"][OURS]["learning_rate"] == 0.03
 
 
+def test_without_ablations_ours_needs_no_pilot(tiny, tmp_path):
+    assert quality.main([*tiny, "--learning_rates", "1e-3,3e-3", "--only", SEED_1]) == 0
+    record = json.loads((tmp_path / "kept" / quality.RECORD).read_text())
+    assert list(record["pilots"]) == [SEED_1]
+
+
 # -- Rivals --------------------------------------------------------------------------------------
 
 
