@@ -29,15 +29,14 @@ from musiclstm.download import fetch
 from musiclstm.errors import CheckpointError
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, MusicLSTMModel
-from musiclstm.model.step_features import FORMAT_VERSION
 from musiclstm.tokens import TOKENIZER_FILE, MusicTokenizer
+from musiclstm.tokens.files import FILE_OF_0_2, check_tokenizer_file, refuse_version_0_2
 
 DEFAULT = "default"
 FACTS_FILE = "facts.json"
 WEIGHTS_FILE = "model.safetensors"
 _NEEDED = ("config.json", WEIGHTS_FILE, TOKENIZER_FILE)
 _SMALL = ("config.json", TOKENIZER_FILE, "generation_config.json", FACTS_FILE)
-_OLD_TOKENIZER_FILE = "tokenizer.json"
 
 
 class _NoTextTokenizer:
@@ -73,23 +72,15 @@ def find_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
         folder = Path(name)
     else:
         folder = _from_hub(str(name), revision)
-    _refuse_version_0_2(folder, name)
+    refuse_version_0_2(folder, name)
     _check_files(folder, name, _NEEDED)
     return folder
 
 
-def _refuse_version_0_2(folder: Path, name: str | Path) -> None:
-    if (folder / _OLD_TOKENIZER_FILE).is_file() and not (folder / TOKENIZER_FILE).is_file():
-        raise CheckpointError(
-            f"{str(name)!r} is a checkpoint of musiclstm 0.2, which has another network and other "
-            "tokens; read it with musiclstm 0.2 (pip install 'musiclstm<0.3'), or train it again."
-        )
-
-
 def _from_hub(name: str, revision: str | None) -> Path:
     """Fetch the small files first, so that other models are refused before their weights."""
-    folder = fetch(name, [*_SMALL, _OLD_TOKENIZER_FILE], revision=revision)
-    _refuse_version_0_2(folder, name)
+    folder = fetch(name, [*_SMALL, FILE_OF_0_2], revision=revision)
+    refuse_version_0_2(folder, name)
     _check_files(folder, name, ["config.json"])
     _read_config(folder, name)
     return fetch(name, [*_SMALL, WEIGHTS_FILE], revision=folder.name)
@@ -114,7 +105,8 @@ def load_checkpoint(
     """
     folder = find_checkpoint(name, revision=revision)
     config = _read_config(folder, name)
-    tokenizer = _read_tokenizer(folder, name)
+    check_tokenizer_file(folder, name)
+    tokenizer = MusicTokenizer()
     _check_pair(config, tokenizer, name)
     try:
         _check_shapes(config, folder / WEIGHTS_FILE, name)
@@ -156,16 +148,6 @@ def _other_network(name: str | Path) -> str:
     )
 
 
-def _read_tokenizer(folder: Path, name: str | Path) -> MusicTokenizer:
-    try:
-        return MusicTokenizer.from_folder(folder)
-    except CheckpointError as error:  # it names the folder, which for the Hub is a commit
-        raise CheckpointError(
-            f"{TOKENIZER_FILE} of {str(name)!r} is not the tokenizer file of this version of "
-            "musiclstm; take the file that was saved together with the weights."
-        ) from error
-
-
 def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
     record = _read_record(folder / "config.json", name)
     kind = record.get("model_type")
@@ -173,13 +155,6 @@ def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
         raise CheckpointError(
             f"{str(name)!r} is a model of type {kind!r}, not {MusicLSTMConfig.model_type!r}; pass "
             "one that training.finetune wrote."
-        )
-    version = record.get("step_features_version", FORMAT_VERSION)
-    if record.get("token_names") is not None and version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"The weights of {str(name)!r} were trained with step features of format {version!r}, "
-            f"and this musiclstm computes format {FORMAT_VERSION}; read them with the version of "
-            "musiclstm that made them."
         )
     try:
         return MusicLSTMConfig.from_pretrained(folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from symusic.core import ScoreTick, TempoTick, TrackTick
+from symusic.core import ScoreTick, TempoTick
 
 from musiclstm import analysis
 from musiclstm.generation.bar_plan import Surprise
@@ -42,11 +42,10 @@ from musiclstm.splicing import (
     finished,
     first_ticks,
     joined,
-    program_of,
     section,
     with_notes,
 )
-from musiclstm.tokens import Part
+from musiclstm.tokens import Part, program_of
 
 # Which tracks of the prompt's score a part stands for, by the part's name in the tokens.
 PartTracks: TypeAlias = Mapping[Part, tuple[int, ...]]
@@ -184,11 +183,8 @@ class Composition:
 
     @property
     def continuation(self) -> ScoreTick:
-        """Only what was composed, from tick 0 on, with the tempo and meter that rule there."""
-        new = excerpt(self.score, self.seed_end_tick)
-        own = 0 if self.seed is None else len(self.seed.score.tracks)
-        del new.tracks[own : own + self.company_tracks]
-        return with_notes(new)
+        """What was composed, from tick 0 on, with the tempo and meter that are in force there."""
+        return self._continuation()[0]
 
     def first(self, bars: int) -> Composition:
         """The piece as it was after so many new bars; `Composer.extend` goes on from there.
@@ -235,20 +231,22 @@ class Composition:
             By track, then by tick, then by pitch.
         """
         known = self._log_probs_of_notes()
+        new, parts = self._continuation()
         return tuple(
             NoteProbability(number, tick, pitch, min(1.0, max(_LEAST, exp(log_prob))))
-            for number, (part, track) in enumerate(self._new_tracks())
+            for number, (part, track) in enumerate(zip(parts, new.tracks, strict=True))
             for tick, pitch in sorted((note.time, note.pitch) for note in track.notes)
             for log_prob in [known[part, tick, pitch]]
         )
 
-    def _new_tracks(self) -> list[tuple[Part | None, TrackTick]]:
-        """The tracks of `continuation`, each with its part."""
-        new = excerpt(self.score, self.seed_end_tick)
-        pairs = list(zip(self.track_parts, new.tracks, strict=True))
+    def _continuation(self) -> tuple[ScoreTick, list[Part | None]]:
+        """Return `continuation`, and the part of each of its tracks."""
+        new, parts = excerpt(self.score, self.seed_end_tick), list(self.track_parts)
         own = 0 if self.seed is None else len(self.seed.score.tracks)
-        del pairs[own : own + self.company_tracks]
-        return [(part, track) for part, track in pairs if len(track.notes)]
+        del new.tracks[own : own + self.company_tracks], parts[own : own + self.company_tracks]
+        pairs = zip(parts, new.tracks, strict=True)
+        playing = [part for part, track in pairs if len(track.notes)]
+        return with_notes(new), playing
 
     def _log_probs_of_notes(self) -> dict[tuple[Part | None, int, int], float]:
         """By part, tick and pitch, which no two new notes have in common."""
@@ -357,7 +355,7 @@ def _with_seed(
         for track in tracks_of_part:
             owners[track] = part
     members = [
-        [at for at, own in piece.prompt_tracks(part).items() if own == program_of(track)]
+        [at for at, each in piece.prompt_tracks(part).items() if each == program_of(track)]
         for part, track in zip(parts, new.tracks, strict=True)
     ]
     score, added = joined(seed.score, seed.end_tick, new, members)

@@ -30,7 +30,7 @@ from symusic.core import (
 
 from musiclstm import analysis
 from musiclstm.errors import ScoreError
-from musiclstm.tokens import DRUMS, Part, plain_meter
+from musiclstm.tokens import Part, plain_meter, program_of
 
 _MOST_TICKS = 32_767  # per quarter note: what a MIDI file can say
 _PEDAL, _VOLUME, _EXPRESSION = 64, 7, 11
@@ -44,11 +44,6 @@ _Events = TypeVar(
     PitchBendTickList,
     NoteTickList,
 )
-
-
-def program_of(track: TrackTick) -> int:
-    """Return the MIDI program of a track, -1 for drums."""
-    return DRUMS if track.is_drum else track.program
 
 
 def most_at_once(score: ScoreTick) -> int:

@@ -891,7 +891,7 @@ def everything(prompt: ScoreTick | None) -> dict[str, object]:
             programs={0, 40},
             meter=(3, 4),
             tempo_bpm=88,
-            key="D minor" if prompt is None else "seed",
+            key="D minor" if prompt is None else "prompt",
             pitch_ranges={0: (36, 72), 40: (55, 90)},
             max_polyphony=5,
             notes_per_bar=(2, 12),
@@ -1202,7 +1202,7 @@ def test_an_ending_is_in_the_key_of_the_seed(named, tiny_composer, invented) -> 
         prompt = invented(bars=2, seed=seed)
         key = Scale.named(str(estimate_key(prompt)))
         wish = replace(
-            tiny_composer.constraints_of(prompt), ending=True, key="seed" if named else None
+            tiny_composer.constraints_of(prompt), ending=True, key="prompt" if named else None
         )
         piece = tiny_composer.compose(bars=3, prompt=prompt, sampling=SAMPLING, constraints=wish)
         assert_it_ends(tiny_composer, piece, {*tonic_chord(key)})
@@ -1265,7 +1265,7 @@ def test_a_piece_that_has_ended_may_go_on_and_end_again(tiny_composer) -> None:
 def test_the_key_of_the_seed_is_named_and_kept(tiny_composer, invented) -> None:
     prompt = invented(bars=2, programs=(0, 40, DRUMS), seed=3)
     name = str(estimate_key(prompt))
-    wish = replace(tiny_composer.constraints_of(prompt), key="seed")
+    wish = replace(tiny_composer.constraints_of(prompt), key="prompt")
     piece = tiny_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=wish)
     assert piece.constraints == replace(wish, key=name)
     new = notes_of(piece.score, start=piece.seed_end_tick)
@@ -1284,13 +1284,17 @@ def test_only_the_bars_that_are_used_speak_for_a_key(tiny_composer) -> None:
             track.notes.append(NoteTick(1_920 * bar, 1_920, pitch, 80))
     score.tracks.append(track)
     piece = tiny_composer.compose(
-        bars=1, prompt=score, prompt_bars=1, sampling=SAMPLING, constraints=Constraints(key="seed")
+        bars=1,
+        prompt=score,
+        prompt_bars=1,
+        sampling=SAMPLING,
+        constraints=Constraints(key="prompt"),
     )
     assert piece.constraints.key == "C major"
 
 
 def test_the_key_of_a_seed_needs_a_seed(tiny_composer) -> None:
-    wish = Constraints(key="seed")
+    wish = Constraints(key="prompt")
     for ask in (tiny_composer.compose, tiny_composer.stream, tiny_composer.endless):
         with pytest.raises(ValueError, match="key='prompt' needs a prompt whose key can be"):
             ask(constraints=wish)
@@ -1301,7 +1305,7 @@ def test_the_key_of_a_seed_needs_a_seed(tiny_composer) -> None:
 def test_a_seed_of_drums_has_no_key_to_keep_to(tiny_composer, invented) -> None:
     prompt = invented(bars=1, programs=(DRUMS,))
     with pytest.raises(ValueError, match="key='prompt' needs a prompt whose key can be estimated"):
-        tiny_composer.compose(bars=1, prompt=prompt, constraints=Constraints(key="seed"))
+        tiny_composer.compose(bars=1, prompt=prompt, constraints=Constraints(key="prompt"))
 
 
 def tempos(score: ScoreTick) -> list[tuple[float, float]]:

@@ -235,7 +235,7 @@ def test_a_piece_that_was_steered_is_made_again(tiny_composer, file) -> None:
     slow = tiny_composer.extend(
         other.first(4),
         bars=4,
-        constraints=Constraints(programs={0, 73}, tempo_bpm=60, key="seed", ending=True),
+        constraints=Constraints(programs={0, 73}, tempo_bpm=60, key="prompt", ending=True),
         surprise=Surprise([0, 0, 0, 0, 0.9]),
     )
     assert [step.bars for step in slow.recipe.steps] == [3, 1, 4]

@@ -29,7 +29,7 @@ def score(*notes: tuple[int, int, int]) -> ScoreTick:
 @pytest.fixture
 def state() -> Snapshot:
     layers = np.zeros((1, 4), np.float32)
-    return Snapshot(np.zeros(6, np.float32), layers[0], layers, layers, History())
+    return Snapshot(np.zeros(6, np.float32), layers, layers, History())
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def piece(state) -> Composition:
         sampling=Sampling(seed=1),
         constraints=Constraints(),
         seed=seed,
+        track_parts=(None, None),
     )
 
 

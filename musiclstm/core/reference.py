@@ -8,17 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from musiclstm.core.step import rounded_rows
-from musiclstm.core.weights import (
+from musiclstm.core.weights import EPSILON, PITCHES, POSITION_LIMIT, ContextWeights, Weights
+from musiclstm.model.step_features import (
     CONTEXT_SIZES,
-    EPSILON,
+    PITCH_CLASSES,
     PITCH_REACH,
-    PITCHES,
-    POSITION_LIMIT,
     POSITION_REACH,
-    ContextWeights,
-    Weights,
+    REFERENCE_PITCHES,
+    FeatureArrays,
 )
-from musiclstm.model.step_features import FeatureArrays
 
 
 class ReferenceNetwork:
@@ -110,9 +108,10 @@ class ReferenceNetwork:
             scores, np.cumsum(CONTEXT_SIZES)[:-1]
         )
         if features.follows[row] & 1:
-            terms = _shifted(relative.reshape(5, 73), features.pitches[row], PITCH_REACH, PITCHES)
+            table = relative.reshape(REFERENCE_PITCHES, -1)
+            terms = _shifted(table, features.pitches[row], PITCH_REACH, PITCHES)
             terms += _histogram_terms(weights, features, row)
-            terms += _filter_terms(filters.reshape(3, 12), features, row)
+            terms += _filter_terms(filters.reshape(3, PITCH_CLASSES), features, row)
             np.add.at(logits, context.pitch_tokens, terms[context.pitch_values])
         if features.follows[row] & 2:
             table = np.stack([np.pad(forward, (POSITION_REACH, 0)), around])
@@ -142,7 +141,7 @@ def _shifted(scores: np.ndarray, references: np.ndarray, reach: int, values: int
 
 
 def _histogram_terms(weights: np.ndarray, features: FeatureArrays, row: int) -> np.ndarray:
-    classes = np.arange(PITCHES) % 12
+    classes = np.arange(PITCHES) % PITCH_CLASSES
     part, recent, piece = (
         array[row].astype(np.float64) for array in (features.part, features.recent, features.piece)
     )
@@ -152,14 +151,15 @@ def _histogram_terms(weights: np.ndarray, features: FeatureArrays, row: int) -> 
 
 
 def _filter_terms(filters: np.ndarray, features: FeatureArrays, row: int) -> np.ndarray:
-    sounding = int(features.sounding[row]) >> np.arange(12) & 1
+    sounding = int(features.sounding[row]) >> np.arange(PITCH_CLASSES) & 1
     shares = [each[row] / max(each[row].sum(), 1e-30) for each in (features.recent, features.piece)]
-    steps = (np.arange(12)[:, None] - np.arange(12)) % 12  # from source to target
+    classes = np.arange(PITCH_CLASSES)
+    steps = (classes[:, None] - classes) % PITCH_CLASSES  # from source to target
     terms = sum(
         filter_[steps] @ source
         for filter_, source in zip(filters, [*shares, sounding], strict=True)
     )
-    return np.asarray(terms)[np.arange(PITCHES) % 12]
+    return np.asarray(terms)[np.arange(PITCHES) % PITCH_CLASSES]
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 
 from musiclstm.core.features import FeaturePointers, feature_pointers
-from musiclstm.core.weights import CONTEXT_SIZES, EPSILON, Weights
-from musiclstm.model.step_features import CANDIDATES, REFERENCE_PITCHES, FeatureArrays
+from musiclstm.core.weights import EPSILON, Weights
+from musiclstm.model.step_features import (
+    CANDIDATES,
+    CONTEXT_SIZES,
+    REFERENCE_PITCHES,
+    FeatureArrays,
+)
 
 _COLUMNS = 32  # of a block, as in products.h
 _FEATURES_MISSING = "Step features must be given to a network that has them, and only to it."

@@ -9,21 +9,15 @@ import numpy as np
 
 from musiclstm.model.step_features import (
     CANDIDATES,
-    REFERENCE_PITCHES,
+    CONTEXT_SIZES,
+    POSITION_REACH,
     Kind,
     TokenTable,
 )
 
 EPSILON = 1e-5  # of layer norms, as in PyTorch
-PITCH_REACH, POSITION_REACH, CLASSES = 36, 144, 12
 POSITION_LIMIT = 4 * POSITION_REACH  # above every position
 PITCHES = 128
-# Rows of the context head, in order: relative pitch, forward and around positions, weights of the
-# histograms, filters.
-CONTEXT_SIZES = (
-    *(REFERENCE_PITCHES * (2 * PITCH_REACH + 1), POSITION_REACH + 1, 2 * POSITION_REACH + 1),
-    *(3, 3 * CLASSES),
-)
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from musiclstm.generation.constraints import KEY_OF_PROMPT, BarShape, Constraints
-from musiclstm.model.step_features import Kind, TokenTable
+from musiclstm.model.step_features import Kind
 from musiclstm.tokens import DRUMS, plain_meter
 from musiclstm.tokens import vocabulary as v
+from musiclstm.tokens.vocabulary import TABLE
 
 # The largest number and not infinity: logits that are no numbers become finite ones.
 OPEN, CLOSED = np.finfo(np.float32).max, np.float32(-np.inf)
 NO_LIMIT = 1_000_000
 
-TABLE = TokenTable(v.TOKEN_NAMES)
 _PITCH_KINDS = (Kind.PROGRAM, Kind.PITCH, Kind.DRUM)
 _RHYTHM_KINDS = (Kind.POSITION, Kind.DURATION, Kind.BAR, Kind.TIME_SIGNATURE, Kind.TEMPO)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from symusic.core import ScoreTick
 
-from musiclstm.generation.grammar import TABLE
 from musiclstm.model.step_features import Kind
-from musiclstm.tokens import MAX_TRACKS_PER_PROGRAM, Part
+from musiclstm.tokens import Part, most_parts
+from musiclstm.tokens.vocabulary import TABLE
 
 
 @dataclass
@@ -55,7 +55,7 @@ def notes_of_bar(ids: Sequence[int], log_probs: Sequence[float]) -> list[TokenNo
             position, of_onset, onset = value, log_prob, len(notes)
         if kind == Kind.PROGRAM:
             _share_block(pending, part, notes[block:])
-            part = Part(value, min(blocks.get(value, 0), MAX_TRACKS_PER_PROGRAM - 1))
+            part = Part(value, min(blocks.get(value, 0), most_parts(value) - 1))
             blocks[value] = blocks.get(value, 0) + 1
             pending[value] = pending.get(value, 0.0) + log_prob
             of_onset, block = 0.0, len(notes)

@@ -33,12 +33,12 @@ from musiclstm.generation.stepper import PackedLSTM
 from musiclstm.instruments import instrument_name
 from musiclstm.prompts import ruling_meter, with_key_named
 from musiclstm.recipe import Maker
-from musiclstm.splicing import excerpt, program_of, sorted_notes
+from musiclstm.splicing import excerpt, sorted_notes
 from musiclstm.tokens import (
-    DRUMS,
-    MAX_TRACKS_PER_PROGRAM,
     MusicTokenizer,
     Part,
+    most_parts,
+    program_of,
     programs_of,
     with_programs,
 )
@@ -289,8 +289,7 @@ def _part_tracks(
     counts = Counter(part.program for part in parts)
     for at in sorted(silent, key=lambda at: -score.tracks[at].notes.numpy()["pitch"].mean()):
         program = program_of(score.tracks[at])
-        most = 1 if program == DRUMS else MAX_TRACKS_PER_PROGRAM
-        part = Part(program, min(counts[program], most - 1))
+        part = Part(program, min(counts[program], most_parts(program) - 1))
         counts[program] += 1
         found[part] = (*found.get(part, ()), at)
     return found

@@ -40,7 +40,11 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_musiclstm import MusicLSTMConfig
 from .step_features import (
     CANDIDATES,
+    CONTEXT_SIZES,
     MAX_TRACKS,
+    PITCH_CLASSES,
+    PITCH_REACH,
+    POSITION_REACH,
     REFERENCE_PITCHES,
     FeatureArrays,
     Kind,
@@ -58,9 +62,6 @@ CACHE_NAME = (
 _HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 PROGRAMS, AGES = 130, 10  # rows of the embeddings: none, drums, 128 programs; bars
-SEMITONES = 36  # reach of the relative pitch heads on either side
-POSITIONS = 144  # reach of the relative position heads: one bar of 12/8
-CLASSES = 12
 
 # State --------------------------------------------------------------------------------------------
 
@@ -567,17 +568,13 @@ class ContextHead(nn.Linear):
         positions: Values of the Position tokens, (positions,).
     """
 
-    SIZES = (
-        *(REFERENCE_PITCHES * (2 * SEMITONES + 1), POSITIONS + 1, 2 * POSITIONS + 1),
-        *(3, 3 * CLASSES),
-    )
     INITIAL_WEIGHT = 0.2  # of the histograms
     tokens: Tensor
     pitches: Tensor
     positions: Tensor
 
     def __init__(self, config: MusicLSTMConfig) -> None:
-        super().__init__(config.hidden_size, sum(self.SIZES))
+        super().__init__(config.hidden_size, sum(CONTEXT_SIZES))
         self._names = config.token_names or []
         for name, values in self.tables().items():
             self.register_buffer(name, values, persistent=False)
@@ -597,7 +594,7 @@ class ContextHead(nn.Linear):
 
     def forward(self, hidden: Tensor, features: Features) -> Tensor:  # type: ignore[override]
         """(batch, steps, hidden) to logits of `tokens`, (batch, steps, pitches + positions)."""
-        scores = super().forward(hidden).float().split(self.SIZES, dim=-1)
+        scores = super().forward(hidden).float().split(CONTEXT_SIZES, dim=-1)
         relative_pitch, after_onset, around_end, weights, filters = scores
         pitch = self._relative_pitch(relative_pitch, features["pitches"])
         pitch = pitch + self._histogram(weights[..., :1], features["part"])
@@ -608,12 +605,12 @@ class ContextHead(nn.Linear):
 
     def _relative_pitch(self, scores: Tensor, references: Tensor) -> Tensor:
         scores = scores.unflatten(-1, (REFERENCE_PITCHES, -1))
-        return _shifted(scores, references, self.pitches, -SEMITONES)
+        return _shifted(scores, references, self.pitches, -PITCH_REACH)
 
     def _relative_position(self, onset: Tensor, end: Tensor, references: Tensor) -> Tensor:
         both = references[..., :1], references[..., 1:]
         from_onset = _shifted(onset.unsqueeze(-2), both[0], self.positions, 0)
-        return from_onset + _shifted(end.unsqueeze(-2), both[1], self.positions, -POSITIONS)
+        return from_onset + _shifted(end.unsqueeze(-2), both[1], self.positions, -POSITION_REACH)
 
     def _histogram(self, weight: Tensor, part: Tensor) -> Tensor:
         return weight * ((part.float()[..., self.pitches] + 1e-3).log() + 6.9)
@@ -621,12 +618,12 @@ class ContextHead(nn.Linear):
     def _pitch_classes(self, weights: Tensor, filters: Tensor, features: Features) -> Tensor:
         histograms = torch.stack([features["recent"], features["piece"]], dim=-2).float()
         shares = histograms / histograms.sum(-1, keepdim=True).clamp(min=1e-6)
-        bits = torch.arange(CLASSES, device=filters.device)
+        bits = torch.arange(PITCH_CLASSES, device=filters.device)
         sounding = (features["sounding"].long()[..., None] >> bits) & 1
         sources = torch.cat([shares, sounding.unsqueeze(-2)], dim=-2)  # (..., sources, 12)
         classes = (weights.unsqueeze(-1) * ((histograms + 1e-2).log() + 4.6)).sum(-2)
-        classes = classes + _circular(filters.unflatten(-1, (3, CLASSES)), sources)
-        index = (self.pitches % CLASSES).expand(*classes.shape[:-1], -1)
+        classes = classes + _circular(filters.unflatten(-1, (3, PITCH_CLASSES)), sources)
+        index = (self.pitches % PITCH_CLASSES).expand(*classes.shape[:-1], -1)
         return classes.gather(-1, index)  # (batch, steps, pitches)
 
 
@@ -663,8 +660,10 @@ def _circular(filters: Tensor, sources: Tensor) -> Tensor:
     Returns:
         (batch, steps, 12).
     """
-    place = torch.arange(CLASSES, device=sources.device)
-    shifted = sources[..., (place[:, None] - place) % CLASSES]  # (..., sources, class, interval)
+    place = torch.arange(PITCH_CLASSES, device=sources.device)
+    shifted = sources[
+        ..., (place[:, None] - place) % PITCH_CLASSES
+    ]  # (..., sources, class, interval)
     return (filters.unsqueeze(-2) * shifted).sum((-3, -1))
 
 
@@ -731,7 +730,7 @@ def _init_lstm(lstm: nn.LSTM) -> None:
 
 def _init_context_head(head: ContextHead) -> None:
     init.zeros_(head.weight)
-    bias = [torch.zeros(size) for size in head.SIZES]
+    bias = [torch.zeros(size) for size in CONTEXT_SIZES]
     bias[3] += head.INITIAL_WEIGHT
     init.copy_(head.bias, torch.cat(bias))
     for name, values in head.tables().items():

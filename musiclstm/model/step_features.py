@@ -32,6 +32,15 @@ MAX_TRACKS = 8  # of one program; further blocks count as the last of them
 MAX_PARTS = 64  # further parts share the last slot
 MAX_HELD = 1_024  # notes of a bar that are looked at for what sounds; further ones are not
 REFERENCE_PITCHES = 5
+PITCH_CLASSES = 12
+PITCH_REACH = 36  # of the network's heads on either side of a reference pitch, in semitones
+POSITION_REACH = 144  # the same for positions: one bar of 12/8
+# Outputs of the network's context head: relative pitches, positions from the last onset, positions
+# from the last end, weights of the histograms, filters.
+CONTEXT_SIZES = (
+    *(REFERENCE_PITCHES * (2 * PITCH_REACH + 1), POSITION_REACH + 1, 2 * POSITION_REACH + 1),
+    *(3, 3 * PITCH_CLASSES),
+)
 NONE = -1
 OUT_OF_RANGE = -2  # a proposal that no token can say: a pitch below 0 or above 127
 DRUMS = -1

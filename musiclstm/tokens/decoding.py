@@ -30,11 +30,6 @@ VELOCITY = 64
 """Of decoded notes; `musiclstm.generation.loudness` replaces it."""
 
 Mask = npt.NDArray[np.bool_]
-_NUMERATORS, _DENOMINATORS = np.array(v.TIME_SIGNATURES, dtype=np.int64).T
-BAR_TICKS = 4 * v.TICKS_PER_QUARTER * _NUMERATORS // _DENOMINATORS
-"""Length of a bar of each TimeSig token in decoded scores, in order of ids."""
-
-_STEP_TICKS = 4 * v.TICKS_PER_QUARTER // (v.POSITIONS_PER_BEAT * _DENOMINATORS)
 
 
 def decode_ids(ids: Iterable[int]) -> ScoreTick:
@@ -126,12 +121,12 @@ def _ticks(tokens: Integers, meter: Integers) -> Integers:
     """
     bar = tokens == v.BAR
     position = _within(tokens, v.POSITION_0, v.PITCH_DRUM_FIRST)
-    length = np.where(bar, np.concatenate([[0], BAR_TICKS[meter[:-1]]])[: len(bar)], 0)
+    length = np.where(bar, np.concatenate([[0], v.BAR_TICKS[meter[:-1]]])[: len(bar)], 0)
     heads = np.flatnonzero(bar | position)
     if len(heads) and bar[heads[0]]:
         length[heads[0]] = 0  # the first bar begins at 0, not after a bar
     line = np.cumsum(length)
-    place = np.where(position, (tokens - v.POSITION_0) * _STEP_TICKS[meter], 0)
+    place = np.where(position, (tokens - v.POSITION_0) * v.STEP_TICKS[meter], 0)
     latest = _latest(bar | position)
     return np.where(latest < 0, 0, line + place[latest])
 
@@ -188,7 +183,7 @@ def _counted(keys: Integers) -> Integers:
 def _add_tracks(score: ScoreTick, tokens: Integers, times: _Times, blocks: _Blocks) -> None:
     at = np.flatnonzero(_is_pitch(tokens[:-1]) & _is_duration(tokens[1:]))
     steps = v.DURATION_STEPS[tokens[at + 1] - v.DURATION_0]
-    duration = steps * _STEP_TICKS[times.meter[at]]
+    duration = steps * v.STEP_TICKS[times.meter[at]]
     drum = tokens[at] >= v.PITCH_DRUM_FIRST
     offset = np.where(drum, v.PITCH_DRUM_FIRST - v.DRUM_PITCHES[0], v.PITCH_0)
     columns = (times.ticks[at], duration, tokens[at] - offset, np.full(len(at), VELOCITY))

@@ -10,7 +10,7 @@ from symusic.core import ScoreTick
 
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.meters import Integers
-from musiclstm.tokens.programs import Part
+from musiclstm.tokens.programs import Part, most_parts, program_of
 from musiclstm.tokens.quantize import Notes, Quantized
 
 Order = list[list[int]]
@@ -32,7 +32,7 @@ def first_of_each(*keys: Integers) -> Integers:
 
 def programs_by_track(score: ScoreTick) -> list[int]:
     """Return the program of each track, -1 for drums."""
-    return [v.DRUMS if track.is_drum else track.program for track in score.tracks]
+    return [program_of(track) for track in score.tracks]
 
 
 def order_parts(notes: Notes, programs: Sequence[int], *, merge_tracks: bool = False) -> Order:
@@ -48,7 +48,7 @@ def order_parts(notes: Notes, programs: Sequence[int], *, merge_tracks: bool = F
     counts: dict[int, int] = {}
     for track in highest_first:
         program = programs[track]
-        number = min(counts.get(program, 0), _most_parts(program) - 1, most - 1)
+        number = min(counts.get(program, 0), most_parts(program) - 1, most - 1)
         counts[program] = counts.get(program, 0) + 1
         groups.setdefault(Part(program, number), []).append(track)
     merged = [sorted(group) for group in groups.values()]
@@ -98,14 +98,9 @@ def parts_of(order: Order, programs: Sequence[int]) -> list[Part]:
         found.append(Part(program, counts.get(program, 0)))
         counts[program] = found[-1].number + 1
     for program, count in counts.items():
-        if count > _most_parts(program):
-            limit = _most_parts(program)
+        if count > (limit := most_parts(program)):
             raise ValueError(f"Program {program} has {count} parts; at most {limit} are possible.")
     return found
-
-
-def _most_parts(program: int) -> int:
-    return 1 if program == v.DRUMS else v.MAX_TRACKS_PER_PROGRAM
 
 
 def _check_tracks(named: Sequence[int], tracks: int) -> None:

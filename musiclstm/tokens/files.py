@@ -14,7 +14,7 @@ from musiclstm.errors import CheckpointError
 from musiclstm.tokens import vocabulary as v
 
 TOKENIZER_FILE: Final = "miditok_remi.json"
-_FILE_OF_0_2 = "tokenizer.json"
+FILE_OF_0_2: Final = "tokenizer.json"
 _OURS = "musiclstm"
 
 
@@ -58,52 +58,61 @@ def write_tokenizer_file(folder: Path) -> None:
     (folder / TOKENIZER_FILE).write_text(text, encoding="utf-8")
 
 
-def check_tokenizer_file(folder: Path) -> None:
+def check_tokenizer_file(folder: Path, name: str | Path | None = None) -> None:
     """Check that a folder holds the tokenizer file of this format.
+
+    Args:
+        folder: Of a checkpoint.
+        name: What errors call the checkpoint. None: the name of the folder.
 
     Raises:
         CheckpointError: The file is missing, damaged, or of another format.
     """
-    path = folder / TOKENIZER_FILE
+    path, shown = folder / TOKENIZER_FILE, repr(str(name or folder.name))
+    refuse_version_0_2(folder, name or folder.name)
     if not path.is_file():
-        raise CheckpointError(_missing(folder))
+        raise CheckpointError(
+            f"{shown} has no {TOKENIZER_FILE}; a checkpoint folder needs it beside the weights. "
+            "Pass a folder that training.finetune wrote."
+        )
     ours = _parsed(path)
+    if ours is None:
+        raise CheckpointError(
+            f"{TOKENIZER_FILE} of {shown} is not a tokenizer file of musiclstm; take the file that "
+            "was saved together with the weights."
+        )
     if ours.get("format_version") != v.FORMAT_VERSION:
         raise CheckpointError(
-            f"{TOKENIZER_FILE} in '{folder.name}' has format {ours.get('format_version')!r}; this "
-            f"version of musiclstm reads format {v.FORMAT_VERSION}. Install the version that wrote "
-            "the checkpoint."
+            f"{TOKENIZER_FILE} of {shown} has format {ours.get('format_version')!r}; this version "
+            f"of musiclstm reads format {v.FORMAT_VERSION}. Install the version that wrote the "
+            "checkpoint."
         )
     if ours.get("fingerprint") != v.fingerprint():
         raise CheckpointError(
-            f"{TOKENIZER_FILE} in '{folder.name}' has other tokens than this version of musiclstm "
+            f"{TOKENIZER_FILE} of {shown} has other tokens than this version of musiclstm "
             f"(fingerprint {ours.get('fingerprint')!r} instead of {v.fingerprint()!r}); take the "
             "file that was saved together with the weights."
         )
 
 
-def _missing(folder: Path) -> str:
-    if (folder / _FILE_OF_0_2).is_file():
-        return (
-            f"'{folder.name}' is a checkpoint of musiclstm 0.2 (it has {_FILE_OF_0_2} and no "
-            f"{TOKENIZER_FILE}); install musiclstm 0.2 to use it, or fine-tune it again."
+def refuse_version_0_2(folder: Path, name: str | Path) -> None:
+    """Refuse a checkpoint folder of musiclstm 0.2.
+
+    Raises:
+        CheckpointError: The folder has the tokenizer file of that version only.
+    """
+    if (folder / FILE_OF_0_2).is_file() and not (folder / TOKENIZER_FILE).is_file():
+        raise CheckpointError(
+            f"{str(name)!r} is a checkpoint of musiclstm 0.2, which has another network and other "
+            "tokens; read it with musiclstm 0.2 (pip install 'musiclstm<0.3'), or train it again."
         )
-    return (
-        f"'{folder.name}' has no {TOKENIZER_FILE}; a checkpoint folder needs it beside the "
-        "weights. Pass a folder that training.finetune wrote."
-    )
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    """Return our own entry of the file."""
+def _parsed(path: Path) -> dict[str, Any] | None:
+    """Return our own entry of the file; None if it is not such a file."""
     try:
         content = json.loads(path.read_bytes())
-        ours = content[_OURS]
-        if content["tokenization"] == "REMI" and isinstance(ours, dict):
-            return ours
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise CheckpointError(
-        f"{TOKENIZER_FILE} in '{path.parent.name}' is not a tokenizer file of musiclstm; take the "
-        "file that was saved together with the weights."
-    )
+        ours, kind = content[_OURS], content["tokenization"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return ours if kind == "REMI" and isinstance(ours, dict) else None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from symusic.core import ScoreTick
+from symusic.core import ScoreTick, TrackTick
 
 from musiclstm.analysis import AnyScore, in_ticks
-from musiclstm.tokens.vocabulary import DRUMS
+from musiclstm.tokens.vocabulary import DRUMS, MAX_TRACKS_PER_PROGRAM
 
 
 class Part(NamedTuple):
@@ -21,6 +21,16 @@ class Part(NamedTuple):
 
     program: int
     number: int
+
+
+def program_of(track: TrackTick) -> int:
+    """Return the MIDI program of a track, -1 for drums."""
+    return DRUMS if track.is_drum else track.program
+
+
+def most_parts(program: int) -> int:
+    """Return how many parts of a program tokens can tell apart."""
+    return 1 if program == DRUMS else MAX_TRACKS_PER_PROGRAM
 
 
 def relatives(programs: Iterable[int], trained: Iterable[int] | None) -> dict[int, int]:
@@ -59,4 +69,4 @@ def with_programs(score: AnyScore, mapping: dict[int, int]) -> ScoreTick:
 
 def programs_of(score: AnyScore) -> set[int]:
     """Return the MIDI programs of the tracks that have notes, -1 for drums."""
-    return {DRUMS if t.is_drum else t.program for t in in_ticks(score).tracks if len(t.notes)}
+    return {program_of(track) for track in in_ticks(score).tracks if len(track.notes)}

@@ -12,7 +12,7 @@ from symusic.core import ScoreTick
 from musiclstm.analysis import AnyScore, in_ticks
 from musiclstm.errors import ScoreError
 from musiclstm.tokens import vocabulary as v
-from musiclstm.tokens.decoding import BAR_TICKS, decode_ids, parts_in
+from musiclstm.tokens.decoding import decode_ids, parts_in
 from musiclstm.tokens.encoding import order_parts, parts_of, programs_by_track, stream
 from musiclstm.tokens.files import TOKENIZER_FILE, check_tokenizer_file, write_tokenizer_file
 from musiclstm.tokens.programs import Part
@@ -132,7 +132,7 @@ class MusicTokenizer:
     def length_ticks(self, ids: Iterable[int]) -> int:
         """Return the ticks from the first bar line to the end of the last bar, as in `decode`."""
         signatures = [i - v.TIME_SIGNATURE_0 for i in ids if v.TIME_SIGNATURE_0 <= i < len(self)]
-        return int(BAR_TICKS[signatures].sum())
+        return int(v.BAR_TICKS[signatures].sum())
 
     def with_bars(self, ids: Sequence[int], bars: int, meter: tuple[int, int]) -> list[int]:
         """Return ids with exactly so many bars: the last ones, or filled up with empty ones.

@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from musiclstm.model.step_features import TokenTable
+
 FORMAT_VERSION: Final = 1
 """Changes with the order of tokens in a stream or the meaning of a block."""
 
@@ -74,6 +76,8 @@ def _names() -> tuple[str, ...]:
 
 TOKEN_NAMES: Final = _names()
 IDS: Final[Mapping[str, int]] = MappingProxyType({name: i for i, name in enumerate(TOKEN_NAMES)})
+TABLE: Final = TokenTable(TOKEN_NAMES)
+"""Kind, value and unit of each token, in 1/48 quarters: the ticks of decoded scores."""
 
 PAD, BOS, EOS = (IDS[name] for name in _SPECIAL)
 BAR = IDS["Bar_None"]
@@ -86,14 +90,17 @@ PROGRAM_0 = IDS["Program_0"]
 PROGRAM_DRUMS = IDS[f"Program_{DRUMS}"]
 TIME_SIGNATURE_0 = PROGRAM_DRUMS + 1
 
-DURATION_STEPS: npt.NDArray[np.int64] = np.array(
-    [(beat * steps + step) * POSITIONS_PER_BEAT // steps for beat, step, steps in _durations()],
-    dtype=np.int64,
-)
+DURATION_STEPS: npt.NDArray[np.int64] = np.array(TABLE.value[DURATION_0:POSITION_0])
 """Positions that each Duration token lasts, in order of ids."""
 
 TIME_SIGNATURES: Final = tuple((n, d) for d, numerators in METERS.items() for n in numerators)
 """Numerator and denominator of each TimeSig token, in order of ids."""
+
+BAR_TICKS: npt.NDArray[np.int64] = np.array(TABLE.value[TIME_SIGNATURE_0:])
+"""Length of a bar of each TimeSig token in decoded scores, in order of ids."""
+
+STEP_TICKS: npt.NDArray[np.int64] = np.array(TABLE.unit[TIME_SIGNATURE_0:])
+"""Length of a position in a bar of each TimeSig token in decoded scores, in order of ids."""
 
 
 def fingerprint(names: tuple[str, ...] = TOKEN_NAMES, version: int = FORMAT_VERSION) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import re
 import shutil
 import subprocess
 from dataclasses import fields, replace
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 
 from musiclstm.core import native
+from musiclstm.core import weights as weights_module
 from musiclstm.core.reference import ReferenceNetwork
 from musiclstm.core.step import CompiledNetwork
 from musiclstm.core.weights import ContextWeights, Weights
+from musiclstm.model import step_features
 from musiclstm.model.step_features import FeatureArrays
 
 SIZES = [(1, 1), (4, 8), (7, 5), (24, 30), (31, 33), (32, 4), (33, 6), (40, 127), (100, 10)]
@@ -459,3 +462,21 @@ def test_a_sequence_that_c_would_misread_is_refused(library) -> None:
     several = network.workspace(*states(1, 2, 24), random_features(2, 200))
     with pytest.raises(ValueError, match="there are 2"):
         several.read_sequence(ids, features)
+
+
+@pytest.mark.parametrize(("header", "fewest"), [("step.h", 6), ("features_state.h", 8)])
+def test_constants_of_the_headers_are_those_of_python(header, fewest) -> None:
+    text = Path(native.__file__).with_name(header).read_text()
+    found: dict[str, int] = {}
+    for name, value in re.findall(r"^    ([A-Z_]+) = ([^,]+),", text, re.MULTILINE):
+        found[name] = eval(value, {}, found)  # sums and products of earlier ones
+    known = {
+        **vars(step_features),
+        **vars(weights_module),
+        "CLASSES": step_features.PITCH_CLASSES,
+        "FARTHEST_END": step_features.Context.FARTHEST_END,
+        "CANDIDATES": len(step_features.CANDIDATES),
+    }
+    expected = {name: known[name] for name in found if name in known}
+    assert {name: found[name] for name in expected} == expected
+    assert len(expected) >= fewest

@@ -370,7 +370,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path) -> None:
 
 def test_a_checkpoint_of_version_0_2_is_refused_with_the_version_that_reads_it(tmp_path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"tokenization": "REMI"}')
-    with pytest.raises(CheckpointError, match=r"install musiclstm 0\.2 to use it"):
+    with pytest.raises(CheckpointError, match=r"read it with musiclstm 0\.2"):
         MusicTokenizer.from_folder(tmp_path)
 
 
