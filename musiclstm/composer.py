@@ -22,7 +22,6 @@ from musiclstm.composition import Composition, Passage, Seed
 from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
-from musiclstm.generation.decode_loop import compose_bars
 from musiclstm.generation.pipeline import CONTEXT_BARS, Pipeline, Request, end_of
 from musiclstm.generation.sampling import MAX_SEED, Sampling
 from musiclstm.generation.stepper import MAX_ROWS, Engine, PackedLSTM
@@ -221,9 +220,7 @@ class Composer:
         piece = self._begin(self._seed(prompt, prompt_bars, prompt_selection), request)
         if piece.constraints.ending:
             raise ValueError("Endless music has no ending; leave constraints.ending out.")
-        bars = compose_bars(self._network, self._pipeline.sequence(piece, None))
-        passages = (self._pipeline.passage(piece, number, bar) for number, bar in enumerate(bars))
-        return (_with_tempo(passage, piece) for passage in passages)
+        return (_with_tempo(passage, piece) for passage in self._pipeline.endless(piece))
 
     def extend(
         self,

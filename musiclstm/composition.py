@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate
 from math import exp
 from numbers import Integral
@@ -73,6 +74,11 @@ class Seed:
     others: ScoreTick | None = None
     constraints: Constraints = field(default_factory=Constraints)
     source: Source | None = field(default=None, compare=False)
+
+    @cached_property
+    def key(self) -> analysis.Key | None:
+        """Estimated key of `score`; None: it has none."""
+        return analysis.estimate_key(self.score)
 
 
 class NoteProbability(NamedTuple):

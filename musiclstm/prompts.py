@@ -132,7 +132,7 @@ def with_key_named(constraints: Constraints, seed: Seed | None) -> Constraints:
     """
     if constraints.key != KEY_OF_PROMPT:
         return constraints
-    found = None if seed is None else analysis.estimate_key(seed.score)
+    found = None if seed is None else seed.key
     if found is None:
         raise ValueError(
             "key='prompt' needs a prompt whose key can be estimated; pass a prompt, or name a key "

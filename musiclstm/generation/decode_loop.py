@@ -111,13 +111,16 @@ def compose_sequences(
     for row, decoder in enumerate(decoders):
         stepper.set_copy_weight(decoder.open_bar(), row)
     while decoders:
+        any_done = False
         stepper.step([decoder.token for decoder in decoders])
         for row, decoder in enumerate(decoders):
             if decoder.sample(stepper.scores[row]):
                 yield decoder.number, decoder.close_bar(stepper.snapshot(row))
-                if not decoder.is_done:
+                if decoder.is_done:
+                    any_done = True
+                else:
                     stepper.set_copy_weight(decoder.open_bar(), row)
-        if any(decoder.is_done for decoder in decoders):
+        if any_done:
             rows = [row for row, decoder in enumerate(decoders) if not decoder.is_done]
             decoders = [decoders[row] for row in rows]
             if rows:

@@ -118,7 +118,7 @@ class Pipeline:
 
     # New bars.
 
-    def sequence(self, piece: Composition, end: int | None) -> SequenceRequest:
+    def _sequence(self, piece: Composition, end: int | None) -> SequenceRequest:
         """Return what continues a piece under its settings; `end` as in `Step`.
 
         Raises:
@@ -137,16 +137,26 @@ class Pipeline:
 
     def extended(self, piece: Composition, bars: int, end: int | None) -> Composition:
         """Return a piece with so many more bars; `end` as in `Step`."""
-        new = islice(compose_bars(self._network, self.sequence(piece, end)), bars)
-        return self._with_bars(piece, new, end)
+        new = islice(compose_bars(self._network, self._sequence(piece, end)), bars)
+        return grown(piece, [*self._passages(piece, new)], end=end)
+
+    def endless(self, piece: Composition) -> Iterator[Passage]:
+        """Return new bars of a piece, one by one and without end.
+
+        Raises:
+            ValueError: The constraints cannot be met.
+        """
+        return self._passages(piece, compose_bars(self._network, self._sequence(piece, None)))
 
     def takes(self, pieces: list[Composition], bars: int) -> tuple[Composition, ...]:
         """Return each piece with so many more bars, composed side by side."""
         new: list[list[TokenBar]] = [[] for _ in pieces]
         for number, bar in self._bars_of(pieces, bars):
             new[number].append(bar)
-        pairs = zip(pieces, new, strict=True)
-        return tuple(self._with_bars(piece, own, end_of(piece, bars)) for piece, own in pairs)
+        return tuple(
+            grown(piece, [*self._passages(piece, own)], end=end_of(piece, bars))
+            for piece, own in zip(pieces, new, strict=True)
+        )
 
     def drafts(self, pieces: list[Composition], bars: int) -> Iterator[tuple[int, Composition]]:
         """Yield number and state of a piece whenever it has gained a bar."""
@@ -154,7 +164,7 @@ class Pipeline:
         return self._growing(list(pieces), self._bars_of(pieces, bars), ends)
 
     def _bars_of(self, pieces: list[Composition], bars: int) -> Iterator[tuple[int, TokenBar]]:
-        requests = [self.sequence(piece, end_of(piece, bars)) for piece in pieces]
+        requests = [self._sequence(piece, end_of(piece, bars)) for piece in pieces]
         return compose_sequences(self._network, requests, bars=bars)
 
     def _growing(
@@ -163,23 +173,27 @@ class Pipeline:
         bars: Iterable[tuple[int, TokenBar]],
         ends: Sequence[int | None],
     ) -> Iterator[tuple[int, Composition]]:
+        mappings = [self._mapping_of(piece) for piece in drafts]
         for number, bar in bars:
-            drafts[number] = self._with_bars(drafts[number], [bar], ends[number])
+            piece = drafts[number]
+            passage = self._passage(piece, mappings[number], piece.bars, bar)
+            drafts[number] = grown(piece, [passage], end=ends[number])
             yield number, drafts[number]
 
-    def _with_bars(
-        self, piece: Composition, bars: Iterable[TokenBar], end: int | None
-    ) -> Composition:
-        passages = [self.passage(piece, piece.bars + i, bar) for i, bar in enumerate(bars)]
-        return grown(piece, passages, end=end)
+    def _passages(self, piece: Composition, bars: Iterable[TokenBar]) -> Iterator[Passage]:
+        mapping = self._mapping_of(piece)
+        numbered = enumerate(bars, piece.bars)
+        return (self._passage(piece, mapping, number, bar) for number, bar in numbered)
 
-    def passage(self, piece: Composition, number: int, bar: TokenBar) -> Passage:
+    def _passage(
+        self, piece: Composition, mapping: dict[int, int], number: int, bar: TokenBar
+    ) -> Passage:
         """Return a new bar in the instruments and the loudness of the music."""
-        parts = self._tokenizer.parts_in(bar.tokens)
-        score = sorted_notes(self._tokenizer.decode(bar.tokens))
+        score, parts = self._tokenizer.decode_parts(bar.tokens)
+        sorted_notes(score)
         log_probs = log_probs_by_track(score, parts, notes_of_bar(bar.tokens, bar.log_probs))
         score = piece.loudness.with_velocities(score, parts, bar.velocity_gain)
-        programs = self._programs_of_parts(piece, parts)
+        programs = _programs_of_parts(piece, mapping, parts)
         for track, part, program in zip(score.tracks, parts, programs, strict=True):
             track.name = _track_name(program, part)
             if not track.is_drum:
@@ -210,26 +224,11 @@ class Pipeline:
         asked = [step.constraints for step in piece.steps]
         return self._mapping(piece.seed, [*asked, piece.constraints])
 
-    def _programs_of_parts(self, piece: Composition, parts: Sequence[Part]) -> list[int]:
-        """Return the program of the music that each part sounds as.
-
-        It is that of the part's track in the prompt. Where this one may not play, or there is none,
-        it is what the part's program stands for under the constraints.
-        """
-        mapping = permitted_mapping(self._mapping_of(piece), piece.constraints)
-        back, permitted = invert_mapping(mapping), piece.constraints.programs
-        found = []
-        for part in parts:
-            own = piece.prompt_tracks(part).values()
-            playing = (each for each in own if permitted is None or each in permitted)
-            found.append(next(playing, back.get(part.program, part.program)))
-        return found
-
     def _key(self, piece: Composition, before: Bars) -> Scale | None:
         """Return the key asked for, else that of the prompt, else that of the new bars so far."""
         if piece.constraints.key is not None:
             return Scale.named(piece.constraints.key)
-        if piece.seed is not None and (found := analysis.estimate_key(piece.seed.score)):
+        if piece.seed is not None and (found := piece.seed.key):
             return Scale.named(str(found))
         found = analysis.estimate_key(self._tokenizer.decode(t for bar in before for t in bar))
         return None if found is None else Scale.named(str(found))
@@ -292,6 +291,24 @@ def _part_tracks(
         part = Part(program, min(counts[program], most_parts(program) - 1))
         counts[program] += 1
         found[part] = (*found.get(part, ()), at)
+    return found
+
+
+def _programs_of_parts(
+    piece: Composition, mapping: dict[int, int], parts: Sequence[Part]
+) -> list[int]:
+    """Return the program of the music that each part sounds as.
+
+    It is that of the part's track in the prompt. Where this one may not play, or there is none, it
+    is what the part's program stands for under the constraints.
+    """
+    back = invert_mapping(permitted_mapping(mapping, piece.constraints))
+    permitted = piece.constraints.programs
+    found = []
+    for part in parts:
+        own = piece.prompt_tracks(part).values()
+        playing = (each for each in own if permitted is None or each in permitted)
+        found.append(next(playing, back.get(part.program, part.program)))
     return found
 
 

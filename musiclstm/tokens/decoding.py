@@ -32,8 +32,8 @@ VELOCITY = 64
 Mask = npt.NDArray[np.bool_]
 
 
-def decode_ids(ids: Iterable[int]) -> ScoreTick:
-    """Return the score of a stream, with one track per part in order of appearance."""
+def decode_ids(ids: Iterable[int]) -> tuple[ScoreTick, list[Part]]:
+    """Return the score of a stream, and its parts in order of appearance, one for each track."""
     tokens = _musical(ids)
     times, blocks = _times(tokens), _blocks(tokens)
     score = ScoreTick(v.TICKS_PER_QUARTER)
@@ -48,12 +48,7 @@ def decode_ids(ids: Iterable[int]) -> ScoreTick:
         ]
     )
     _add_tracks(score, tokens, times, blocks)
-    return score
-
-
-def parts_in(ids: Iterable[int]) -> list[Part]:
-    """Return the parts of a stream in order of appearance."""
-    return _blocks(_musical(ids)).parts
+    return score, blocks.parts
 
 
 def _musical(ids: Iterable[int]) -> Integers:

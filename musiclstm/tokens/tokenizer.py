@@ -12,7 +12,7 @@ from symusic.core import ScoreTick
 from musiclstm.analysis import AnyScore, in_ticks
 from musiclstm.errors import ScoreError
 from musiclstm.tokens import vocabulary as v
-from musiclstm.tokens.decoding import decode_ids, parts_in
+from musiclstm.tokens.decoding import decode_ids
 from musiclstm.tokens.encoding import order_parts, parts_of, programs_by_track, stream
 from musiclstm.tokens.files import TOKENIZER_FILE, check_tokenizer_file, write_tokenizer_file
 from musiclstm.tokens.programs import Part
@@ -123,11 +123,15 @@ class MusicTokenizer:
         Ids that no grammar allows are skipped. Tempos are those that the ids name. Velocities
         are 64.
         """
+        return self.decode_parts(ids)[0]
+
+    def decode_parts(self, ids: Iterable[int]) -> tuple[ScoreTick, list[Part]]:
+        """Return the score of `decode`, and the part of each of its tracks."""
         return decode_ids(ids)
 
     def parts_in(self, ids: Iterable[int]) -> list[Part]:
-        """Return the parts of a stream in order of appearance, as the tracks of `decode`."""
-        return parts_in(ids)
+        """Return the part of each track of `decode`."""
+        return self.decode_parts(ids)[1]
 
     def length_ticks(self, ids: Iterable[int]) -> int:
         """Return the ticks from the first bar line to the end of the last bar, as in `decode`."""
