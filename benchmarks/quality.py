@@ -35,6 +35,7 @@ from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.checkpoints import read_record, write_record
 from training.data.augmentation import AugmentationSettings
 from training.data.encoded_corpora import EncodedCorpora
+from training.networks import config_for
 from training.pretrain import MEASURED_TOKENS, Run, Settings, bits_of, held_out_sets
 
 RECORD = "quality.json"
@@ -197,16 +198,8 @@ def _wanted(text: str | None, names: Sequence[str]) -> set[str]:
 
 
 def _config(options: argparse.Namespace, corpora: EncodedCorpora) -> MusicLSTMConfig:
-    settings = Settings()
-    return MusicLSTMConfig(
-        vocab_size=len(corpora.token_names),
-        hidden_size=options.hidden_size,
-        num_hidden_layers=options.layers,
-        dropout=settings.dropout,
-        embedding_dropout=settings.dropout,
-        token_names=list(corpora.token_names),
-        tokenizer_fingerprint=corpora.fingerprint,
-    )
+    shape = {"hidden_size": options.hidden_size, "num_hidden_layers": options.layers}
+    return config_for(corpora.token_names, corpora.fingerprint, **shape)
 
 
 def _settings(work: _Work) -> dict[str, Any]:

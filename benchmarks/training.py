@@ -33,6 +33,7 @@ from musiclstm.seeds import bundled_seeds
 from musiclstm.tokens import MusicTokenizer
 from training.data.features import CarriedFeatures
 from training.memory import keep_freed_memory
+from training.networks import config_for
 from training.trainer import StatefulTrainer
 from training.windows import IGNORED, Windows
 
@@ -79,14 +80,9 @@ def measure(options: argparse.Namespace) -> Report:
 
 
 def _config(options: argparse.Namespace) -> MusicLSTMConfig:
-    return MusicLSTMConfig(
-        vocab_size=len(MusicTokenizer()),
-        hidden_size=options.hidden_size,
-        num_hidden_layers=options.layers,
-        token_names=list(MusicTokenizer().token_names),
-        dropout=_DROPOUT,
-        embedding_dropout=_DROPOUT,
-    )
+    tokenizer = MusicTokenizer()
+    shape = {"hidden_size": options.hidden_size, "num_hidden_layers": options.layers}
+    return config_for(tokenizer.token_names, tokenizer.fingerprint, dropout=_DROPOUT, **shape)
 
 
 def _trainer(

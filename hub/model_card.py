@@ -180,10 +180,11 @@ def _continuations(evaluations: Sequence[Facts]) -> str:
 
 def _continuation(evaluation: Facts) -> str:
     found, plan = evaluation["continuations"], evaluation["plan"]
+    sampling = {name: value for name, value in plan["sampling"].items() if value is not None}
     head = (
         f"{found['takes']:,} continuations of {found['pieces']:,} {evaluation['split']} pieces, "
         f"{plan['bars']} bars after {plan['prompt_bars']} (4 after 4 where a piece is shorter), at "
-        f"the settings `{json.dumps(_changed(plan))}`; decode failures: "
+        f"the settings `{json.dumps(sampling)}`; decode failures: "
         f"{found['decode_failures']}. Overlaps of composed bars are with the piece's own next "
         "bars, those of original bars with the prompt."
     )
@@ -204,13 +205,6 @@ def _continuation(evaluation: Facts) -> str:
 
 def _interval(ends: Sequence[float | None]) -> str:
     return "-" if None in ends else " to ".join(f"{end:.3f}" for end in ends)
-
-
-def _changed(plan: Facts) -> dict[str, Any]:
-    """How notes were chosen: what says something, in one dictionary."""
-    known = {"temperature": plan["temperature"], **plan.get("sampling", {})}
-    known |= {"temperature": plan["temperature"], "seed": plan["seed"]}
-    return {name: value for name, value in known.items() if value is not None}
 
 
 def _report(report: Facts) -> str:

@@ -39,18 +39,19 @@ class Plan:
         takes: Continuations of each piece.
         prompt_bars: Bars that the composer reads; `SHORT_BARS` for a shorter piece.
         bars: Bars that it composes; `SHORT_BARS` for a shorter piece.
-        temperature: Of the sampling.
-        seed: Of the random numbers and of the choice of pieces.
-        sampling: All other sampling settings.
+        sampling: How notes are drawn. Its seed is that of the choice of pieces, too; None: 0.
     """
 
     pieces: int
     takes: int
     prompt_bars: int
     bars: int
-    temperature: float
-    seed: int
     sampling: Sampling = field(default_factory=Sampling)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the choice of pieces and of the first take."""
+        return self.sampling.seed or 0
 
 
 def plan_from(options: argparse.Namespace, bounds: Mapping[str, tuple[int, int]]) -> Plan:
@@ -68,8 +69,8 @@ def plan_from(options: argparse.Namespace, bounds: Mapping[str, tuple[int, int]]
         if not least <= value <= most:
             raise ValueError(f"--{name} must be from {least:,} to {most:,}, got {value:,}.")
     try:
-        Sampling(temperature=options.temperature, seed=options.seed)
-        sampling = Sampling(**read_overrides(options.sampling, "--sampling"))
+        others = read_overrides(options.sampling, "--sampling")
+        sampling = Sampling(**others | {"temperature": options.temperature, "seed": options.seed})
     except ValueError as error:
         raise ValueError(f"--{str(error).removeprefix('--')}") from error
     except TypeError as error:
@@ -210,7 +211,7 @@ def _takes(composer: Composer, number: int, piece: Piece, plan: Plan) -> Iterato
         bars=piece.original.bars,
         prompt=piece.score,
         prompt_bars=piece.prompt.bars,
-        sampling=replace(plan.sampling, temperature=plan.temperature, seed=seed),
+        sampling=replace(plan.sampling, seed=seed),
     )
     for take in takes:
         yield read_take(take, number, piece)

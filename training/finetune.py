@@ -28,9 +28,8 @@ from hub.publish import check_ready, publish
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
 from musiclstm.errors import CorpusError, MusicLSTMError, PublishError
 from musiclstm.intake import clean_text
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import LockedDropout, MusicLSTMForCausalLM
-from musiclstm.model.step_features import FORMAT_VERSION, TokenTable
+from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
 from training.callbacks import (
@@ -52,7 +51,6 @@ from training.checkpoints import (
     newest_whole,
     place_for,
 )
-from training.copying import plain_copy
 from training.corpus import Corpus, read_corpus, refuse_empty
 from training.data.augmentation import Augmentation, AugmentationSettings
 from training.data.band_arrangement import Grooves
@@ -64,6 +62,7 @@ from training.listening import Listening
 from training.locking import alone_in
 from training.memory import keep_freed_memory
 from training.metrics import held_out
+from training.networks import config_for, plain_copy
 from training.report import as_text, describe, write_report
 from training.stopping import STOPPED, StoppedError
 from training.trainer import StatefulTrainer
@@ -309,29 +308,20 @@ def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM,
             f"--config_overrides cannot set {settled[0]}, which follows from the tokenizer and the "
             "pieces; leave it out."
         )
-    config = _config(
-        **shape | overrides,
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_id,
-        bos_token_id=tokenizer.bos_id,
-        eos_token_id=tokenizer.eos_id,
-        tokenizer_fingerprint=tokenizer.fingerprint,
-        token_names=list(tokenizer.token_names),
-        step_features_version=FORMAT_VERSION,
-        programs=corpus.programs(),
-    )
-    return MusicLSTMForCausalLM(config), tokenizer
-
-
-def _config(**fields: Any) -> MusicLSTMConfig:
     try:
-        return MusicLSTMConfig(**fields)
+        config = config_for(
+            tokenizer.token_names,
+            tokenizer.fingerprint,
+            programs=corpus.programs(),
+            **shape | overrides,
+        )
     except (TypeError, StrictDataclassError) as error:
         reason = str(error).splitlines()[-1].strip().partition("Error: ")
         raise ValueError(
             f"No network can be built so: {(reason[2] or reason[0]).rstrip('.')}; check "
             "--hidden_size, --num_hidden_layers, --dropout and --config_overrides."
         ) from error
+    return MusicLSTMForCausalLM(config), tokenizer
 
 
 def _trainer(

@@ -21,7 +21,7 @@ from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render
 from musiclstm.tokens import MusicTokenizer
-from training.copying import plain_copy
+from training.networks import plain_copy
 
 SAMPLES_FOLDER = "samples"
 BARS, PROMPT_BARS = 8, 4

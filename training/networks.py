@@ -1,20 +1,89 @@
-"""A network as it would be loaded, taken from one that is being trained.
+"""Networks to train: new ones, those of a checkpoint, and copies.
 
-Accelerate puts a `forward` of its own into a network that it trains in half precision; a copy of
-the object would keep it, and would answer in bfloat16.
+Needs neither MidiTok nor symusic.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
+from musiclstm.errors import CheckpointError
+from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.model.step_features import FORMAT_VERSION
+
+
+def config_for(
+    tokens: Sequence[str], fingerprint: str, *, dropout: float = 0.1, **fields: Any
+) -> MusicLSTMConfig:
+    """Return the config of a new network.
+
+    Args:
+        tokens: Names of the tokens by id.
+        fingerprint: Of the tokenizer.
+        dropout: Of embeddings and layers.
+        fields: Other fields of the config.
+    """
+    settled: dict[str, Any] = {
+        "vocab_size": len(tokens),
+        "token_names": list(tokens),
+        "tokenizer_fingerprint": fingerprint,
+        "step_features_version": FORMAT_VERSION,
+        **{
+            f"{name.lower()}_token_id": tokens.index(f"{name}_None")
+            for name in ("PAD", "BOS", "EOS")
+        },
+    }
+    shape = {"dropout": dropout, "embedding_dropout": dropout} | fields
+    return MusicLSTMConfig(**settled, **shape)
+
+
+def load_network(folder: Path, tokens: Sequence[str], fingerprint: str) -> MusicLSTMForCausalLM:
+    """Read the network of a checkpoint that is to be trained on.
+
+    Args:
+        folder: The checkpoint.
+        tokens: Names of the tokens by id.
+        fingerprint: Of the tokenizer.
+
+    Raises:
+        CheckpointError: It cannot be read, or was trained with other tokens or step features.
+    """
+    try:
+        loaded: Any = MusicLSTMForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(f"{str(folder)!r} cannot be resumed: {reason}.") from error
+    model, report = loaded
+    if report["missing_keys"] or report["unexpected_keys"]:
+        raise CheckpointError(
+            f"{str(folder)!r} cannot be resumed: its weights are not those of the network in its "
+            "config.json."
+        )
+    known = model.config.tokenizer_fingerprint
+    if known != fingerprint or model.config.token_names != list(tokens):
+        raise CheckpointError(
+            f"{str(folder)!r} was trained with the tokens {known}, and --tokens has "
+            f"{fingerprint}; encode the corpora with the version of musiclstm that made it."
+        )
+    found: MusicLSTMForCausalLM = model
+    return found
 
 
 def plain_copy(model: MusicLSTMForCausalLM) -> MusicLSTMForCausalLM:
-    """The same weights in float32 on the CPU, in evaluation mode; `model` stays as it is."""
+    """Return the same weights in float32 on the CPU, in evaluation mode; `model` stays as it is.
+
+    Accelerate puts a `forward` of its own into a network that it trains in half precision; a copy
+    of the object would keep it and answer in bfloat16.
+    """
     with torch.random.fork_rng(devices=[]):  # first weights are drawn, and then replaced
         twin = MusicLSTMForCausalLM(copy.deepcopy(model.config)).float()
     weights = {name: weight.float() for name, weight in model.state_dict().items()}

@@ -20,16 +20,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from musiclstm.errors import CheckpointError, MusicLSTMError
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
-from musiclstm.model.step_features import FORMAT_VERSION, FeatureArrays, TokenTable
+from musiclstm.model.step_features import FeatureArrays, TokenTable
 from training.bits import STEPS, BitsByKind, bits_of_streams
 from training.checkpoints import (
     checkpoints,
@@ -45,9 +42,10 @@ from training.data.augmentation import IGNORED, Augmentation, AugmentationSettin
 from training.data.band_arrangement import Grooves
 from training.data.encoded_corpora import EncodedCorpora, evenly
 from training.data.features import feature_rows, on_device
-from training.data.streams import Batch, Pieces, PieceStreams, weights_by_corpus
+from training.data.streams import Batch, PieceStreams
 from training.environment import environment
 from training.failures import TrainingError
+from training.networks import config_for, load_network
 
 # Relative to the number of pieces: masses are a third of all notes, bands with drums are few.
 CORPUS_WEIGHTS = {
@@ -77,6 +75,7 @@ OLDER_CORPORA = (
 )
 MEASURED_TOKENS = 4_000  # of each piece, from its beginning
 _MEASURED_PIECES = 40  # of each set, while training
+_SHAPE = ("hidden_size", "num_hidden_layers", "dropout")  # settings that a checkpoint decides
 _OPTIMIZER_FILE, PROGRESS_FILE = "optimizer.safetensors", "progress.json"
 
 
@@ -149,7 +148,7 @@ def bits_of(
         rows: Read side by side.
         steps: Read at once.
     """
-    bos, eos, pad = (corpora.token_names.index(f"{name}_None") for name in ("BOS", "EOS", "PAD"))
+    bos, eos, pad = (corpora.special_id(name) for name in ("BOS", "EOS", "PAD"))
     streams = [[bos, *corpora.piece(i).tolist(), eos][: most_tokens + 1] for i in pieces]
     by_kind = BitsByKind(TokenTable(corpora.token_names))
     bits_of_streams(model, streams, pad_id=pad, rows=rows, steps=steps, watch=by_kind)
@@ -210,15 +209,13 @@ class Run:
         self.corpora, self.settings, self.out = corpora, settings, out
         self.device = torch.device(device)
         self.table = TokenTable(corpora.token_names)
-        self._ids = {name: i for i, name in enumerate(corpora.token_names)}
         torch.manual_seed(settings.seed)
         if resume is None:
             self.model = self.new_model()
         else:
             resume = newest_whole(resume, _say) or resume
-            self.model = load_network(resume, corpora)
-            shape = ("hidden_size", "num_hidden_layers", "dropout")
-            self.settings = replace(settings, **{n: getattr(self.model.config, n) for n in shape})
+            self.model = load_network(resume, corpora.token_names, corpora.fingerprint)
+            self.settings = replace(settings, **{n: getattr(self.model.config, n) for n in _SHAPE})
         torch.nn.Module.to(self.model, self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
@@ -232,45 +229,22 @@ class Run:
 
     def new_model(self) -> MusicLSTMForCausalLM:
         """Build the network, its weights by the random numbers of torch as they stand."""
-        corpora, settings, ids = self.corpora, self.settings, self._ids
-        return MusicLSTMForCausalLM(
-            MusicLSTMConfig(
-                vocab_size=len(corpora.token_names),
-                hidden_size=settings.hidden_size,
-                num_hidden_layers=settings.num_hidden_layers,
-                dropout=settings.dropout,
-                embedding_dropout=settings.dropout,
-                pad_token_id=ids["PAD_None"],
-                bos_token_id=ids["BOS_None"],
-                eos_token_id=ids["EOS_None"],
-                token_names=list(corpora.token_names),
-                step_features_version=FORMAT_VERSION,
-                tokenizer_fingerprint=corpora.fingerprint,
-            )
-        )
+        shape = {name: getattr(self.settings, name) for name in _SHAPE}
+        corpora = self.corpora
+        return MusicLSTMForCausalLM(config_for(corpora.token_names, corpora.fingerprint, **shape))
 
     def streams(self) -> PieceStreams:
         """The batches of this run; another order after every resume."""
         corpora, settings = self.corpora, self.settings
-        train = np.array(corpora.pieces_of("train"))
-        weights = weights_by_corpus(
-            corpora.corpus, [CORPUS_WEIGHTS.get(name, 1.0) for name in corpora.corpora]
-        )
-        masked = np.zeros_like(weights)
-        masked[train] = weights[train]
-        pieces = Pieces(corpora.ids, corpora.offsets, corpora.corpus, masked, self.table.bar)
+        bos, eos, pad = (corpora.special_id(name) for name in ("BOS", "EOS", "PAD"))
         return PieceStreams(
-            pieces,
-            Augmentation(
-                self.table,
-                self._ids["BOS_None"],
-                self._ids["EOS_None"],
-                self.augmentation,
-                self._grooves(),
-            ),
+            corpora,
+            [CORPUS_WEIGHTS.get(name, 1.0) for name in corpora.corpora],
+            Augmentation(self.table, bos, eos, self.augmentation, self._grooves()),
             rows=settings.rows,
             steps=settings.steps,
-            pad_id=self._ids["PAD_None"],
+            bar_id=self.table.bar,
+            pad_id=pad,
             seed=settings.seed + 1_000_003 * self.step,
         )
 
@@ -430,35 +404,6 @@ class Run:
                 index, _, key = name.partition(".")
                 state["state"].setdefault(int(index), {})[key] = tensor
             self.optimizer.load_state_dict(state)
-
-
-def load_network(folder: Path, corpora: EncodedCorpora) -> MusicLSTMForCausalLM:
-    """Read the network of a checkpoint.
-
-    Raises:
-        CheckpointError: It cannot be read, or was trained with other tokens or step features.
-    """
-    try:
-        loaded: Any = MusicLSTMForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise CheckpointError(f"{str(folder)!r} cannot be resumed: {reason}.") from error
-    model, report = loaded
-    if report["missing_keys"] or report["unexpected_keys"]:
-        raise CheckpointError(
-            f"{str(folder)!r} cannot be resumed: its weights are not those of the network in its "
-            "config.json."
-        )
-    known = model.config.tokenizer_fingerprint
-    if known != corpora.fingerprint or model.config.token_names != corpora.token_names:
-        raise CheckpointError(
-            f"{str(folder)!r} was trained with the tokens {known}, and --tokens has "
-            f"{corpora.fingerprint}; encode the corpora with the version of musiclstm that made it."
-        )
-    found: MusicLSTMForCausalLM = model
-    return found
 
 
 def _say(text: str) -> None:

@@ -16,8 +16,8 @@ EVALUATION = {
     "data": ["songs"],
     "split": "test",
     "plan": {
-        "pieces": 2, "takes": 3, "prompt_bars": 8, "bars": 16, "temperature": 0.9, "seed": 7,
-        "sampling": {"temperature": 1.0, "min_p": 0.25, "top_k": None, "seed": None},
+        "pieces": 2, "takes": 3, "prompt_bars": 8, "bars": 16,
+        "sampling": {"temperature": 0.9, "min_p": 0.25, "top_k": None, "seed": 7},
     },
     "held_out": {
         "bits_per_note": 6.0625, "bits_per_token": 2.5, "pieces": 7, "notes": 1234, "tokens": 3000,

@@ -12,7 +12,7 @@ from musiclstm.errors import ScoreError
 from training import continuations
 from training.continuations import Plan, choose, compose, piece_from, read_take
 
-PLAN = Plan(pieces=3, takes=2, prompt_bars=2, bars=3, temperature=0.9, seed=7)
+PLAN = Plan(pieces=3, takes=2, prompt_bars=2, bars=3, sampling=Sampling(temperature=0.9, seed=7))
 BAR = 1920
 
 

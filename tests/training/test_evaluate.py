@@ -64,7 +64,7 @@ def record(duets, tiny_checkpoint, tmp_path_factory):
 def test_the_figures_say_what_was_measured_and_how(record):
     assert record["data"] == ["duets"]
     assert record["split"] == "test"
-    assert record["plan"]["seed"] == 7
+    assert record["plan"]["sampling"]["seed"] == 7
     found = record["continuations"]
     assert (found["pieces"], found["takes"], found["decode_failures"]) == (3, 6, 0)
     assert all(name.startswith("duets/") for name in found["per_piece"]["piece"])
@@ -188,7 +188,10 @@ def test_facts_gain_an_evaluation_and_lose_nothing(duets, checkpoint):
     after = json.loads((checkpoint / "facts.json").read_text())
     found = after.pop("evaluation")
     assert after == before
-    assert [(each["split"], each["plan"]["seed"]) for each in found] == [("train", 7), ("test", 9)]
+    assert [(each["split"], each["plan"]["sampling"]["seed"]) for each in found] == [
+        ("train", 7),
+        ("test", 9),
+    ]
     assert sorted(path.name for path in checkpoint.iterdir() if "partial" in path.name) == []
 
 

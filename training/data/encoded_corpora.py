@@ -45,6 +45,10 @@ class EncodedCorpora:
         """Ids of one piece, (tokens,) uint16."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
+    def special_id(self, name: str) -> int:
+        """Id of PAD, BOS or EOS."""
+        return self.token_names.index(f"{name}_None")
+
     def pieces_of(self, split: str, corpora: Sequence[str] | None = None) -> list[int]:
         """Numbers of the pieces of a split, of some corpora or of all."""
         chosen = range(len(self.corpora)) if corpora is None else map(self.corpora.index, corpora)

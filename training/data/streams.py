@@ -6,13 +6,13 @@ of a piece is filled up with padding. `reset` names the rows whose state is rese
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from training.data.augmentation import IGNORED, Augmentation, Stream
+from training.data.encoded_corpora import SPLITS, EncodedCorpora
 
 
 class Batch(NamedTuple):
@@ -29,40 +29,16 @@ class Batch(NamedTuple):
     reset: np.ndarray
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """Token ids of many pieces in one array.
-
-    Attributes:
-        ids: All of them, (tokens,) uint16.
-        offsets: Where each begins, and the end of the last, (pieces + 1,).
-        corpus: Number of its corpus, (pieces,).
-        weights: How often each is drawn, relative to the others, (pieces,).
-        bar_id: Token that opens a bar; long pieces are cut there.
-    """
-
-    ids: np.ndarray
-    offsets: np.ndarray
-    corpus: np.ndarray
-    weights: np.ndarray
-    bar_id: int
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-    def piece(self, index: int) -> np.ndarray:
-        """Ids of one piece."""
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
-
-
 class PieceStreams:
     """Endless batches, the same for the same seed.
 
     Args:
-        pieces: What is drawn from.
+        corpora: Training pieces of these are drawn.
+        weights: How often a piece of each corpus is drawn, relative to the others; 0: never.
         augmentation: Applied to every piece that is drawn.
         rows: Of a batch.
         steps: Of a window.
+        bar_id: Token that opens a bar; long pieces are cut there.
         pad_id: Fills up the last window of a piece.
         longest: Tokens of a piece that are read; longer ones are cut at a random bar line.
         follow: Share of pieces that follow another piece of their corpus without a reset.
@@ -71,28 +47,27 @@ class PieceStreams:
 
     def __init__(
         self,
-        pieces: Pieces,
+        corpora: EncodedCorpora,
+        weights: Sequence[float],
         augmentation: Augmentation,
         *,
         rows: int,
         steps: int,
+        bar_id: int,
         pad_id: int,
         longest: int = 12_000,
         follow: float = 0.1,
         seed: int = 0,
     ) -> None:
-        self._pieces, self._augmentation = pieces, augmentation
-        self._rows, self._steps, self._pad_id = rows, steps, pad_id
+        self._corpora, self._augmentation = corpora, augmentation
+        self._rows, self._steps, self._bar_id, self._pad_id = rows, steps, bar_id, pad_id
         self._longest, self._follow = longest, follow
         self._rng = np.random.default_rng(seed)
-        self._shares = pieces.weights / pieces.weights.sum()
+        shares = np.asarray(weights, np.float64)[corpora.corpus]
+        shares[corpora.split != SPLITS.index("train")] = 0.0
+        self._shares = shares / shares.sum()
         self._streams: list[Stream | None] = [None] * rows
         self._at = [0] * rows
-        self._corpus = [-1] * rows
-
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            yield self.next()
 
     def next(self) -> Batch:
         """The next window of every row."""
@@ -113,7 +88,7 @@ class PieceStreams:
         stream = self._streams[row]
         if stream is not None and self._at[row] < len(stream):
             return stream, False
-        index = int(self._rng.choice(len(self._pieces), p=self._shares))
+        index = int(self._rng.choice(len(self._shares), p=self._shares))
         stream = self._drawn(index)
         if self._rng.random() < self._follow:
             stream = _joined(stream, self._drawn(self._companion(index)), self._augmentation.eos_id)
@@ -121,15 +96,15 @@ class PieceStreams:
         return stream, True
 
     def _companion(self, index: int) -> int:
-        """A piece of the same corpus; pieces of weight 0 are held out and never read."""
-        pieces = self._pieces
-        own = np.flatnonzero((pieces.corpus == pieces.corpus[index]) & (pieces.weights > 0))
+        """A piece of the same corpus; a share of 0 is that of held-out pieces."""
+        corpus = self._corpora.corpus
+        own = np.flatnonzero((corpus == corpus[index]) & (self._shares > 0))
         return int(self._rng.choice(own))
 
     def _drawn(self, index: int) -> Stream:
-        ids = self._pieces.piece(index)
+        ids = self._corpora.piece(index)
         if len(ids) > self._longest:
-            bars = np.flatnonzero(ids == self._pieces.bar_id)
+            bars = np.flatnonzero(ids == self._bar_id)
             first = int(bars[bars <= max(0, len(ids) - self._longest)][-1:].max(initial=0))
             choices = bars[bars <= first]
             begin = int(self._rng.choice(choices)) if len(choices) else 0
@@ -146,8 +121,3 @@ def _joined(first: Stream, second: Stream, eos_id: int) -> Stream:
         np.concatenate([first.inputs, np.array([eos_id], np.int32), second.inputs]),
         np.concatenate([first.labels, between, second.labels]),
     )
-
-
-def weights_by_corpus(corpus: Sequence[int] | np.ndarray, weight_of: Sequence[float]) -> np.ndarray:
-    """Weight of every piece from that of its corpus, (pieces,)."""
-    return np.asarray(weight_of, np.float64)[np.asarray(corpus)]

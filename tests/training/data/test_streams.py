@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
-from training.data.streams import Pieces, PieceStreams
+from training.data.encoded_corpora import SPLITS, EncodedCorpora
+from training.data.streams import PieceStreams
 
 BOS, EOS, PAD = 1, 2, 0
 NOTHING = AugmentationSettings(
@@ -19,13 +20,17 @@ def pieces(vocabulary):
     all_ids = [v.bar(v.block(0, (0, pitch))) * bars for pitch, bars in ((60, 10), (62, 3), (64, 5))]
     offsets = np.cumsum([0, *map(len, all_ids)])
     ids = np.array([t for own in all_ids for t in own], np.uint16)
-    return Pieces(ids, offsets, np.array([0, 0, 1]), np.ones(3), v.table.bar)
+    return EncodedCorpora(
+        ids, offsets, np.array([0, 0, 1]), np.zeros(3, int), ["a", "b"], list(v.names), "0123"
+    )
 
 
 def streams(vocabulary, pieces, **changes):
     augmentation = Augmentation(vocabulary.table, BOS, EOS, NOTHING)
-    options = {"rows": 2, "steps": 16, "pad_id": PAD, "follow": 0.0} | changes
-    return PieceStreams(pieces, augmentation, **options)
+    options = {"rows": 2, "steps": 16, "pad_id": PAD, "follow": 0.0, "weights": [1.0, 1.0]}
+    return PieceStreams(
+        pieces, augmentation=augmentation, bar_id=vocabulary.table.bar, **options | changes
+    )
 
 
 def test_windows_of_a_row_put_together_are_whole_pieces(vocabulary, pieces):
@@ -62,11 +67,18 @@ def test_long_pieces_are_cut_at_bar_lines(vocabulary, pieces):
             assert batch.inputs[0, 1] == vocabulary.table.bar
 
 
-def test_pieces_of_weight_0_are_never_read(vocabulary, pieces):
-    held_out = replace(pieces, weights=np.array([1.0, 0.0, 1.0]))
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_held_out_pieces_are_never_read(vocabulary, pieces, split):
+    held_out = replace(pieces, split=np.array([0, SPLITS.index(split), 0]))
     source = streams(vocabulary, held_out, rows=1, steps=400, follow=1.0)
     for _ in range(40):
         assert vocabulary.id_of["Pitch_62"] not in source.next().inputs
+
+
+def test_corpora_of_weight_0_are_never_read(vocabulary, pieces):
+    source = streams(vocabulary, pieces, rows=1, steps=400, follow=1.0, weights=[1.0, 0.0])
+    for _ in range(40):
+        assert vocabulary.id_of["Pitch_64"] not in source.next().inputs
 
 
 def test_a_piece_may_follow_one_of_its_own_corpus_without_a_reset(vocabulary, pieces):
