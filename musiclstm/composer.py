@@ -1,8 +1,4 @@
-"""Where everything meets: a seed in, music that goes on out.
-
-`Composer` joins seeds, tokenizer, network, plans and the loop; what it gives is a `Composition`.
-It renders nothing and draws nothing.
-"""
+"""`Composer`: continue a prompt, or compose a new piece."""
 
 from __future__ import annotations
 
@@ -37,9 +33,9 @@ Precision: TypeAlias = Literal["int8", "float32"]
 
 
 class Composer:
-    """Goes on from your music, or begins some.
+    """Continues a prompt, or composes a new piece.
 
-    Holds no state of any piece, so any number of listeners can share one.
+    A composer has no state of any piece, so any number of users can share one.
     """
 
     def __init__(
@@ -75,7 +71,7 @@ class Composer:
                 with it.
 
         Raises:
-            CheckpointError: Something is missing, unreadable, or does not belong together.
+            CheckpointError: A file is missing or unreadable, or files are of different runs.
         """
         pair = load_checkpoint(name, revision=revision)
         shown = Path(name).resolve().name if Path(name).is_dir() else str(name)
@@ -92,21 +88,21 @@ class Composer:
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
     ) -> Composition:
-        """Go on from a prompt for exactly so many bars, or begin a new piece.
+        """Continue a prompt by an exact number of bars, or compose a new piece.
 
         Args:
             bars: New bars, 1 to 4096.
-            prompt: A MIDI file, its bytes, or a score; None: start from nothing.
-            prompt_bars: Use only the first so many bars of the prompt; None: all.
-            prompt_selection: Use only these tracks and bars of the prompt; None: all.
-            sampling: How notes are chosen; None: the defaults.
-            constraints: What the music keeps to. None: what `constraints_of` the prompt gives.
-            surprise: At which bars the music takes a turn; None: at none.
+            prompt: A MIDI file, its bytes, or a score. None: a new piece.
+            prompt_bars: Use only the first so many bars of the prompt. None: all.
+            prompt_selection: Use only these tracks and bars of the prompt. None: all.
+            sampling: How notes are chosen. None: the defaults.
+            constraints: What the music must keep to. None: those of `constraints_of`.
+            surprise: In which bars the music deviates. None: in none.
 
         Raises:
             ScoreError: The prompt cannot be read, does not have what was selected, or has no notes
                 where it is used.
-            ValueError: bars or prompt_bars out of range, or constraints that cannot be kept here.
+            ValueError: bars or prompt_bars out of range, or constraints that cannot be met.
         """
         check_bars("bars", bars)
         request = Request(sampling, constraints, surprise)
@@ -126,15 +122,15 @@ class Composer:
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
     ) -> tuple[Composition, ...]:
-        """Several ways to go on at once, faster than one after the other.
+        """Compose several alternatives at once, faster than one after the other.
 
-        Each has a random seed of its own, counted up from that of `sampling`; `compose` with that
-        seed gives the same take.
+        Each has its own random seed, counted up from that of `sampling`; `compose` with that seed
+        gives the same take.
 
         Args:
-            count: How many, 1 to 32.
+            count: Number of takes, 1 to 32.
             bars: As in `compose`.
-            after: A piece to go on from, in place of a prompt; what is left out is as in `extend`.
+            after: A piece to continue, in place of a prompt; defaults are then those of `extend`.
             prompt: As in `compose`.
             prompt_bars: As in `compose`.
             prompt_selection: As in `compose`.
@@ -163,9 +159,9 @@ class Composer:
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
     ) -> Iterator[tuple[int, Composition]]:
-        """`takes`, given bar by bar: whenever one has gained a bar, its number from 0 and itself.
+        """Yield number, from 0, and state of a take of `takes` whenever it has gained a bar.
 
-        Takes whatever `takes` takes, and refuses what it refuses before the first bar.
+        Arguments and errors are those of `takes`; errors are raised before the first bar.
         """
         request = Request(sampling, constraints, surprise)
         first = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
@@ -184,9 +180,9 @@ class Composer:
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
     ) -> Iterator[Composition]:
-        """`compose`, given bar by bar: the same piece, a bar longer each time.
+        """Yield the piece of `compose` after each new bar.
 
-        With `after`, `extend` given bar by bar: the new bars come after those of that piece.
+        With `after`, the piece of `extend`: the new bars follow those of that piece.
         """
         request = Request(sampling, constraints, surprise)
         piece = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
@@ -202,12 +198,12 @@ class Composer:
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
     ) -> Iterator[Passage]:
-        """Music without end, bar by bar, in constant memory: what `compose` would go on with.
+        """Yield bars without end, in constant memory; they equal those of `compose`.
 
         Args:
             prompt: As in `compose`.
             prompt_bars: As in `compose`.
-            prompt_selection: As in `compose`; the other tracks are no part of a passage.
+            prompt_selection: As in `compose`; a passage has no tracks that only accompany.
             sampling: As in `compose`.
             constraints: As in `compose`.
             surprise: As in `compose`.
@@ -231,36 +227,36 @@ class Composer:
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
     ) -> Composition:
-        """Let a composition go on for so many more bars; nothing is read twice.
+        """Continue a composition by a number of bars, without reading it again.
 
         Args:
-            piece: What this composer made before; left unchanged.
+            piece: Composed by this composer; left unchanged.
             bars: New bars, 1 to 4096.
-            sampling: How notes are chosen; None: as in `piece`, random seed included, which gives
-                what a longer `compose` would have given.
-            constraints: What the music keeps to from here on; None: as in `piece`.
-            surprise: At which bars the music takes a turn, the bars of `piece` counted; None: as in
-                `piece`.
+            sampling: How notes are chosen. None: as in `piece`, random seed included; the result
+                then equals a longer `compose`.
+            constraints: What the new bars must keep to. None: as in `piece`.
+            surprise: In which bars the music deviates; their numbers include those of `piece`.
+                None: as in `piece`.
 
         Raises:
-            ValueError: bars out of range, or constraints that cannot be kept here.
+            ValueError: bars out of range, or constraints that cannot be met.
         """
         check_bars("bars", bars)
         piece = self._pipeline.changed(piece, Request(sampling, constraints, surprise))
         return self._pipeline.extended(piece, bars, end_of(piece, bars))
 
     def follow(self, recipe: Recipe, *, prompt: Prompt | None = None) -> Composition:
-        """Make a piece again from its recipe: the same MIDI bytes.
+        """Compose a piece again from its recipe, with the same MIDI bytes.
 
         Args:
             recipe: `Composition.recipe`, or what `read_recipe` found in a file.
-            prompt: The file the piece went on from; None: there was none, or a bundled seed.
+            prompt: The file that the piece continues. None: there was none, or a bundled seed.
 
         Raises:
-            RecipeError: It was made with other weights or steps, goes on from another file, or
-                does not give its music here.
+            RecipeError: The recipe is of other weights, another precision or another prompt, or
+                gives other music on this machine.
             ScoreError: The prompt cannot be read.
-            ValueError: Constraints that cannot be kept here.
+            ValueError: Constraints that cannot be met.
         """
         self._check_maker(recipe.maker)
         source, seed = recipe.source, None
@@ -285,10 +281,10 @@ class Composer:
         prompt_bars: int | None = None,
         prompt_selection: Selection | None = None,
     ) -> Constraints:
-        """What `compose` keeps to where nothing else is asked: change it by `dataclasses.replace`.
+        """Return the default constraints of a prompt; change them by `dataclasses.replace`.
 
-        Its instruments, its last meter, its fullest chord, and no change of tempo; all is free
-        without a prompt.
+        They are its instruments, its last meter, the number of notes of its fullest chord, and no
+        change of tempo. Without a prompt nothing is constrained.
 
         Raises:
             ScoreError: As in `compose`.
@@ -296,11 +292,9 @@ class Composer:
         seed = self._seed(prompt, prompt_bars, prompt_selection)
         return Constraints() if seed is None else seed.constraints
 
-    # Who composes.
-
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change with any weight, and with what a token means."""
+        """Sixteen hexadecimal digits that change with any weight or meaning of a token."""
         digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode() + tensor.detach().float().contiguous().numpy().tobytes())
@@ -320,17 +314,16 @@ class Composer:
         own = self._maker
         if maker.weights != own.weights:
             raise RecipeError(
-                f"This recipe was made with weights {_told(maker.weights)} "
-                f"({_told(maker.model) or 'no name'}), and these are {own.weights} "
+                f"This recipe was made with weights {_shown(maker.weights)} "
+                f"({_shown(maker.model) or 'no name'}), and these are {own.weights} "
                 f"({own.model or 'no name'}); load the model it names."
             )
         if maker.precision != own.precision:
+            precision = _shown(maker.precision)
             raise RecipeError(
-                f"This recipe was made with {_told(maker.precision)} steps, and this composer "
-                f"takes {own.precision} steps; load it with precision='{_told(maker.precision)}'."
+                f"This recipe was made with {precision} steps, and this composer computes "
+                f"{own.precision} steps; load it with precision='{precision}'."
             )
-
-    # The steps of it.
 
     def _seed(
         self, prompt: Prompt | None, prompt_bars: int | None, selection: Selection | None
@@ -352,7 +345,7 @@ class Composer:
         selection: Selection | None,
         request: Request,
     ) -> Composition:
-        """The piece that new bars come after."""
+        """Return the piece that the new bars follow."""
         check_bars("bars", bars)
         if after is None:
             return self._begin(self._seed(prompt, prompt_bars, selection), request)
@@ -371,18 +364,18 @@ def _engine(precision: Precision | None) -> Engine | None:
 def _check_music(recipe: Recipe, piece: Composition) -> None:
     if recipe.music and recipe.music != digest_of(piece.tokens):
         raise RecipeError(
-            "This recipe gives other music here than where it was made, for the last bit of a step "
-            "may differ between processors and without a C compiler; keep the MIDI file itself."
+            "This recipe gives other music here than where it was made: the last bit of a step may "
+            "differ between processors and without a C compiler. Keep the MIDI file itself."
         )
 
 
-def _told(name: str) -> str:
-    """What a stranger's recipe says, ASCII and short whatever it is."""
+def _shown(name: str) -> str:
+    """Return a text of an untrusted recipe in ASCII, at most 40 characters."""
     return ascii(name)[1:-1][:40]
 
 
 def _counted_up(piece: Composition, count: int) -> list[Composition]:
-    """The same piece so many times, each with random numbers of its own."""
+    """Return a piece for each take, each with its own random seed."""
     if not isinstance(count, Integral) or not 1 <= count <= MAX_ROWS:
         raise ValueError(f"count must be from 1 to {MAX_ROWS}, got {count}.")
     sampling = piece.sampling
@@ -392,7 +385,7 @@ def _counted_up(piece: Composition, count: int) -> list[Composition]:
 
 
 def _with_tempo(passage: Passage, piece: Composition) -> Passage:
-    """The first bar of music without end says its tempo."""
+    """Return the passage; the first one of endless music states its tempo."""
     bpm = piece.constraints.tempo_bpm
     if bpm is None and piece.seed is None and all(t.time > 0 for t in passage.score.tempos):
         bpm = analysis.DEFAULT_TEMPO_BPM

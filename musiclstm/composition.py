@@ -1,7 +1,7 @@
-"""What composing gives: a piece, or one bar of music without end.
+"""Results of composing: a piece with its prompt, or a single bar.
 
-Frozen records that hold everything needed to explain a piece, go back in it, go on from it or make
-it again. They compose nothing.
+The records are frozen. They hold what is needed to explain a piece, return to one of its bars,
+continue it or compose it again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from musiclstm.recipe import (
     Source,
     Step,
     digest_of,
-    told_short,
+    shortened,
 )
 from musiclstm.splicing import (
     appended,
@@ -48,24 +48,24 @@ from musiclstm.splicing import (
 )
 from musiclstm.tokens import Part, program_of
 
-# Which tracks of the prompt's score a part stands for, by the part's name in the tokens.
+# Tracks of the prompt's score by the part that they are in the tokens.
 PartTracks: TypeAlias = Mapping[Part, tuple[int, ...]]
 
-_LEAST = sys.float_info.min  # no probability of a note that was played is 0
+_LEAST = sys.float_info.min  # a note that was sampled has no probability of 0
 
 
 @dataclass(frozen=True)
 class Seed:
-    """What a composition goes on from, ready to be read.
+    """A prompt as composing uses it.
 
     Attributes:
-        score: The music that is heard and gone on with, in ticks that the grid divides.
-        bars: How many bars it has.
+        score: The music that the network reads and continues, in ticks that the grid divides.
+        bars: Number of its bars.
         end_tick: The bar line where it ends and the new music begins.
-        others: Other tracks of the prompt from the same first bar on, to its very end, which only
-            sound along; None: there are none.
-        constraints: What music that goes on from it keeps to where nothing else is asked.
-        source: Where it came from; None: nobody knows.
+        others: Other tracks of the prompt from the same first bar to their end; they accompany, and
+            the network does not read them. None: there are none.
+        constraints: Defaults of the constraints of its continuations.
+        source: Where it came from. None: unknown.
     """
 
     score: ScoreTick
@@ -82,11 +82,11 @@ class Seed:
 
 
 class NoteProbability(NamedTuple):
-    """How likely the network itself held one note to be.
+    """Probability of one note under the network.
 
     Attributes:
-        track: Its place in the tracks of `Composition.continuation`, from 0.
-        tick: When it begins there.
+        track: Index of its track in `Composition.continuation`.
+        tick: Onset there.
         pitch: MIDI pitch.
         probability: Above 0 to 1.
     """
@@ -102,16 +102,16 @@ class Passage:
     """One new bar.
 
     Attributes:
-        number: Its place, counted from 0.
-        score: The bar alone, in ticks from its own bar line; a note may ring on beyond its end.
-        length_ticks: From its bar line to the next.
+        number: Index of the new bar, from 0.
+        score: The bar alone, in ticks from its bar line; notes may end after the bar.
+        length_ticks: Length of the bar.
         tokens: Its ids.
-        state: Where the network stands after it.
-        parts: Of each track of `score`: its program in the tokens, and which track of it.
-        log_probs: For every token the natural logarithm of the network's own probability for it,
-            over what was allowed, before sampling changed it.
-        note_log_probs: The same for every note, by the tracks of `score` and their notes;
-            generation/note_probabilities.py says how they follow from those of the tokens.
+        state: State of the network after it.
+        parts: Part of each track of `score`.
+        log_probs: Natural logarithm of each token's probability under the network, over permitted
+            tokens and before sampling changed it.
+        note_log_probs: The same of each note, by tracks of `score`, see
+            generation/note_probabilities.py.
     """
 
     number: int
@@ -126,30 +126,30 @@ class Passage:
 
 @dataclass(frozen=True)
 class Composition:
-    """A piece, and everything needed to explain it, go back or on in it, or make it again.
+    """A piece, and what is needed to explain it, shorten or continue it, or compose it again.
 
     Attributes:
-        score: The seed followed by the new bars, in ticks.
-        bars: New bars, without the seed.
-        bar_tokens: Ids of every new bar.
-        state: Where the network stands at the end.
-        sampling: How notes were chosen last; the seed of the random numbers is always set.
-        constraints: What the music kept to last, its key by name.
-        surprise: When it takes a turn.
-        seed: What it goes on from; None: from nothing.
-        steps: How the new bars came about, in order.
+        score: The prompt followed by the new bars, in ticks.
+        bars: Number of new bars, without the prompt.
+        bar_tokens: Ids of each new bar.
+        state: State of the network at the end.
+        sampling: How the last notes were chosen; its random seed is always set.
+        constraints: What the last bars kept to, with a named key.
+        surprise: In which bars the music deviates.
+        seed: The prompt. None: a new piece.
+        steps: Settings of the new bars, in order.
         passages: The new bars one by one.
-        opening: Where the network stood before the first of them.
-        prompt_ids: What the network had read then.
-        part_tracks: Tracks of the seed's score that each of its parts stands for.
-        loudness: Where the velocities of new notes come from.
+        opening: State of the network before the first of them.
+        prompt_ids: Ids that the network had read then.
+        part_tracks: Tracks of the prompt's score that are each part.
+        loudness: Velocities of new notes.
         decoded: The new bars from tick 0, as they were decoded; `score` is made from it.
-        decoded_parts: Of each track of `decoded`.
-        track_parts: Of each track of `score`; None: it has no new notes, or only sounds along.
-        maker: Who composed; None: nobody knows, and there is no recipe.
-        company_tracks: So many tracks of `score`, after those of the seed, are `Seed.others`. They
-            are there from the first draft on, even where their first note is still to come, so
-            that every track keeps its place while the piece grows.
+        decoded_parts: Part of each track of `decoded`.
+        track_parts: Part of each track of `score`. None: it has no new notes, or only accompanies.
+        maker: Weights and version that composed. None: unknown, and there is no recipe.
+        accompaniment_tracks: Number of tracks of `score`, after those of the prompt, that are
+            `Seed.others`. All drafts have them, also before their first note, so that a track keeps
+            its index while the piece grows.
     """
 
     score: ScoreTick
@@ -170,7 +170,7 @@ class Composition:
     decoded_parts: tuple[Part, ...] = field(repr=False, compare=False, default=())
     track_parts: tuple[Part | None, ...] = field(repr=False, compare=False, default=())
     maker: Maker | None = field(repr=False, compare=False, default=None)
-    company_tracks: int = field(repr=False, default=0)
+    accompaniment_tracks: int = field(repr=False, default=0)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -179,12 +179,12 @@ class Composition:
 
     @property
     def seed_bars(self) -> int:
-        """Bars of the seed; 0 without one."""
+        """Number of bars of the prompt; 0 without one."""
         return self.seed.bars if self.seed else 0
 
     @property
     def seed_end_tick(self) -> int:
-        """Where the new music begins in `score`; 0 without a seed."""
+        """Tick of `score` where the new music begins; 0 without a prompt."""
         return self.seed.end_tick if self.seed else 0
 
     @property
@@ -193,31 +193,31 @@ class Composition:
         return self._continuation()[0]
 
     def first(self, bars: int) -> Composition:
-        """The piece as it was after so many new bars; `Composer.extend` goes on from there.
+        """Return the piece as it was after a number of new bars; `Composer.extend` continues it.
 
         Args:
-            bars: 0 to `bars`.
+            bars: 0 to the number of new bars.
 
         Raises:
             ValueError: bars out of range.
         """
         if not isinstance(bars, Integral) or not 0 <= bars <= len(self.passages):
             raise ValueError(
-                f"bars must be from 0 to {len(self.passages)}, the new bars that there are to go "
-                f"back to, got {bars}."
+                f"bars must be from 0 to {len(self.passages)}, the number of new bars, got {bars}."
             )
         assert self.opening is not None
         assert self.decoded is not None
         passages = self.passages[:bars]
         early = first_ticks(self.decoded, sum(passage.length_ticks for passage in passages))
         sounding = [len(track.notes) > 0 for track in early.tracks].count(True)
-        early.tracks = type(early.tracks)(early.tracks[:sounding])  # by first notes, see `appended`
+        # Tracks stand in the order of their first notes, see `appended`.
+        early.tracks = type(early.tracks)(early.tracks[:sounding])
         steps = _first_steps(self.steps, bars)
         last = steps[-1:] or self.steps[:1]
         return _made(self, passages, (early, self.decoded_parts[:sounding]), steps, *last)
 
     def prompt_tracks(self, part: Part) -> dict[int, int]:
-        """Return the tracks of the seed's score that are a part, each with its program.
+        """Return the tracks of the prompt's score that are a part, each with its program.
 
         The programs differ from the part's where the network was not trained on them.
         """
@@ -227,14 +227,14 @@ class Composition:
         return {member: program_of(tracks[member]) for member in self.part_tracks.get(part, ())}
 
     def note_probabilities(self) -> tuple[NoteProbability, ...]:
-        """How likely the network held every note of `continuation` to be.
+        """Return the probability of each note of `continuation` under the network.
 
-        The probability before sampling changed it: the product over the tokens of the note
-        (position, program, pitch, duration). Where several notes share a token, its probability is
-        divided among them (generation/note_probabilities.py has the formula).
+        It is the product over the tokens of the note (position, program, pitch, duration), before
+        sampling changed their probabilities. Notes that share a token divide its probability; the
+        formula is in generation/note_probabilities.py.
 
         Returns:
-            By track, then by tick, then by pitch.
+            In the order of track, tick and pitch.
         """
         known = self._log_probs_of_notes()
         new, parts = self._continuation()
@@ -249,13 +249,16 @@ class Composition:
         """Return `continuation`, and the part of each of its tracks."""
         new, parts = excerpt(self.score, self.seed_end_tick), list(self.track_parts)
         own = 0 if self.seed is None else len(self.seed.score.tracks)
-        del new.tracks[own : own + self.company_tracks], parts[own : own + self.company_tracks]
+        del (
+            new.tracks[own : own + self.accompaniment_tracks],
+            parts[own : own + self.accompaniment_tracks],
+        )
         pairs = zip(parts, new.tracks, strict=True)
         playing = [part for part, track in pairs if len(track.notes)]
         return with_notes(new), playing
 
     def _log_probs_of_notes(self) -> dict[tuple[Part | None, int, int], float]:
-        """By part, tick and pitch, which no two new notes have in common."""
+        """Return log-probabilities by part, tick and pitch, which tell all new notes apart."""
         found: dict[tuple[Part | None, int, int], float] = {}
         begin = 0
         for passage in self.passages:
@@ -272,15 +275,15 @@ class Composition:
 
     @property
     def recipe(self) -> Recipe | None:
-        """All that is needed to make the piece again; None: nobody knows, or it is too long."""
+        """What `Composer.follow` needs to compose the piece again; None: unknown, or too long."""
         if self.maker is None or len(self.steps) > MAX_STEPS or self.bars > MAX_BARS_IN_ALL:
             return None
         usual = self.seed.constraints if self.seed else Constraints()
         source = self.seed.source if self.seed else None
-        return Recipe(self.maker, told_short(self.steps, usual), source, digest_of(self.tokens))
+        return Recipe(self.maker, shortened(self.steps, usual), source, digest_of(self.tokens))
 
     def to_midi(self, *, only_new: bool = False) -> bytes:
-        """The piece as a MIDI file with its recipe inside; `only_new` leaves the seed out."""
+        """Return a MIDI file that holds the recipe too; `only_new` leaves the prompt out."""
         midi = bytes((self.continuation if only_new else self.score).dumps_midi())
         recipe = self.recipe
         text = "" if recipe is None else recipe.to_json()
@@ -294,11 +297,11 @@ class Composition:
 
 
 def grown(piece: Composition, new: Sequence[Passage], *, end: int | None) -> Composition:
-    """A piece with bars added that were composed as its sampling, constraints and surprise say.
+    """Return a piece with further bars, which were composed under its present settings.
 
     Args:
         piece: Left unchanged.
-        new: At least one.
+        new: At least one bar.
         end: As in `Step`.
     """
     assert piece.decoded is not None
@@ -315,11 +318,11 @@ def _made(
     steps: tuple[Step, ...],
     last: Step | None = None,
 ) -> Composition:
-    """The same piece with other bars, which end with a step."""
+    """Return the same piece with other bars, and with the settings of the last step."""
     lines = [0, *accumulate(passage.length_ticks for passage in passages)]
     new, parts = finished(decoded[0], lines[-1]), decoded[1]
     _set_tempos(new, piece.seed, steps, lines)
-    score, track_parts, company = _with_seed(new, parts, piece, lines[-1])
+    score, track_parts, others = _with_seed(new, parts, piece, lines[-1])
     state = passages[-1].state if passages else piece.opening
     assert state is not None
     made = replace(
@@ -333,7 +336,7 @@ def _made(
         decoded=decoded[0],
         decoded_parts=parts,
         track_parts=track_parts,
-        company_tracks=company,
+        accompaniment_tracks=others,
     )
     return made if last is None else _as_in(made, last)
 
@@ -348,9 +351,9 @@ def _as_in(piece: Composition, step: Step) -> Composition:
 def _with_seed(
     new: ScoreTick, parts: tuple[Part, ...], piece: Composition, length: int
 ) -> tuple[ScoreTick, tuple[Part | None, ...], int]:
-    """The whole score, the part of each track, and how many tracks only sound along.
+    """Return the whole score, the part of each track, and the number of accompaniment tracks.
 
-    The latter stand behind those of the seed.
+    The latter follow those of the prompt.
     """
     seed = piece.seed
     if seed is None:
@@ -369,16 +372,16 @@ def _with_seed(
     if seed.others is None:
         return score, (*owners, *added_parts), 0
     end = seed.end_tick + round(length * score.ticks_per_quarter / new.ticks_per_quarter)
-    company = section(seed.others, 0, end).tracks
-    tracks = [*score.tracks[:own], *company, *score.tracks[own:]]
+    others = section(seed.others, 0, end).tracks
+    tracks = [*score.tracks[:own], *others, *score.tracks[own:]]
     score.tracks = type(score.tracks)(tracks)
-    return score, (*owners, *(None for _ in company), *added_parts), len(company)
+    return score, (*owners, *(None for _ in others), *added_parts), len(others)
 
 
 def _set_tempos(
     new: ScoreTick, seed: Seed | None, steps: Sequence[Step], lines: Sequence[int]
 ) -> None:
-    """The tempos asked for; else the seed's goes on, and a piece from nothing has the usual one."""
+    """Set the requested tempos; default: that of the prompt, or the usual one in a new piece."""
     bar = 0
     for step in steps:
         assert step.constraints is not None
@@ -388,20 +391,20 @@ def _set_tempos(
                 bpm = analysis.DEFAULT_TEMPO_BPM
             if bpm is not None:
                 new.tempos.insert(0, TempoTick(0, bpm))
-        elif bpm is not None and TempoTick(0, bpm).mspq != _ruling_mspq(new, seed, tick):
+        elif bpm is not None and TempoTick(0, bpm).mspq != _mspq_at(new, seed, tick):
             before = sum(tempo.time < tick for tempo in new.tempos)
             new.tempos.insert(before, TempoTick(tick, bpm))
         bar += step.bars
 
 
-def _ruling_mspq(new: ScoreTick, seed: Seed | None, tick: int) -> int:
+def _mspq_at(new: ScoreTick, seed: Seed | None, tick: int) -> int:
     if seed is not None and all(tempo.time > tick for tempo in new.tempos):
         return TempoTick(0, analysis.tempo_at(seed.score, seed.end_tick)).mspq
     return TempoTick(0, analysis.tempo_at(new, tick)).mspq
 
 
 def _with_step(steps: tuple[Step, ...], step: Step) -> tuple[Step, ...]:
-    """Steps and one more, which lengthens the last where it is of the same kind."""
+    """Return steps with one more, which is added to the last one if their settings are equal."""
     if steps and replace(steps[-1], bars=step.bars) == step:
         return (*steps[:-1], replace(step, bars=steps[-1].bars + step.bars))
     return (*steps, step)

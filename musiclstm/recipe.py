@@ -1,8 +1,8 @@
-"""Recipe: all that is needed to make a piece again, note for note, as a text or a link.
+"""Recipes: the settings that compose a piece again, note for note, as a text or a link.
 
-Which weights, which seed, and step by step how many bars were composed in which way. Knows nothing
-of how composing works. A text leaves out what is at its default: where a default of `Sampling`,
-`Constraints`, `Surprise` or `Selection` changes, `FORMAT` must rise.
+A recipe names weights and prompt, and the number of bars and the settings of each step. It leaves
+out defaults: if a default of `Sampling`, `Constraints`, `Surprise` or `Selection` changes, `FORMAT`
+must rise.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ MAX_STEPS, MAX_BARS_IN_ALL = 512, 16_384
 MAX_CHARACTERS = 200_000
 BUNDLED, FILE = "bundled:", "sha256:"
 
-# What most recipes have in common, so that a link need not say it; part of the format. Every format
-# needs an end of its own: a link names the bytes of this text by their distance from its end.
+# Preset dictionary of the compression of links; part of the format. A link refers to its bytes by
+# their distance from the end, so the texts of two formats must end differently.
 _COMMON = (
     b'"end":"prompt_bars":"selection":{"tracks":[0],"first_bar":2,"last_bar":8,"keep_others":false}'
     b'"top_p":1,"top_k":"min_p":0.05,"epsilon_cutoff":"pitch_temperature":"rhythm_temperature":'
@@ -59,10 +59,11 @@ _COMMON = (
 
 @dataclass(frozen=True)
 class Maker:
-    """Who composed.
+    """Weights and version that composed a piece.
 
     Attributes:
-        model: What the weights were loaded as; a folder's own name. Empty: nobody knows.
+        model: Name that the weights were loaded by; the last part of a folder's path. Empty:
+            unknown.
         weights: Sixteen hexadecimal digits that change with any weight or token.
         precision: Of the steps, `int8` or `float32`.
         musiclstm: Version of the library.
@@ -76,13 +77,13 @@ class Maker:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a seed came from, and what of it was used.
+    """Where a prompt came from, and what of it was used.
 
     Attributes:
-        name: `bundled:` and the name of a bundled seed, or `sha256:` and the digest of the file
-            (of a score that was no file: of its MIDI bytes).
-        selection: Tracks and bars of it; None: all.
-        prompt_bars: Only the first so many bars of it; None: all.
+        name: `bundled:` and the name of a bundled seed, or `sha256:` and the digest of the file; of
+            a score that was not a file, the digest of its MIDI bytes.
+        selection: Tracks and bars that were used. None: all.
+        prompt_bars: Number of its first bars that were used. None: all.
     """
 
     name: str
@@ -92,16 +93,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Step:
-    """Bars that were composed in one way.
+    """Bars that were composed with the same settings.
 
     Attributes:
-        bars: How many.
-        sampling: How notes were chosen, its seed set.
-        constraints: What the music kept to. None, in recipes only: in the first step what the seed
-            asks for, later the same as in the step before.
-        surprise: When it takes a turn.
-        end: The number of new bars, those of earlier steps counted, after which its ending comes.
-            None: it has none; in recipes also: its ending comes after its own last bar.
+        bars: Number of bars.
+        sampling: How notes were chosen, with a random seed.
+        constraints: What the music kept to. None, in recipes only: in the first step those of the
+            prompt, later those of the step before.
+        surprise: In which bars the music deviates.
+        end: Number of new bars, those of earlier steps included, after which the ending is
+            complete. None: there is no ending; in recipes also: the ending is complete after this
+            step.
     """
 
     bars: int
@@ -113,17 +115,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a piece was made, for `Composer.follow`.
+    """How a piece was composed, for `Composer.follow`.
 
     Args:
-        maker: Who composed it.
-        steps: How, in order; none: a piece without a new bar yet.
-        source: What it goes on from; None: from nothing.
-        music: `digest_of` its tokens, by which `follow` knows that it made the same; empty: not
-            told.
+        maker: Weights and version.
+        steps: In order; none for a piece without a new bar.
+        source: The prompt. None: a new piece.
+        music: `digest_of` the tokens, which `follow` compares. Empty: not compared.
 
     Raises:
-        RecipeError: More steps or bars than a recipe may have, or a step that cannot be.
+        RecipeError: More steps or bars than a recipe may have, or a contradictory step.
     """
 
     maker: Maker
@@ -132,7 +133,7 @@ class Recipe:
     music: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what nobody would want to wait for."""
+        """Refuse recipes that take too long or contradict themselves."""
         if len(self.steps) > MAX_STEPS:
             _refuse(f"has {len(self.steps)} steps, and at most {MAX_STEPS} can be followed")
         if any(not 1 <= step.bars <= MAX_BARS_IN_ALL for step in self.steps):
@@ -140,7 +141,7 @@ class Recipe:
         ends = list(accumulate(step.bars for step in self.steps))
         if self.steps and ends[-1] > MAX_BARS_IN_ALL:
             _refuse(f"has {ends[-1]} bars, and at most {MAX_BARS_IN_ALL} can be followed")
-        ending = False  # no seed asks for one
+        ending = False  # constraints of a prompt have none
         for step, end in zip(self.steps, ends, strict=True):
             if step.sampling.seed is None:
                 _refuse("has a step without the seed of its random numbers")
@@ -152,7 +153,7 @@ class Recipe:
                 _refuse(f"has a step that ends after {end} bars but closes after {step.end}")
 
     def to_json(self) -> str:
-        """One line of ASCII without what is at its default; `from_json` reads it."""
+        """Return one line of ASCII without defaults, for `from_json`."""
         content: dict[str, Any] = {"format": FORMAT, **vars(self.maker)}
         if self.source is not None:
             content["seed"] = self.source.name
@@ -160,36 +161,36 @@ class Recipe:
                 content["selection"] = told(self.source.selection, Selection())
             if self.source.prompt_bars is not None:
                 content["prompt_bars"] = int(self.source.prompt_bars)
-        content["steps"] = [_step_told(step) for step in self.steps]
+        content["steps"] = [_step_content(step) for step in self.steps]
         if self.music:
             content["music"] = self.music
         return json.dumps(content, separators=(",", ":"))
 
     def to_link(self) -> str:
-        """The same as letters, digits, `-` and `_` only, to stand in an address."""
-        squeezer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_COMMON)
-        squeezed = squeezer.compress(self.to_json().encode("ascii")) + squeezer.flush()
-        return base64.urlsafe_b64encode(_checksum(squeezed) + squeezed).decode().rstrip("=")
+        """Return the same in letters, digits, `-` and `_`, for an address; `from_link` reads it."""
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_COMMON)
+        data = compressor.compress(self.to_json().encode("ascii")) + compressor.flush()
+        return base64.urlsafe_b64encode(_checksum(data) + data).decode().rstrip("=")
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Recipe:
-        """What `to_json` wrote; nothing in it is trusted.
+        """Return the recipe that `to_json` wrote; the text is not trusted.
 
         Raises:
-            RecipeError: It is no recipe, of a newer format, or asks for what cannot be.
+            RecipeError: The text is not a recipe, of a newer format, or has invalid settings.
         """
         if len(text) > MAX_CHARACTERS:
             _refuse(f"is longer than {MAX_CHARACTERS:,} characters")
         try:
             content = json.loads(text, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
-            raise RecipeError("This is no recipe, for it is no JSON; copy it unchanged.") from error
+            raise RecipeError("This is no recipe: it is not JSON. Copy it unchanged.") from error
         _check_format(content)
         return read_record(_recipe, content, _CHECKS, where="text", needed=_NEEDED)
 
     @classmethod
     def from_link(cls, link: str) -> Recipe:
-        """What `to_link` wrote.
+        """Return the recipe that `to_link` wrote.
 
         Raises:
             RecipeError: As in `from_json`.
@@ -199,20 +200,20 @@ class Recipe:
         try:
             data = base64.b64decode(link + "=" * (-len(link) % 4), b"-_", validate=True)
             if data[:2] != _checksum(data[2:]):
-                raise ValueError("a letter of it is another")
+                raise ValueError("the checksum differs")
         except ValueError as error:
             raise RecipeError("This link holds no recipe; copy it whole and unchanged.") from error
         return cls.from_json(_unpacked(data[2:]))
 
 
 def digest_of(tokens: Iterable[int]) -> str:
-    """Eight hexadecimal digits that any other music would hardly share."""
+    """Return eight hexadecimal digits of the SHA-256 digest of tokens."""
     text = ",".join(map(str, tokens))
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:8]
 
 
 def read_recipe(midi: bytes) -> Recipe:
-    """The recipe inside a MIDI file that `Composition.to_midi` made.
+    """Return the recipe in a MIDI file that `Composition.to_midi` made.
 
     Raises:
         RecipeError: There is none, or it cannot be read.
@@ -225,12 +226,12 @@ def read_recipe(midi: bytes) -> Recipe:
     return Recipe.from_json(found)
 
 
-def told_short(steps: tuple[Step, ...], usual: Constraints) -> tuple[Step, ...]:
-    """Steps as a recipe has them.
+def shortened(steps: tuple[Step, ...], usual: Constraints) -> tuple[Step, ...]:
+    """Return steps as a recipe has them, without what follows from the steps before.
 
     Args:
-        steps: With constraints, and an `end` wherever there is an ending.
-        usual: The constraints where nothing is asked for.
+        steps: With constraints, and with an `end` if there is an ending.
+        usual: The constraints of the prompt.
     """
     found, bars, before = [], 0, usual
     for step in steps:
@@ -252,7 +253,7 @@ def told_short(steps: tuple[Step, ...], usual: Constraints) -> tuple[Step, ...]:
 # Steps as JSON, and what is read ------------------------------------------------------------------
 
 
-def _step_told(step: Step) -> dict[str, Any]:
+def _step_content(step: Step) -> dict[str, Any]:
     content: dict[str, Any] = {"bars": int(step.bars), "sampling": told(step.sampling, Sampling())}
     if step.constraints is not None:
         content["constraints"] = told(step.constraints, Constraints())
@@ -345,14 +346,14 @@ def _recipe(
 
 
 def _checksum(data: bytes) -> bytes:
-    """Two bytes that tell a link that was copied wrongly."""
+    """Return two bytes that detect a link that was copied wrongly."""
     return (zlib.crc32(data) & 0xFFFF).to_bytes(2, "big")
 
 
 def _check_format(content: Any) -> None:
     found = content.get("format") if isinstance(content, dict) else None
     if type(found) is not int or found < 1:
-        raise RecipeError("This is no recipe, for it does not say its format; copy it unchanged.")
+        raise RecipeError("This is no recipe: it does not state its format. Copy it unchanged.")
     if found > FORMAT:
         raise RecipeError(
             f"This recipe has format {shown(found)}, and this musiclstm reads up to {FORMAT}; "
@@ -360,7 +361,7 @@ def _check_format(content: Any) -> None:
         )
     if found < FORMAT:
         raise RecipeError(
-            "This recipe was made with musiclstm 0.2, whose network is another; follow it with "
+            "This recipe was made with musiclstm 0.2, which has another network; follow it with "
             "musiclstm 0.2, or keep the MIDI file itself."
         )
 
@@ -368,8 +369,8 @@ def _check_format(content: Any) -> None:
 def _unpacked(data: bytes) -> bytes:
     """Return the text of a link; links of other formats were packed with another dictionary."""
     try:
-        opener = zlib.decompressobj(-15, zdict=_COMMON)
-        text = opener.decompress(data, MAX_CHARACTERS + 1)
+        decompressor = zlib.decompressobj(-15, zdict=_COMMON)
+        text = decompressor.decompress(data, MAX_CHARACTERS + 1)
     except zlib.error:
         text = b""
     if len(text) <= MAX_CHARACTERS and not text.startswith(b'{"format":'):

@@ -85,7 +85,7 @@ def _sureness(piece: Composition, start: int) -> Iterator[float | None]:
     """
     known = {each[:3]: each.probability for each in piece.note_probabilities()}
     first = 0 if piece.seed is None else len(piece.seed.score.tracks)
-    company = range(first, first + piece.company_tracks)
+    company = range(first, first + piece.accompaniment_tracks)
     place = 0
     for number, track in enumerate(piece.score.tracks):
         table = track.notes.numpy()

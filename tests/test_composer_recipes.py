@@ -69,7 +69,7 @@ def test_only_what_is_chosen_is_heard(tiny_composer, quartet) -> None:
     assert piece.score == same.score
     assert piece.constraints == same.constraints
     assert piece.constraints == tiny_composer.constraints_of(quartet, prompt_selection=chosen)
-    assert (piece.seed_bars, piece.seed_end_tick, piece.company_tracks) == (3, 3 * BAR, 0)
+    assert (piece.seed_bars, piece.seed_end_tick, piece.accompaniment_tracks) == (3, 3 * BAR, 0)
 
 
 @pytest.mark.parametrize("bars", [1, 2, 6])
@@ -82,7 +82,7 @@ def test_the_other_tracks_play_along_and_stay_as_they_are(bars, tiny_composer, q
     assert piece.tokens == solo.tokens
     assert piece.continuation == solo.continuation
     assert piece.note_probabilities() == solo.note_probabilities()
-    assert piece.company_tracks == 3
+    assert piece.accompaniment_tracks == 3
     end = min(4 + bars, 6) * BAR
     for track, given_track in zip(piece.score.tracks[1:4], quartet.tracks[1:], strict=True):
         assert (track.name, track.program) == (given_track.name, given_track.program)
@@ -304,7 +304,7 @@ def test_another_precision_is_refused(tiny_checkpoint) -> None:
         for precision in ("int8", "float32")
     )
     recipe = coarse.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
-    with pytest.raises(RecipeError, match="int8 steps, and this composer takes float32 steps"):
+    with pytest.raises(RecipeError, match="int8 steps, and this composer computes float32 steps"):
         fine.follow(recipe)
 
 

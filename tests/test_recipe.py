@@ -15,7 +15,7 @@ from symusic.core import ScoreTick
 
 from musiclstm import Constraints, Recipe, RecipeError, Sampling, Selection, Surprise, read_recipe
 from musiclstm.inscription import inscribed
-from musiclstm.recipe import MAX_BARS_IN_ALL, MAX_STEPS, Maker, Source, Step, told_short
+from musiclstm.recipe import MAX_BARS_IN_ALL, MAX_STEPS, Maker, Source, Step, shortened
 
 MAKER = Maker("default", "0123456789abcdef", "int8", "0.3.0")
 PLAIN = Recipe(MAKER, (Step(8, Sampling(seed=7)),))
@@ -162,7 +162,7 @@ def test_what_goes_without_saying_is_left_out_of_steps() -> None:
         Step(1, Sampling(seed=2), close, end=9),
         Step(1, Sampling(seed=2), close, end=8),
     )
-    short = told_short(full, usual)
+    short = shortened(full, usual)
     assert [step.constraints for step in short] == [None, None, slow, close, None]
     assert [step.end for step in short] == [None, None, None, 9, None]
 
@@ -193,14 +193,14 @@ def step(**fields: object) -> str:
 
 
 HOSTILE = {
-    "": "no JSON",
-    "{": "no JSON",
-    "[" * 100_000: "no JSON",
-    '{"format": NaN}': "no JSON",
-    '{"format": 1' + "0" * 5_000 + "}": "no JSON",
-    "[]": "does not say its format",
-    '{"format": true}': "does not say its format",
-    '{"format": 0}': "does not say its format",
+    "": "not JSON",
+    "{": "not JSON",
+    "[" * 100_000: "not JSON",
+    '{"format": NaN}': "not JSON",
+    '{"format": 1' + "0" * 5_000 + "}": "not JSON",
+    "[]": "does not state its format",
+    '{"format": true}': "does not state its format",
+    '{"format": 0}': "does not state its format",
     '{"format": 4}': "has format 4, and this musiclstm reads up to 3; update musiclstm",
     '{"format": 3}': "has no 'musiclstm'",
     '{"format": 2}': "was made with musiclstm 0.2, .* follow it with musiclstm 0.2",
@@ -226,7 +226,7 @@ HOSTILE = {
     step(sampling={}): "without the seed of its random numbers",
     step(sampling={"seed": -1}): "seed must be a whole number from 0",
     step(sampling={"temperature": "hot", "seed": 1}): "temperature in the .* must be a number",
-    step(sampling={"temperature": 1e999, "seed": 1}): "no JSON|must be a number",
+    step(sampling={"temperature": 1e999, "seed": 1}): "not JSON|must be a number",
     step(constraints={"programs": 5}): "programs in the recipe's constraints must be a list",
     step(constraints={"programs": [999]}): "programs must be from -1",
     step(constraints={"meter": "4/4"}): "meter in the recipe's constraints must be two whole",

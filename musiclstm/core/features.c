@@ -149,17 +149,17 @@ static void write_positions(const FeatureState *s, int16_t *out) {
     out[1] = (int16_t)(end < FARTHEST_END ? end : FARTHEST_END);
 }
 
-/* Trust in candidates ------------------------------------------------------------------------ */
+/* Accuracy of the candidates ----------------------------------------------------------------- */
 
-static int32_t proposed_kind(const Trust *trust, const FeatureTable *table) {
-    return trust->proposal == OUT_OF_RANGE ? PITCH : table->kind[trust->proposal];
+static int32_t proposed_kind(const CandidateAccuracy *accuracy, const FeatureTable *table) {
+    return accuracy->proposal == OUT_OF_RANGE ? PITCH : table->kind[accuracy->proposal];
 }
 
-static void judge(Trust *trust, const FeatureTable *table, int32_t token) {
-    if (trust->proposal == NONE) return;
-    bool right = trust->proposal == token;
-    uint16_t *share = &trust->shares[proposed_kind(trust, table)];
-    trust->run = !right ? 0 : trust->run < 255 ? trust->run + 1 : 255;
+static void count_result(CandidateAccuracy *accuracy, const FeatureTable *table, int32_t token) {
+    if (accuracy->proposal == NONE) return;
+    bool right = accuracy->proposal == token;
+    uint16_t *share = &accuracy->shares[proposed_kind(accuracy, table)];
+    accuracy->run = !right ? 0 : accuracy->run < 255 ? accuracy->run + 1 : 255;
     /* Rounded down on both sides, as `>>` does in Python. */
     *share = (uint16_t)(right ? *share + ((65535 - *share) >> 3) : *share - ((*share + 7) >> 3));
 }
@@ -180,14 +180,14 @@ void features_begin(FeatureState *s) {
     memset(x->highest, NONE, sizeof x->highest);
     for (int i = 0; i < 12; i++) x->recent[i] = x->piece[i] = 0.02f;
     for (int i = 0; i < CANDIDATES; i++) {
-        s->trust[i].proposal = NONE;
-        for (int kind = 0; kind < KINDS; kind++) s->trust[i].shares[kind] = 32768;
+        s->accuracy[i].proposal = NONE;
+        for (int kind = 0; kind < KINDS; kind++) s->accuracy[i].shares[kind] = 32768;
     }
 }
 
 static void push(FeatureState *s, const FeatureTable *table, int32_t token) {
     Cursor *c = &s->cursor;
-    for (int i = 0; i < CANDIDATES; i++) judge(&s->trust[i], table, token);
+    for (int i = 0; i < CANDIDATES; i++) count_result(&s->accuracy[i], table, token);
     move_cursor(c, table, token);
     features_keep_token(s, table, token);
     features_move_roster(s);
@@ -198,12 +198,12 @@ static void push(FeatureState *s, const FeatureTable *table, int32_t token) {
     features_move_homorhythm(s);
     move_context(s, table, token);
     if (c->kind == DURATION) c->pitch = NONE;
-    s->trust[0].proposal = features_propose_exact(s);
-    s->trust[1].proposal = features_propose_transposed(s, table);
-    s->trust[2].proposal = features_propose_along(s, table, false);
-    s->trust[3].proposal = features_propose_along(s, table, true);
-    s->trust[4].proposal = features_propose_part(s, table);
-    s->trust[5].proposal = features_propose_rhythm(s, table);
+    s->accuracy[0].proposal = features_propose_exact(s);
+    s->accuracy[1].proposal = features_propose_transposed(s, table);
+    s->accuracy[2].proposal = features_propose_along(s, table, false);
+    s->accuracy[3].proposal = features_propose_along(s, table, true);
+    s->accuracy[4].proposal = features_propose_part(s, table);
+    s->accuracy[5].proposal = features_propose_rhythm(s, table);
 }
 
 static void write_parts(const FeatureState *s, uint8_t *out) {
@@ -222,17 +222,17 @@ static void write_part_histogram(const FeatureState *s, float *out) {
         memcpy(out, s->context.part[s->cursor.slot], PITCHES * sizeof *out);
 }
 
-static void write_trust(const FeatureState *s, const FeatureTable *table, const FeatureOutputs *out,
-                        int64_t step) {
+static void write_candidates(const FeatureState *s, const FeatureTable *table,
+                             const FeatureOutputs *out, int64_t step) {
     for (int i = 0; i < CANDIDATES; i++) {
-        const Trust *trust = &s->trust[i];
-        bool present = trust->proposal >= 0;
+        const CandidateAccuracy *accuracy = &s->accuracy[i];
+        bool present = accuracy->proposal >= 0;
         int64_t at = CANDIDATES * step + i;
-        if (out->candidates) out->candidates[at] = (int16_t)(present ? trust->proposal : NONE);
-        if (out->runs) out->runs[at] = (uint8_t)trust->run;
+        if (out->candidates) out->candidates[at] = (int16_t)(present ? accuracy->proposal : NONE);
+        if (out->runs) out->runs[at] = (uint8_t)accuracy->run;
         if (out->accuracy)
             out->accuracy[at] =
-                (uint8_t)(present ? trust->shares[proposed_kind(trust, table)] >> 8 : 0);
+                (uint8_t)(present ? accuracy->shares[proposed_kind(accuracy, table)] >> 8 : 0);
     }
 }
 
@@ -240,7 +240,7 @@ static void write_step(const FeatureState *s, const FeatureTable *table, const F
                        int64_t step) {
     const Cursor *c = &s->cursor;
     const Context *x = &s->context;
-    write_trust(s, table, out, step);
+    write_candidates(s, table, out, step);
     if (out->parts) write_parts(s, out->parts + 4 * step);
     if (out->pitches) write_pitches(s, out->pitches + REFERENCE_PITCHES * step);
     if (out->positions) write_positions(s, out->positions + 2 * step);

@@ -106,13 +106,13 @@ typedef struct {
 typedef struct {
     int32_t proposal, run;
     uint16_t shares[KINDS];
-} Trust;
+} CandidateAccuracy;
 
 struct FeatureState {
     Cursor cursor;
     Roster roster;
     Homorhythm homorhythm;
-    Trust trust[CANDIDATES];
+    CandidateAccuracy accuracy[CANDIDATES];
     int32_t last_pitch, notes;
     int32_t last_note[MAX_PARTS];  /* plus one; 0 without one */
     int32_t matches[2][MAX_PARTS]; /* the same; of follower and imitation */

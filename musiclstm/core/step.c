@@ -245,12 +245,12 @@ static void score_all_tokens(const Network *net, int32_t rows, const Workspace *
 static void add_copies(const Network *net, const FeatureOutputs *features, int32_t row,
                        float weight, const float *output, float *logits) {
     const int32_t first = CANDIDATES * row;
-    float trust[3 * CANDIDATES];
+    float inputs[3 * CANDIDATES];
     for (int32_t c = 0; c < CANDIDATES; c++) {
         const float present = features->candidates[first + c] >= 0;
-        trust[c] = natural_log(1.0f + features->runs[first + c]);
-        trust[CANDIDATES + c] = present;
-        trust[2 * CANDIDATES + c] =
+        inputs[c] = natural_log(1.0f + features->runs[first + c]);
+        inputs[CANDIDATES + c] = present;
+        inputs[2 * CANDIDATES + c] =
             present * (3.0f * (features->accuracy[first + c] / 255.0f) - 1.5f);
     }
     for (int32_t c = 0; c < CANDIDATES; c++) {
@@ -258,7 +258,7 @@ static void add_copies(const Network *net, const FeatureOutputs *features, int32
         if (token < 0 || token >= net->vocab) continue;
         const float *gate = net->gates + (size_t)c * (net->size + 3 * CANDIDATES);
         float sum = dot_product(gate, output, net->size) + net->gate_bias[c];
-        sum += dot_product(gate + net->size, trust, 3 * CANDIDATES);
+        sum += dot_product(gate + net->size, inputs, 3 * CANDIDATES);
         logits[token] += weight * sum;
     }
 }

@@ -813,7 +813,7 @@ class FeatureArrays:
         )
 
 
-class Trust:
+class CandidateAccuracy:
     """How often a candidate has been right: in a row, and of late by kind of token.
 
     A step without a proposal leaves both as they are. Shares are counted in 1/65535 and move by an
@@ -828,8 +828,8 @@ class Trust:
         self.proposal, self.run = NONE, 0
         self._shares = [self._START] * len(Kind)
 
-    def judge(self, token: int) -> None:
-        """Compare the last proposal with the token that came."""
+    def count_result(self, token: int) -> None:
+        """Count whether the last proposal was the token that came."""
         if self.proposal == NONE:
             return
         right = self.proposal == token
@@ -863,7 +863,7 @@ class StepFeatures:
         self._imitation = Follower(*shared, (4, 2, 1), imitation=True)
         self._homorhythm = Homorhythm(table, self._cursor, self._notes)
         self._context = Context(table, self._cursor)
-        self._trust = [Trust(table) for _ in CANDIDATES]
+        self._accuracies = [CandidateAccuracy(table) for _ in CANDIDATES]
 
     def read(self, ids: Sequence[int] | np.ndarray) -> FeatureArrays:
         """Read tokens; return the features after each of them.
@@ -889,8 +889,8 @@ class StepFeatures:
         return _copied(self, {id(kinds): kinds})
 
     def _push(self, token: int) -> None:
-        for trust in self._trust:
-            trust.judge(token)
+        for each in self._accuracies:
+            each.count_result(token)
         cursor = self._cursor
         cursor.push(token)
         self._notes.move_to(cursor.index)
@@ -911,14 +911,14 @@ class StepFeatures:
             self._roster.propose(),
             self._homorhythm.propose(),
         )
-        for trust, proposal in zip(self._trust, proposals, strict=True):
-            trust.proposal = proposal
+        for each, proposal in zip(self._accuracies, proposals, strict=True):
+            each.proposal = proposal
 
     def _write(self, arrays: FeatureArrays, step: int) -> None:
         cursor, context, roster = self._cursor, self._context, self._roster
-        arrays.candidates[step] = [max(trust.proposal, NONE) for trust in self._trust]
-        arrays.runs[step] = [trust.run for trust in self._trust]
-        arrays.accuracy[step] = [trust.accuracy for trust in self._trust]
+        arrays.candidates[step] = [max(each.proposal, NONE) for each in self._accuracies]
+        arrays.runs[step] = [each.run for each in self._accuracies]
+        arrays.accuracy[step] = [each.accuracy for each in self._accuracies]
         following = 0 if roster.following == NONE else cursor.programs[roster.following] + 2
         playing = 0 if cursor.slot == NONE else cursor.program + 2
         number = 0 if cursor.slot == NONE else cursor.number
@@ -956,5 +956,6 @@ def _copied(value: _Part, done: dict[int, object]) -> _Part:
 
 
 _COMPONENTS = (
-    *(StepFeatures, Cursor, Roster, MatchCandidate, Notes, Follower, Homorhythm, Context, Trust),
+    *(StepFeatures, Cursor, Roster, MatchCandidate, Notes, Follower, Homorhythm, Context),
+    CandidateAccuracy,
 )

@@ -181,7 +181,7 @@ def test_tracks_that_play_along_are_heard_and_nobody_was_asked_about_them(tiny_c
     seed = invented(bars=6, programs=(0, 40, -1))
     chosen = Selection(frozenset({1}), first_bar=2, last_bar=4)
     piece = tiny_composer.compose(bars=2, prompt=seed, prompt_selection=chosen, sampling=SAMPLING)
-    assert piece.company_tracks == 2
+    assert piece.accompaniment_tracks == 2
     heard = heard_of(piece)
     assert heard.score.note_num() == piece.score.note_num()
     asked = [sure is not None for sure in heard.sure]
