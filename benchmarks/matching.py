@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-DRUMS = -1
+from musiclstm.instruments import DRUMS
+
 _KEYS = 128
 
 Floats = NDArray[np.float64]

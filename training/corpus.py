@@ -25,8 +25,9 @@ from tqdm.auto import tqdm
 from musiclstm.errors import CorpusError
 from musiclstm.intake import Limits, clean_text
 from musiclstm.tokens import MusicTokenizer
-from training.reading import Job, count_notes, encode_all, notes_by_program
-from training.sources import SPLITS, SUFFIXES, Given, Source, forget_archives, parse
+from training.data.encoded_corpora import SPLITS
+from training.reading import Job, encode_all, notes_by_program
+from training.sources import SUFFIXES, Given, Source, forget_archives, parse
 from training.store import Chosen, Entry, Mapped, TokenStore, load_rows, save_rows, told_at
 from training.survey import Survey
 
@@ -39,7 +40,6 @@ __all__ = [
     "Piece",
     "Skipped",
     "Source",
-    "count_notes",
     "find_sources",
     "read_corpus",
     "refuse_empty",

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick, TrackTick
 
+from musiclstm.instruments import DRUMS
+
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 BarContent: TypeAlias = frozenset[tuple[int, int, int]]  # (place in twelfths, pitch, instrument)
 
-DRUMS = -1  # the instrument of drum notes
 GROUP_BARS = 4  # bars per key estimate, and bars in which an instrument must have a note
 NEAR_REPEAT = 0.7  # Jaccard similarity of two bars from which one is a near repeat
 LOST_SEMITONES = 7

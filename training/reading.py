@@ -21,9 +21,11 @@ import numpy as np
 
 from musiclstm.errors import CorpusError, MusicLSTMError
 from musiclstm.intake import Limits, read_midi
+from musiclstm.model.step_features import Kind, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.survey import survey
 
+_PITCHES = (Kind.PITCH, Kind.DRUM)
 _FEW = 8  # files that are not worth starting processes for
 _BATCH_BYTES, _BATCH_FILES = 200_000, 16
 _BATCHES_A_WORKER = 4
@@ -179,24 +181,22 @@ def _unusable(job: Job, problem: str) -> Encoded:
 
 def count_notes(ids: Sequence[int] | np.ndarray, tokenizer: MusicTokenizer) -> int:
     """Return the number of notes in a stream of ids: one pitch token each."""
-    names = tokenizer.token_names
-    pitches = [index for index, name in enumerate(names) if name.startswith("Pitch")]
-    return int(np.isin(ids, pitches).sum())
+    kinds, _ = _kinds_and_values(tuple(tokenizer.token_names))
+    return int(np.isin(kinds[ids], _PITCHES).sum())
 
 
 def notes_by_program(ids: np.ndarray) -> Counter[int]:
     """Return the notes of each program in a stream, -1 for drums."""
-    programs, is_pitch = _programs_and_pitches()
-    program = programs[ids]
-    heads = np.flatnonzero(program >= -1)
-    block = np.searchsorted(heads, np.flatnonzero(is_pitch[ids]), side="right") - 1
-    found, counts = np.unique(program[heads[block[block >= 0]]], return_counts=True)
+    kinds, values = (each[ids] for each in _kinds_and_values(MusicTokenizer.token_names))
+    heads = np.flatnonzero(kinds == Kind.PROGRAM)
+    pitches = np.flatnonzero(np.isin(kinds, _PITCHES))
+    block = np.searchsorted(heads, pitches, side="right") - 1
+    found, counts = np.unique(values[heads[block[block >= 0]]], return_counts=True)
     return Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
 
 @cache
-def _programs_and_pitches() -> tuple[np.ndarray, np.ndarray]:
-    """Return the program that each id names, -2 for none, and whether it is a pitch; (vocab,)."""
-    kinds = [name.partition("_")[::2] for name in MusicTokenizer.token_names]
-    programs = [int(value) if kind == "Program" else -2 for kind, value in kinds]
-    return np.array(programs), np.array([kind.startswith("Pitch") for kind, _ in kinds])
+def _kinds_and_values(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return kind and value of every token as `TokenTable` reads them, each (vocab,)."""
+    table = TokenTable(names)
+    return np.array(table.kind), np.array(table.value)

@@ -23,9 +23,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from musiclstm.errors import CorpusError
+from training.data.encoded_corpora import SPLITS
 
 SUFFIXES = (".mid", ".midi", ".kar")
-SPLITS = ("train", "valid", "test")
 SPLIT_NAMES = {  # what others call them
     **{name: name for name in SPLITS},
     **dict.fromkeys(("validation", "val", "dev"), "valid"),

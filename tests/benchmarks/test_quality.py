@@ -39,9 +39,11 @@ def _narrow_performance_rnn(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def corpora():
+def corpora(tmp_path_factory):
     """The bundled examples, the last three of which are held out."""
-    found = prepare([str(quality.Path(musiclstm.__file__).parent / "seeds")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUSICLSTM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        found = prepare([str(quality.Path(musiclstm.__file__).parent / "seeds")], workers=1)
     split = np.zeros(len(found.split), np.int16)
     split[-3:-1], split[-1] = 2, 1
     return EncodedCorpora(**(vars(found) | {"split": split}))

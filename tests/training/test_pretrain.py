@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import musiclstm
 from musiclstm.errors import CheckpointError
+from training.corpus import read_corpus
 from training.data.augmentation import AugmentationSettings
 from training.data.encoded_corpora import EncodedCorpora
 from training.failures import TrainingError
@@ -23,8 +24,10 @@ TINY = Settings(hidden_size=16, num_hidden_layers=1, rows=2, steps=32, warmup=1,
 
 
 @pytest.fixture(scope="module")
-def corpora():
-    found = prepare([str(SEEDS)])
+def corpora(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUSICLSTM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        found = prepare([str(SEEDS)], workers=1)
     split = np.zeros(len(found.split), np.int16)
     split[-1] = 1  # the last piece is for validation
     return EncodedCorpora(**(vars(found) | {"split": split}))
@@ -56,8 +59,21 @@ def test_preparing_nothing_is_one_sentence(tmp_path, capsys):
     (tmp_path / "broken.mid").write_bytes(b"MThd")
     status = prepare_main(["--data", str(tmp_path), "--out", str(tmp_path / "x.npz")])
     assert status == 1
-    assert "can be read" in capsys.readouterr().err
+    assert "None of 1 MIDI files can be used" in capsys.readouterr().err
     assert not (tmp_path / "x.npz").exists()
+
+
+def test_pieces_are_prepared_with_the_splits_of_a_fine_tuning(scales, tmp_path, capsys):
+    copy = shutil.copytree(scales, tmp_path / "scales")
+    shutil.copy(copy / "scale-00.mid", copy / "same.mid")
+    (copy / "broken.mid").write_bytes(b"MThd")
+    found = prepare([str(copy)], workers=1)
+    corpus = read_corpus([scales], workers=1)
+    for split in ("train", "valid", "test"):
+        streams = {found.piece(index).tobytes() for index in found.pieces_of(split)}
+        assert streams == {np.asarray(ids, np.uint16).tobytes() for ids in corpus.tokens(split)}
+        assert len(streams) == len(found.pieces_of(split)) > 0
+    assert capsys.readouterr().err.count("left out") == 2
 
 
 def test_training_lowers_the_bits_of_what_is_trained_on(corpora, tmp_path):

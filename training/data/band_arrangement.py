@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from musiclstm.model.step_features import Kind, TokenTable
-from training.data.bar_blocks import DRUMS, Bar, BarBlocks, PartName, block_of, notes_of
+from musiclstm.model.step_features import DRUMS, Kind, TokenTable
+from training.data.bar_blocks import Bar, BarBlocks, PartName, block_of, notes_of
 
 _LEADS = (0, 26, 27, 29, 30, 40, 52, 53, 54, 56, 65, 66, 71, 73, 75, 80, 81)
 _CHORDS = (0, 1, 2, 4, 5, 7, 16, 18, 24, 25, 26, 27, 28, 29, 30)

@@ -16,8 +16,6 @@ import numpy as np
 
 from musiclstm.model.step_features import MAX_TRACKS, Kind, TokenTable
 
-DRUMS = -1
-
 
 class PartName(NamedTuple):
     """A track of a program: -1 for drums, number from 0."""

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from musiclstm.model.step_features import DRUMS
 from training.data.band_arrangement import Grooves, arrange_for_band
-from training.data.bar_blocks import DRUMS, BarBlocks, PartName
+from training.data.bar_blocks import BarBlocks, PartName
 
 KICK, SNARE, TOM = 36, 38, 45
 
