@@ -105,7 +105,7 @@ def read_record(
 
 
 def shown(value: Any) -> str:
-    """A value from a stranger, short enough for a sentence."""
+    """Return an untrusted value for a sentence, in ASCII and at most 40 characters."""
     text = ascii(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 

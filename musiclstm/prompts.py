@@ -1,8 +1,4 @@
-"""A prompt becomes a seed: read, cut to what was chosen, and asked what the music should keep to.
-
-Also says which prompt it was, so that a recipe can tell it from others. Knows scores and files;
-neither the network nor how composing works.
-"""
+"""Read a prompt, cut it to a selection, derive its default constraints, and identify it."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ from musiclstm.selection import Selection
 from musiclstm.splicing import first_bars, most_at_once, on_grid, section, with_notes
 from musiclstm.tokens import knows_meter, plain_meter, programs_of
 
-_FEWEST_AT_ONCE = 4  # a lonely melody may find company
+_FEWEST_AT_ONCE = 4  # a melody may get an accompaniment
 
 Prompt: TypeAlias = "str | Path | bytes | analysis.AnyScore"
 
@@ -50,16 +46,16 @@ def read_seed(
     selection: Selection | None = None,
     grid_ticks: int,
 ) -> Seed:
-    """Read a prompt and cut it to what was chosen.
+    """Read a prompt and cut it to a selection.
 
     Args:
         prompt: A MIDI file, its bytes, or a score.
-        prompt_bars: Use only the first so many bars; None: all.
-        selection: Use only these tracks and bars; None: all.
-        grid_ticks: What the ticks of the seed must be a multiple of.
+        prompt_bars: Use only the first so many bars. None: all.
+        selection: Use only these tracks and bars. None: all.
+        grid_ticks: Divisor of the ticks per quarter of the result.
 
     Raises:
-        ScoreError: It cannot be read, or nothing is where it is used.
+        ScoreError: It cannot be read, or has no notes where it is used.
         ValueError: prompt_bars out of range, or given together with a selection.
     """
     if prompt_bars is not None:
@@ -88,15 +84,15 @@ def _chosen(score: ScoreTick, selection: Selection) -> Seed:
     start, end = int(lines[selection.first_bar - 1]), int(lines[last])
     everything = range(len(score.tracks))
     tracks = everything if selection.tracks is None else selection.tracks
-    heard = with_notes(section(_tracks(score, tracks), start, end))
-    if not len(heard.tracks):
+    read = with_notes(section(_tracks(score, tracks), start, end))
+    if not len(read.tracks):
         raise ScoreError(
             f"The chosen tracks have no note in bars {selection.first_bar} to {last}; choose other "
             "bars or more tracks."
         )
     others = with_notes(section(_tracks(score, set(everything) - set(tracks)), start, None))
     return Seed(
-        score=heard,
+        score=read,
         bars=last - selection.first_bar + 1,
         end_tick=end - start,
         others=others if selection.keep_others and len(others.tracks) else None,
@@ -109,11 +105,11 @@ def _tracks(score: ScoreTick, numbers: range | frozenset[int] | set[int]) -> Sco
     return part
 
 
-# What the seed asks for ---------------------------------------------------------------------------
+# Default constraints ------------------------------------------------------------------------------
 
 
 def as_the_seed(seed: Seed | None) -> Constraints:
-    """Its instruments, its last meter, its fullest chord, and no change of tempo."""
+    """Return the default constraints, see `Composer.constraints_of`."""
     if seed is None:
         return Constraints()
     return Constraints(
@@ -125,10 +121,10 @@ def as_the_seed(seed: Seed | None) -> Constraints:
 
 
 def with_key_named(constraints: Constraints, seed: Seed | None) -> Constraints:
-    """The same with the key by name where that of the seed is asked for.
+    """Return the constraints with the name of the key if that of the prompt is requested.
 
     Raises:
-        ValueError: There is none to be found.
+        ValueError: There is no prompt, or its key cannot be estimated.
     """
     if constraints.key != KEY_OF_PROMPT:
         return constraints
@@ -142,23 +138,23 @@ def with_key_named(constraints: Constraints, seed: Seed | None) -> Constraints:
 
 
 def ruling_meter(seed: Seed) -> tuple[int, int] | None:
-    """The meter in which the seed ends, as the tokens say it; None where they cannot."""
+    """Return the last meter of a prompt, as tokens write it. None: there is no such token."""
     meter = plain_meter(*analysis.meter_at(seed.score, seed.end_tick))
     return meter if knows_meter(*meter) else None
 
 
-# Which prompt it was ------------------------------------------------------------------------------
+# Identity of prompts ------------------------------------------------------------------------------
 
 
 def find_prompt(source: Source | None, prompt: Prompt | None) -> Prompt | None:
-    """The prompt that a recipe goes on from.
+    """Return the prompt of a recipe.
 
     Args:
-        source: What the recipe says of it.
-        prompt: What is at hand; None: nothing, which is enough where the seed is a bundled one.
+        source: Prompt that the recipe names. None: the recipe has none.
+        prompt: Prompt that was given. None: none, which suffices for a bundled one.
 
     Raises:
-        RecipeError: It is another, missing, or one too many.
+        RecipeError: The prompt is missing, another one, or not needed.
         ScoreError: It cannot be read.
     """
     if source is None:
@@ -169,27 +165,27 @@ def find_prompt(source: Source | None, prompt: Prompt | None) -> Prompt | None:
         return _bundled(source.name)
     if source.name not in (names := _read_prompt(prompt)[1]):
         raise RecipeError(
-            f"This recipe goes on from {_told(source.name)}, and the prompt is {_told(names[0])}; "
-            "pass the file it was made from."
+            f"This recipe goes on from {_shown(source.name)}, and the prompt is "
+            f"{_shown(names[0])}; pass the file it was made from."
         )
     return prompt
 
 
 def _bundled(name: str) -> Path:
     if not name.startswith(BUNDLED):
-        raise RecipeError(f"This recipe goes on from {_told(name)}; pass it as the prompt.")
+        raise RecipeError(f"This recipe goes on from {_shown(name)}; pass it as the prompt.")
     files = {file.stem: file for file in bundled_seeds().values()}
     file = files.get(name.removeprefix(BUNDLED))
     if file is None:
         raise RecipeError(
-            f"This recipe goes on from {_told(name)}, which this musiclstm does not have; it has "
+            f"This recipe goes on from {_shown(name)}, which this musiclstm does not have; it has "
             f"{', '.join(sorted(files))}."
         )
     return file
 
 
-def _told(name: str) -> str:
-    """A prompt's name in a sentence, ASCII and short whatever it is."""
+def _shown(name: str) -> str:
+    """Return the name of an untrusted recipe's prompt for a sentence, short and in ASCII."""
     shown = ascii(name.removeprefix(BUNDLED).removeprefix(FILE))[1:-1]
     if name.startswith(BUNDLED):
         return f"the bundled seed '{shown[:40]}'"
@@ -197,7 +193,7 @@ def _told(name: str) -> str:
 
 
 def _read_prompt(prompt: Prompt) -> tuple[ScoreTick, list[str]]:
-    """The score, and all names that a recipe may give it, the preferred one first."""
+    """Return the score, and all names that a recipe may give it, the preferred one first."""
     if not isinstance(prompt, str | Path | bytes):
         score = check_score(prompt)[0]
         return score, _names(_digest(_canonical(score)))
@@ -213,7 +209,7 @@ def _names(digest: str) -> list[str]:
 
 @cache
 def _bundled_digests() -> dict[str, str]:
-    """Which bundled seed a digest means: of its file, or of the score read from it."""
+    """Return names of bundled seeds by the digests of their files and of their scores."""
     found: dict[str, str] = {}
     for file in bundled_seeds().values():
         data = file.read_bytes()

@@ -1,7 +1,4 @@
-"""Selection: which tracks and bars of a prompt are gone on with.
-
-Knows numbers of tracks and bars only; what they hold, and how they are cut out, is said elsewhere.
-"""
+"""`Selection`: the tracks and bars of a prompt that are continued."""
 
 from __future__ import annotations
 
@@ -13,15 +10,15 @@ from musiclstm.errors import ScoreError
 
 @dataclass(frozen=True)
 class Selection:
-    """The part of a prompt that is heard and gone on with.
+    """The part of a prompt that the network reads and continues.
 
     Args:
-        tracks: Places in the list of tracks that have notes, as `SeedReport.tracks` gives it; the
-            first is 0. None: all.
-        first_bar: Where the piece begins; the first bar of the file is 1.
-        last_bar: The last one that is heard, the new music comes after it; None: that of the file.
-        keep_others: Whether the other tracks sound as well, in tracks of their own: over the chosen
-            bars, and under the new music as far as the file goes. The network does not hear them.
+        tracks: Indices among the tracks that have notes, as in `SeedReport.tracks`, from 0. None:
+            all.
+        first_bar: Bar of the file where the piece begins, from 1.
+        last_bar: Last bar that is read; the new music follows it. None: the last one of the file.
+        keep_others: Whether the other tracks accompany the chosen bars, and the new music as far as
+            the file goes. The network does not read them.
 
     Raises:
         ValueError: Nothing is chosen, or a number that no track or bar can have.
@@ -33,7 +30,7 @@ class Selection:
     keep_others: bool = True
 
     def __post_init__(self) -> None:
-        """Keep plain sets as frozen ones, and refuse what chooses nothing."""
+        """Convert sets to frozen ones, and refuse an empty selection."""
         if self.tracks is not None:
             object.__setattr__(self, "tracks", frozenset(self.tracks))
             self._check_tracks(self.tracks)
@@ -57,14 +54,14 @@ class Selection:
             )
 
     def check(self, tracks: int, bars: int) -> None:
-        """Refuse a prompt that does not have what is chosen.
+        """Refuse a prompt that lacks a chosen track or bar.
 
         Args:
-            tracks: How many it has.
-            bars: Likewise.
+            tracks: Number of tracks of the prompt.
+            bars: Number of its bars.
 
         Raises:
-            ScoreError: A track or bar is not there.
+            ScoreError: A chosen track or bar does not exist.
         """
         missing = sorted(track for track in self.tracks or () if track >= tracks)
         if missing:

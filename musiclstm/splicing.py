@@ -1,7 +1,6 @@
-"""Scores cut at bar lines and joined again.
+"""Cut scores at bar lines and join them again.
 
-Gives copies, never changes the caller's score. Knows no network: only where music ends, and what
-has to be put right where other music begins.
+The functions return copies, except `with_notes` and `sorted_notes`, which change their argument.
 """
 
 from __future__ import annotations
@@ -47,24 +46,24 @@ _Events = TypeVar(
 
 
 def most_at_once(score: ScoreTick) -> int:
-    """Notes of the fullest chord: struck at one tick, over all tracks; 0 without notes."""
-    struck = Counter[int]()
+    """Return the largest number of notes with one onset, over all tracks; 0 without notes."""
+    onsets = Counter[int]()
     for track in score.tracks:
-        struck.update(track.notes.numpy()["time"].tolist())
-    return max(struck.values(), default=0)
+        onsets.update(track.notes.numpy()["time"].tolist())
+    return max(onsets.values(), default=0)
 
 
 def on_grid(score: ScoreTick, grid_ticks: int) -> ScoreTick:
-    """The score in ticks that the grid divides.
+    """Return the score in ticks that the grid divides.
 
-    Exact, except where a file counts so finely that a MIDI file could not say the product.
+    Exact, unless the common multiple is more than a MIDI file can state; then it stays as it is.
     """
     wanted = math.lcm(score.ticks_per_quarter, grid_ticks)
     return score if wanted > _MOST_TICKS else score.resample(wanted, min_dur=1)
 
 
 def first_bars(score: ScoreTick, end: int, bars: int) -> ScoreTick:
-    """Everything before a bar line, which is that after so many bars.
+    """Return everything before a bar line, that after so many bars.
 
     Raises:
         ScoreError: No note begins there.
@@ -79,13 +78,13 @@ def first_bars(score: ScoreTick, end: int, bars: int) -> ScoreTick:
 
 
 def with_notes(score: ScoreTick) -> ScoreTick:
-    """The score without the tracks that have no notes, which it loses."""
+    """Remove the tracks without notes from the score; changed in place."""
     score.tracks = type(score.tracks)(track for track in score.tracks if len(track.notes))
     return score
 
 
 def section(score: ScoreTick, start: int, end: int | None) -> ScoreTick:
-    """Everything in [start, end) of a sorted score, moved to 0, with all that rules at the start.
+    """Return [start, end) of a sorted score, moved to 0, with what is in force at the start.
 
     Notes that begin earlier are left out, and what reaches beyond the end is cut off there; None:
     no end.
@@ -103,7 +102,7 @@ def section(score: ScoreTick, start: int, end: int | None) -> ScoreTick:
 
 
 def _between(events: _Events, start: int, end: int | None) -> _Events:
-    """What happens there; at the start, of each kind what rules then."""
+    """Return the events of [start, end), and at the start the last earlier one of each kind."""
     table = events.numpy()
     time, kinds = table["time"], table.get("number", np.zeros(len(table["time"])))
     keep = time >= start if end is None else (time >= start) & (time < end)
@@ -124,7 +123,7 @@ def _pedals_between(pedals: PedalTickList, start: int, end: int | None) -> Pedal
 
 
 def excerpt(score: ScoreTick, start: int, end: int | None = None) -> ScoreTick:
-    """Notes that begin in [start, end), cut off at the end, moved to 0, with what rules there."""
+    """Return notes that begin in [start, end), cut off at the end and moved to 0, with meters."""
     part = ScoreTick(score.ticks_per_quarter)
     part.tempos.append(TempoTick(0, analysis.tempo_at(score, start)))
     for tempo in score.tempos:
@@ -157,7 +156,7 @@ def notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList:
 def joined(
     score: ScoreTick, at: int, new: ScoreTick, members: Sequence[Sequence[int]]
 ) -> tuple[ScoreTick, list[int]]:
-    """A score, and from a bar line on new music in its tracks.
+    """Return a score with new music in its tracks from a bar line on.
 
     Args:
         score: Left unchanged.
@@ -173,7 +172,7 @@ def joined(
     added: list[int] = []
     scale = whole.ticks_per_quarter / new.ticks_per_quarter
     for track in whole.tracks:
-        _let_go(track, at)
+        _reset_controls(track, at)
     for number, (track, own) in enumerate(zip(new.tracks, members, strict=True)):
         notes = track.notes.numpy()
         time = np.rint(notes["time"] * scale).astype(np.int32)
@@ -186,12 +185,12 @@ def joined(
         _hand_out([whole.tracks[member] for member in own], notes)
     for tempo in new.tempos:
         whole.tempos.append(TempoTick(round(tempo.time * scale) + at, mspq=tempo.mspq))
-    _go_on_in_meters(whole, new, at, scale)
+    _add_meters(whole, new, at, scale)
     return whole, added
 
 
-def _let_go(track: TrackTick, at: int) -> None:
-    """Put right what a seed would leave behind: pedal down, pitch bent, faded out."""
+def _reset_controls(track: TrackTick, at: int) -> None:
+    """Release the pedal, center the pitch bend, and undo a fade where a prompt ends."""
     pedal = [control.value for control in track.controls if control.number == _PEDAL]
     if pedal and pedal[-1]:
         track.controls.append(ControlChangeTick(at, _PEDAL, 0))
@@ -203,15 +202,15 @@ def _let_go(track: TrackTick, at: int) -> None:
             track.controls.append(ControlChangeTick(at, number, max(levels)))
 
 
-def _go_on_in_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) -> None:
-    """Add the meters of the new music; what only says the ruling one in other words is left out."""
-    ruling = plain_meter(*analysis.meter_at(whole, at))
+def _add_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) -> None:
+    """Add the meters of the new music that differ from the one in force."""
+    current = plain_meter(*analysis.meter_at(whole, at))
     for meter in new.time_signatures:
         signature = (meter.numerator, meter.denominator)
-        if signature != ruling:
+        if signature != current:
             time = round(meter.time * scale) + at
             whole.time_signatures.append(TimeSignatureTick(time, *signature))
-        ruling = signature
+        current = signature
 
 
 def _hand_out(own: Sequence[TrackTick], notes: dict[str, np.ndarray]) -> None:
@@ -226,12 +225,12 @@ def _hand_out(own: Sequence[TrackTick], notes: dict[str, np.ndarray]) -> None:
 
 
 def _middle(track: TrackTick) -> float:
-    """The pitch around which a track plays."""
+    """Return the median pitch of a track; 60 without notes."""
     return float(np.median(track.notes.numpy()["pitch"])) if len(track.notes) else 60.0
 
 
-def never_struck_twice(notes: NoteTickList) -> NoteTickList:
-    """A note ends where the same key is struck again; by time, then by pitch."""
+def without_overlaps(notes: NoteTickList) -> NoteTickList:
+    """End notes where the same pitch starts again; return them by time, then by pitch."""
     table = notes.numpy()
     order = np.lexsort((table["time"], table["pitch"]))
     time, pitch, duration = (table[name][order] for name in ("time", "pitch", "duration"))
@@ -303,7 +302,7 @@ def _moved(events: _Events, by: int) -> _Events:
 
 
 def first_ticks(score: ScoreTick, end: int) -> ScoreTick:
-    """What begins before a tick; notes may ring on."""
+    """Return what begins before a tick; notes may end later."""
     first = ScoreTick(score.ticks_per_quarter)
     first.tempos = _between(score.tempos, 0, end)
     first.time_signatures = _between(score.time_signatures, 0, end)
@@ -317,15 +316,15 @@ def first_ticks(score: ScoreTick, end: int) -> ScoreTick:
 
 
 def finished(score: ScoreTick, end: int) -> ScoreTick:
-    """A copy as it can be played: nothing sounds beyond the end, nothing is struck twice."""
+    """Return a copy in which no note sounds beyond the end, or overlaps one of its pitch."""
     whole = score.copy()
     for track in whole.tracks:
-        track.notes = never_struck_twice(notes_within(track, 0, end))
+        track.notes = without_overlaps(notes_within(track, 0, end))
     return whole
 
 
 def sorted_notes(score: ScoreTick) -> ScoreTick:
-    """The score with the notes of every track by time, then by pitch; changed in place."""
+    """Sort the notes of each track by time, then by pitch; changed in place."""
     for track in score.tracks:
         table = track.notes.numpy()
         order = np.lexsort((table["pitch"], table["time"]))

@@ -49,7 +49,7 @@ CONTEXT_TOKENS = 8_192  # and at most so many tokens of them, in whole bars
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for; None: not asked for, so the prompt or the piece decides."""
+    """Requested settings. None: those of the prompt or the piece."""
 
     sampling: Sampling | None = None
     constraints: Constraints | None = None
@@ -67,7 +67,7 @@ class Pipeline:
         self._planner = BarPlanner()
 
     def begin(self, seed: Seed | None, request: Request, maker: Maker | None) -> Composition:
-        """Return a composition that has read its prompt and has no new bar yet."""
+        """Return a composition whose prompt is read, without new bars."""
         usual = Constraints() if seed is None else seed.constraints
         constraints = with_key_named(request.constraints or usual, seed)
         read = self._read(seed, self._mapping(seed, [constraints]))
@@ -94,11 +94,11 @@ class Pipeline:
     def changed(self, piece: Composition, request: Request) -> Composition:
         """Return the piece with new settings for its next bars; those not asked for stay.
 
-        A piece without new bars reads its prompt again where the programs that are asked for change
-        those that the network hears in place of the prompt's.
+        A piece without new bars reads its prompt again if the requested programs change the trained
+        ones in place of the prompt's.
 
         Raises:
-            ValueError: The key of the prompt is asked for, and there is none to be found.
+            ValueError: The key of the prompt is requested and cannot be estimated.
         """
         constraints = request.constraints
         new = replace(
