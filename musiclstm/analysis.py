@@ -108,7 +108,7 @@ def bar_starts(score: AnyScore, *, end_tick: int | None = None) -> NDArray[np.in
 
 
 def meter_at(score: AnyScore, tick: int) -> tuple[int, int]:
-    """Numerator and denominator of the time signature that rules at a tick; (4, 4) before any."""
+    """Return numerator and denominator in force at a tick; (4, 4) before any time signature."""
     return meters_at(score, [tick])[0]
 
 

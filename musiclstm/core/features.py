@@ -258,7 +258,7 @@ class CompiledStepFeatures:
         return FeatureArrays(*(array.reshape(array.shape[1:]) for array in arrays))
 
     def copy(self) -> CompiledStepFeatures:
-        """Return a stream that goes on from here on its own."""
+        """Return an independent stream at the same place."""
         twin = object.__new__(CompiledStepFeatures)
         twin.rows = self.rows.select([0])
         return twin

@@ -214,7 +214,7 @@ static int32_t exchange_notes(FeatureState *s, NoteChain *chain, int length, uin
     return found;
 }
 
-/* Where a part goes on without a match: the note after the one that was matched before. */
+/* Where a part continues without a match: the note after the one that was matched before. */
 static int32_t continued(FeatureState *s, int32_t slot, int32_t match) {
     if (match < 0 || s->notes - match > NOTE_RING) return NONE;
     const Note *old = note_at(s, match);

@@ -88,7 +88,7 @@ class RowReader:
         return RowReader(self._table)
 
     def read(self, ids: Sequence[int]) -> tuple[FeatureArrays, RowReader]:
-        """Features after each token, and the reader that goes on from there."""
+        """Features after each token, and the reader that continues from there."""
         try:
             reader = self._next.pop()  # atomic: two threads cannot take the same
         except IndexError:

@@ -367,7 +367,7 @@ class Note(NamedTuple):
 
 
 class PredictedNote(NamedTuple):
-    """The next note of a part, if it goes on like the passage that is followed."""
+    """The next note of a part, if it continues like the passage that is followed."""
 
     onset: int
     pitch: int
@@ -424,7 +424,7 @@ class Notes:
 
 
 class Follower:
-    """The next token if every part goes on along the passage that its last notes resemble most.
+    """The next token if every part continues the passage that its last notes resemble most.
 
     Contexts are the last notes of a part as (distance, step, duration) with the place of the last
     one in its bar; a context of one note has its pitch instead of distance and step.
@@ -462,7 +462,7 @@ class Follower:
         if found is None and (old := self._matches.get(slot)) is not None:
             source, number = old
             if source == slot and number + 1 < now and notes.get(slot, number + 1) is not None:
-                found = slot, number + 1  # no match: go on along the old one
+                found = slot, number + 1  # no match: continue the old one
         if found is None:
             self._matches.pop(slot, None)
         else:
@@ -884,7 +884,7 @@ class StepFeatures:
         return arrays
 
     def copy(self) -> StepFeatures:
-        """A reader that goes on from the same place by itself; entries of tables are shared."""
+        """Return an independent stream at the same place; entries of tables are shared."""
         kinds = self._table.kind
         return _copied(self, {id(kinds): kinds})
 
