@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--tokens", type=Path, help="the file of training.prepare, for --slow")
     options.add_argument("--gallery", type=Path, help="a folder of benchmarks.gallery to show")
     options.add_argument(
-        "--checkpoints", type=Path, help="where the rivals are kept, so that a killed run goes on"
+        "--checkpoints", type=Path, help="where the rivals are kept, to resume a killed run"
     )
     return run(measure, options.parse_args(argv))
 
@@ -188,7 +188,7 @@ def _keep(folder: Path, **facts: Any) -> None:
     write_record(folder / FACTS_FILE, {**read_facts(folder), **facts})
 
 
-# What to hear -------------------------------------------------------------------------------------
+# Samples ------------------------------------------------------------------------------------------
 
 _SHOWN = 5
 

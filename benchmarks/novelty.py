@@ -67,13 +67,13 @@ def main(argv: list[str] | None = None) -> int:
     options = parser("benchmarks.novelty", "Passages of continuations that training pieces have.")
     add = options.add_argument
     add("--model", default=DEFAULT, help="default, a checkpoint folder, or a Hub id")
-    add("--pieces", type=int, default=PIECES, help=f"pieces to go on from ({PIECES})")
-    add("--takes", type=int, default=TAKES, help=f"ways each of them goes on ({TAKES})")
+    add("--pieces", type=int, default=PIECES, help=f"pieces to continue ({PIECES})")
+    add("--takes", type=int, default=TAKES, help=f"continuations of each ({TAKES})")
     add("--prompt_bars", type=int, default=PROMPT_BARS, help=f"bars that are read ({PROMPT_BARS})")
     add("--bars", type=int, default=BARS, help=f"bars that are composed ({BARS})")
-    add("--temperature", type=float, default=Sampling.temperature, help="of the choice (1)")
+    add("--temperature", type=float, default=Sampling.temperature, help="of the sampling (1)")
     add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
-    add("--seed", type=int, default=SEED, help=f"of all that is left to chance ({SEED})")
+    add("--seed", type=int, default=SEED, help=f"of random numbers and choice of pieces ({SEED})")
     return run(measure, options.parse_args(argv))
 
 

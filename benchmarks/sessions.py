@@ -27,7 +27,7 @@ from training.stopping import STOPPED
 
 MANY_STEPS = 1_000_000  # more than there will ever be time for
 _STEP = re.compile(r"^step ([\d,]+) of ")
-_GOING_ON = re.compile(r"^Going on from checkpoint-(\d+)\.")
+_RESUMING = re.compile(r"^Resuming from checkpoint-(\d+)\.")
 _ENDED = re.compile(r"^The run had ended at step ([\d,]+);")
 _EXPORTED = "This run has ended "
 _LEARNT = (WEIGHTS_FILE, AVERAGE_FILE, "lstm_state_0.safetensors")
@@ -57,7 +57,7 @@ class Account:
     def hear(self, line: str) -> None:
         """Take in one line."""
         self.said.append(line)
-        if found := _GOING_ON.match(line) or _ENDED.match(line):
+        if found := _RESUMING.match(line) or _ENDED.match(line):
             self.resumed = self.step = int(found[1].replace(",", ""))
         if found := _STEP.match(line):
             self.step = int(found[1].replace(",", ""))

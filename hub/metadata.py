@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from huggingface_hub import EvalResult, ModelCardData
 
 BUNDLED_NAME = "musiclstm"
-TASK = "text-generation"  # what the Hub calls it when tokens go on
+TASK = "text-generation"  # what the Hub calls a causal language model
 TAGS = ("music", "midi", "symbolic-music", "lstm", "musiclstm")
 
 Facts: TypeAlias = Mapping[str, Any]
@@ -89,7 +89,7 @@ def _held_out(measured: Facts, corpora: str, split: str) -> Iterator[EvalResult]
 def _result(metric: str, title: str, value: float, corpora: str, split: str) -> EvalResult:
     return EvalResult(
         task_type=TASK,
-        task_name="Going on from MIDI",
+        task_name="MIDI continuation",
         dataset_type="midi",
         dataset_name=corpora,
         dataset_config=corpora,  # the Hub merges results that differ in the name alone

@@ -85,7 +85,7 @@ def model_card(
     """The card as Markdown with the Hub's metadata on top.
 
     Args:
-        facts: What `facts.json` holds; whatever is missing is told as not measured.
+        facts: What `facts.json` holds; what is missing is shown as not measured.
         name: What the model is called; `musiclstm`, the bundled one, is loaded without a name.
         license: Of the weights, as the Hub spells it.
         base_model: The Hub id of what the first weights were; None: what the facts say of it.
@@ -123,14 +123,14 @@ def _template(name: str) -> Template:
 
 
 def _samples(samples: Sequence[Facts], home: str | None) -> str:
-    return "\n".join(["\n## Hear it\n", *(_sample(e, home) for e in samples)]) if samples else ""
+    return "\n".join(["\n## Samples\n", *(_sample(e, home) for e in samples)]) if samples else ""
 
 
 def _sample(sample: Facts, home: str | None) -> str:
     name, files = _text(sample["name"]), sample["files"]
     links = ", ".join(f"[{kind}]({place})" for kind, place in files.items())
-    parts = [f"### {name}", f"Goes on from {_text(sample['source'])} ({links})."]
-    if home and "sound" in files:  # a player wants to be told the whole address
+    parts = [f"### {name}", f"Continues {_text(sample['source'])} ({links})."]
+    if home and "sound" in files:  # a player needs the whole address
         parts.append(f'<audio controls src="{home}/{quote(files["sound"])}"></audio>')
     if "roll" in files:
         parts.append(f"![Roll: {name}]({files['roll']})")
@@ -165,7 +165,7 @@ def _accuracy(evaluation: Facts) -> str:
     rows = [
         {
             "token": _text(kind),
-            "the likeliest is right": f"{100 * each['share']:.1f} %",
+            "most likely token is right": f"{100 * each['share']:.1f} %",
             "tokens": f"{each['tokens']:,}",
         }
         for kind, each in evaluation["accuracy"].items()
@@ -212,7 +212,7 @@ def _report(report: Facts) -> str:
 
 
 def _listed(limits: Sequence[str]) -> str:
-    return "\n".join(f"- {_text(each)}" for each in limits) or "Nobody has written that down yet."
+    return "\n".join(f"- {_text(each)}" for each in limits) or "Not stated."
 
 
 def _data(facts: Facts) -> str:
@@ -245,7 +245,7 @@ def _credits(credits: Sequence[Facts]) -> str:
 
 
 def _base(base: str | None) -> str:
-    return f"It began as `{base}` and was taught more.\n\n" if base else ""
+    return f"Fine-tuned from `{base}`.\n\n" if base else ""
 
 
 def _curve(is_there: bool) -> str:
@@ -275,11 +275,11 @@ def _runs(runs: Sequence[Facts]) -> str:
     ]
     tokens, minutes = sum(r["tokens_seen"] for r in runs), sum(r["minutes"] for r in runs)
     spent = f"In all {tokens:,} tokens and {minutes / 60:.1f} hours. Energy was not measured."
-    text = f"{_table(rows)}\n\n{spent} `python -m training.finetune` wrote this down itself."
+    text = f"{_table(rows)}\n\n{spent}"
     before = runs[-1].get("valid_before")
     if before is None:
         return text
-    return f"{text} Before the last run the held-out pieces cost {before:.3f} bits per note."
+    return f"{text} Before the last run: {before:.3f} bits per note of held-out pieces."
 
 
 # Markdown -----------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class LearningCurve(TrainerCallback):
     def _complain(self, error: OSError) -> None:
         if not self._complained:
             reason = error.strerror or str(error)
-            _line(f"The learning curve cannot be drawn: {reason}. Training goes on without it.")
+            _line(f"The learning curve cannot be drawn: {reason}. Training continues without it.")
         self._complained = True
 
 

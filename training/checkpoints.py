@@ -154,7 +154,7 @@ def check_whole(checkpoint: Path) -> Path:
     if reason is not None:
         raise CheckpointError(
             f"{checkpoint.name!r} cannot be resumed: {reason}; leave --resume_from_checkpoint out "
-            "to go on from the newest whole checkpoint."
+            "to resume from the newest whole checkpoint."
         )
     return checkpoint
 

@@ -32,7 +32,7 @@ def not_a_number(step: int, learning_rate: float, what: str = "loss") -> Trainin
     """The sentence for a loss, or weights, that are nan or infinite."""
     return TrainingError(
         f"The {what} is no longer a number at step {step:,}; lower --learning_rate (it is "
-        f"{learning_rate:g}) and run the same command again, which goes on from the last "
+        f"{learning_rate:g}) and run the same command again, which resumes from the last "
         "checkpoint."
     )
 
@@ -80,7 +80,7 @@ def no_room(folder: Path, needed: int) -> TrainingError:
     return TrainingError(
         f"The disk is full: saving {folder.name!r} needs about {megabytes(needed)} and "
         f"{megabytes(free_bytes(folder))} are free; make room or lower --save_total_limit, and run "
-        "the same command again, which goes on from the last checkpoint."
+        "the same command again, which resumes from the last checkpoint."
     )
 
 

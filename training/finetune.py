@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         sys.stderr.write(
             "error: The disk is full; make room, where temporary files lie as well, and run the "
-            "same command again, which goes on from the last checkpoint.\n"
+            "same command again, which resumes from the last checkpoint.\n"
         )
         return 1
     return 0
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
 def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
     """Read the corpus, train, measure, and write a checkpoint folder.
 
-    The same command again goes on where a killed session stopped; a run that has ended is exported
+    The same command again resumes where a killed session stopped; a run that has ended is exported
     once, and then only said to be there.
 
     Returns:
@@ -113,8 +113,8 @@ def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
         CorpusError: Nothing to train on.
         CheckpointError: The model to start from cannot be used.
         TrainingError: Too little memory or disk, or a loss that is no number.
-        PublishError: The model is written, and the Hub did not take it; or nobody is logged in.
-        StoppedError: SIGTERM came; what was learnt is saved.
+        PublishError: The model is written, and the Hub did not take it; or no user is logged in.
+        StoppedError: SIGTERM came; the training so far is saved.
     """
     set_seed(training.seed)
     logging.disable_progress_bar()  # of weights that are written in a moment
@@ -140,7 +140,7 @@ def _finetune(folder: Path, music: MusicArguments, training: TrainingArguments) 
         if is_exported(folder, last, trainer.last_step):
             _say(
                 f"This run has ended and {folder} holds its model; raise --max_steps or "
-                "--num_train_epochs to go on, or choose another --output_dir."
+                "--num_train_epochs to continue, or choose another --output_dir."
             )
             _publish(folder, music, training)
             return folder
@@ -204,7 +204,7 @@ def _train(trainer: StatefulTrainer, last: Path | None, patience: int) -> None:
     trainer.stopwatch.resume(last)
     state = TrainerState.load_from_json(str(last / STATE_FILE))
     if state.global_step < trainer.last_step and not has_stalled(state.log_history, patience):
-        _say(f"Going on from {last.name}.")
+        _say(f"Resuming from {last.name}.")
         trainer.args.eval_on_start = False  # it would stand in the log twice
         trainer.train(resume_from_checkpoint=str(last))
         return
@@ -235,13 +235,13 @@ def _export(
     before, best = facts["runs"][-1]["valid_before"], trainer.state.best_metric
     if before is not None and best is not None and best >= before:
         _say(
-            f"It foretells the held-out pieces no better than before ({before:.3f} bits per note): "
+            f"It predicts the held-out pieces no better than before ({before:.3f} bits per note): "
             "add pieces, or lower --learning_rate or --max_steps."
         )
 
 
 def _publish(folder: Path, music: MusicArguments, training: TrainingArguments) -> None:
-    """Send the finished folder to the Hub, if that was wished for."""
+    """Send the finished folder to the Hub, if the options ask for it."""
     repo = music.hub_repo
     if repo is None or training.process_index != 0:
         return
@@ -397,10 +397,10 @@ def _augmentation_settings(music: MusicArguments) -> AugmentationSettings:
 
 
 def _last_checkpoint(training: TrainingArguments) -> Path | None:
-    """Where an earlier session stopped: as told, or the newest whole one in the output folder."""
-    told = training.resume_from_checkpoint
-    if told is not None and str(told).lower() not in ("true", "1", "yes"):
-        return check_whole(Path(told))
+    """The checkpoint that is given, or the newest whole one in the output folder."""
+    given = training.resume_from_checkpoint
+    if given is not None and str(given).lower() not in ("true", "1", "yes"):
+        return check_whole(Path(given))
     return newest_whole(Path(str(training.output_dir)), _say)
 
 

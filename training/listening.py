@@ -68,7 +68,7 @@ class Listening(TrainerCallback):
     def _complain(self, error: OSError) -> None:
         if not self._complained:
             reason = error.strerror or str(error)
-            self._say(f"The samples cannot be written: {reason}. Training goes on without them.")
+            self._say(f"The samples cannot be written: {reason}. Training continues without them.")
         self._complained = True
 
     def _composer(self) -> Composer:

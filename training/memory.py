@@ -17,11 +17,11 @@ _PAD = 256 * 2**20  # bytes asked for at once
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library to keep what is freed; whether it is one that can be told so."""
+    """Make the C library keep what is freed; return whether it can."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # musl has none
         return False
-    wishes = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _MOST), (_M_TOP_PAD, _PAD))
-    return all(mallopt(name, value) == 1 for name, value in wishes)
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _MOST), (_M_TOP_PAD, _PAD))
+    return all(mallopt(name, value) == 1 for name, value in settings)

@@ -416,7 +416,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.pretrain", description=__doc__)
     parser.add_argument("--tokens", type=Path, required=True, help="file of training.prepare")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints")
-    parser.add_argument("--resume", type=Path, help="checkpoint folder to go on from")
+    parser.add_argument("--resume", type=Path, help="checkpoint, or run, to resume from")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--save_every", type=float, default=10, help="minutes (default: 10)")

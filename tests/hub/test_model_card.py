@@ -101,8 +101,8 @@ def test_without_facts_nothing_is_claimed():
     assert card.count(UNKNOWN) == 4
     assert 'Composer.from_pretrained("mine/waltzes")' in card
     assert "an unknown number of" not in card or "weights" in card
-    assert "Nobody has written that down yet." in card
-    assert "## Hear it" not in card
+    assert "Not stated." in card
+    assert "## Samples" not in card
 
 
 def test_figures_of_a_plain_training_run_serve_where_nothing_else_is_known():
@@ -205,7 +205,7 @@ def test_the_base_is_what_the_runs_began_from(starts, base):
     facts = {"runs": [RUN | {"from": start} for start in starts]}
     assert data_of(facts).base_model == base
     assert data_of(facts).to_dict().get("base_model_relation") == (base and "finetune")
-    assert (f"It began as `{base}`" in model_card(facts, name="x")) == bool(base)
+    assert (f"Fine-tuned from `{base}`" in model_card(facts, name="x")) == bool(base)
     assert data_of(facts, base_model="bob/first").base_model == "bob/first"
 
 
@@ -255,4 +255,4 @@ def test_a_learning_curve_is_shown_where_there_is_one(tmp_path):
 
 def test_what_a_run_gained_is_told():
     card = model_card({"runs": [RUN | {"valid_before": 7.125}]}, name="x")
-    assert "Before the last run the held-out pieces cost 7.125 bits per note." in card
+    assert "Before the last run: 7.125 bits per note of held-out pieces." in card

@@ -160,7 +160,7 @@ def test_a_sample_that_cannot_be_composed_is_left_out_and_told(
     publish(tiny_checkpoint, NAME, samples=1, say=said.append)
     assert json.loads(hub.files(NAME)["facts.json"])["samples"] == []
     assert said == ["There is no sample 01-minuet-in-g: No notes."]
-    assert "## Hear it" not in hub.files(NAME)["README.md"].decode()
+    assert "## Samples" not in hub.files(NAME)["README.md"].decode()
 
 
 def test_the_model_comes_back_under_its_name(hub, trained) -> None:

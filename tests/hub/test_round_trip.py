@@ -117,7 +117,7 @@ def test_what_was_published_is_trained_on_and_published_in_its_turn(hub, trained
     assert finetune([*words, "--push_to_hub", SECOND, "--hub_private"]) == 0
     card = ModelCard(hub.files(SECOND)["README.md"].decode())
     assert card.data.base_model == FIRST
-    assert f"It began as `{FIRST}`" in card.text
+    assert f"Fine-tuned from `{FIRST}`" in card.text
     assert hub.repo(SECOND).private
     assert [run["from"] for run in json.loads(hub.files(SECOND)["facts.json"])["runs"]] == [
         "scratch",

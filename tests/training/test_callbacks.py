@@ -84,7 +84,7 @@ def test_a_picture_that_finds_no_room_is_told_once_and_the_run_goes_on(tmp_path,
     end(LearningCurve(), tmp_path)
     assert capsys.readouterr().out == (
         "The learning curve cannot be drawn: No space left on device. "
-        "Training goes on without it.\n"
+        "Training continues without it.\n"
     )
     assert plt.get_fignums() == []
 

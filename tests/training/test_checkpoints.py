@@ -139,7 +139,7 @@ def test_a_run_without_checkpoints_has_none(tmp_path):
 
 
 def test_a_checkpoint_asked_for_by_name_must_be_whole(tmp_path):
-    advice = "leave --resume_from_checkpoint out to go on from the newest whole checkpoint."
+    advice = "leave --resume_from_checkpoint out to resume from the newest whole checkpoint."
     with pytest.raises(CheckpointError) as caught:
         check_whole(make(tmp_path, 4, sealed=False))
     assert str(caught.value) == (

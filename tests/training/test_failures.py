@@ -25,7 +25,7 @@ def free(monkeypatch):
 
 def test_no_number_any_more_says_where_and_what_to_lower():
     advice = (
-        "lower --learning_rate (it is 0.002) and run the same command again, which goes on from "
+        "lower --learning_rate (it is 0.002) and run the same command again, which resumes from "
         "the last checkpoint."
     )
     assert str(not_a_number(1234, 2e-3)) == (
@@ -56,7 +56,7 @@ def test_a_full_disk_is_one_sentence_in_whatever_words_it_comes(error, free, tmp
         raise error
     assert str(caught.value) == (
         "The disk is full: saving 'out' needs about 12 MB and 0.5 MB are free; make room or lower "
-        "--save_total_limit, and run the same command again, which goes on from the last "
+        "--save_total_limit, and run the same command again, which resumes from the last "
         "checkpoint."
     )
 

@@ -120,7 +120,7 @@ def test_the_same_command_again_goes_on_where_it_stopped(scales, tmp_path, capsy
     common = ["--data", str(scales), "--output_dir", str(tmp_path / "out"), *SMALL, *QUICK]
     assert main(common) == 0
     assert main([*common, "--max_steps", "4"]) == 0
-    assert "Going on from checkpoint-2." in capsys.readouterr().out
+    assert "Resuming from checkpoint-2." in capsys.readouterr().out
     facts = json.loads((tmp_path / "out" / "facts.json").read_text())
     assert [run["steps"] for run in facts["runs"]] == [4]
 
@@ -186,7 +186,7 @@ def test_a_run_that_ended_is_exported_once(again, capsys):
     assert main(command) == 0
     assert (
         f"This run has ended and {folder} holds its model; raise --max_steps or --num_train_epochs "
-        "to go on, or choose another --output_dir.\n" in capsys.readouterr().out
+        "to continue, or choose another --output_dir.\n" in capsys.readouterr().out
     )
     assert (folder / "facts.json").stat().st_mtime_ns == before
 
@@ -210,7 +210,7 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_it_taken(again, capsys):
     assert main([*command, "--max_steps", "4"]) == 0
     said = capsys.readouterr().out
     assert "Left out checkpoint-3: optimizer.pt is damaged." in said
-    assert "Going on from checkpoint-2." in said
+    assert "Resuming from checkpoint-2." in said
 
 
 def test_the_model_of_the_best_evaluation_is_the_one_that_is_written(scales, tmp_path, capsys):
@@ -235,7 +235,7 @@ def test_the_model_of_the_best_evaluation_is_the_one_that_is_written(scales, tmp
     said = capsys.readouterr().out
     assert f"({before:.3f} before)" in said
     assert (
-        f"It foretells the held-out pieces no better than before ({before:.3f} bits per note): add "
+        f"It predicts the held-out pieces no better than before ({before:.3f} bits per note): add "
         "pieces, or lower --learning_rate or --max_steps." in said
     )
 
@@ -332,7 +332,7 @@ def test_a_checkpoint_that_is_not_there_is_one_sentence(again, capsys):
     assert main([*command, "--resume_from_checkpoint", place]) == 1
     assert capsys.readouterr().err == (
         "error: 'checkpoint-9' cannot be resumed: there is no such folder; leave "
-        "--resume_from_checkpoint out to go on from the newest whole checkpoint.\n"
+        "--resume_from_checkpoint out to resume from the newest whole checkpoint.\n"
     )
 
 
@@ -484,5 +484,5 @@ def test_a_full_disk_anywhere_is_one_sentence(scales, tmp_path, capsys, monkeypa
     assert main(command) == 1
     assert capsys.readouterr().err == (
         "error: The disk is full; make room, where temporary files lie as well, and run the same "
-        "command again, which goes on from the last checkpoint.\n"
+        "command again, which resumes from the last checkpoint.\n"
     )

@@ -13,9 +13,9 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from musiclstm import Composer
 from musiclstm.errors import SoundfontNotFoundError
 from musiclstm.rendering import find_soundfont
-from training.copying import plain_copy
 from training.corpus import read_corpus
 from training.listening import Listening
+from training.networks import plain_copy
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_samples_that_cannot_be_written_are_told_once_and_the_run_goes_on(
     for step in (5, 10):
         state = TrainerState(global_step=step, is_world_process_zero=True)
         callback.on_evaluate(args, state, TrainerControl())
-    sentence = "The samples cannot be written: No space left on device. Training goes on without"
+    sentence = "The samples cannot be written: No space left on device. Training continues without"
     assert said == [f"{sentence} them."]
 
 

@@ -177,7 +177,7 @@ def test_the_report_is_said_on_the_terminal(mixed, tmp_path, capsys):
 
 def test_nothing_is_left_to_resume_from(mixed, dry, capsys):
     assert main(["--data", str(mixed), "--output_dir", str(dry), "--dry_run", *SMALL, *QUICK]) == 0
-    assert "Going on from" not in capsys.readouterr().out
+    assert "Resuming from" not in capsys.readouterr().out
 
 
 def test_a_folder_of_broken_files_gives_a_report_and_one_sentence(tmp_path, capsys):

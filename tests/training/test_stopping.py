@@ -82,7 +82,7 @@ def test_a_stopped_run_saves_says_so_and_ends_with_the_weights_of_an_undisturbed
     monkeypatch.undo()
     monkeypatch.setenv("MUSICLSTM_CACHE", str(tmp_path / "cache"))
     assert finetune.main(command(scales, out)) == 0
-    assert "Going on from checkpoint-3." in capsys.readouterr().out
+    assert "Resuming from checkpoint-3." in capsys.readouterr().out
     assert finetune.main(command(scales, tmp_path / "whole")) == 0
     assert weights(out) == weights(tmp_path / "whole")
 
