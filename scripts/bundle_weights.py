@@ -22,8 +22,9 @@ sys.path.insert(0, str(ROOT))
 from musiclstm import MusicLSTMForCausalLM, MusicTokenizer  # noqa: E402
 from musiclstm.checkpoint import load_checkpoint, read_facts, save_checkpoint  # noqa: E402
 from training.checkpoints import newest_whole  # noqa: E402
+from training.data.default_corpora import CORPUS_WEIGHTS  # noqa: E402
 from training.data.encoded_corpora import SPLITS  # noqa: E402
-from training.pretrain import CORPUS_WEIGHTS, PROGRESS_FILE, Settings  # noqa: E402
+from training.pretrain import PROGRESS_FILE, Settings  # noqa: E402
 
 PRETRAINED = ROOT / "musiclstm" / "pretrained"
 

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import Kind, TokenTable
+from training.data.encoded_corpora import EncodedCorpora
 from training.data.features import feature_rows, on_device, table_of
 
+MEASURED_TOKENS = 4_000  # of each piece in `bits_of`, from its beginning
 STEPS = 128  # read at once: the fastest on a CPU; the state is carried, so bits do not depend on it
 
 # Called with every window: logits (batch, steps, vocab); the next tokens, which of them count, and
@@ -115,3 +117,29 @@ class BitsByKind:
         bits = self._nats / (math.log(2) * max(self.notes, 1))
         kinds = {kind.name.lower(): float(bits[kind]) for kind in Kind if bits[kind] > 0}
         return {"bits_per_note": float(bits.sum())} | kinds
+
+
+def bits_of(
+    model: MusicLSTMForCausalLM,
+    corpora: EncodedCorpora,
+    pieces: Sequence[int],
+    *,
+    most_tokens: int = MEASURED_TOKENS,
+    rows: int = 16,
+    steps: int = STEPS,
+) -> dict[str, float]:
+    """Return bits per note of pieces, of all tokens and of each kind.
+
+    Args:
+        model: As `bits_of_streams` takes it.
+        corpora: Where the pieces are.
+        pieces: Their numbers.
+        most_tokens: Of each piece, from its beginning; EOS counts where a piece is not cut.
+        rows: Read side by side.
+        steps: Read at once.
+    """
+    bos, eos, pad = (corpora.special_id(name) for name in ("BOS", "EOS", "PAD"))
+    streams = [[bos, *corpora.piece(i).tolist(), eos][: most_tokens + 1] for i in pieces]
+    by_kind = BitsByKind(TokenTable(corpora.token_names))
+    bits_of_streams(model, streams, pad_id=pad, rows=rows, steps=steps, watch=by_kind)
+    return by_kind.per_note()

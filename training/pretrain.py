@@ -27,7 +27,7 @@ from torch import Tensor
 from musiclstm.errors import CheckpointError, MusicLSTMError
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
 from musiclstm.model.step_features import FeatureArrays, TokenTable
-from training.bits import STEPS, BitsByKind, bits_of_streams
+from training.bits import bits_of
 from training.checkpoints import (
     checkpoints,
     newest_whole,
@@ -40,40 +40,14 @@ from training.checkpoints import (
 )
 from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
 from training.data.band_arrangement import Grooves
-from training.data.encoded_corpora import EncodedCorpora, evenly
+from training.data.default_corpora import CORPUS_WEIGHTS, held_out_sets
+from training.data.encoded_corpora import EncodedCorpora
 from training.data.features import feature_rows, on_device
 from training.data.streams import Batch, PieceStreams
 from training.environment import environment
 from training.failures import TrainingError
 from training.networks import config_for, load_network
 
-# Relative to the number of pieces: masses are a third of all notes, bands with drums are few.
-CORPUS_WEIGHTS = {
-    "nifc-sacred": 0.25,
-    "nifc-secular": 0.5,
-    "nifc-keyboard": 0.7,
-    "groove-drums": 0.5,
-    "open-hymnal": 2.0,
-    "openewld-pd": 4.0,
-    "freedoom": 5.0,
-    "blasphemer": 5.0,
-    "easyrpg": 5.0,
-    "simutrans": 5.0,
-    "lmms-demos": 5.0,
-    "pop909": 0.0,  # songs in copyright; the next three are share-alike
-    "folk-abc": 0.0,
-    "mutopia-by-sa": 0.0,
-    "lmms-demos-by-sa": 0.0,
-}
-BAND_CORPORA = ("freedoom", "blasphemer", "easyrpg", "simutrans", "lmms-demos")
-OLDER_CORPORA = (
-    "openscore-lieder",
-    "openscore-quartets",
-    "openscore-orchestra",
-    "mutopia-pd-by",
-    "openewld-pd",
-)
-MEASURED_TOKENS = 4_000  # of each piece, from its beginning
 _MEASURED_PIECES = 40  # of each set, while training
 _SHAPE = ("hidden_size", "num_hidden_layers", "dropout")  # settings that a checkpoint decides
 _OPTIMIZER_FILE, PROGRESS_FILE = "optimizer.safetensors", "progress.json"
@@ -124,52 +98,6 @@ class Settings:
     def schedule(self) -> str:
         """Course of the learning rate after the warm-up, in words, earlier sessions included."""
         return "constant, then linear to 0" if self.decay else "constant"
-
-
-# Measuring ----------------------------------------------------------------------------------------
-
-
-def bits_of(
-    model: MusicLSTMForCausalLM,
-    corpora: EncodedCorpora,
-    pieces: Sequence[int],
-    *,
-    most_tokens: int = MEASURED_TOKENS,
-    rows: int = 16,
-    steps: int = STEPS,
-) -> dict[str, float]:
-    """Return bits per note of pieces, of all tokens and of each kind.
-
-    Args:
-        model: As `bits_of_streams` takes it.
-        corpora: Where the pieces are.
-        pieces: Their numbers.
-        most_tokens: Of each piece, from its beginning; EOS counts where a piece is not cut.
-        rows: Read side by side.
-        steps: Read at once.
-    """
-    bos, eos, pad = (corpora.special_id(name) for name in ("BOS", "EOS", "PAD"))
-    streams = [[bos, *corpora.piece(i).tolist(), eos][: most_tokens + 1] for i in pieces]
-    by_kind = BitsByKind(TokenTable(corpora.token_names))
-    bits_of_streams(model, streams, pad_id=pad, rows=rows, steps=steps, watch=by_kind)
-    return by_kind.per_note()
-
-
-def held_out_sets(corpora: EncodedCorpora, split: str, count: int) -> dict[str, list[int]]:
-    """Return at most `count` pieces of older corpora, of bands with drums, and of newer corpora."""
-    known = set(corpora.corpora)
-    rest = [
-        name
-        for name in corpora.corpora
-        if name not in {*BAND_CORPORA, *OLDER_CORPORA, "groove-drums"}
-        and CORPUS_WEIGHTS.get(name, 1.0) > 0
-    ]
-    groups = {"older": OLDER_CORPORA, "bands": BAND_CORPORA, "newer": rest}
-    sets = {
-        name: corpora.pieces_of(split, [each for each in group if each in known])
-        for name, group in groups.items()
-    }
-    return {name: evenly(pieces, count) for name, pieces in sets.items() if pieces}
 
 
 # The run ------------------------------------------------------------------------------------------

@@ -11,13 +11,15 @@ from safetensors.torch import load_file, save_file
 
 import musiclstm
 from musiclstm.errors import CheckpointError
+from training.bits import bits_of
 from training.corpus import read_corpus
 from training.data.augmentation import AugmentationSettings
+from training.data.default_corpora import held_out_sets
 from training.data.encoded_corpora import EncodedCorpora
 from training.failures import TrainingError
 from training.prepare import main as prepare_main
 from training.prepare import prepare
-from training.pretrain import Run, Settings, bits_of, held_out_sets, main
+from training.pretrain import Run, Settings, main
 
 SEEDS = Path(musiclstm.__file__).parent / "seeds"
 TINY = Settings(hidden_size=16, num_hidden_layers=1, rows=2, steps=32, warmup=1, max_steps=3)
