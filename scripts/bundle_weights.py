@@ -20,10 +20,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from musiclstm import MusicLSTMForCausalLM, MusicTokenizer  # noqa: E402
-from musiclstm.checkpoint import load_checkpoint, read_facts, save_checkpoint  # noqa: E402
+from musiclstm.checkpoint import (  # noqa: E402
+    FACTS_FILE,
+    load_checkpoint,
+    read_facts,
+    save_checkpoint,
+)
 from training.checkpoints import newest_whole  # noqa: E402
 from training.data.default_corpora import CORPUS_WEIGHTS  # noqa: E402
 from training.data.encoded_corpora import SPLITS  # noqa: E402
+from training.networks import load_network  # noqa: E402
 from training.pretrain import PROGRESS_FILE, Settings  # noqa: E402
 
 PRETRAINED = ROOT / "musiclstm" / "pretrained"
@@ -53,12 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="what progress.json does not say of the run: device, machine, versions, augmentation",
     )
     options = parser.parse_args(argv)
-    source = newest_whole(options.folder, print) or options.folder
+    source = options.folder
+    if not (source / FACTS_FILE).is_file():  # which finetune writes beside its checkpoints
+        source = newest_whole(source, print) or source
     if (source / PROGRESS_FILE).is_file():
-        model, tokenizer = MusicLSTMForCausalLM.from_pretrained(source), MusicTokenizer()
-        if model.config.tokenizer_fingerprint != tokenizer.fingerprint:
-            sys.stderr.write(f"error: {str(source)!r} was trained with other tokens.\n")
-            return 1
+        tokenizer = MusicTokenizer()
+        model = load_network(source, tokenizer.token_names, tokenizer.fingerprint)
         facts = pretraining_facts(source, model, options.corpora, options.run)
     else:
         model, tokenizer = load_checkpoint(source)

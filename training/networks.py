@@ -45,7 +45,7 @@ def config_for(
 
 
 def load_network(folder: Path, tokens: Sequence[str], fingerprint: str) -> MusicLSTMForCausalLM:
-    """Read the network of a checkpoint that is to be trained on.
+    """Read the network of a checkpoint of `training.pretrain`.
 
     Args:
         folder: The checkpoint.
@@ -55,24 +55,30 @@ def load_network(folder: Path, tokens: Sequence[str], fingerprint: str) -> Music
     Raises:
         CheckpointError: It cannot be read, or was trained with other tokens or step features.
     """
+    if not (folder / "config.json").is_file():  # transformers would take the default config
+        raise CheckpointError(f"{str(folder)!r} cannot be used: it has no config.json.")
     try:
         loaded: Any = MusicLSTMForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are refused below
+            output_loading_info=True,
         )
     except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise CheckpointError(f"{str(folder)!r} cannot be resumed: {reason}.") from error
+        raise CheckpointError(f"{str(folder)!r} cannot be used: {reason}.") from error
     model, report = loaded
-    if report["missing_keys"] or report["unexpected_keys"]:
+    if any(report[f"{reason}_keys"] for reason in ("missing", "unexpected", "mismatched")):
         raise CheckpointError(
-            f"{str(folder)!r} cannot be resumed: its weights are not those of the network in its "
+            f"{str(folder)!r} cannot be used: its weights are not those of the network in its "
             "config.json."
         )
     known = model.config.tokenizer_fingerprint
     if known != fingerprint or model.config.token_names != list(tokens):
         raise CheckpointError(
-            f"{str(folder)!r} was trained with the tokens {known}, and --tokens has "
-            f"{fingerprint}; encode the corpora with the version of musiclstm that made it."
+            f"{str(folder)!r} was trained with the tokens {known}, not {fingerprint}; use the "
+            "version of musiclstm that made it."
         )
     found: MusicLSTMForCausalLM = model
     return found

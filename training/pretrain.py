@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers.utils import logging
 
 from musiclstm.errors import CheckpointError, MusicLSTMError
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
@@ -98,9 +99,6 @@ class Settings:
     def schedule(self) -> str:
         """Course of the learning rate after the warm-up, in words, earlier sessions included."""
         return "constant, then linear to 0" if self.decay else "constant"
-
-
-# The run ------------------------------------------------------------------------------------------
 
 
 class Run:
@@ -369,6 +367,8 @@ def _train(options: dict[str, Any]) -> None:
         **{name: options[name] for name in asdict(AugmentationSettings())}
     )
     torch.set_num_threads(options["threads"])
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     corpora, out = EncodedCorpora.load(options["tokens"]), options["out"]
     out.mkdir(parents=True, exist_ok=True)
     run = Run(corpora, settings, augmentation, out, options["device"], options["resume"])

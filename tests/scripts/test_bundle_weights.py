@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from musiclstm.checkpoint import load_checkpoint, read_facts
+from musiclstm.errors import CheckpointError
+from training.checkpoints import place_for, seal
 from training.pretrain import Settings
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bundle_weights.py"
@@ -34,9 +37,9 @@ def bundle(tiny_checkpoint, tmp_path):
     for name in ("config.json", "model.safetensors"):
         (source / name).write_bytes((tiny_checkpoint / name).read_bytes())
 
-    def run(progress, *options):
+    def run(progress, *options, folder=source):
         (source / "progress.json").write_text(json.dumps(progress))
-        return target, script.main([str(source), *map(str, options)])
+        return target, script.main([str(folder), *map(str, options)])
 
     return run
 
@@ -80,11 +83,31 @@ def test_what_an_earlier_run_did_not_record_is_given_or_unknown(bundle):
     assert run["versions"] == run["augmentation"] == "unknown"
 
 
-def test_weights_for_other_tokens_are_refused(bundle, tmp_path, capsys):
+def test_weights_for_other_tokens_are_refused(bundle, tmp_path):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     config["tokenizer_fingerprint"] = "0123"
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    target, status = bundle(EARLIER)
-    assert status == 1
-    assert "other tokens" in capsys.readouterr().err
-    assert not target.exists()
+    with pytest.raises(CheckpointError, match="trained with the tokens 0123"):
+        bundle(EARLIER)
+    assert not (tmp_path / "pretrained").exists()
+
+
+def test_the_newest_checkpoint_of_a_run_is_bundled(bundle, tmp_path):
+    target, _ = bundle(EARLIER)
+    for step in (4, 12):
+        folder = place_for(tmp_path / "all", step)
+        shutil.copytree(tmp_path / "run", folder)
+        (folder / "progress.json").write_text(json.dumps(EARLIER | {"step": step}))
+        seal(folder)
+    assert bundle(EARLIER, folder=tmp_path / "all") == (target, 0)
+    assert read_facts(target)["runs"][0]["steps"] == 12
+
+
+def test_a_fine_tuned_model_is_bundled_with_its_facts(bundle, tiny_checkpoint, tmp_path):
+    model = shutil.copytree(tiny_checkpoint, tmp_path / "tuned")
+    (model / "facts.json").write_text(json.dumps({"runs": [{"command": "training.finetune"}]}))
+    folder = place_for(model, 5)
+    shutil.copytree(tiny_checkpoint, folder)
+    seal(folder)
+    target, _ = bundle(EARLIER, folder=model)
+    assert read_facts(target) == {"runs": [{"command": "training.finetune"}]}

@@ -152,9 +152,7 @@ def test_a_resumed_network_has_the_size_and_dropout_of_the_checkpoint(corpora, t
 def test_a_checkpoint_of_other_tokens_is_refused(corpora, tmp_path):
     trained(corpora, tmp_path)
     others = EncodedCorpora(**(vars(corpora) | {"fingerprint": "0123"}))
-    with pytest.raises(
-        CheckpointError, match=f"tokens {corpora.fingerprint}, and --tokens has 0123"
-    ):
+    with pytest.raises(CheckpointError, match=f"tokens {corpora.fingerprint}, not 0123"):
         run_of(others, tmp_path / "second", resume=tmp_path)
 
 
@@ -261,6 +259,18 @@ def test_the_command_trains_measures_and_saves(command, tmp_path, capsys):
     assert (folder / "model.safetensors").is_file()
 
 
+def test_a_network_of_another_shape_than_its_config_is_one_sentence(command, tmp_path, capfd):
+    assert command("--max_steps", "1") == 0
+    folder = tmp_path / "run" / "checkpoint-1"
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 24}))
+    capfd.readouterr()
+    assert command("--max_steps", "1", "--resume", str(folder), "--out", str(tmp_path / "b")) == 1
+    error = capfd.readouterr().err
+    reason = "its weights are not those of the network in its config.json."
+    assert error == f"error: {str(folder)!r} cannot be used: {reason}\n"
+
+
 def test_a_run_is_not_written_over(command, tmp_path, capsys):
     assert command("--max_steps", "2") == 0
     assert command("--max_steps", "2") == 1
@@ -273,7 +283,7 @@ def test_a_run_is_not_written_over(command, tmp_path, capsys):
     ("options", "sentence"),
     [
         (["--decay", "0.5"], "error: --decay needs the end of the run"),
-        (["--resume", "nowhere"], "error: 'nowhere' cannot be resumed: "),
+        (["--resume", "nowhere"], "error: 'nowhere' cannot be used: it has no config.json."),
         (["--tokens", "nowhere.npz"], "error: [Errno 2] No such file or directory: 'nowhere.npz'"),
     ],
 )
