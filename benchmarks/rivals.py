@@ -202,6 +202,8 @@ MASKS: dict[str, Change] = {
     "reference pitches": _without(pitches=(_NONE, None)),
     "reference positions": _without(positions=(_NONE, None)),
     "histogram of the part": _without(part=(0, None)),
+    "histograms of rhythm": _without(onsets=(0, None), durations=(0, None)),
+    "numbers of notes and onsets": _without(sizes=(0, None)),
     # The network reads these as logarithms and by circular filters; a mask takes both away.
     "recent and piece pitch classes": _without(recent=(0, None), piece=(0, None)),
     "sounding pitch classes": _without(sounding=(0, None)),

@@ -90,6 +90,10 @@ static void read_pitch(Context *x, int32_t slot, int32_t pitch) {
     add_to(x->piece, 12, PIECE_DECAY, pitch % 12);
 }
 
+static void count_rhythm(float *histogram, int32_t value) {
+    add_to(histogram, RHYTHM_STEPS, PART_DECAY, value < RHYTHM_STEPS ? value : RHYTHM_STEPS - 1);
+}
+
 static void hold_note(Context *x, const Cursor *c, int32_t duration) {
     int64_t end = now(c) + (int64_t)duration * c->unit;
     x->ends[c->slot] = end, x->has_end[c->slot] = 1;
@@ -103,15 +107,62 @@ static void move_context(FeatureState *s, const FeatureTable *table, int32_t tok
     if (c->kind == BAR || c->kind == PROGRAM || c->kind == POSITION) finish_chord(x);
     if (c->kind == BAR) {
         drop_ended(x, c->start);
-    } else if (c->pitch == NONE) {
-        if (c->kind == POSITION && c->slot != NONE && !is_drums(c))
-            x->sounding = classes_at(x, now(c));
-    } else if (c->kind == PITCH) {
+    } else if (c->kind == POSITION && c->slot != NONE) {
+        count_rhythm(x->onsets[c->slot], c->position);
+        if (!is_drums(c)) x->sounding = classes_at(x, now(c));
+    } else if (c->kind == PITCH && c->pitch != NONE) {
         read_pitch(x, c->slot, c->pitch);
-    } else if (c->kind == DURATION) {
+    } else if (c->kind == DURATION && c->pitch != NONE) {
+        count_rhythm(x->durations[c->slot], table->value[token]);
         hold_note(x, c, table->value[token]);
     }
 }
+
+/* Sizes of chords and bars ------------------------------------------------------------------- */
+
+static SizeCounts *onset_counts(Sizes *z) {
+    return &z->of_onsets[z->slot][z->notes < MOST_NOTES ? z->notes : MOST_NOTES - 1];
+}
+
+static SizeCounts *bar_counts(Sizes *z) {
+    return &z->of_bars[z->slot][z->onsets < MOST_ONSETS ? z->onsets : MOST_ONSETS - 1];
+}
+
+static void count_size(SizeCounts *counts, bool more) {
+    enum { ONE = 256, SHIFT = 4 };
+    counts->more = (int16_t)(counts->more - (counts->more >> SHIFT) + ONE * more);
+    counts->equal = (int16_t)(counts->equal - (counts->equal >> SHIFT) + ONE * !more);
+}
+
+static void end_onset(Sizes *z) {
+    if (z->notes) count_size(onset_counts(z), false);
+}
+
+static void move_sizes(Sizes *z, const Cursor *c) {
+    if (c->kind == BAR || c->kind == PROGRAM) {
+        if (z->slot != NONE) {
+            end_onset(z);
+            count_size(bar_counts(z), false);
+        }
+        z->slot = c->slot, z->notes = z->onsets = 0;
+    } else if (c->kind == POSITION && c->slot != NONE) {
+        end_onset(z);
+        count_size(bar_counts(z), true);
+        z->notes = 0, z->onsets++;
+    } else if (c->kind == DURATION && c->pitch != NONE) {
+        if (z->notes) count_size(onset_counts(z), true);
+        z->notes++;
+    }
+}
+
+static void write_sizes(const Sizes *z, int16_t *out) {
+    memset(out, 0, 4 * sizeof *out);
+    if (z->slot == NONE) return;
+    memcpy(out, onset_counts((Sizes *)z), 2 * sizeof *out);
+    memcpy(out + 2, bar_counts((Sizes *)z), 2 * sizeof *out);
+}
+
+/* What may follow ---------------------------------------------------------------------------- */
 
 static bool may_be_pitch(const Cursor *c) {
     bool begun = (c->kind == POSITION || c->kind == DURATION) && c->position != NONE;
@@ -121,6 +172,10 @@ static bool may_be_pitch(const Cursor *c) {
 static bool may_be_position(const Cursor *c) {
     return c->kind == PROGRAM || c->kind == DURATION || c->kind == TIME_SIGNATURE ||
            c->kind == TEMPO;
+}
+
+static bool is_duration(const Cursor *c) {
+    return c->pitch != NONE && (c->kind == PITCH || c->kind == DRUM);
 }
 
 static void write_pitches(const FeatureState *s, int8_t *out) {
@@ -173,7 +228,7 @@ void features_begin(FeatureState *s) {
     Cursor *c = &s->cursor;
     c->index = NONE, c->length = 48 * 4, c->unit = 4;
     c->time_signature = c->slot = c->program = c->position = c->pitch = NONE;
-    s->roster.following = s->homorhythm.model = s->last_pitch = NONE;
+    s->roster.following = s->homorhythm.model = s->last_pitch = s->sizes.slot = NONE;
     Context *x = &s->context;
     x->chord_slot = x->chord_lowest = x->chord_highest = x->chord_last = NONE;
     memset(x->lowest, NONE, sizeof x->lowest);
@@ -197,6 +252,7 @@ static void push(FeatureState *s, const FeatureTable *table, int32_t token) {
     }
     features_move_homorhythm(s);
     move_context(s, table, token);
+    move_sizes(&s->sizes, c);
     if (c->kind == DURATION) c->pitch = NONE;
     s->accuracy[0].proposal = features_propose_exact(s);
     s->accuracy[1].proposal = features_propose_transposed(s, table);
@@ -215,11 +271,13 @@ static void write_parts(const FeatureState *s, uint8_t *out) {
     out[3] = (uint8_t)(r->age < 9 ? r->age : 9);
 }
 
-static void write_part_histogram(const FeatureState *s, float *out) {
+/* histograms: of `count` entries for each part */
+static void write_histogram(const FeatureState *s, const float *histograms, int32_t count,
+                            float *out) {
     if (s->cursor.slot == NONE)
-        memset(out, 0, PITCHES * sizeof *out);
+        memset(out, 0, (size_t)count * sizeof *out);
     else
-        memcpy(out, s->context.part[s->cursor.slot], PITCHES * sizeof *out);
+        memcpy(out, histograms + s->cursor.slot * count, (size_t)count * sizeof *out);
 }
 
 static void write_candidates(const FeatureState *s, const FeatureTable *table,
@@ -244,11 +302,18 @@ static void write_step(const FeatureState *s, const FeatureTable *table, const F
     if (out->parts) write_parts(s, out->parts + 4 * step);
     if (out->pitches) write_pitches(s, out->pitches + REFERENCE_PITCHES * step);
     if (out->positions) write_positions(s, out->positions + 2 * step);
-    if (out->follows) out->follows[step] = (uint8_t)(may_be_pitch(c) + 2 * may_be_position(c));
+    if (out->follows)
+        out->follows[step] =
+            (uint8_t)(may_be_pitch(c) + 2 * may_be_position(c) + 4 * is_duration(c));
     if (out->sounding) out->sounding[step] = (int16_t)x->sounding;
-    if (out->part) write_part_histogram(s, out->part + PITCHES * step);
+    if (out->part) write_histogram(s, x->part[0], PITCHES, out->part + PITCHES * step);
     if (out->recent) memcpy(out->recent + 12 * step, x->recent, sizeof x->recent);
     if (out->piece) memcpy(out->piece + 12 * step, x->piece, sizeof x->piece);
+    if (out->onsets)
+        write_histogram(s, x->onsets[0], RHYTHM_STEPS, out->onsets + RHYTHM_STEPS * step);
+    if (out->durations)
+        write_histogram(s, x->durations[0], RHYTHM_STEPS, out->durations + RHYTHM_STEPS * step);
+    if (out->sizes) write_sizes(&s->sizes, out->sizes + 4 * step);
 }
 
 /* What no token leaves, for the steps from `first` up to `last`. */
@@ -268,6 +333,10 @@ static void write_nothing(const FeatureOutputs *out, int64_t first, int64_t last
     if (out->part) memset(out->part + PITCHES * first, 0, PITCHES * sizeof(float) * steps);
     if (out->recent) memset(out->recent + 12 * first, 0, 12 * sizeof(float) * steps);
     if (out->piece) memset(out->piece + 12 * first, 0, 12 * sizeof(float) * steps);
+    if (out->sizes) memset(out->sizes + 4 * first, 0, 4 * sizeof(int16_t) * steps);
+    const size_t rhythm = RHYTHM_STEPS * sizeof(float) * steps;
+    if (out->onsets) memset(out->onsets + RHYTHM_STEPS * first, 0, rhythm);
+    if (out->durations) memset(out->durations + RHYTHM_STEPS * first, 0, rhythm);
 }
 
 static int32_t check_ids(const FeatureState *s, const FeatureTable *table, const int64_t *ids,

@@ -24,6 +24,9 @@ typedef struct {
     float *part;         /* (steps, 128) */
     float *recent;       /* (steps, 12) */
     float *piece;        /* (steps, 12) */
+    float *onsets;       /* (steps, 192) */
+    float *durations;    /* (steps, 192) */
+    int16_t *sizes;      /* (steps, 4) */
 } FeatureOutputs;
 
 enum {

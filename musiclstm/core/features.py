@@ -16,7 +16,7 @@ import numpy as np
 from musiclstm.core import native
 from musiclstm.model.step_features import FeatureArrays, TokenTable
 
-_HISTOGRAMS: Final = ("part", "recent", "piece")
+_HISTOGRAMS: Final = ("part", "recent", "piece", "onsets", "durations")
 _NAMES: Final = tuple(field.name for field in fields(FeatureArrays))
 _EMPTY: Final = [getattr(FeatureArrays.empty(0), name) for name in _NAMES]
 _FORMS: Final = [(n, a.dtype, a.shape[1:]) for n, a in zip(_NAMES, _EMPTY, strict=True)]
@@ -152,7 +152,7 @@ class FeatureRows:
             reset: Rows that begin a new stream first, (rows,) bool. None: no row.
             lengths: Tokens of each row, (rows,). Later steps are not read, and their features are
                 those of `FeatureArrays.empty`. None: all steps.
-            histograms: Without them `part`, `recent` and `piece` have no steps.
+            histograms: Without them the histograms have no steps.
             out: Arrays to write into, as they would be returned.
 
         Returns:
@@ -244,7 +244,7 @@ class CompiledStepFeatures:
 
         Args:
             ids: Integers, (steps,).
-            histograms: Without them `part`, `recent` and `piece` have no steps.
+            histograms: Without them the histograms have no steps.
 
         Raises:
             IndexError: A token that the table does not have. Nothing was read.

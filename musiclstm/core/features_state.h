@@ -18,6 +18,7 @@ enum {
     MAX_VOCAB = 4096,
     PITCHES = 128,
     POSITIONS = 192,
+    RHYTHM_STEPS = 192,
     PROGRAMS = 129,
     MAX_TRACKS = 8,
     MAX_PARTS = 64,
@@ -26,6 +27,8 @@ enum {
     REFERENCE_PITCHES = 5,
     FARTHEST_END = 255,
     MAX_METER = 8191,
+    MOST_NOTES = 16,
+    MOST_ONSETS = 64,
     NONE = -1,
     OUT_OF_RANGE = -2,
     DRUMS = -1,
@@ -100,8 +103,18 @@ typedef struct {
     int8_t lowest[MAX_PARTS], highest[MAX_PARTS]; /* of the last chord */
     float recent[12], piece[12];
     float part[MAX_PARTS][PITCHES];
+    float onsets[MAX_PARTS][RHYTHM_STEPS], durations[MAX_PARTS][RHYTHM_STEPS];
     HeldNote held[MAX_HELD];
 } Context;
+
+typedef struct {
+    int16_t more, equal;
+} SizeCounts;
+
+typedef struct {
+    int32_t slot, notes, onsets; /* slot: NONE outside of blocks */
+    SizeCounts of_onsets[MAX_PARTS][MOST_NOTES], of_bars[MAX_PARTS][MOST_ONSETS];
+} Sizes;
 
 typedef struct {
     int32_t proposal, run;
@@ -117,6 +130,7 @@ struct FeatureState {
     int32_t last_note[MAX_PARTS];  /* plus one; 0 without one */
     int32_t matches[2][MAX_PARTS]; /* the same; of follower and imitation */
     Context context;
+    Sizes sizes;
     int16_t ids[RING], symbols[RING];
     int8_t pitches[RING]; /* last pitch after each token */
     Note note[NOTE_RING];

@@ -8,13 +8,21 @@ from __future__ import annotations
 import numpy as np
 
 from musiclstm.core.step import rounded_rows
-from musiclstm.core.weights import EPSILON, PITCHES, POSITION_LIMIT, ContextWeights, Weights
+from musiclstm.core.weights import (
+    DURATION_LIMIT,
+    EPSILON,
+    PITCHES,
+    POSITION_LIMIT,
+    ContextWeights,
+    Weights,
+)
 from musiclstm.model.step_features import (
     CONTEXT_SIZES,
     PITCH_CLASSES,
     PITCH_REACH,
     POSITION_REACH,
     REFERENCE_PITCHES,
+    RHYTHM_STEPS,
     FeatureArrays,
 )
 
@@ -104,19 +112,25 @@ class ReferenceNetwork:
         gates = copy_weight * _gates(context, x, features, row)
         np.add.at(logits, candidates[candidates >= 0], gates[candidates >= 0])
         scores = rounded_product(context.head, x) + context.head_bias
-        relative, forward, around, weights, filters = np.split(
+        relative, forward, around, weights, filters, rhythm = np.split(
             scores, np.cumsum(CONTEXT_SIZES)[:-1]
         )
         if features.follows[row] & 1:
             table = relative.reshape(REFERENCE_PITCHES, -1)
             terms = _shifted(table, features.pitches[row], PITCH_REACH, PITCHES)
             terms += _histogram_terms(weights, features, row)
+            terms += weights[3] * _log_odds(features.sizes[row, :2])
             terms += _filter_terms(filters.reshape(3, PITCH_CLASSES), features, row)
             np.add.at(logits, context.pitch_tokens, terms[context.pitch_values])
         if features.follows[row] & 2:
             table = np.stack([np.pad(forward, (POSITION_REACH, 0)), around])
             terms = _shifted(table, features.positions[row], POSITION_REACH, POSITION_LIMIT)
+            terms += rhythm[2] * _log_odds(features.sizes[row, 2:])
+            terms += _rhythm_terms(rhythm[0], features.onsets[row], POSITION_LIMIT)
             np.add.at(logits, context.position_tokens, terms[context.position_values])
+        if features.follows[row] & 4:
+            terms = _rhythm_terms(rhythm[1], features.durations[row], DURATION_LIMIT)
+            np.add.at(logits, context.duration_tokens, terms[context.duration_values])
         return logits
 
 
@@ -148,6 +162,16 @@ def _histogram_terms(weights: np.ndarray, features: FeatureArrays, row: int) -> 
     terms = weights[0] * (np.log(part + 1e-3) + 6.9)
     terms += weights[1] * (np.log(recent + 1e-2) + 4.6)[classes]
     return terms + weights[2] * (np.log(piece + 1e-2) + 4.6)[classes]
+
+
+def _rhythm_terms(weight: float, histogram: np.ndarray, values: int) -> np.ndarray:
+    shares = np.pad(histogram, (0, values - RHYTHM_STEPS), mode="edge").astype(np.float64)
+    return np.asarray(weight * (np.log(shares + 1e-3) + 6.9))
+
+
+def _log_odds(sizes: np.ndarray) -> float:
+    more, equal = np.log(sizes + 25.0)
+    return float(more - equal)
 
 
 def _filter_terms(filters: np.ndarray, features: FeatureArrays, row: int) -> np.ndarray:

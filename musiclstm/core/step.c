@@ -318,6 +318,11 @@ static void score_classes(const FeatureOutputs *features, int32_t row, const flo
     if (features->sounding[row]) add_filtered(sounding, filters + 2 * CLASSES, classes);
 }
 
+/* counts: of cases with more, and with as many; see Sizes in step_features.py. */
+static float log_odds(const int16_t *counts) {
+    return natural_log(counts[0] + 25.0f) - natural_log(counts[1] + 25.0f);
+}
+
 static void add_pitches(const Network *net, const FeatureOutputs *features, int32_t row,
                         const Rounded *output, float *context, float *logits) {
     float terms[PITCHES] = {0}, classes[CLASSES];
@@ -333,10 +338,21 @@ static void add_pitches(const Network *net, const FeatureOutputs *features, int3
     for (int32_t p = 0; p < PITCHES; p++)
         terms[p] += weight * (natural_log(part[p] + 1e-3f) + 6.9f);
     score_classes(features, row, context, classes);
+    const float more = context[HISTOGRAM_AT + 3] * log_odds(features->sizes + 4 * row);
     for (int32_t i = 0; i < net->pitches; i++) {
         const int32_t p = net->pitch_values[i];
-        logits[net->pitch_tokens[i]] += terms[p] + classes[p % CLASSES];
+        logits[net->pitch_tokens[i]] += terms[p] + classes[p % CLASSES] + more;
     }
+}
+
+/* Adds the weighted logarithm of a histogram to the logits of tokens. */
+static void add_rhythm(const float *histogram, float weight, int32_t count, const int32_t *tokens,
+                       const int32_t *values, float *logits) {
+    float terms[RHYTHM_STEPS];
+    for (int32_t i = 0; i < RHYTHM_STEPS; i++)
+        terms[i] = weight * (natural_log(histogram[i] + 1e-3f) + 6.9f);
+    for (int32_t i = 0; i < count; i++)
+        logits[tokens[i]] += terms[values[i] < RHYTHM_STEPS ? values[i] : RHYTHM_STEPS - 1];
 }
 
 static void add_positions(const Network *net, const FeatureOutputs *features, int32_t row,
@@ -348,12 +364,23 @@ static void add_positions(const Network *net, const FeatureOutputs *features, in
         add_shifted(context + FORWARD_AT, onset, 0, POSITION_REACH, net->position_limit, terms);
     }
     if (end >= 0) {
-        run_context_head(net, AROUND_AT, CONTEXT_ROWS, output, context);
+        run_context_head(net, AROUND_AT, RHYTHM_AT, output, context);
         add_shifted(context + AROUND_AT, end, POSITION_REACH, POSITION_REACH, net->position_limit,
                     terms);
     }
+    run_context_head(net, RHYTHM_AT, CONTEXT_ROWS, output, context);
+    const float more = context[RHYTHM_AT + 2] * log_odds(features->sizes + 4 * row + 2);
     for (int32_t i = 0; i < net->positions; i++)
-        logits[net->position_tokens[i]] += terms[net->position_values[i]];
+        logits[net->position_tokens[i]] += terms[net->position_values[i]] + more;
+    add_rhythm(features->onsets + (size_t)RHYTHM_STEPS * row, context[RHYTHM_AT], net->positions,
+               net->position_tokens, net->position_values, logits);
+}
+
+static void add_durations(const Network *net, const FeatureOutputs *features, int32_t row,
+                          const Rounded *output, float *context, float *logits) {
+    run_context_head(net, RHYTHM_AT, CONTEXT_ROWS, output, context);
+    add_rhythm(features->durations + (size_t)RHYTHM_STEPS * row, context[RHYTHM_AT + 1],
+               net->durations, net->duration_tokens, net->duration_values, logits);
 }
 
 /* Scores the next token of each row. copy_weights: (rows), scales of the gates; outputs:
@@ -372,5 +399,7 @@ void score_tokens(const Network *net, int32_t rows, const FeatureOutputs *featur
             add_pitches(net, features, row, output, work.context, own);
         if (features->follows[row] & 2)
             add_positions(net, features, row, output, work.context, own);
+        if (features->follows[row] & 4)
+            add_durations(net, features, row, output, work.context, own);
     }
 }

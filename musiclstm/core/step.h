@@ -15,15 +15,17 @@ enum {
     POSITION_REACH = 144, /* positions from a reference position */
     POSITION_LIMIT = 576,
     PITCHES = 128,
+    RHYTHM_STEPS = 192,
     CLASSES = 12,
     /* Rows of the context head as step.py orders them; each group is a multiple of four. */
     RELATIVE_PITCH_ROWS = 76, /* of each reference: 73 used */
-    HISTOGRAM_AT = REFERENCE_PITCHES * RELATIVE_PITCH_ROWS, /* part, recent, piece */
-    FILTERS_AT = HISTOGRAM_AT + 3,                          /* recent, piece, sounding */
-    PITCH_ROWS = HISTOGRAM_AT + 40,                         /* 39 used */
+    HISTOGRAM_AT = REFERENCE_PITCHES * RELATIVE_PITCH_ROWS, /* part, recent, piece, more notes */
+    FILTERS_AT = HISTOGRAM_AT + 4,                          /* recent, piece, sounding */
+    PITCH_ROWS = FILTERS_AT + 36,
     FORWARD_AT = PITCH_ROWS,                                /* from the last onset: 145 of 148 */
     AROUND_AT = FORWARD_AT + 148,                           /* from the last end: 289 of 292 */
-    CONTEXT_ROWS = AROUND_AT + 292,
+    RHYTHM_AT = AROUND_AT + 292,                            /* onsets, durations, more onsets: 3 of 4 */
+    CONTEXT_ROWS = RHYTHM_AT + 4,
 };
 
 /* int8 matrices: (rows / 4, blocks, 4 rows, 32 columns), with one scale for each row. */
@@ -32,7 +34,7 @@ typedef struct {
     int32_t residual, layer_norm;
     int32_t has_features;
     int32_t programs, tracks, ages; /* rows of the tables below */
-    int32_t pitches, positions;     /* Pitch and Position tokens */
+    int32_t pitches, positions, durations; /* tokens of these kinds */
     int32_t position_limit;         /* above every position, at most POSITION_LIMIT */
     float epsilon;                  /* of the norms */
     const int8_t *weights;    /* (layers, units / 4, 4 gates, 2, blocks, 4 units, 32); the 2: input
@@ -53,6 +55,7 @@ typedef struct {
     const float *context_scales, *context_bias;     /* (CONTEXT_ROWS) */
     const int32_t *pitch_tokens, *pitch_values;     /* (pitches): ids, and 0 to 127 */
     const int32_t *position_tokens, *position_values; /* (positions) */
+    const int32_t *duration_tokens, *duration_values; /* (durations): ids, and positions */
 } Network;
 
 int32_t self_check(void);

@@ -18,6 +18,7 @@ from musiclstm.model.step_features import (
 
 _COLUMNS = 32  # of a block, as in products.h
 _FEATURES_MISSING = "Step features must be given to a network that has them, and only to it."
+_KINDS = ("pitch", "position", "duration")  # of tokens that the context head scores
 _TINY = 3e-39  # a smaller scale has no reciprocal in float32
 
 
@@ -26,13 +27,15 @@ class _Network(ctypes.Structure):
 
     INTEGERS = (
         *("layers", "size", "vocab", "residual", "layer_norm"),
-        *("has_features", "programs", "tracks", "ages", "pitches", "positions", "position_limit"),
+        *("has_features", "programs", "tracks", "ages", "pitches", "positions", "durations"),
+        "position_limit",
     )
     POINTERS = (
         *("weights", "scales", "biases", "norms", "embeddings", "head", "head_scales", "head_bias"),
         *("program", "track", "following", "age", "candidate_inputs", "gates", "gate_bias"),
         *("context", "context_scales", "context_bias", "pitch_tokens"),
         *("pitch_values", "position_tokens", "position_values"),
+        *("duration_tokens", "duration_values"),
     )
     _fields_ = (
         *((name, ctypes.c_int32) for name in INTEGERS),
@@ -196,6 +199,7 @@ def _sizes(weights: Weights) -> dict[str, int]:
         sizes["programs"], sizes["tracks"] = len(context.program), len(context.track)
         sizes["ages"], sizes["pitches"] = len(context.age), len(context.pitch_tokens)
         sizes["positions"] = len(context.position_tokens)
+        sizes["durations"] = len(context.duration_tokens)
         sizes["position_limit"] = 1 + max(context.position_values, default=-1)
     return sizes
 
@@ -224,7 +228,7 @@ def _context_arrays(weights: Weights) -> dict[str, np.ndarray]:
     rows = _context_rows()
     head, head_scales = _packed(np.where(rows[:, None] >= 0, context.head[rows], 0))
     tables = ("program", "track", "following", "age", "gates", "gate_bias")
-    tokens = ("pitch_tokens", "pitch_values", "position_tokens", "position_values")
+    tokens = [f"{kind}_{what}" for kind in _KINDS for what in ("tokens", "values")]
     return {
         **{name: getattr(context, name) for name in tables},
         "candidate_inputs": _projected(_whole_fours(weights.embeddings), context.candidate_inputs),
@@ -238,9 +242,9 @@ def _context_arrays(weights: Weights) -> dict[str, np.ndarray]:
 def _context_rows() -> np.ndarray:
     """Return the row of the model's context head for each row of step.h, -1 for padding."""
     rows = np.split(np.arange(sum(CONTEXT_SIZES)), np.cumsum(CONTEXT_SIZES)[:-1])
-    pitches, forward, around, weights, filters = rows
+    pitches, forward, around, weights, filters, rhythm = rows
     groups = [*pitches.reshape(REFERENCE_PITCHES, -1), np.append(weights, filters)]
-    groups += [forward, around]
+    groups += [forward, around, rhythm]
     return np.concatenate(
         [np.pad(each, (0, -len(each) % 4), constant_values=-1) for each in groups]
     )

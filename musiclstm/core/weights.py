@@ -18,6 +18,7 @@ from musiclstm.model.step_features import (
 EPSILON = 1e-5  # of layer norms, as in PyTorch
 POSITION_LIMIT = 4 * POSITION_REACH  # above every position
 PITCHES = 128
+DURATION_LIMIT = 8_192  # above every duration
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class ContextWeights:
         candidate_inputs: Projects the embeddings of the candidates, (size, 6 * size).
         gates: (6, size + 18).
         gate_bias: (6,).
-        head: Context head, (838, size).
-        head_bias: (838,).
+        head: Context head, (842, size).
+        head_bias: (842,).
         pitch_tokens: Ids of the Pitch tokens, (pitches,).
         pitch_values: Their pitches, (pitches,).
         position_tokens: Ids of the Position tokens, (positions,).
         position_values: Their positions, (positions,).
+        duration_tokens: Ids of the Duration tokens, (durations,).
+        duration_values: Their durations in positions, (durations,).
     """
 
     program: np.ndarray
@@ -53,6 +56,8 @@ class ContextWeights:
     pitch_values: np.ndarray
     position_tokens: np.ndarray
     position_values: np.ndarray
+    duration_tokens: np.ndarray
+    duration_values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ def _context(arrays: Mapping[str, np.ndarray], token_names: Sequence[str]) -> Co
     table = TokenTable(token_names)
     tokens = {
         kind: np.array([id_ for id_, each in enumerate(table.kind) if each == kind], np.int32)
-        for kind in (Kind.PITCH, Kind.POSITION)
+        for kind in (Kind.PITCH, Kind.POSITION, Kind.DURATION)
     }
     values = np.array(table.value, np.int64)
     inputs = {
@@ -170,6 +175,8 @@ def _context(arrays: Mapping[str, np.ndarray], token_names: Sequence[str]) -> Co
         pitch_values=values[tokens[Kind.PITCH]],
         position_tokens=tokens[Kind.POSITION],
         position_values=values[tokens[Kind.POSITION]],
+        duration_tokens=tokens[Kind.DURATION],
+        duration_values=values[tokens[Kind.DURATION]],
     )
 
 
@@ -177,8 +184,10 @@ def _check_tokens(context: ContextWeights, vocab: int) -> None:
     for name, limit in (
         ("pitch_tokens", vocab),
         ("position_tokens", vocab),
+        ("duration_tokens", vocab),
         ("pitch_values", PITCHES),
         ("position_values", POSITION_LIMIT),
+        ("duration_values", DURATION_LIMIT),
     ):
         values = getattr(context, name)
         if len(values) and not 0 <= values.min() <= values.max() < limit:
@@ -199,4 +208,5 @@ def _context_shapes(context: ContextWeights, size: int) -> list[_Shape]:
         ("context head_bias", context.head_bias, (rows,)),
         ("pitch_values", context.pitch_values, context.pitch_tokens.shape),
         ("position_values", context.position_values, context.position_tokens.shape),
+        ("duration_values", context.duration_values, context.duration_tokens.shape),
     ]

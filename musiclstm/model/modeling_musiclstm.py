@@ -12,8 +12,11 @@ they enter the input and the logits of every step:
     logits = embed^T hidden + bias
            + for each candidate: its gate, on its token
            + on Pitch tokens, where one may follow: heads over intervals to reference pitches,
-             logarithms of three histograms, circular filters over pitch classes
-           + on Position tokens, where one may follow: heads over distances to two references
+             logarithms of three histograms, circular filters over pitch classes, log-odds of more
+             notes
+           + on Position tokens, where one may follow: heads over distances to two references, the
+             logarithm of a histogram, log-odds of more onsets
+           + on Duration tokens, where one follows: the logarithm of a histogram
 
 Without `token_names` in the configuration there are no step features: a plain LSTM and its head.
 """
@@ -556,22 +559,25 @@ class CopyGates(nn.Linear):
 
 
 class ContextHead(nn.Linear):
-    """Logits of Pitch and Position tokens that refer to the notes around.
+    """Logits of Pitch, Position and Duration tokens that refer to the notes around.
 
     One projection of the output gives all weights: relative pitch heads, two relative position
-    heads, weights of three histograms (part, recent, piece), circular filters over three sources
-    (recent, piece, sounding).
+    heads, weights of three histograms of pitches (part, recent, piece) and of the usual number of
+    notes, circular filters over three sources (recent, piece, sounding), weights of two histograms
+    of rhythm (onsets, durations) and of the usual number of onsets.
 
     Attributes:
-        tokens: Ids of the Pitch and Position tokens, (pitches + positions,).
+        tokens: Ids of the Pitch, Position and Duration tokens, (tokens,).
         pitches: Values of the Pitch tokens, (pitches,).
         positions: Values of the Position tokens, (positions,).
+        durations: Values of the Duration tokens, (durations,).
     """
 
     INITIAL_WEIGHT = 0.2  # of the histograms
     tokens: Tensor
     pitches: Tensor
     positions: Tensor
+    durations: Tensor
 
     def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__(config.hidden_size, sum(CONTEXT_SIZES))
@@ -584,24 +590,31 @@ class ContextHead(nn.Linear):
         table = _token_table(tuple(self._names))
         ids = {
             kind: [token for token, each in enumerate(table.kind) if each == kind]
-            for kind in (Kind.PITCH, Kind.POSITION)
+            for kind in (Kind.PITCH, Kind.POSITION, Kind.DURATION)
         }
         return {
-            "tokens": torch.tensor(ids[Kind.PITCH] + ids[Kind.POSITION], dtype=torch.long),
+            "tokens": torch.tensor([token for each in ids.values() for token in each]),
             "pitches": _values(table, ids[Kind.PITCH]),
             "positions": _values(table, ids[Kind.POSITION]),
+            "durations": _values(table, ids[Kind.DURATION]),
         }
 
     def forward(self, hidden: Tensor, features: Features) -> Tensor:  # type: ignore[override]
-        """(batch, steps, hidden) to logits of `tokens`, (batch, steps, pitches + positions)."""
+        """(batch, steps, hidden) to logits of `tokens`, (batch, steps, tokens)."""
         scores = super().forward(hidden).float().split(CONTEXT_SIZES, dim=-1)
-        relative_pitch, after_onset, around_end, weights, filters = scores
+        relative_pitch, after_onset, around_end, weights, filters, rhythm = scores
         pitch = self._relative_pitch(relative_pitch, features["pitches"])
-        pitch = pitch + self._histogram(weights[..., :1], features["part"])
-        pitch = pitch + self._pitch_classes(weights[..., 1:], filters, features)
+        pitch = pitch + _histogram(weights[..., :1], features["part"], self.pitches)
+        pitch = pitch + self._pitch_classes(weights[..., 1:3], filters, features)
+        more_notes, more_onsets = _log_odds(features["sizes"])
+        pitch = pitch + weights[..., 3:] * more_notes
         position = self._relative_position(after_onset, around_end, features["positions"])
+        position = position + _histogram(rhythm[..., :1], features["onsets"], self.positions)
+        position = position + rhythm[..., 2:] * more_onsets
+        duration = _histogram(rhythm[..., 1:2], features["durations"], self.durations)
+        terms = (1, pitch), (2, position), (4, duration)
         follows = features["follows"][..., None]
-        return torch.cat([pitch * ((follows & 1) > 0), position * ((follows & 2) > 0)], dim=-1)
+        return torch.cat([x * ((follows & bit) > 0) for bit, x in terms], dim=-1)
 
     def _relative_pitch(self, scores: Tensor, references: Tensor) -> Tensor:
         scores = scores.unflatten(-1, (REFERENCE_PITCHES, -1))
@@ -611,9 +624,6 @@ class ContextHead(nn.Linear):
         both = references[..., :1], references[..., 1:]
         from_onset = _shifted(onset.unsqueeze(-2), both[0], self.positions, 0)
         return from_onset + _shifted(end.unsqueeze(-2), both[1], self.positions, -POSITION_REACH)
-
-    def _histogram(self, weight: Tensor, part: Tensor) -> Tensor:
-        return weight * ((part.float()[..., self.pitches] + 1e-3).log() + 6.9)
 
     def _pitch_classes(self, weights: Tensor, filters: Tensor, features: Features) -> Tensor:
         histograms = torch.stack([features["recent"], features["piece"]], dim=-2).float()
@@ -629,6 +639,31 @@ class ContextHead(nn.Linear):
 
 def _values(table: TokenTable, tokens: list[int]) -> Tensor:
     return torch.tensor([table.value[token] for token in tokens], dtype=torch.long)
+
+
+def _histogram(weight: Tensor, histogram: Tensor, values: Tensor) -> Tensor:
+    """Weighted logarithm of a histogram at some values, from 0 where it is empty, to 6.9.
+
+    Args:
+        weight: (batch, steps, 1).
+        histogram: Shares, (batch, steps, bins).
+        values: (values,); those beyond the last bin count in it.
+    """
+    bins = values.clamp(max=histogram.shape[-1] - 1)
+    return weight * ((histogram.float()[..., bins] + 1e-3).log() + 6.9)
+
+
+def _log_odds(sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-odds that an onset has more notes, and that a bar has more onsets, from the sizes.
+
+    Args:
+        sizes: The feature, (batch, steps, 4).
+
+    Returns:
+        (batch, steps, 1) each; 0 where nothing is known.
+    """
+    counts = (sizes.float() + 25.0).log()
+    return counts[..., :1] - counts[..., 1:2], counts[..., 2:3] - counts[..., 3:]
 
 
 def _shifted(scores: Tensor, references: Tensor, values: Tensor, low: int) -> Tensor:
@@ -731,7 +766,8 @@ def _init_lstm(lstm: nn.LSTM) -> None:
 def _init_context_head(head: ContextHead) -> None:
     init.zeros_(head.weight)
     bias = [torch.zeros(size) for size in CONTEXT_SIZES]
-    bias[3] += head.INITIAL_WEIGHT
+    for histograms in (3, 5):
+        bias[histograms] += head.INITIAL_WEIGHT
     init.copy_(head.bias, torch.cat(bias))
     for name, values in head.tables().items():
         init.copy_(getattr(head, name), values)

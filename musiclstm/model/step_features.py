@@ -33,13 +33,15 @@ MAX_PARTS = 64  # further parts share the last slot
 MAX_HELD = 1_024  # notes of a bar that are looked at for what sounds; further ones are not
 REFERENCE_PITCHES = 5
 PITCH_CLASSES = 12
+RHYTHM_STEPS = 192  # of the histograms of onsets and durations, in positions; longer count as last
 PITCH_REACH = 36  # of the network's heads on either side of a reference pitch, in semitones
 POSITION_REACH = 144  # the same for positions: one bar of 12/8
 # Outputs of the network's context head: relative pitches, positions from the last onset, positions
-# from the last end, weights of the histograms, filters.
+# from the last end, weights of what concerns pitches (three histograms, notes of the onset),
+# filters, weights of what concerns rhythm (two histograms, onsets in the bar).
 CONTEXT_SIZES = (
     *(REFERENCE_PITCHES * (2 * PITCH_REACH + 1), POSITION_REACH + 1, 2 * POSITION_REACH + 1),
-    *(3, 3 * PITCH_CLASSES),
+    *(4, 3 * PITCH_CLASSES, 3),
 )
 NONE = -1
 OUT_OF_RANGE = -2  # a proposal that no token can say: a pitch below 0 or above 127
@@ -637,7 +639,7 @@ class HeldNote(NamedTuple):
 
 
 class Context:
-    """Reference pitches and positions, histograms of pitches, and what sounds.
+    """Reference pitches and positions, histograms of pitches and rhythm, and what sounds.
 
     Attributes:
         recent: Decaying histogram of pitch classes of the piece, half-life 64 notes, (12,).
@@ -658,8 +660,11 @@ class Context:
         self._chord_slot = NONE
         self._last_chord: dict[int, tuple[int, int]] = {}  # lowest and highest, by slot
         self._ends: dict[int, int] = {}  # of the last note of each slot, in 1/48 quarters
-        self._histograms: dict[int, np.ndarray] = {}
+        self._pitches: dict[int, np.ndarray] = {}  # histograms by slot
+        self._onsets: dict[int, np.ndarray] = {}
+        self._durations: dict[int, np.ndarray] = {}
         self._empty = np.zeros(128, np.float32)
+        self._no_rhythm = np.zeros(RHYTHM_STEPS, np.float32)
         self.recent = np.full(12, self.START, np.float32)
         self.piece = np.full(12, self.START, np.float32)
         self.sounding = 0
@@ -671,12 +676,13 @@ class Context:
             self._finish_chord()
         if cursor.kind == Kind.BAR:
             self._held = [note for note in self._held if note.end > cursor.start]
-        elif cursor.pitch == NONE:
-            if cursor.kind == Kind.POSITION and cursor.slot != NONE and not cursor.is_drums:
+        elif cursor.kind == Kind.POSITION and cursor.slot != NONE:
+            self._count_rhythm(self._onsets, cursor.position)
+            if not cursor.is_drums:
                 self.sounding = self._classes_at(cursor.now)
-        elif cursor.kind == Kind.PITCH:
+        elif cursor.kind == Kind.PITCH and cursor.pitch != NONE:
             self._read_pitch(cursor.slot, cursor.pitch)
-        elif cursor.kind == Kind.DURATION:
+        elif cursor.kind == Kind.DURATION and cursor.pitch != NONE:
             self._finish_note(self._table.value[token])
 
     def _finish_chord(self) -> None:
@@ -695,13 +701,19 @@ class Context:
         self._chord.append(pitch)
         self._chord_slot = slot
         self.sounding |= 1 << pitch % 12
-        part = self._histograms.get(slot, self._empty)
-        self._histograms[slot] = _decayed(part, self.PART_DECAY, pitch)
+        part = self._pitches.get(slot, self._empty)
+        self._pitches[slot] = _decayed(part, self.PART_DECAY, pitch)
         self.recent = _decayed(self.recent, self.RECENT_DECAY, pitch % 12)
         self.piece = _decayed(self.piece, self.PIECE_DECAY, pitch % 12)
 
+    def _count_rhythm(self, histograms: dict[int, np.ndarray], value: int) -> None:
+        slot = self._cursor.slot
+        histogram = histograms.get(slot, self._no_rhythm)
+        histograms[slot] = _decayed(histogram, self.PART_DECAY, min(value, RHYTHM_STEPS - 1))
+
     def _finish_note(self, duration: int) -> None:
         cursor = self._cursor
+        self._count_rhythm(self._durations, duration)
         end = cursor.now + duration * cursor.unit
         self._ends[cursor.slot] = end
         if not cursor.is_drums and len(self._held) < MAX_HELD:
@@ -710,7 +722,17 @@ class Context:
     @property
     def part(self) -> np.ndarray:
         """Decaying histogram of the part's pitches, half-life 24 notes, (128,)."""
-        return self._histograms.get(self._cursor.slot, self._empty)
+        return self._pitches.get(self._cursor.slot, self._empty)
+
+    @property
+    def onsets(self) -> np.ndarray:
+        """Decaying histogram of the positions of the part's onsets, half-life 24 onsets, (192,)."""
+        return self._onsets.get(self._cursor.slot, self._no_rhythm)
+
+    @property
+    def durations(self) -> np.ndarray:
+        """Decaying histogram of the part's durations, half-life 24 notes, (192,)."""
+        return self._durations.get(self._cursor.slot, self._no_rhythm)
 
     @property
     def may_be_pitch(self) -> bool:
@@ -724,6 +746,11 @@ class Context:
         """Whether a Position token may follow."""
         kinds = Kind.PROGRAM, Kind.DURATION, Kind.TIME_SIGNATURE, Kind.TEMPO
         return self._cursor.kind in kinds
+
+    @property
+    def is_duration(self) -> bool:
+        """Whether a Duration token follows."""
+        return self._cursor.pitch != NONE and self._cursor.kind in (Kind.PITCH, Kind.DRUM)
 
     def reference_pitches(self) -> tuple[int, ...]:
         """Reference pitches, `NONE` where there is none, (5,).
@@ -758,6 +785,71 @@ def _decayed(histogram: np.ndarray, decay: np.float32, place: int) -> np.ndarray
     return moved
 
 
+class Sizes:
+    """How often an onset of the part had more notes than now, and a bar of it more onsets.
+
+    Counts lose a sixteenth with every case; they are in 1/256, so that every form of the features
+    gets the same numbers.
+    """
+
+    _ONE, _SHIFT = 256, 4
+    MOST_NOTES, MOST_ONSETS = 16, 64  # larger sizes count as the last
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._slot = NONE
+        self._notes = self._onsets = 0  # at this onset; in this bar
+        # By slot and size: cases with more, and with as many.
+        self._of_onsets: dict[tuple[int, int], tuple[int, int]] = {}
+        self._of_bars: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def push(self) -> None:
+        """Move on by the token that the cursor has read."""
+        cursor = self._cursor
+        if cursor.kind in (Kind.BAR, Kind.PROGRAM):
+            if self._slot != NONE:
+                self._end_onset()
+                self._count(self._of_bars, self._bar_key, more=False)
+            self._slot, self._notes, self._onsets = cursor.slot, 0, 0
+        elif cursor.kind == Kind.POSITION and cursor.slot != NONE:
+            self._end_onset()
+            self._count(self._of_bars, self._bar_key, more=True)
+            self._notes, self._onsets = 0, self._onsets + 1
+        elif cursor.kind == Kind.DURATION and cursor.pitch != NONE:
+            if self._notes:
+                self._count(self._of_onsets, self._onset_key, more=True)
+            self._notes += 1
+
+    def _end_onset(self) -> None:
+        if self._notes:
+            self._count(self._of_onsets, self._onset_key, more=False)
+
+    @property
+    def _onset_key(self) -> tuple[int, int]:
+        return self._slot, min(self._notes, self.MOST_NOTES - 1)
+
+    @property
+    def _bar_key(self) -> tuple[int, int]:
+        return self._slot, min(self._onsets, self.MOST_ONSETS - 1)
+
+    def _count(
+        self, counts: dict[tuple[int, int], tuple[int, int]], key: tuple[int, int], *, more: bool
+    ) -> None:
+        above, equal = (count - (count >> self._SHIFT) for count in counts.get(key, (0, 0)))
+        counts[key] = above + self._ONE * more, equal + self._ONE * (not more)
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Onsets with more notes than this one so far, and as many; bars with more onsets; as many.
+
+        All of this part, in 1/256; 0 where no part plays.
+        """
+        if self._slot == NONE:
+            return 0, 0, 0, 0
+        onsets = self._of_onsets.get(self._onset_key, (0, 0))
+        return *onsets, *self._of_bars.get(self._bar_key, (0, 0))
+
+
 # All of them --------------------------------------------------------------------------------------
 
 CANDIDATES = ("exact", "transposed", "follower", "imitation", "roster", "homorhythm")
@@ -776,10 +868,16 @@ class FeatureArrays:
             of the part that comes next, bars since that one played (at most 9), (steps, 4) uint8.
         pitches: Reference pitches, (steps, 5) int8.
         positions: Reference positions, (steps, 2) int16.
-        follows: Bit 0: a Pitch may follow; bit 1: a Position may follow, (steps,) uint8.
+        follows: Bit 0: a Pitch may follow; bit 1: a Position may follow; bit 2: a Duration
+            follows, (steps,) uint8.
         sounding: Pitch classes that sound, as bits, (steps,) int16.
         part: Histogram of the part's pitches, (steps, 128) float32.
         recent, piece: Histograms of pitch classes, (steps, 12) float32 each.
+        onsets: Histogram of the part's onsets in the bar, in positions, (steps, 192) float32.
+        durations: Histogram of the part's durations, in positions, (steps, 192) float32.
+        sizes: Decayed numbers, in 1/256, of onsets of the part that had more notes than this one
+            has so far, and of those that had as many; of bars in which it had more onsets than so
+            far, and as many, (steps, 4) int16.
     """
 
     candidates: np.ndarray
@@ -793,6 +891,9 @@ class FeatureArrays:
     part: np.ndarray
     recent: np.ndarray
     piece: np.ndarray
+    onsets: np.ndarray
+    durations: np.ndarray
+    sizes: np.ndarray
 
     @classmethod
     def empty(cls, *shape: int) -> FeatureArrays:
@@ -810,6 +911,9 @@ class FeatureArrays:
             part=np.zeros((*shape, 128), np.float32),
             recent=np.zeros((*shape, 12), np.float32),
             piece=np.zeros((*shape, 12), np.float32),
+            onsets=np.zeros((*shape, RHYTHM_STEPS), np.float32),
+            durations=np.zeros((*shape, RHYTHM_STEPS), np.float32),
+            sizes=np.zeros((*shape, 4), np.int16),
         )
 
 
@@ -863,6 +967,7 @@ class StepFeatures:
         self._imitation = Follower(*shared, (4, 2, 1), imitation=True)
         self._homorhythm = Homorhythm(table, self._cursor, self._notes)
         self._context = Context(table, self._cursor)
+        self._sizes = Sizes(self._cursor)
         self._accuracies = [CandidateAccuracy(table) for _ in CANDIDATES]
 
     def read(self, ids: Sequence[int] | np.ndarray) -> FeatureArrays:
@@ -901,6 +1006,7 @@ class StepFeatures:
             self._imitation.add_note()
         self._homorhythm.push()
         self._context.push(token)
+        self._sizes.push()
         if cursor.kind == Kind.DURATION:
             cursor.finish_note()
         proposals = (
@@ -925,10 +1031,14 @@ class StepFeatures:
         arrays.parts[step] = playing, number, following, min(roster.age, 9)
         arrays.pitches[step] = context.reference_pitches()
         arrays.positions[step] = context.reference_positions()
-        arrays.follows[step] = context.may_be_pitch + 2 * context.may_be_position
+        arrays.follows[step] = (
+            context.may_be_pitch + 2 * context.may_be_position + 4 * context.is_duration
+        )
         arrays.sounding[step] = context.sounding
         arrays.part[step] = context.part
         arrays.recent[step], arrays.piece[step] = context.recent, context.piece
+        arrays.onsets[step], arrays.durations[step] = context.onsets, context.durations
+        arrays.sizes[step] = self._sizes.counts
 
 
 _Part = TypeVar("_Part")
@@ -957,5 +1067,6 @@ def _copied(value: _Part, done: dict[int, object]) -> _Part:
 
 _COMPONENTS = (
     *(StepFeatures, Cursor, Roster, MatchCandidate, Notes, Follower, Homorhythm, Context),
+    Sizes,
     CandidateAccuracy,
 )

@@ -71,12 +71,14 @@ def with_context(weights: Weights, seed: int = 1, **changes: object) -> Weights:
         "candidate_inputs": draw(size, 6 * size),
         "gates": draw(6, size + 18),
         "gate_bias": draw(6),
-        "head": draw(838, size),
-        "head_bias": draw(838),
+        "head": draw(842, size),
+        "head_bias": draw(842),
         "pitch_tokens": rng.integers(0, vocab, 100),
         "pitch_values": rng.integers(0, 128, 100),
         "position_tokens": rng.integers(0, vocab, POSITIONS),
         "position_values": np.arange(POSITIONS),
+        "duration_tokens": rng.integers(0, vocab, 60),
+        "duration_values": rng.integers(1, 400, 60),
     }
     return replace(weights, context=ContextWeights(**(values | changes)))
 
@@ -93,9 +95,10 @@ def random_features(rows: int, vocab: int, seed: int = 0) -> FeatureArrays:
     arrays.pitches[:] = rng.integers(-1, 128, (rows, 5))
     arrays.positions[:, 0] = rng.integers(-1, POSITIONS, rows)
     arrays.positions[:, 1] = rng.integers(-1, 256, rows)
-    arrays.follows[:] = np.arange(rows) % 4
+    arrays.follows[:] = np.arange(rows) % 8
     arrays.sounding[:] = rng.integers(0, 4096, rows)
-    for name in ("part", "recent", "piece"):
+    arrays.sizes[:] = rng.integers(0, 4097, (rows, 4))
+    for name in ("part", "recent", "piece", "onsets", "durations"):
         values = getattr(arrays, name)
         values[:] = rng.random(values.shape) ** 8
     return arrays
@@ -151,7 +154,7 @@ def test_one_step_with_features_equals_the_reference(size, vocab, library) -> No
     np.testing.assert_allclose(work.logits, logits, atol=2e-5, rtol=2e-6)
 
 
-@pytest.mark.parametrize("follows", [0, 1, 2, 3])
+@pytest.mark.parametrize("follows", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("reference", [-1, 0, 1, 35, 36, 37, 91, 92, 127])
 def test_context_terms_reach_only_tokens_that_may_follow(follows, reference, library) -> None:
     weights = random_weights(40, 260)
@@ -161,6 +164,8 @@ def test_context_terms_reach_only_tokens_that_may_follow(follows, reference, lib
         pitch_values=np.arange(128),
         position_tokens=np.arange(120) + 131,
         position_values=np.arange(120),
+        duration_tokens=np.arange(5) + 251,
+        duration_values=np.array([1, 12, 190, 191, 400]),
     )
     features = random_features(1, 260)
     features.pitches[:] = features.positions[:] = reference
@@ -175,9 +180,10 @@ def test_context_terms_reach_only_tokens_that_may_follow(follows, reference, lib
     plain = ReferenceNetwork(replace(weights, context=None)).score(output)[0]
     changed = abs(logits - plain) > 1e-4
     assert changed[3:131].any() == bool(follows & 1)
-    assert changed[131:251].any() == bool(follows & 2 and reference >= 0)
+    assert changed[131:251].any() == bool(follows & 2)
     assert not changed[:3].any()
-    assert not changed[251:].any()
+    assert changed[251:256].any() == bool(follows & 4)
+    assert not changed[256:].any()
 
 
 def test_a_copy_weight_scales_the_gates(library) -> None:
@@ -357,7 +363,8 @@ def test_weights_that_do_not_fit_are_refused(changes, name, library) -> None:
         ({"position_values": np.full(POSITIONS, 576)}, "position_values must be from 0 to 575"),
         ({"following": np.zeros((130, 24), np.float32)}, "following"),
         ({"age": np.zeros((10, 23), np.float32)}, "age"),
-        ({"head": np.zeros((837, 24), np.float32)}, "head"),
+        ({"duration_values": np.full(60, 8_192)}, "duration_values must be from 0 to 8191"),
+        ({"head": np.zeros((841, 24), np.float32)}, "head"),
         ({"gates": np.zeros((5, 42), np.float32)}, "gates"),
         ({"candidate_inputs": np.zeros((24, 5 * 24), np.float32)}, "candidate_inputs"),
     ],

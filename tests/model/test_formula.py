@@ -15,6 +15,12 @@ from tests.model.toys import ID, NAMES, PITCHES, VOCAB, build, stream, tokens
 
 BATCH, STEPS, SIZE = 3, 12, 16
 COPIES = 0.7
+POSITIONS = 160
+DURATIONS = {
+    token: TokenTable(NAMES).value[token]
+    for name, token in ID.items()
+    if name.startswith("Duration_")
+}
 
 
 def random_features(*, seed: int = 0) -> dict[str, Tensor]:
@@ -23,14 +29,16 @@ def random_features(*, seed: int = 0) -> dict[str, Tensor]:
     arrays = FeatureArrays.empty(BATCH, STEPS)
     for name, low, high in (
         *(("runs", 0, 255), ("accuracy", 0, 255), ("candidates", -1, VOCAB - 1)),
-        *(("pitches", -1, 127), ("positions", -1, 255), ("follows", 0, 3), ("sounding", 0, 4095)),
+        *(("pitches", -1, 127), ("positions", -1, 255), ("follows", 0, 7), ("sounding", 0, 4095)),
+        ("sizes", 0, 4096),
     ):
         array = getattr(arrays, name)
         array[:] = chance.integers(low, high, array.shape, endpoint=True)
     arrays.candidates[chance.random(arrays.candidates.shape) < 0.3] = -1
     arrays.candidates[0, 0] = ID["Pitch_60"]  # all propose the same
     arrays.parts[:] = chance.integers(0, [130, 8, 130, 10], arrays.parts.shape)
-    for histogram in (arrays.part, arrays.recent, arrays.piece):
+    histograms = (arrays.part, arrays.recent, arrays.piece, arrays.onsets, arrays.durations)
+    for histogram in histograms:
         histogram[:] = chance.random(histogram.shape) * (chance.random(histogram.shape) < 0.5)
     arrays.recent[..., 0] = arrays.piece[..., 1] = 0.1  # the sums are positive
     return feature_tensors(arrays)
@@ -62,8 +70,11 @@ def expected_logits(model: MusicLSTMForCausalLM, hidden: Tensor, features: dict[
         for pitch in PITCHES:
             logits[ID[f"Pitch_{pitch}"]] += pitch_term(pitch, weights, f)
     if f["follows"] & 2:
-        for position in range(160):
+        for position in range(POSITIONS):
             logits[ID[f"Position_{position}"]] += position_term(position, weights, f)
+    if f["follows"] & 4:
+        for token, steps in DURATIONS.items():
+            logits[token] += weights[840] * (math.log(f["durations"][min(steps, 191)] + 1e-3) + 6.9)
     return logits
 
 
@@ -79,7 +90,7 @@ def add_gates(logits, model, hidden, f) -> None:
 
 
 def pitch_term(pitch, weights, f) -> float:
-    relative, w, filters = weights[:365], weights[799:802], weights[802:]
+    relative, w, filters = weights[:365], weights[799:803], weights[803:839]
     term = 0.0
     for r, reference in enumerate(f["pitches"]):
         if reference >= 0 and abs(pitch - reference) <= 36:
@@ -87,6 +98,8 @@ def pitch_term(pitch, weights, f) -> float:
     term += w[0] * (math.log(f["part"][pitch] + 1e-3) + 6.9)
     term += w[1] * (math.log(f["recent"][pitch % 12] + 1e-2) + 4.6)
     term += w[2] * (math.log(f["piece"][pitch % 12] + 1e-2) + 4.6)
+    more, equal = f["sizes"][:2]
+    term += w[3] * math.log((more + 25) / (equal + 25))
     sources = (
         [x / sum(f["recent"]) for x in f["recent"]],
         [x / sum(f["piece"]) for x in f["piece"]],
@@ -106,7 +119,9 @@ def position_term(position, weights, f) -> float:
         term += after_onset[position - onset]
     if end >= 0 and abs(position - end) <= 144:
         term += around_end[position - end + 144]
-    return term
+    term += weights[839] * (math.log(f["onsets"][position] + 1e-3) + 6.9)
+    more, equal = f["sizes"][2:]
+    return term + weights[841] * math.log((more + 25) / (equal + 25))
 
 
 @torch.no_grad()
@@ -165,10 +180,11 @@ def test_outside_the_reach_of_a_head_nothing_is_added() -> None:
     features["pitches"][:] = -1
     features["follows"][:] = 3
     head = model.context_head
-    head.weight[799:] = head.bias[799:] = 0  # no histograms, no filters
+    head.weight[799:] = head.bias[799:] = 0  # no histograms, no filters, no sizes
     scores = head(torch.ones(BATCH, STEPS, SIZE), features)
     assert not scores[..., : len(PITCHES)].any()
-    position = scores[..., len(PITCHES) :]
+    position, duration = scores[..., len(PITCHES) :].split((POSITIONS, len(DURATIONS)), dim=-1)
+    assert not duration.any()
     assert not position[..., :150].any()
     assert (position[..., 150:] != 0).all()
 
@@ -178,11 +194,20 @@ def test_new_weights_add_only_the_histograms() -> None:
     torch.manual_seed(0)
     model = MusicLSTMForCausalLM(build().config).eval()
     features = random_features()
-    features["follows"][:] = 3
+    features["follows"][:] = 7
     scores = model.context_head(torch.randn(BATCH, STEPS, SIZE), features)
+    more_notes, more_onsets = (
+        0.2 * ((features["sizes"][..., at] + 25) / (features["sizes"][..., at + 1] + 25)).log()
+        for at in (0, 2)
+    )
     classes = torch.tensor(PITCHES) % 12
     expected = 0.2 * ((features["part"][..., torch.tensor(PITCHES)] + 1e-3).log() + 6.9)
     for name in ("recent", "piece"):
         expected = expected + 0.2 * ((features[name] + 1e-2).log() + 4.6)[..., classes]
-    torch.testing.assert_close(scores[..., : len(PITCHES)], expected)
-    assert not scores[..., len(PITCHES) :].any()
+    pitch, position, duration = scores.split((len(PITCHES), POSITIONS, len(DURATIONS)), dim=-1)
+    torch.testing.assert_close(pitch, expected + more_notes[..., None])
+    onsets = 0.2 * ((features["onsets"][..., :POSITIONS] + 1e-3).log() + 6.9)
+    torch.testing.assert_close(position, onsets + more_onsets[..., None])
+    bins = torch.tensor(list(DURATIONS.values())).clamp(max=191)
+    expected = 0.2 * ((features["durations"][..., bins] + 1e-3).log() + 6.9)
+    torch.testing.assert_close(duration, expected)
