@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--ablation_minutes", type=float, default=3.0, help="for each masked feature; 0: none (3)")
     add("--pilot_minutes", type=float, default=1.0, help="for each learning rate (1)")
     add("--learning_rates", default="1e-3,2.5e-3,6e-3", help="tried by each (1e-3,2.5e-3,6e-3)")
-    add("--hidden_size", type=int, default=448, help="width of ours (448)")
+    add("--hidden_size", type=int, default=Settings.hidden_size, help="width of ours (384)")
     add("--layers", type=int, default=3, help="LSTM layers of ours (3)")
     add("--transformer_layers", type=int, default=6, help="(6)")
     add("--context", type=int, default=2048, help="of the transformers, in tokens (2048)")
@@ -200,8 +200,13 @@ def _wanted(text: str | None, names: Sequence[str]) -> set[str]:
 
 
 def _config(options: argparse.Namespace, corpora: EncodedCorpora) -> MusicLSTMConfig:
-    shape = {"hidden_size": options.hidden_size, "num_hidden_layers": options.layers}
-    return config_for(corpora.token_names, corpora.fingerprint, **shape)
+    return config_for(
+        corpora.token_names,
+        corpora.fingerprint,
+        hidden_size=options.hidden_size,
+        num_hidden_layers=options.layers,
+        dropout=Settings.dropout,
+    )
 
 
 def _settings(work: _Work) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class MusicArguments:
     window: int = field(
         default=512, metadata={"help": "Tokens through which the gradient flows at once."}
     )
-    hidden_size: int = field(default=448, metadata={"help": "Width of the network (scratch)."})
+    hidden_size: int = field(default=384, metadata={"help": "Width of the network (scratch)."})
     num_hidden_layers: int = field(default=3, metadata={"help": "LSTM layers (scratch)."})
     config_overrides: str = field(
         default="",
@@ -143,8 +143,8 @@ class MusicArguments:
             "help": "Other fields of MusicLSTMConfig, as layer_norm=false,residual=false (scratch)."
         },
     )
-    dropout: float | None = field(
-        default=None, metadata={"help": "Locked dropout; none given: as the model has it."}
+    dropout: float = field(
+        default=0.1, metadata={"help": "Locked dropout of embeddings and layers."}
     )
     augment_pitch: int = field(default=5, metadata={"help": "Semitones up or down, 0 to 11."})
     augment_band: float = field(
@@ -221,7 +221,7 @@ class MusicArguments:
             raise ValueError(
                 f"--ema_decay must be 0 or more and below 1, got {self.ema_decay:g}; 0 is off."
             )
-        if self.dropout is not None and not 0 <= self.dropout < 1:
+        if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be 0 or more and below 1, got {self.dropout:g}.")
         if self.config_overrides and self.model != SCRATCH:
             raise ValueError(

@@ -283,11 +283,10 @@ def _prepare(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalL
     if music.model == SCRATCH:
         return _fresh(music, corpus)
     model, tokenizer = load_checkpoint(music.model)
-    if music.dropout is not None:
-        model.config.dropout = model.config.embedding_dropout = music.dropout
-        for module in model.modules():
-            if isinstance(module, LockedDropout):
-                module.share = music.dropout
+    model.config.dropout = model.config.embedding_dropout = music.dropout
+    for module in model.modules():
+        if isinstance(module, LockedDropout):
+            module.share = music.dropout
     if model.config.programs is not None:  # None: all of them occurred
         model.config.programs = sorted({*model.config.programs, *corpus.programs()})
     return model, tokenizer
@@ -295,12 +294,10 @@ def _prepare(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalL
 
 def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
     tokenizer = MusicTokenizer()
-    dropout = 0.1 if music.dropout is None else music.dropout
     shape = {
         "hidden_size": music.hidden_size,
         "num_hidden_layers": music.num_hidden_layers,
-        "dropout": dropout,
-        "embedding_dropout": dropout,
+        "dropout": music.dropout,
     }
     overrides = read_overrides(music.config_overrides)
     if settled := sorted(_SETTLED & set(overrides)):

@@ -20,7 +20,7 @@ from musiclstm.model.step_features import FORMAT_VERSION
 
 
 def config_for(
-    tokens: Sequence[str], fingerprint: str, *, dropout: float = 0.1, **fields: Any
+    tokens: Sequence[str], fingerprint: str, *, dropout: float, **fields: Any
 ) -> MusicLSTMConfig:
     """Return the config of a new network.
 

@@ -164,12 +164,13 @@ def test_a_corpus_that_is_all_held_out_is_one_sentence(scales, tmp_path, capsys)
     assert error == "error: The corpus has no piece to train on; add MIDI files to --data.\n"
 
 
-def test_dropout_of_the_flag_is_what_the_network_gets(trained, scales, tmp_path):
+@pytest.mark.parametrize(("flags", "dropout"), [([], 0.1), (["--dropout", "0.4"], 0.4)])
+def test_the_network_gets_the_dropout_of_fine_tuning(trained, scales, tmp_path, flags, dropout):
     out = tmp_path / "out"
     common = ["--data", str(scales), "--output_dir", str(out), "--model", str(trained), *QUICK]
-    assert main([*common, "--dropout", "0.4"]) == 0
+    assert main([*common, *flags]) == 0
     config = json.loads((out / "config.json").read_text())
-    assert config["dropout"] == config["embedding_dropout"] == 0.4
+    assert config["dropout"] == config["embedding_dropout"] == dropout
 
 
 @pytest.fixture

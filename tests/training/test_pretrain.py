@@ -223,6 +223,7 @@ def test_settings_without_a_meaning_are_refused(changes, sentence):
 def test_the_schedule_is_told_in_words():
     assert TINY.schedule == "constant"
     assert replace(TINY, decay=0.3).schedule == "constant, then linear to 0"
+    assert replace(TINY, decay=1.0).schedule == "linear to 0"
 
 
 def test_the_rate_rises_then_stays_then_falls(corpora, tmp_path):
