@@ -90,8 +90,10 @@ static void read_pitch(Context *x, int32_t slot, int32_t pitch) {
     add_to(x->piece, 12, PIECE_DECAY, pitch % 12);
 }
 
+static int32_t at_most(int32_t value, int32_t most) { return value < most ? value : most; }
+
 static void count_rhythm(float *histogram, int32_t value) {
-    add_to(histogram, RHYTHM_STEPS, PART_DECAY, value < RHYTHM_STEPS ? value : RHYTHM_STEPS - 1);
+    add_to(histogram, RHYTHM_STEPS, PART_DECAY, at_most(value, RHYTHM_STEPS - 1));
 }
 
 static void hold_note(Context *x, const Cursor *c, int32_t duration) {
@@ -118,15 +120,11 @@ static void move_context(FeatureState *s, const FeatureTable *table, int32_t tok
     }
 }
 
-/* Sizes of chords and bars ------------------------------------------------------------------- */
+/* Numbers of notes and onsets ------------------------------------------------------------------- */
 
-static SizeCounts *onset_counts(Sizes *z) {
-    return &z->of_onsets[z->slot][z->notes < MOST_NOTES ? z->notes : MOST_NOTES - 1];
-}
+static int32_t notes_of(const Sizes *z) { return at_most(z->notes, MOST_NOTES - 1); }
 
-static SizeCounts *bar_counts(Sizes *z) {
-    return &z->of_bars[z->slot][z->onsets < MOST_ONSETS ? z->onsets : MOST_ONSETS - 1];
-}
+static int32_t onsets_of(const Sizes *z) { return at_most(z->onsets, MOST_ONSETS - 1); }
 
 static void count_size(SizeCounts *counts, bool more) {
     enum { ONE = 256, SHIFT = 4 };
@@ -135,22 +133,22 @@ static void count_size(SizeCounts *counts, bool more) {
 }
 
 static void end_onset(Sizes *z) {
-    if (z->notes) count_size(onset_counts(z), false);
+    if (z->notes) count_size(&z->of_onsets[z->slot][notes_of(z)], false);
 }
 
 static void move_sizes(Sizes *z, const Cursor *c) {
     if (c->kind == BAR || c->kind == PROGRAM) {
         if (z->slot != NONE) {
             end_onset(z);
-            count_size(bar_counts(z), false);
+            count_size(&z->of_bars[z->slot][onsets_of(z)], false);
         }
         z->slot = c->slot, z->notes = z->onsets = 0;
     } else if (c->kind == POSITION && c->slot != NONE) {
         end_onset(z);
-        count_size(bar_counts(z), true);
+        count_size(&z->of_bars[z->slot][onsets_of(z)], true);
         z->notes = 0, z->onsets++;
     } else if (c->kind == DURATION && c->pitch != NONE) {
-        if (z->notes) count_size(onset_counts(z), true);
+        if (z->notes) count_size(&z->of_onsets[z->slot][notes_of(z)], true);
         z->notes++;
     }
 }
@@ -158,8 +156,9 @@ static void move_sizes(Sizes *z, const Cursor *c) {
 static void write_sizes(const Sizes *z, int16_t *out) {
     memset(out, 0, 4 * sizeof *out);
     if (z->slot == NONE) return;
-    memcpy(out, onset_counts((Sizes *)z), 2 * sizeof *out);
-    memcpy(out + 2, bar_counts((Sizes *)z), 2 * sizeof *out);
+    const SizeCounts *onset = &z->of_onsets[z->slot][notes_of(z)];
+    const SizeCounts *bar = &z->of_bars[z->slot][onsets_of(z)];
+    out[0] = onset->more, out[1] = onset->equal, out[2] = bar->more, out[3] = bar->equal;
 }
 
 /* What may follow ---------------------------------------------------------------------------- */
@@ -174,7 +173,7 @@ static bool may_be_position(const Cursor *c) {
            c->kind == TEMPO;
 }
 
-static bool is_duration(const Cursor *c) {
+static bool needs_duration(const Cursor *c) {
     return c->pitch != NONE && (c->kind == PITCH || c->kind == DRUM);
 }
 
@@ -304,7 +303,7 @@ static void write_step(const FeatureState *s, const FeatureTable *table, const F
     if (out->positions) write_positions(s, out->positions + 2 * step);
     if (out->follows)
         out->follows[step] =
-            (uint8_t)(may_be_pitch(c) + 2 * may_be_position(c) + 4 * is_duration(c));
+            (uint8_t)(may_be_pitch(c) + 2 * may_be_position(c) + 4 * needs_duration(c));
     if (out->sounding) out->sounding[step] = (int16_t)x->sounding;
     if (out->part) write_histogram(s, x->part[0], PITCHES, out->part + PITCHES * step);
     if (out->recent) memcpy(out->recent + 12 * step, x->recent, sizeof x->recent);

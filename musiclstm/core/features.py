@@ -257,6 +257,10 @@ class CompiledStepFeatures:
         arrays = (getattr(rows, name) for name in _NAMES)
         return FeatureArrays(*(array.reshape(array.shape[1:]) for array in arrays))
 
+    def advance(self, ids: Sequence[int] | np.ndarray) -> None:
+        """Read tokens without returning features; errors as in `read`."""
+        self.read(ids, histograms=False)  # which are most of the memory
+
     def copy(self) -> CompiledStepFeatures:
         """Return an independent stream at the same place."""
         twin = object.__new__(CompiledStepFeatures)

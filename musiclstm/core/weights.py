@@ -33,8 +33,8 @@ class ContextWeights:
         candidate_inputs: Projects the embeddings of the candidates, (size, 6 * size).
         gates: (6, size + 18).
         gate_bias: (6,).
-        head: Context head, (842, size).
-        head_bias: (842,).
+        head: Context head, (rows, size), as many rows as `CONTEXT_SIZES` says.
+        head_bias: (rows,).
         pitch_tokens: Ids of the Pitch tokens, (pitches,).
         pitch_values: Their pitches, (pitches,).
         position_tokens: Ids of the Position tokens, (positions,).

@@ -23,6 +23,9 @@ class FeatureStream(Protocol):
     def read(self, ids: np.ndarray) -> FeatureArrays:
         """Read tokens; return the features after each of them."""
 
+    def advance(self, ids: np.ndarray) -> None:
+        """Read tokens without returning features."""
+
     def copy(self) -> FeatureStream:
         """Return a stream that continues from here on its own."""
 
@@ -38,7 +41,7 @@ def feature_stream(table: TokenTable) -> FeatureStream:
 def replay(stream: FeatureStream, history: History) -> None:
     """Let a stream read a history."""
     for chunk in history.chunks:  # one by one, since the features take memory
-        stream.read(chunk)
+        stream.advance(chunk)
 
 
 class Rows(ABC):

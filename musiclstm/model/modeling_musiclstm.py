@@ -559,7 +559,7 @@ class CopyGates(nn.Linear):
 
 
 class ContextHead(nn.Linear):
-    """Logits of Pitch, Position and Duration tokens that refer to the notes around.
+    """Logits of Pitch, Position and Duration tokens relative to earlier notes.
 
     One projection of the output gives all weights: relative pitch heads, two relative position
     heads, weights of three histograms of pitches (part, recent, piece) and of the usual number of
@@ -573,7 +573,7 @@ class ContextHead(nn.Linear):
         durations: Values of the Duration tokens, (durations,).
     """
 
-    INITIAL_WEIGHT = 0.2  # of the histograms
+    INITIAL_WEIGHT = 0.2  # of histograms and log-odds
     tokens: Tensor
     pitches: Tensor
     positions: Tensor
@@ -766,8 +766,8 @@ def _init_lstm(lstm: nn.LSTM) -> None:
 def _init_context_head(head: ContextHead) -> None:
     init.zeros_(head.weight)
     bias = [torch.zeros(size) for size in CONTEXT_SIZES]
-    for histograms in (3, 5):
-        bias[histograms] += head.INITIAL_WEIGHT
+    for weights in (3, 5):  # of CONTEXT_SIZES: those of pitches, those of rhythm
+        bias[weights] += head.INITIAL_WEIGHT
     init.copy_(head.bias, torch.cat(bias))
     for name, values in head.tables().items():
         init.copy_(getattr(head, name), values)

@@ -25,7 +25,7 @@ from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
-FORMAT_VERSION = 1  # of the features; a checkpoint names the one that it was trained with
+FORMAT_VERSION = 2  # of the features; a checkpoint names the one that it was trained with
 HORIZON = 16_384  # tokens
 POSITIONS_PER_BEAT = 12
 MAX_TRACKS = 8  # of one program; further blocks count as the last of them
@@ -748,8 +748,8 @@ class Context:
         return self._cursor.kind in kinds
 
     @property
-    def is_duration(self) -> bool:
-        """Whether a Duration token follows."""
+    def needs_duration(self) -> bool:
+        """Whether a Duration token has to follow."""
         return self._cursor.pitch != NONE and self._cursor.kind in (Kind.PITCH, Kind.DRUM)
 
     def reference_pitches(self) -> tuple[int, ...]:
@@ -785,23 +785,34 @@ def _decayed(histogram: np.ndarray, decay: np.float32, place: int) -> np.ndarray
     return moved
 
 
-class Sizes:
-    """How often an onset of the part had more notes than now, and a bar of it more onsets.
+class SizeCounts(NamedTuple):
+    """Cases with more than some number, and with as many; each loses a sixteenth with every case.
 
-    Counts lose a sixteenth with every case; they are in 1/256, so that every form of the features
-    gets the same numbers.
+    In 1/256, so that every form of the features gets the same numbers.
     """
 
-    _ONE, _SHIFT = 256, 4
-    MOST_NOTES, MOST_ONSETS = 16, 64  # larger sizes count as the last
+    more: int = 0
+    equal: int = 0
+
+    def counted(self, more: bool) -> SizeCounts:
+        """The counts after one more case."""
+        return SizeCounts(
+            self.more - (self.more >> 4) + 256 * more,
+            self.equal - (self.equal >> 4) + 256 * (not more),
+        )
+
+
+class Sizes:
+    """How many notes the onsets of each part have, and how many onsets it has in a bar."""
+
+    MOST_NOTES, MOST_ONSETS = 16, 64  # larger numbers count as the last
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._slot = NONE
-        self._notes = self._onsets = 0  # at this onset; in this bar
-        # By slot and size: cases with more, and with as many.
-        self._of_onsets: dict[tuple[int, int], tuple[int, int]] = {}
-        self._of_bars: dict[tuple[int, int], tuple[int, int]] = {}
+        self._notes = self._onsets = 0  # so far, at this onset and in this bar
+        self._of_onsets: dict[tuple[int, int], SizeCounts] = {}  # by slot and notes
+        self._of_bars: dict[tuple[int, int], SizeCounts] = {}  # by slot and onsets
 
     def push(self) -> None:
         """Move on by the token that the cursor has read."""
@@ -809,20 +820,26 @@ class Sizes:
         if cursor.kind in (Kind.BAR, Kind.PROGRAM):
             if self._slot != NONE:
                 self._end_onset()
-                self._count(self._of_bars, self._bar_key, more=False)
+                self._count_onsets(more=False)
             self._slot, self._notes, self._onsets = cursor.slot, 0, 0
         elif cursor.kind == Kind.POSITION and cursor.slot != NONE:
             self._end_onset()
-            self._count(self._of_bars, self._bar_key, more=True)
+            self._count_onsets(more=True)
             self._notes, self._onsets = 0, self._onsets + 1
         elif cursor.kind == Kind.DURATION and cursor.pitch != NONE:
             if self._notes:
-                self._count(self._of_onsets, self._onset_key, more=True)
+                self._count_notes(more=True)
             self._notes += 1
 
     def _end_onset(self) -> None:
         if self._notes:
-            self._count(self._of_onsets, self._onset_key, more=False)
+            self._count_notes(more=False)
+
+    def _count_notes(self, *, more: bool) -> None:
+        self._of_onsets[self._onset_key] = self.of_onset.counted(more)
+
+    def _count_onsets(self, *, more: bool) -> None:
+        self._of_bars[self._bar_key] = self.of_bar.counted(more)
 
     @property
     def _onset_key(self) -> tuple[int, int]:
@@ -832,22 +849,15 @@ class Sizes:
     def _bar_key(self) -> tuple[int, int]:
         return self._slot, min(self._onsets, self.MOST_ONSETS - 1)
 
-    def _count(
-        self, counts: dict[tuple[int, int], tuple[int, int]], key: tuple[int, int], *, more: bool
-    ) -> None:
-        above, equal = (count - (count >> self._SHIFT) for count in counts.get(key, (0, 0)))
-        counts[key] = above + self._ONE * more, equal + self._ONE * (not more)
+    @property
+    def of_onset(self) -> SizeCounts:
+        """Onsets of the part that had more notes than this one has so far, and as many."""
+        return self._of_onsets.get(self._onset_key, SizeCounts())
 
     @property
-    def counts(self) -> tuple[int, int, int, int]:
-        """Onsets with more notes than this one so far, and as many; bars with more onsets; as many.
-
-        All of this part, in 1/256; 0 where no part plays.
-        """
-        if self._slot == NONE:
-            return 0, 0, 0, 0
-        onsets = self._of_onsets.get(self._onset_key, (0, 0))
-        return *onsets, *self._of_bars.get(self._bar_key, (0, 0))
+    def of_bar(self) -> SizeCounts:
+        """Bars in which the part had more onsets than it has so far in this one, and as many."""
+        return self._of_bars.get(self._bar_key, SizeCounts())
 
 
 # All of them --------------------------------------------------------------------------------------
@@ -976,17 +986,26 @@ class StepFeatures:
         Raises:
             IndexError: A token that the table does not have.
         """
+        tokens = self._checked(ids)
+        arrays = FeatureArrays.empty(len(tokens))
+        for step, token in enumerate(tokens):
+            self._push(token)
+            self._write(arrays, step)
+        return arrays
+
+    def advance(self, ids: Sequence[int] | np.ndarray) -> None:
+        """Read tokens without returning features; errors as in `read`."""
+        for token in self._checked(ids):
+            self._push(token)
+
+    def _checked(self, ids: Sequence[int] | np.ndarray) -> list[int]:
         tokens = [int(token) for token in ids]
         if tokens and not 0 <= min(tokens) <= max(tokens) < len(self._table):
             least, most = min(tokens), max(tokens)
             raise IndexError(
                 f"Tokens must be from 0 to {len(self._table) - 1}, got {least} to {most}."
             )
-        arrays = FeatureArrays.empty(len(tokens))
-        for step, token in enumerate(tokens):
-            self._push(token)
-            self._write(arrays, step)
-        return arrays
+        return tokens
 
     def copy(self) -> StepFeatures:
         """Return an independent stream at the same place; entries of tables are shared."""
@@ -1032,13 +1051,13 @@ class StepFeatures:
         arrays.pitches[step] = context.reference_pitches()
         arrays.positions[step] = context.reference_positions()
         arrays.follows[step] = (
-            context.may_be_pitch + 2 * context.may_be_position + 4 * context.is_duration
+            context.may_be_pitch + 2 * context.may_be_position + 4 * context.needs_duration
         )
         arrays.sounding[step] = context.sounding
         arrays.part[step] = context.part
         arrays.recent[step], arrays.piece[step] = context.recent, context.piece
         arrays.onsets[step], arrays.durations[step] = context.onsets, context.durations
-        arrays.sizes[step] = self._sizes.counts
+        arrays.sizes[step] = *self._sizes.of_onset, *self._sizes.of_bar
 
 
 _Part = TypeVar("_Part")
