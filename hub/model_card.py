@@ -290,6 +290,8 @@ def _command(evaluation: Facts) -> str:
     plan = evaluation["plan"]
     options = f"--split {evaluation['split']} --pieces {plan['pieces']}"
     options += f" --takes {plan['takes']}" if plan["pieces"] else ""
+    file = ((evaluation["continuations"] or {}).get("baseline") or {}).get("file")
+    options += f" --baseline {file}" if file else ""
     options += "" if evaluation["held_out"] else " --no-bits"
     return f"`python -m training.evaluate --data DATA {options}`"
 

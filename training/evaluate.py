@@ -191,6 +191,8 @@ def evaluate(options: argparse.Namespace, plan: Plan) -> list[dict[str, Any]]:
         bits = _NO_BITS if corpus is None else _bits(composer, corpus, split)
         pieces = choose(paths, split, plan, workers=workers) if plan.pieces else []
         continuations = _continuations(composer, pieces, split, plan, baseline)
+        if continuations is not None and baseline is not None:
+            continuations["baseline"]["file"] = options.baseline.as_posix()
         records.append(_record(options, plan, split) | bits | {"continuations": continuations})
     return records
 
@@ -270,8 +272,14 @@ def _json_text(records: Sequence[dict[str, Any]]) -> str:
     return re.sub(r"\[\n[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
+def _measured(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what a record is about: likelihood, continuations or both, of which pieces."""
+    kinds = (record.get(kind) is not None for kind in ("held_out", "continuations"))
+    return record["data"], record["split"], *kinds
+
+
 def write_facts(folder: Path, record: dict[str, Any]) -> None:
-    """Add a record to `facts.json` in place of the one of the same data and split.
+    """Add a record to `facts.json` in place of one of the same kind, data and split.
 
     Figures per piece are left out.
 
@@ -279,11 +287,7 @@ def write_facts(folder: Path, record: dict[str, Any]) -> None:
         CheckpointError: The file is damaged.
     """
     content = read_facts(folder)
-    others = [
-        each
-        for each in content.get(KEY, [])
-        if (each["data"], each["split"]) != (record["data"], record["split"])
-    ]
+    others = [each for each in content.get(KEY, []) if _measured(each) != _measured(record)]
     found = record["continuations"]
     if found is not None:
         found = {name: value for name, value in found.items() if name != "per_piece"}

@@ -76,12 +76,14 @@ def test_every_fact_is_told(said):
 
 
 def test_figures_of_a_baseline_are_shown_beside_those_of_the_model():
-    baseline = {"model": "old (1.0)", "figures": {"near_repeats": {"baseline": 0.3456}}}
+    figures = {"near_repeats": {"baseline": 0.3456}}
+    baseline = {"model": "old (1.0)", "file": "old/test.json", "figures": figures}
     found = EVALUATION["continuations"] | {"baseline": baseline}
     card = model_card({"evaluation": [EVALUATION | {"continuations": found}]}, name="x")
     assert "| near repeats | 0.181 | 0.155 to 0.208 | 0.241 | 0.346 |" in card
     assert "| same key | not measured | - | 0.500 | not measured |" in card
     assert "| original | old (1.0) |" in card
+    assert "--takes 3 --baseline old/test.json`" in card
 
 
 def test_every_evaluation_has_its_own_table_and_command():

@@ -168,6 +168,7 @@ def test_a_model_closes_nothing_of_the_gap_to_itself(duets, tiny_checkpoint, tmp
     command = ("--no-bits", "--json", str(second), "--baseline", str(first))
     assert run(duets, tiny_checkpoint, *command) == 0
     found = json.loads(second.read_text())[0]["continuations"]["baseline"]
+    assert found["file"] == first.as_posix()
     assert found["pieces"] == 3
     assert found["figures"]["overlap"]["closed"] == 0
     printed = capsys.readouterr().out
@@ -193,6 +194,15 @@ def test_facts_gain_an_evaluation_and_lose_nothing(duets, checkpoint):
         ("test", 9),
     ]
     assert sorted(path.name for path in checkpoint.iterdir() if "partial" in path.name) == []
+
+
+def test_facts_hold_bits_and_continuations_of_the_same_pieces(checkpoint, record):
+    bits, music = record | {"continuations": None}, record | {"held_out": None}
+    for each in (bits, music, bits | {"plan": {}}):
+        evaluate.write_facts(checkpoint, each)
+    found = json.loads((checkpoint / "facts.json").read_text())["evaluation"]
+    assert [each["held_out"] is None for each in found] == [True, False]
+    assert found[1]["plan"] == {}
 
 
 def test_facts_hold_no_figures_per_piece(duets, checkpoint):
