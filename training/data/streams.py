@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from musiclstm.errors import CorpusError
 from training.data.augmentation import IGNORED, Augmentation, Stream
 from training.data.encoded_corpora import SPLITS, EncodedCorpora
 
@@ -43,6 +44,9 @@ class PieceStreams:
         longest: Tokens of a piece that are read; longer ones are cut at a random bar line.
         follow: Share of pieces that follow another piece of their corpus without a reset.
         seed: Of all random decisions.
+
+    Raises:
+        CorpusError: No training piece has a weight above 0.
     """
 
     def __init__(
@@ -65,6 +69,11 @@ class PieceStreams:
         self._rng = np.random.default_rng(seed)
         shares = np.asarray(weights, np.float64)[corpora.corpus]
         shares[corpora.split != SPLITS.index("train")] = 0.0
+        if not shares.any():
+            raise CorpusError(
+                "No piece can be drawn: every corpus has no training piece or the weight 0; "
+                f"prepare another one beside {', '.join(corpora.corpora)}."
+            )
         self._shares = shares / shares.sum()
         self._streams: list[Stream | None] = [None] * rows
         self._at = [0] * rows

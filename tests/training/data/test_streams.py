@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from musiclstm.errors import CorpusError
 from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
 from training.data.encoded_corpora import SPLITS, EncodedCorpora
 from training.data.streams import PieceStreams
@@ -79,6 +80,11 @@ def test_corpora_of_weight_0_are_never_read(vocabulary, pieces):
     source = streams(vocabulary, pieces, rows=1, steps=400, follow=1.0, weights=[1.0, 0.0])
     for _ in range(40):
         assert vocabulary.id_of["Pitch_64"] not in source.next().inputs
+
+
+def test_corpora_that_all_have_weight_0_are_refused(vocabulary, pieces):
+    with pytest.raises(CorpusError, match="prepare another one beside a, b"):
+        streams(vocabulary, pieces, weights=[0.0, 0.0])
 
 
 def test_a_piece_may_follow_one_of_its_own_corpus_without_a_reset(vocabulary, pieces):
