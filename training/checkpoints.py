@@ -1,8 +1,8 @@
-"""Which checkpoints of a run are whole: a manifest, written last, says what must lie in the folder.
+"""Find, check and delete the checkpoints of a run.
 
-A run may be killed at any moment, also while it saves or deletes. So a folder counts only when its
-manifest is there and every file has the size and the SHA-256 that it names. Knows nothing of the
-network; a checkpoint is a folder of files here.
+A run may be killed at any moment, also while it saves or deletes. So a checkpoint is whole only if
+its manifest, which is written last, is there, and every file has the size and the SHA-256 that the
+manifest names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # disks that cannot; fi
 
 
 class Stopwatch:
-    """What a run took so far, over all its sessions."""
+    """Time of a run over all its sessions."""
 
     def __init__(self) -> None:
         """Start."""
@@ -41,15 +41,15 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """Since the first session began, pauses left out."""
+        """Time since the first session began, without pauses."""
         return self._before + time.monotonic() - self._begin
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on counting where a checkpoint stopped."""
+        """Add the time that a checkpoint recorded."""
         self._before = float(read_record(checkpoint / TIME_FILE).get("seconds", 0.0))
 
     def save(self, checkpoint: Path) -> None:
-        """Write down the time so far."""
+        """Write the time so far into a checkpoint."""
         write_record(checkpoint / TIME_FILE, {"seconds": round(self.seconds, 1)})
 
 
@@ -57,10 +57,10 @@ class Stopwatch:
 
 
 def check_writable(run: Path) -> Path:
-    """The same folder, made if need be, before anything long begins.
+    """Make the folder of a run if it does not exist; return it.
 
     Raises:
-        CheckpointError: It cannot be made, or not be written to.
+        CheckpointError: It cannot be made or written to.
     """
     try:
         str(run).encode()
@@ -80,14 +80,14 @@ def check_writable(run: Path) -> Path:
 
 
 def begin_or_go_on(run: Path, wanted: dict[str, str]) -> None:
-    """Note what a run was begun with, or see that it goes on with the same.
+    """Record what a run starts from, or check that it continues with the same.
 
     Args:
         run: Its folder.
         wanted: `model` it starts from and fingerprint of its `pieces`.
 
     Raises:
-        CheckpointError: It was begun with something else.
+        CheckpointError: The run was begun with something else.
     """
     begun = read_record(run / BEGUN_FILE)
     others = [f"--{_OPTION.get(name, name)}" for name in wanted if begun.get(name) != wanted[name]]
@@ -99,11 +99,11 @@ def begin_or_go_on(run: Path, wanted: dict[str, str]) -> None:
     write_record(run / BEGUN_FILE, wanted)
 
 
-# Whole or not.
+# Manifests.
 
 
 def seal(checkpoint: Path) -> None:
-    """Write the manifest: from now on the checkpoint counts, also after a power cut."""
+    """Write the manifest, which makes a checkpoint whole, also after a power cut."""
     files = {
         path.relative_to(checkpoint).as_posix(): {
             "bytes": path.stat().st_size,
@@ -117,7 +117,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """Why a checkpoint does not count; None: it is whole."""
+    """Return why a checkpoint is not whole; None: it is whole."""
     if not (checkpoint / MANIFEST_FILE).is_file():
         return "it was never written to its end"
     files = read_record(checkpoint / MANIFEST_FILE).get("files")
@@ -135,7 +135,7 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def newest_whole(run: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint of a run that counts; says which ones before it were left out."""
+    """Return the newest whole checkpoint of a run; report those after it, which are left out."""
     for checkpoint in reversed(checkpoints(run)):
         reason = damage(checkpoint)
         if reason is None:
@@ -144,86 +144,113 @@ def newest_whole(run: Path, say: Callable[[str], None]) -> Path | None:
     return None
 
 
-def check_whole(checkpoint: Path) -> Path:
-    """The same folder.
+def check_whole(
+    checkpoint: Path,
+    advice: str = "leave --resume_from_checkpoint out to resume from the newest whole checkpoint",
+) -> Path:
+    """Return the same folder.
+
+    Args:
+        checkpoint: What was asked for.
+        advice: What to do where it is refused.
 
     Raises:
-        CheckpointError: It does not count.
+        CheckpointError: It is not whole.
     """
     reason = damage(checkpoint) if checkpoint.is_dir() else "there is no such folder"
     if reason is not None:
-        raise CheckpointError(
-            f"{checkpoint.name!r} cannot be resumed: {reason}; leave --resume_from_checkpoint out "
-            "to resume from the newest whole checkpoint."
-        )
+        raise CheckpointError(f"{checkpoint.name!r} cannot be resumed: {reason}; {advice}.")
     return checkpoint
 
 
+def find_whole(folder: Path, say: Callable[[str], None]) -> Path:
+    """Return the newest whole checkpoint of a run, or the folder itself if it is none.
+
+    A folder with weights alone is not checked: it has no manifest and another name.
+
+    Args:
+        folder: Of a run, of a checkpoint, or of weights.
+        say: Reports checkpoints that are left out.
+
+    Raises:
+        CheckpointError: The folder is a checkpoint that is not whole.
+    """
+    newest = newest_whole(folder, say)
+    if newest is not None:
+        return newest
+    if step_of(folder.resolve()) >= 0 or (folder / MANIFEST_FILE).exists():
+        check_whole(folder, "name the folder of its run to use the newest whole checkpoint")
+    return folder
+
+
 def finish(run: Path, step: int, last_step: int) -> None:
-    """Note that a run of so many steps ended at a step, and that its model lies in its folder."""
-    # Whoever closes the lock, though only after reading it, gives it back.
+    """Record that a run of `last_step` steps ended at `step` and that its model is written."""
+    # Closing any handle of the lock file releases the lock.
     files = (path for path in run.iterdir() if path.is_file() and path.name != LOCK_FILE)
     _onto_the_disk(*files)
     write_record(run / FINISHED_FILE, {"step": step, "last_step": last_step})
 
 
 def is_exported(run: Path, last: Path | None, last_step: int) -> bool:
-    """Whether a run of so many steps has ended and its model was written."""
+    """Return whether a run of `last_step` steps has ended and its model is written."""
     record = read_record(run / FINISHED_FILE)
     same = record.get("last_step") == last_step
     return same and (last is None or record.get("step", -1) >= step_of(last))
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """Checkpoint folders of a run, whole or not, the oldest first."""
+    """Return the checkpoint folders of a run, whole or not, the oldest first."""
     found = [path for path in run.glob(f"{_PREFIX}*") if path.is_dir() and step_of(path) >= 0]
     return sorted(found, key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step at which it was written; -1 where its name says none."""
+    """Return the step in the name of a checkpoint; -1 for another name."""
     number = checkpoint.name.removeprefix(_PREFIX)
     return int(number) if number.isdigit() else -1
 
 
 def place_for(run: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """Return the folder for the checkpoint of a step."""
     return run / f"{_PREFIX}{step}"
 
 
-# Making room.
+# Deletion.
 
 
 def rotate(run: Path, limit: int | None, best_step: int | None) -> None:
-    """Delete the oldest checkpoints until `limit` are left; the best and the newest always stay."""
+    """Delete damaged checkpoints, and the oldest until `limit` are left.
+
+    The best and the newest are always kept.
+    """
     if not limit or limit < 1:
         return
-    found = checkpoints(run)
-    kept = {path for path in found if step_of(path) == best_step} | set(found[-1:])
-    for path in reversed(found):
+    whole = [path for path in checkpoints(run) if damage(path) is None]
+    kept = {path for path in whole if step_of(path) == best_step} | set(whole[-1:])
+    for path in reversed(whole):
         if len(kept) < limit:
             kept.add(path)
-    for path in found:
+    for path in checkpoints(run):
         if path not in kept:
             remove(path)
 
 
 def remove(checkpoint: Path) -> None:
-    """Delete a checkpoint, its manifest first, so that what is left after a kill does not count."""
+    """Delete a checkpoint, its manifest first, so that it is not whole after a kill."""
     (checkpoint / MANIFEST_FILE).unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def size_of(checkpoint: Path) -> int:
-    """Bytes of all its files."""
+    """Return the bytes of all files of a checkpoint."""
     return sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
 
 
-# Small records.
+# JSON records.
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON so that the file is there as a whole or not at all."""
+    """Write JSON to a temporary file and rename it."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(json.dumps(content, indent=2) + "\n")
@@ -234,7 +261,7 @@ def write_record(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A JSON record; empty where there is none that can be read."""
+    """Return a JSON record; empty if there is none or it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -243,7 +270,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _onto_the_disk(*paths: Path) -> None:
-    """Wait until files, and the names in folders, would outlive a power cut."""
+    """Write files, and the names in folders, from the cache to the disk."""
     if os.name != "posix":  # elsewhere the system allows it for files open for writing only
         return
     for path in paths:

@@ -16,6 +16,7 @@ from training.checkpoints import (
     check_whole,
     checkpoints,
     damage,
+    find_whole,
     finish,
     is_exported,
     newest_whole,
@@ -150,6 +151,34 @@ def test_a_checkpoint_asked_for_by_name_must_be_whole(tmp_path):
     assert str(caught.value) == (
         f"'checkpoint-5' cannot be resumed: there is no such folder; {advice}"
     )
+
+
+def test_a_checkpoint_stands_for_itself_and_a_run_for_its_newest_whole_one(tmp_path):
+    folder = make(tmp_path, 4)
+    assert find_whole(folder, pytest.fail) == find_whole(tmp_path, pytest.fail) == folder
+
+
+def test_weights_alone_are_not_checked(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    assert find_whole(tmp_path, pytest.fail) == tmp_path
+
+
+@pytest.mark.parametrize("name", ["checkpoint-4", "renamed"])
+def test_a_damaged_checkpoint_is_refused_whatever_its_name(tmp_path, name):
+    folder = make(tmp_path, 4).rename(tmp_path / name)
+    (folder / "state.json").unlink()
+    reason = f"'{name}' cannot be resumed: state.json is missing; name the folder of its run"
+    with pytest.raises(CheckpointError, match=reason):
+        find_whole(folder, pytest.fail)
+
+
+def test_damaged_checkpoints_do_not_count_among_those_kept(tmp_path):
+    for step in (1, 2, 3):
+        make(tmp_path, step)
+    make(tmp_path, 4, sealed=False)
+    (tmp_path / "checkpoint-2" / "weights.bin").unlink()
+    rotate(tmp_path, 2, best_step=None)
+    assert steps(tmp_path) == [1, 3]
 
 
 def test_old_checkpoints_go_but_the_best_and_the_newest_stay(tmp_path):
