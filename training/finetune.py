@@ -28,7 +28,7 @@ from hub.publish import check_ready, publish
 from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
 from musiclstm.errors import CorpusError, MusicLSTMError, PublishError
 from musiclstm.intake import clean_text
-from musiclstm.model.modeling_musiclstm import LockedDropout, MusicLSTMForCausalLM
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
@@ -62,7 +62,7 @@ from training.listening import Listening
 from training.locking import alone_in
 from training.memory import keep_freed_memory
 from training.metrics import held_out
-from training.networks import config_for, plain_copy
+from training.networks import config_for, plain_copy, set_dropout
 from training.report import as_text, describe, write_report
 from training.stopping import STOPPED, StoppedError
 from training.trainer import StatefulTrainer
@@ -283,10 +283,7 @@ def _prepare(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalL
     if music.model == SCRATCH:
         return _fresh(music, corpus)
     model, tokenizer = load_checkpoint(music.model)
-    model.config.dropout = model.config.embedding_dropout = music.dropout
-    for module in model.modules():
-        if isinstance(module, LockedDropout):
-            module.share = music.dropout
+    set_dropout(model, music.dropout)
     if model.config.programs is not None:  # None: all of them occurred
         model.config.programs = sorted({*model.config.programs, *corpus.programs()})
     return model, tokenizer

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from musiclstm.errors import CheckpointError
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.model.modeling_musiclstm import LockedDropout, MusicLSTMForCausalLM
 from musiclstm.model.step_features import FORMAT_VERSION
+from training.checkpoints import read_record
+
+_UNREADABLE = (OSError, RuntimeError, SafetensorError, StrictDataclassError, TypeError, ValueError)
 
 
 def config_for(
@@ -53,10 +57,17 @@ def load_network(folder: Path, tokens: Sequence[str], fingerprint: str) -> Music
         fingerprint: Of the tokenizer.
 
     Raises:
-        CheckpointError: It cannot be read, or was trained with other tokens or step features.
+        CheckpointError: It cannot be read, is another model, or was trained with other tokens or
+            step features.
     """
     if not (folder / "config.json").is_file():  # transformers would take the default config
         raise CheckpointError(f"{str(folder)!r} cannot be used: it has no config.json.")
+    kind = read_record(folder / "config.json").get("model_type", MusicLSTMConfig.model_type)
+    if kind != MusicLSTMConfig.model_type:
+        raise CheckpointError(
+            f"{str(folder)!r} cannot be used: it is a model of type {kind!r}, not "
+            f"{MusicLSTMConfig.model_type!r}."
+        )
     try:
         loaded: Any = MusicLSTMForCausalLM.from_pretrained(
             folder,
@@ -65,7 +76,7 @@ def load_network(folder: Path, tokens: Sequence[str], fingerprint: str) -> Music
             ignore_mismatched_sizes=True,  # they are refused below
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(f"{str(folder)!r} cannot be used: {reason}.") from error
     model, report = loaded
@@ -82,6 +93,19 @@ def load_network(folder: Path, tokens: Sequence[str], fingerprint: str) -> Music
         )
     found: MusicLSTMForCausalLM = model
     return found
+
+
+def set_dropout(model: MusicLSTMForCausalLM, share: float) -> None:
+    """Set the dropout of embeddings and layers, in the config and in the network.
+
+    Args:
+        model: Changed in place.
+        share: 0 to below 1.
+    """
+    model.config.dropout = model.config.embedding_dropout = share
+    for module in model.modules():
+        if isinstance(module, LockedDropout):
+            module.share = share
 
 
 def plain_copy(model: MusicLSTMForCausalLM) -> MusicLSTMForCausalLM:
