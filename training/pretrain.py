@@ -2,38 +2,44 @@
 
 Reads the file that `training.prepare` writes and needs neither MidiTok nor symusic, so it also runs
 where only torch and transformers are installed. The learning rate is constant after a warm-up;
-`--decay` lets it fall to nothing at the end of a run, which can start from any checkpoint (warm-up,
-stable, decay: Hu et al. 2024, arXiv 2404.06395). The state of the network is carried from window to
-window. Checkpoints, `checkpoint-STEP` in the folder of the run, hold safetensors and JSON; the last
-two are kept. A resumed run draws its pieces in another order.
+`--decay` lets it fall to 0 at the end of a session, which can start from any checkpoint (warm-up,
+stable, decay: Hu et al. 2024, arXiv 2404.06395). A session is one call of this command: limits and
+learning rate are its own and begin again with `--resume`. The state of the network is carried from
+window to window. Checkpoints, `checkpoint-STEP` in the folder of the run, hold safetensors and
+JSON; the last two are kept. A resumed run draws its pieces in another order.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import math
+import re
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers.utils import logging
 
-from musiclstm.errors import CheckpointError, MusicLSTMError
+from musiclstm.errors import CheckpointError, CorpusError, MusicLSTMError
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
 from musiclstm.model.step_features import FeatureArrays, TokenTable
 from training.bits import bits_of
 from training.checkpoints import (
     checkpoints,
-    newest_whole,
+    damage,
+    find_whole,
     place_for,
-    read_record,
+    remove,
     rotate,
     seal,
     step_of,
@@ -46,32 +52,43 @@ from training.data.encoded_corpora import EncodedCorpora
 from training.data.features import feature_rows, on_device
 from training.data.streams import Batch, PieceStreams
 from training.environment import environment
-from training.failures import TrainingError
-from training.networks import config_for, load_network
+from training.failures import TrainingError, is_full_disk
+from training.networks import config_for, load_network, set_dropout
+from training.progress import (
+    PROGRESS_FILE,
+    corpora_record,
+    load_moments,
+    read_progress,
+    save_moments,
+    sessions_of,
+)
 
 _MEASURED_PIECES = 40  # of each set, while training
-_SHAPE = ("hidden_size", "num_hidden_layers", "dropout")  # settings that a checkpoint decides
-_OPTIMIZER_FILE, PROGRESS_FILE = "optimizer.safetensors", "progress.json"
+_SHAPE = ("hidden_size", "num_hidden_layers")  # settings that a checkpoint decides
+# What `EncodedCorpora.load` raises for another file, or a part of one.
+_NO_CORPORA = (BadZipFile, EOFError, KeyError, TypeError, ValueError, zlib.error)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a run.
+    """Everything that decides a session.
 
     Args:
-        hidden_size, num_hidden_layers, dropout: Of a new network; of a resumed one, those it has.
-        rows, steps: Of a batch.
-        learning_rate: Of the stable phase.
-        warmup: Steps until it is reached, 1 or more.
-        decay: Share of the run, at its end, over which it falls to 0; 0 to 1, and above 0 only with
-            `max_steps` or `minutes`.
-        minutes: Time after which the run ends, of the processor or the GPU; 0: no limit.
-        max_steps: 0: no limit.
+        hidden_size: Width of a new network; a resumed one keeps its own.
+        num_hidden_layers: LSTM layers of a new network; a resumed one keeps its own.
+        dropout: Share of values set to 0 while training, 0 to below 1.
+        rows: Rows of a batch.
+        steps: Tokens of a row.
+        learning_rate: Rate of the stable phase.
+        warmup: Steps until the rate is reached, 1 or more.
+        decay: Share of this session, at its end, over which the rate falls to 0; 0 to 1.
+        minutes: Limit of this session, of processor time or time on the GPU; 0: none.
+        max_steps: Limit of this session; 0: none.
         clip: Largest norm of the gradient.
-        seed: Of weights, pieces and augmentation.
+        seed: Seed of weights, pieces and augmentation.
 
     Raises:
-        ValueError: `warmup` or `decay` is out of range, or `decay` has no end to lead to.
+        ValueError: A value is out of range, or `decay` is above 0 without a limit.
     """
 
     hidden_size: int = 384
@@ -88,8 +105,11 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.warmup < 1:
-            raise ValueError(f"--warmup must be 1 or more, got {self.warmup}.")
+        for name in ("hidden_size", "num_hidden_layers", "rows", "steps", "warmup"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be 1 or more, got {getattr(self, name)}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout:g}.")
         if not 0 <= self.decay <= 1:
             raise ValueError(f"--decay is a share of the run, 0 to 1, got {self.decay:g}.")
         if self.decay and not (self.minutes or self.max_steps):
@@ -97,10 +117,17 @@ class Settings:
 
     @property
     def schedule(self) -> str:
-        """Course of the learning rate after the warm-up, in words, earlier sessions included."""
+        """Course of the learning rate after the warm-up, in words."""
         if self.decay == 1:
             return "linear to 0"
         return "constant, then linear to 0" if self.decay else "constant"
+
+    def share_done(self, steps: int, minutes: float) -> float:
+        """Return the share of the session that is over; 1 or more: it ends. 0 without a limit."""
+        return max(
+            minutes / self.minutes if self.minutes else 0.0,
+            steps / self.max_steps if self.max_steps else 0.0,
+        )
 
 
 class Run:
@@ -132,7 +159,7 @@ class Run:
             resume: A checkpoint, or the folder of a run: its newest whole checkpoint.
 
         Raises:
-            CheckpointError: `resume` cannot be read or was trained with other tokens.
+            CheckpointError: `resume` is not whole, cannot be read or was trained with other tokens.
         """
         self.corpora, self.settings, self.out = corpora, settings, out
         self.device = torch.device(device)
@@ -141,8 +168,9 @@ class Run:
         if resume is None:
             self.model = self.new_model()
         else:
-            resume = newest_whole(resume, _say) or resume
+            resume = find_whole(resume, _say)
             self.model = load_network(resume, corpora.token_names, corpora.fingerprint)
+            set_dropout(self.model, settings.dropout)
             self.settings = replace(settings, **{n: getattr(self.model.config, n) for n in _SHAPE})
         torch.nn.Module.to(self.model, self.device)
         self.optimizer = torch.optim.AdamW(
@@ -152,14 +180,19 @@ class Run:
         self.augmentation = augmentation
         self.state: LSTMState | None = None
         self.log: list[dict[str, Any]] = []
+        self._sessions: list[dict[str, Any]] = []
+        self._from = "scratch" if resume is None else resume.name
         if resume is not None:
             self._resume(resume)
+        self._begin = self.step, self.tokens, self.minutes
 
     def new_model(self) -> MusicLSTMForCausalLM:
         """Build the network, its weights by the random numbers of torch as they stand."""
         shape = {name: getattr(self.settings, name) for name in _SHAPE}
-        corpora = self.corpora
-        return MusicLSTMForCausalLM(config_for(corpora.token_names, corpora.fingerprint, **shape))
+        names, fingerprint = self.corpora.token_names, self.corpora.fingerprint
+        return MusicLSTMForCausalLM(
+            config_for(names, fingerprint, dropout=self.settings.dropout, **shape)
+        )
 
     def streams(self) -> PieceStreams:
         """The batches of this run; another order after every resume."""
@@ -223,7 +256,7 @@ class Run:
         while True:
             elapsed = (self._clock() - begin) / 60
             self.minutes = first_minutes + elapsed
-            done = self._share_done(elapsed, first_step)
+            done = settings.share_done(self.step - first_step, elapsed)
             if done >= 1:
                 break
             rate = self.rate(min(1.0, (1 - done) / settings.decay) if settings.decay else 1.0)
@@ -270,15 +303,6 @@ class Run:
                 ready, ahead = ahead.result(), pool.submit(draw)
                 yield ready
 
-    def _share_done(self, minutes: float, first_step: int) -> float:
-        settings = self.settings
-        shares = [0.0]
-        if settings.minutes:
-            shares.append(minutes / settings.minutes)
-        if settings.max_steps:
-            shares.append((self.step - first_step) / settings.max_steps)
-        return max(shares)
-
     def evaluate(self) -> None:
         """Print and log bits per note of validation pieces."""
         for name, chosen in held_out_sets(self.corpora, "valid", _MEASURED_PIECES).items():
@@ -300,38 +324,42 @@ class Run:
             )
         folder = place_for(self.out, self.step)
         self.model.save_pretrained(folder)
-        moments = self.optimizer.state_dict()["state"]
-        save_file(
-            {f"{i}.{key}": value for i, own in moments.items() for key, value in own.items()},
-            folder / _OPTIMIZER_FILE,
-        )
+        save_moments(self.optimizer, folder)
         progress = {
             "step": self.step,
             "tokens": self.tokens,
             "minutes": round(self.minutes, 1),
-            "settings": asdict(self.settings),
-            "augmentation": asdict(self.augmentation),
-            "device": str(self.device),
-            **environment(),
+            "sessions": [*self._sessions, self._session()],
+            "corpora": corpora_record(self.corpora, CORPUS_WEIGHTS),
             "log": self.log,
         }
         write_record(folder / PROGRESS_FILE, progress)
         seal(folder)
         rotate(self.out, 2, self.step)
 
+    def _session(self) -> dict[str, Any]:
+        step, tokens, minutes = self._begin
+        return {
+            "from": self._from,
+            "first_step": step,
+            "steps": self.step - step,
+            "tokens": self.tokens - tokens,
+            "minutes": round(self.minutes - minutes, 1),
+            "settings": asdict(self.settings),
+            "augmentation": asdict(self.augmentation),
+            "device": str(self.device),
+            **environment(),
+        }
+
     def _resume(self, folder: Path) -> None:
         """Take progress and moments of the optimizer from a checkpoint that has them."""
-        progress = read_record(folder / PROGRESS_FILE)
-        if not progress:
+        progress = read_progress(folder)
+        if progress is None:
             return
         self.step, self.tokens, self.log = progress["step"], progress["tokens"], progress["log"]
         self.minutes = progress["minutes"]
-        if (folder / _OPTIMIZER_FILE).is_file():
-            state = self.optimizer.state_dict()
-            for name, tensor in load_file(folder / _OPTIMIZER_FILE).items():
-                index, _, key = name.partition(".")
-                state["state"].setdefault(int(index), {})[key] = tensor
-            self.optimizer.load_state_dict(state)
+        self._sessions = sessions_of(progress)
+        load_moments(self.optimizer, folder)
 
 
 def _say(text: str) -> None:
@@ -351,16 +379,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--evaluate_every", type=float, default=0, help="minutes; 0: at the end only"
     )
-    for name, default in asdict(Settings()).items():
-        parser.add_argument(f"--{name}", type=type(default), default=default)
-    for name, default in asdict(AugmentationSettings()).items():
-        parser.add_argument(f"--{name}", type=type(default), default=default)
+    for group in (Settings(), AugmentationSettings()):
+        _add_options(parser, group)
+    options = vars(parser.parse_args(argv))
     try:
-        _train(vars(parser.parse_args(argv)))
-    except (MusicLSTMError, OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        _train(options)
+    except (MusicLSTMError, OSError, SafetensorError, ValueError) as error:
+        full = is_full_disk(error, options["out"], 0)
+        reason = "The disk is full; make room and --resume from the last checkpoint."
+        sys.stderr.write(f"error: {reason if full else error}\n")
         return 1
     return 0
+
+
+def _add_options(
+    parser: argparse.ArgumentParser, defaults: Settings | AugmentationSettings
+) -> None:
+    """Add an option for each field; its help is the line of the docstring."""
+    lines = dict(re.findall(r"^    (\w+): (.+)$", inspect.getdoc(defaults) or "", re.MULTILINE))
+    for name, default in asdict(defaults).items():
+        text = f"{lines.get(name, '')} (default: {default})"
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=text)
+
+
+def _read_corpora(path: Path) -> EncodedCorpora:
+    try:
+        with ZipFile(path):  # np.load leaves a damaged file open
+            return EncodedCorpora.load(path)
+    except _NO_CORPORA as error:
+        raise CorpusError(
+            f"{str(path)!r} is damaged, or no file of training.prepare; write it again."
+        ) from error
 
 
 def _train(options: dict[str, Any]) -> None:
@@ -371,19 +420,31 @@ def _train(options: dict[str, Any]) -> None:
     torch.set_num_threads(options["threads"])
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    corpora, out = EncodedCorpora.load(options["tokens"]), options["out"]
+    corpora, out = _read_corpora(options["tokens"]), options["out"]
     out.mkdir(parents=True, exist_ok=True)
     run = Run(corpora, settings, augmentation, out, options["device"], options["resume"])
-    if any(step_of(each) > run.step for each in checkpoints(out)):
-        raise CheckpointError(
-            f"{str(out)!r} holds checkpoints after step {run.step:,}; name another folder after "
-            "--out, or this one after --resume."
-        )
+    _clear_after(out, run.step)
     count = sum(p.numel() for p in run.model.parameters())
     _say(f"{count:,} weights, {run.settings}")
     run.train(save_every=options["save_every"], evaluate_every=options["evaluate_every"])
     run.evaluate()
     run.save()
+
+
+def _clear_after(out: Path, step: int) -> None:
+    """Remove damaged checkpoints after a step.
+
+    Raises:
+        CheckpointError: There is a whole one.
+    """
+    later = {path: damage(path) for path in checkpoints(out) if step_of(path) > step}
+    if None in later.values():
+        raise CheckpointError(
+            f"{str(out)!r} holds checkpoints after step {step:,}; name another folder after "
+            "--out, or this one after --resume."
+        )
+    for path in later:
+        remove(path)
 
 
 if __name__ == "__main__":
