@@ -3,7 +3,7 @@
 Copies weights (float16), config, tokenizer and facts into `musiclstm/pretrained/`. The code files
 that a checkpoint for the Hub carries stay behind: here the package itself is the code. A checkpoint
 of `training.pretrain` has no facts.json; its facts are made from its progress.json and from the
-MANIFEST.json of each corpus.
+MANIFEST.json of each corpus. Every corpus must stand in NOTICE.txt beside the weights.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -26,13 +28,16 @@ from musiclstm.checkpoint import (  # noqa: E402
     read_facts,
     save_checkpoint,
 )
-from training.checkpoints import newest_whole  # noqa: E402
+from musiclstm.errors import CorpusError  # noqa: E402
+from training.checkpoints import find_whole  # noqa: E402
 from training.data.default_corpora import CORPUS_WEIGHTS  # noqa: E402
 from training.data.encoded_corpora import SPLITS  # noqa: E402
 from training.networks import load_network  # noqa: E402
-from training.pretrain import PROGRESS_FILE, Settings  # noqa: E402
+from training.pretrain import Settings  # noqa: E402
+from training.progress import read_progress, sessions_of  # noqa: E402
 
 PRETRAINED = ROOT / "musiclstm" / "pretrained"
+NOTICE = PRETRAINED / "NOTICE.txt"
 
 MOST_BYTES = 20_000_000
 LIMITS = [
@@ -54,18 +59,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--run",
         type=json.loads,
-        default={},
+        default=[],
         metavar="JSON",
-        help="what progress.json does not say of the run: device, machine, versions, augmentation",
+        help="what progress.json does not say: device, machine, versions and augmentation of its "
+        "first session, or a list of earlier sessions, each with steps, tokens, minutes, settings",
     )
     options = parser.parse_args(argv)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     source = options.folder
     if not (source / FACTS_FILE).is_file():  # which finetune writes beside its checkpoints
-        source = newest_whole(source, print) or source
-    if (source / PROGRESS_FILE).is_file():
+        source = find_whole(source, print)
+    progress = read_progress(source)
+    if progress is not None:
         tokenizer = MusicTokenizer()
         model = load_network(source, tokenizer.token_names, tokenizer.fingerprint)
-        facts = pretraining_facts(source, model, options.corpora, options.run)
+        facts = pretraining_facts(progress, model, options.corpora, options.run)
     else:
         model, tokenizer = load_checkpoint(source)
         facts = read_facts(source)
@@ -81,46 +90,96 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def pretraining_facts(
-    folder: Path,
+    progress: dict[str, Any],
     model: MusicLSTMForCausalLM,
     corpora: Sequence[Path],
-    unrecorded: dict[str, Any],
+    unrecorded: dict[str, Any] | list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return what is known of a run of `training.pretrain`; the card is written from it.
 
     Args:
-        folder: The checkpoint.
-        model: Its network.
+        progress: Contents of progress.json.
+        model: The network.
         corpora: Folders with a MANIFEST.json.
-        unrecorded: Device, machine, versions and augmentation where progress.json lacks them.
+        unrecorded: What progress.json lacks: fields of its first session, or the sessions that are
+            counted in its first one.
+
+    Raises:
+        CorpusError: `corpora` are not those of the run, or NOTICE.txt lacks one of them.
     """
-    progress = json.loads((folder / PROGRESS_FILE).read_text())
-    settings = Settings(**progress["settings"])
-    run = {
-        "command": "training.pretrain",
-        "from": "scratch",
-        "steps": progress["step"],
-        "tokens_seen": progress["tokens"],
-        "minutes": progress["minutes"],
-        "window": settings.steps,
-        "rows": settings.rows,
-        "learning_rate": settings.learning_rate,
-        "schedule": settings.schedule,
-    }
-    for name in ("device", "machine", "versions", "augmentation"):
-        run[name] = progress.get(name, unrecorded.get(name, "unknown"))
+    sessions = sessions_of(progress)
+    if isinstance(unrecorded, dict):
+        sessions[0] = unrecorded | sessions[0]
+    else:
+        sessions = _split(sessions, unrecorded)
     named = [
         (each.name, json.loads((each / "MANIFEST.json").read_text("utf-8"))) for each in corpora
     ]
+    recorded = {each["name"]: each for each in progress.get("corpora", []) if each["weight"]}
+    _check_names([name for name, _ in named], list(recorded))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "vocabulary": model.config.vocab_size,
-        "data": [_counts(name, manifest) for name, manifest in named],
+        "data": [_counts(name, manifest) | recorded.get(name, {}) for name, manifest in named],
         "left_out": 0,
-        "runs": [run],
+        "runs": [_run(session) for session in sessions],
         "limits": LIMITS,
         "credits": [_credit(name, manifest) for name, manifest in named],
     }
+
+
+def _split(
+    sessions: Sequence[dict[str, Any]], earlier: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Take earlier sessions out of the first one, which counts them in."""
+    first, *rest = sessions
+    counted = {
+        name: round(first[name] - sum(each[name] for each in earlier), 1)
+        for name in ("steps", "tokens", "minutes")
+    }
+    step, before = 0, []
+    for each in earlier:
+        before.append(each | {"from": f"checkpoint-{step}" if step else "scratch"})
+        step += each["steps"]
+    origin = f"checkpoint-{step}" if step else first["from"]
+    return [*before, first | counted | {"from": origin}, *rest]
+
+
+def _run(session: dict[str, Any]) -> dict[str, Any]:
+    settings = Settings(**session["settings"])
+    done = settings.share_done(session["steps"], session["minutes"])
+    stopped = f", stopped at {done:.0%}" if settings.decay and done < 0.99 else ""
+    return {
+        "command": "training.pretrain",
+        "from": session["from"],
+        "steps": session["steps"],
+        "tokens_seen": session["tokens"],
+        "minutes": session["minutes"],
+        "window": settings.steps,
+        "rows": settings.rows,
+        "learning_rate": settings.learning_rate,
+        "schedule": settings.schedule + stopped,
+        **{
+            name: session.get(name, "unknown")
+            for name in ("device", "machine", "versions", "augmentation")
+        },
+    }
+
+
+def _check_names(given: Sequence[str], recorded: Sequence[str]) -> None:
+    """Refuse corpora other than those of the run, and those without a notice."""
+    if recorded and set(given) != set(recorded):
+        raise CorpusError(
+            f"The run was trained on {', '.join(recorded)}; name their folders, and no other, in "
+            f"place of {', '.join(given) or 'none'}."
+        )
+    notice = NOTICE.read_text("utf-8")
+    missing = [name for name in given if f"\n{name}: " not in notice]
+    if missing:
+        raise CorpusError(
+            f"{NOTICE.name} does not mention {', '.join(missing)}; write it again with "
+            "scripts/write_notices.py."
+        )
 
 
 def _counts(name: str, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from musiclstm.checkpoint import load_checkpoint, read_facts
-from musiclstm.errors import CheckpointError
+from musiclstm.errors import CheckpointError, CorpusError
 from training.checkpoints import place_for, seal
 from training.pretrain import Settings
 
@@ -81,6 +81,83 @@ def test_what_an_earlier_run_did_not_record_is_given_or_unknown(bundle):
     (run,) = read_facts(target)["runs"]
     assert (run["device"], run["machine"]) == ("cpu", "x86_64, 1 thread")
     assert run["versions"] == run["augmentation"] == "unknown"
+
+
+SESSION = {
+    "from": "scratch", "first_step": 0, "steps": 5, "tokens": 10_000, "minutes": 1.0,
+    "settings": vars(SETTINGS), **RECORDED,
+}  # fmt: skip
+
+
+def sessions(*changes):
+    """progress.json of a run of several sessions."""
+    totals = {"step": 9, "tokens": 18_432, "minutes": 1.5, "log": []}
+    return totals | {"sessions": [SESSION | each for each in changes]}
+
+
+def told(target, *names):
+    return [tuple(run[name] for name in names) for run in read_facts(target)["runs"]]
+
+
+def test_every_session_is_a_run_with_its_own_settings(bundle):
+    constant = vars(SETTINGS) | {"learning_rate": 1e-3, "decay": 0.0}
+    second = {"from": "checkpoint-5", "first_step": 5, "steps": 4, "tokens": 8_432}
+    target, _ = bundle(sessions({"settings": constant}, second))
+    assert told(target, "from", "steps", "tokens_seen", "learning_rate") == [
+        ("scratch", 5, 10_000, 1e-3), ("checkpoint-5", 4, 8_432, 3e-3),
+    ]  # fmt: skip
+    assert told(target, "schedule") == [
+        ("constant",), ("constant, then linear to 0, stopped at 44%",),
+    ]  # fmt: skip
+
+
+def test_sessions_that_an_earlier_version_did_not_record_are_given(bundle):
+    first = {"steps": 5, "tokens": 10_000, "minutes": 1.0, "settings": {"learning_rate": 0.01}}
+    target, _ = bundle(EARLIER | {"minutes": 3.1}, "--run", json.dumps([first | RECORDED]))
+    assert told(target, "from", "steps", "tokens_seen", "minutes", "learning_rate", "device") == [
+        ("scratch", 5, 10_000, 1.0, 0.01, "cuda:0"),
+        ("checkpoint-5", 4, 8_432, 2.1, 3e-3, "unknown"),
+    ]
+
+
+def recorded(name, weight):
+    pieces = {split: {"pieces": 1, "notes": 40} for split in ("train", "valid", "test")}
+    return {"name": name, "weight": weight, **pieces}
+
+
+def test_data_are_the_corpora_that_the_run_recorded(bundle, corpus):
+    trained_on = [recorded("open-hymnal", 3.5), recorded("pop909", 0.0)]
+    target, _ = bundle(sessions({}) | {"corpora": trained_on}, corpus)
+    (data,) = read_facts(target)["data"]
+    assert data == recorded("open-hymnal", 3.5) | {"licence": "Public Domain"}
+
+
+def test_corpora_other_than_those_of_the_run_are_refused(bundle, corpus):
+    trained_on = [recorded("open-hymnal", 2.0), recorded("freedoom", 5.0)]
+    with pytest.raises(CorpusError, match="trained on open-hymnal, freedoom; name their"):
+        bundle(sessions({}) | {"corpora": trained_on}, corpus)
+
+
+def test_corpora_without_a_notice_are_refused(bundle, corpus):
+    with pytest.raises(CorpusError, match=r"NOTICE\.txt does not mention hymnal"):
+        bundle(EARLIER, corpus.rename(corpus.parent / "hymnal"))
+
+
+@pytest.mark.parametrize("name", ["checkpoint-4", "renamed"])
+def test_a_checkpoint_that_is_not_whole_is_refused(bundle, tmp_path, name):
+    folder = shutil.copytree(tmp_path / "run", tmp_path / name)
+    (folder / "progress.json").write_text(json.dumps(EARLIER))
+    if name == "renamed":
+        seal(folder)
+        (folder / "progress.json").unlink()
+    with pytest.raises(CheckpointError, match=f"'{name}' cannot be resumed"):
+        bundle(EARLIER, folder=folder)
+
+
+def test_bundling_reports_its_size_alone(bundle, capfd):
+    bundle(EARLIER)
+    out, error = capfd.readouterr()
+    assert (out, error) == ("pretrained: 0.2 MB of weights\n", "")
 
 
 def test_weights_for_other_tokens_are_refused(bundle, tmp_path):
