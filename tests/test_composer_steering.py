@@ -256,13 +256,13 @@ def test_a_piece_and_a_prompt_contradict_each_other(tiny_composer, invented) -> 
 
 def test_a_draft_decodes_only_its_new_bar(tiny_composer, monkeypatch) -> None:
     decoded = []
-    decode = type(tiny_composer.tokenizer).decode
+    decode = type(tiny_composer.tokenizer).decode_parts
 
     def counting(self, ids):
         decoded.append(tuple(ids))
         return decode(self, ids)
 
-    monkeypatch.setattr(type(tiny_composer.tokenizer), "decode", counting)
+    monkeypatch.setattr(type(tiny_composer.tokenizer), "decode_parts", counting)
     *_, draft = tiny_composer.stream(bars=5, sampling=SAMPLING, constraints=PIANO)
     assert decoded == list(draft.bar_tokens)
 

@@ -175,14 +175,15 @@ def test_compiled_steps_equal_the_numpy_reference(shape) -> None:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_compiled_steps_stay_close_to_float32(shape) -> None:
     model = build(**({"hidden_size": 96} | shape), scale=0.5)
-    ids = tokens(200)
+    ids = tokens(300)
     network = pack("compiled", model)
     stepper = network.stepper([network.read(ids[:1])])
     found = np.array([stepper.scores[0].copy(), *steps(stepper, [(t,) for t in ids[1:]])[:, 0]])
     divergence = divergence_bits(forward(model, ids), found)
     assert divergence.mean() < 0.002
     assert divergence.max() < 0.02
-    assert divergence[100:].mean() < 2 * divergence[:100].mean() + 1e-4  # errors do not add up
+    # Errors do not add up. The first hundred tokens do not count: the histograms are still filling.
+    assert divergence[200:].mean() < 2 * divergence[100:200].mean() + 1e-4
 
 
 def divergence_bits(expected: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -209,8 +209,9 @@ def test_a_tokenizer_file_with_other_tokens(toy, hub, tiny_model) -> None:
     other["musiclstm"]["fingerprint"] = "0123456789abcdef"
     hub.put(NAME, {"miditok_remi.json": json.dumps(other).encode()})
     assert refusal() == (
-        f"miditok_remi.json of '{NAME}' is not the tokenizer file of this version of musiclstm; "
-        "take the file that was saved together with the weights."
+        f"miditok_remi.json of '{NAME}' has other tokens than this version of musiclstm "
+        "(fingerprint '0123456789abcdef' instead of '3d8650d5562d7a19'); take the file that was "
+        "saved together with the weights."
     )
     hub.put(NAME, {"miditok_remi.json": toy["miditok_remi.json"]})
     assert loads(tiny_model)
