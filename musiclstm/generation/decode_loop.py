@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from musiclstm.generation.bar_plan import Bars, Plan
-from musiclstm.generation.grammar import IS_PITCH, TOKEN_KINDS
+from musiclstm.generation.grammar import IS_PITCH, PITCHES, TOKEN_KINDS
 from musiclstm.generation.grammar_state import GrammarState
 from musiclstm.generation.sampling import BarRepetitionPenalty, logsumexp
 from musiclstm.tokens import vocabulary as v
@@ -155,7 +155,7 @@ class _SequenceDecoder:
         """Begin a bar with its first token; return its copy weight."""
         self._grammar, self._sampling = self._plan(self._bar, self._before)
         self._rng = self._sampling.rng_for_bar(self._bar)
-        self._penalty = BarRepetitionPenalty(self._sampling, self._before, IS_PITCH)
+        self._penalty = BarRepetitionPenalty(self._sampling, self._before, IS_PITCH, PITCHES)
         self._state.open_bar(self._grammar)
         self._tokens: list[int] = []
         self._log_probs: list[float] = []

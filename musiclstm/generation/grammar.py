@@ -32,6 +32,9 @@ TOKEN_KINDS = np.isin(TABLE.kind, _PITCH_KINDS) + 2 * np.isin(TABLE.kind, _RHYTH
 IS_PITCH = np.isin(TABLE.kind, (Kind.PITCH, Kind.DRUM))
 """Tokens that name a pitch, (vocab,)."""
 
+PITCHES = range(v.PITCH_0, v.PITCH_0 + 128)
+"""Pitch tokens, in steps of a semitone."""
+
 
 class Grammar:
     """Limits and ceilings of constraints and a bar shape; shared by any number of states.

@@ -22,7 +22,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from musiclstm.generation.bar_plan import BarPlanner, GenerationRequest, Surprise
 from musiclstm.generation.constraints import Constraints, Scale
-from musiclstm.generation.grammar import IS_PITCH, TOKEN_KINDS, Grammar
+from musiclstm.generation.grammar import IS_PITCH, PITCHES, TOKEN_KINDS, Grammar
 from musiclstm.generation.grammar_state import GrammarState
 from musiclstm.generation.sampling import BarRepetitionPenalty, Sampling
 from musiclstm.tokens import MusicTokenizer
@@ -285,7 +285,7 @@ class SamplingLogitsProcessor(LogitsProcessor):
         if len(starts):
             split = np.split(ids[starts[0] :], starts[1:] - starts[0])
             *bars, now = (bar.tolist() for bar in split)
-            penalty = BarRepetitionPenalty(self._sampling, bars, IS_PITCH)
+            penalty = BarRepetitionPenalty(self._sampling, bars, IS_PITCH, PITCHES)
             for token in now:
                 penalty.advance(token)
             penalty.apply(logits)

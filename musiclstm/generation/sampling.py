@@ -307,14 +307,18 @@ class Sampling:
 class BarRepetitionPenalty:
     """Lowers the probability of copying an earlier bar, while one bar is written.
 
-    A bar is a copy as long as its tokens equal the first ones of an earlier bar and a note is among
-    them: equal beginnings before the first note say nothing. The token that would continue the copy
-    then loses log(penalty), once for every bar that it would copy. No token is forbidden, and
-    nothing is lowered where the copied bar ended.
+    A bar is a copy as long as its tokens equal the first ones of an earlier bar, its pitches up to
+    one transposition, and a note is among them: equal beginnings before the first note say nothing.
+    The token that would continue the copy then loses log(penalty), once for every bar that it would
+    copy. No token is forbidden, and nothing is lowered where the copied bar ended.
     """
 
     def __init__(
-        self, sampling: Sampling, bars: Sequence[Sequence[int]], notes: np.ndarray | None = None
+        self,
+        sampling: Sampling,
+        bars: Sequence[Sequence[int]],
+        notes: np.ndarray | None = None,
+        pitches: range = range(0),
     ) -> None:
         """Start before the first token of a bar.
 
@@ -322,26 +326,41 @@ class BarRepetitionPenalty:
             sampling: Its `repetition_penalty` and `repetition_bars`.
             bars: Tokens of the bars so far, the latest last.
             notes: Which tokens name a note, (vocab,) bool; None: all.
+            pitches: Tokens in steps of a semitone.
         """
         self._cost = log(sampling.repetition_penalty)
-        self._copied = [bar for bar in bars[-sampling.repetition_bars :] if self._cost and bar]
-        self._notes = notes
+        # With the distance from their pitches to those of the new bar, None: not known yet.
+        self._copied: list[tuple[Sequence[int], int | None]] = [
+            (bar, None) for bar in bars[-sampling.repetition_bars :] if self._cost and bar
+        ]
+        self._notes, self._pitches = notes, pitches
         self._place = 0
         self._has_note = False
 
     def apply(self, logits: np.ndarray) -> None:
         """Lower the logits, (vocab,) float, in place."""
         if self._has_note:
-            for bar in self._copied:
-                logits[bar[self._place]] -= self._cost
+            for bar, distance in self._copied:
+                token = bar[self._place]
+                if distance and token in self._pitches:
+                    token += distance
+                    if token not in self._pitches:
+                        continue
+                logits[token] -= self._cost
 
     def advance(self, token: int) -> None:
         """Move on by the token that was taken."""
         if not self._copied:
             return
         place, self._place = self._place, self._place + 1
-        alike = [bar for bar in self._copied if bar[place] == token]
-        self._copied = [bar for bar in alike if self._place < len(bar)]
+        copied, self._copied = self._copied, []
+        for bar, distance in copied:
+            expected = bar[place]
+            if expected in self._pitches and token in self._pitches:
+                distance = token - expected if distance is None else distance
+                expected += distance
+            if token == expected and self._place < len(bar):
+                self._copied.append((bar, distance))
         self._has_note = self._has_note or self._notes is None or bool(self._notes[token])
 
 

@@ -400,10 +400,10 @@ def test_an_amount_that_means_nothing_is_refused(amount) -> None:
 NOTES = np.array([False, False, True, True, True, False])
 
 
-def costs(bars, so_far, *, penalty=2.0, back=4, notes=NOTES) -> list[float]:
+def costs(bars, so_far, *, penalty=2.0, back=4, notes=NOTES, pitches=range(0)) -> list[float]:
     """In halvings: how often the penalty is taken off each token after those of a bar so far."""
     sampling = Sampling(repetition_penalty=penalty, repetition_bars=back)
-    repetition = BarRepetitionPenalty(sampling, bars, notes)
+    repetition = BarRepetitionPenalty(sampling, bars, notes, pitches)
     for token in so_far:
         repetition.advance(token)
     logits = np.zeros(6)
@@ -429,6 +429,28 @@ def test_bars_may_begin_alike_up_to_the_first_note() -> None:
     assert costs([(0, 1, 2)], [0, 1]) == [0] * 6
     assert costs([(0, 1, 2)], [0, 1], notes=None) == [0, 0, 1, 0, 0, 0]
     assert costs([(2, 1, 2)], []) == [0] * 6
+
+
+def test_a_transposed_bar_is_a_copy() -> None:
+    pitches = range(2, 5)
+    assert costs([(0, 2, 5, 3)], [0, 3], pitches=pitches) == [0, 0, 0, 0, 0, 1]
+    assert costs([(0, 2, 5, 3)], [0, 3, 5], pitches=pitches) == [0, 0, 0, 0, 1, 0]
+    assert costs([(0, 2, 5, 3, 1)], [0, 3, 5, 4], pitches=pitches) == [0, 1, 0, 0, 0, 0]
+
+
+def test_another_interval_ends_a_copy() -> None:
+    pitches = range(2, 5)
+    assert costs([(0, 2, 5, 3, 1)], [0, 3, 5, 3], pitches=pitches) == [0] * 6
+    assert costs([(0, 2, 5, 3, 1)], [0, 2, 5, 4], pitches=pitches) == [0] * 6
+
+
+def test_a_copy_that_would_leave_the_pitches_costs_nothing() -> None:
+    assert costs([(0, 2, 5, 4)], [0, 3, 5], pitches=range(2, 5)) == [0] * 6
+
+
+def test_tokens_that_are_no_pitches_are_not_transposed() -> None:
+    assert costs([(2, 4, 5)], [3, 4], pitches=range(2, 4)) == [0, 0, 0, 0, 0, 1]
+    assert costs([(2, 4, 5)], [3, 3], pitches=range(2, 4)) == [0] * 6
 
 
 def test_where_the_copied_bar_ended_nothing_costs() -> None:
