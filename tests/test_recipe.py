@@ -122,9 +122,9 @@ def test_an_ending_asked_for_in_an_earlier_step_is_asked_for_in_the_next() -> No
 def test_defaults_are_those_of_the_format() -> None:
     """Texts leave defaults out: where one of these changes, recipe.FORMAT must rise."""
     assert repr(Sampling()) == (
-        "Sampling(temperature=1.0, top_p=0.95, top_k=0, seed=None, min_p=0.0, "
+        "Sampling(temperature=1.0, top_p=0.97, top_k=0, seed=None, min_p=0.0, "
         "epsilon_cutoff=0.0, pitch_temperature=None, rhythm_temperature=None, "
-        "repetition_penalty=1.3, repetition_bars=4, copy_weight=0.9)"
+        "repetition_penalty=1.5, repetition_bars=8, copy_weight=0.95)"
     )
     assert repr(Constraints()) == (
         "Constraints(programs=None, meter=None, tempo_bpm=None, tempo_changes=True, key=None, "

@@ -68,16 +68,16 @@ class Sampling:
     """
 
     temperature: float = 1.0
-    top_p: float = 0.95
+    top_p: float = 0.97
     top_k: int = 0
     seed: int | None = None
     min_p: float = 0.0
     epsilon_cutoff: float = 0.0
     pitch_temperature: float | None = None
     rhythm_temperature: float | None = None
-    repetition_penalty: float = 1.3
-    repetition_bars: int = 4
-    copy_weight: float = 0.9
+    repetition_penalty: float = 1.5
+    repetition_bars: int = 8
+    copy_weight: float = 0.95
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
