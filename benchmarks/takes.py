@@ -89,7 +89,7 @@ def _by_chance(
     tunes = list(bundled_seeds().values())
     while True:
         composer = rng.choice((trained, untrained))
-        wishes: dict[str, Any] = {
+        chosen: dict[str, Any] = {
             "prompt": rng.choice([None, *tunes]),
             "prompt_bars": rng.randint(1, 8),
             "sampling": _random_sampling(rng),
@@ -99,10 +99,10 @@ def _by_chance(
         pieces: tuple[Composition, ...] = ()
         failure = ""
         try:
-            pieces = composer.takes(TOGETHER, bars=BARS, **wishes)
+            pieces = composer.takes(TOGETHER, bars=BARS, **chosen)
         except ValueError as error:
             failure = str(error)
-        yield {name: _plain(value) for name, value in wishes.items()}, pieces, failure
+        yield {name: _plain(value) for name, value in chosen.items()}, pieces, failure
 
 
 def _untrained(like: Composer) -> MusicLSTMForCausalLM:

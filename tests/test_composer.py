@@ -373,9 +373,9 @@ def test_an_instrument_that_is_new_gets_a_track_with_its_name(tiny_composer, inv
 
 
 def test_no_key_is_struck_again_before_it_is_let_go(tiny_composer) -> None:
-    wish = Constraints(programs={0, 24, DRUMS}, meter=(3, 4), notes_per_bar=(12, 40))
+    constraints = Constraints(programs={0, 24, DRUMS}, meter=(3, 4), notes_per_bar=(12, 40))
     wild = Sampling(temperature=1.5, seed=3)
-    piece = tiny_composer.compose(bars=8, sampling=wild, constraints=wish)
+    piece = tiny_composer.compose(bars=8, sampling=wild, constraints=constraints)
     for track in piece.score.tracks:
         ends: dict[int, int] = {}
         for note in track.notes:
@@ -428,15 +428,17 @@ def test_a_piece_from_nothing_says_its_tempo(tiny_composer) -> None:
 
 
 def test_constraints_of_ones_own_are_kept(tiny_composer) -> None:
-    wish = Constraints(programs={40, DRUMS}, meter=(6, 8), tempo_changes=False, max_empty_bars=0)
-    piece = tiny_composer.compose(bars=5, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(
+        programs={40, DRUMS}, meter=(6, 8), tempo_changes=False, max_empty_bars=0
+    )
+    piece = tiny_composer.compose(bars=5, sampling=SAMPLING, constraints=constraints)
     assert programs_of(piece.score) <= {40, DRUMS}
     assert {(s.numerator, s.denominator) for s in piece.score.time_signatures} == {(6, 8)}
     assert all(
         any(tiny_composer.tokenizer.token_names[token].startswith("Pitch") for token in bar)
         for bar in piece.bar_tokens
     )
-    assert piece.constraints is wish
+    assert piece.constraints is constraints
 
 
 def test_a_meter_no_token_says_is_played_by_another_as_long(tiny_composer) -> None:
@@ -488,12 +490,14 @@ def test_only_instruments_it_has_heard_play_by_themselves(chamber, invented) -> 
 
 
 def test_a_rare_instrument_can_be_asked_for(chamber, invented) -> None:
-    wish = Constraints(programs={19}, meter=(2, 4))
-    alone = chamber.compose(bars=3, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(programs={19}, meter=(2, 4))
+    alone = chamber.compose(bars=3, sampling=SAMPLING, constraints=constraints)
     assert heard(chamber, alone) == {"Program_16"}
     assert programs_of(alone.score) == {19}
     assert all(track.name.startswith("Church Organ") for track in alone.score.tracks)
-    after = chamber.compose(bars=3, prompt=invented(bars=1), sampling=SAMPLING, constraints=wish)
+    after = chamber.compose(
+        bars=3, prompt=invented(bars=1), sampling=SAMPLING, constraints=constraints
+    )
     assert {program for program, *_ in notes_of(after.score, start=after.seed_end_tick)} == {19}
 
 
@@ -524,18 +528,18 @@ def pitches_of(piece: Composition, program: int) -> list[int]:
 def test_the_pitches_of_a_rare_instrument_are_kept(with_prompt, chamber, invented) -> None:
     # Church organ by the organ, cello by the violin, drums by themselves.
     ranges = {19: (48, 59), 42: (36, 50), DRUMS: (36, 42)}
-    wish = Constraints(
+    constraints = Constraints(
         programs={19, 42, DRUMS}, meter=(2, 4), pitch_ranges=ranges, notes_per_bar=(8, 20)
     )
     prompt = invented(bars=1, programs=(0,)) if with_prompt else None
     seen = set()
-    for take in chamber.takes(6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=wish):
+    for take in chamber.takes(6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=constraints):
         new = notes_of(take.score, start=take.seed_end_tick)
         for program, _, _, pitch, _ in new:
             low, high = ranges[program]
             assert low <= pitch <= high
         seen |= {program for program, *_ in new}
-        assert take.constraints == wish
+        assert take.constraints == constraints
     assert seen == {19, 42, DRUMS}
 
 
@@ -543,9 +547,9 @@ def test_pitches_are_those_of_the_instrument_and_not_of_its_stand_in(chamber, in
     # No programs are named: the seed's church organ is heard as the organ, and keeps its range.
     prompt = invented(bars=1, programs=(19, 0))
     ranges = {19: (60, 64), 16: (30, 33), 0: (70, 80)}
-    wish = Constraints(meter=(2, 4), pitch_ranges=ranges, notes_per_bar=(8, 20))
+    constraints = Constraints(meter=(2, 4), pitch_ranges=ranges, notes_per_bar=(8, 20))
     found = {19: [], 16: [], 0: []}
-    for take in chamber.takes(6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=wish):
+    for take in chamber.takes(6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=constraints):
         for program, pitches in found.items():
             pitches += pitches_of(take, program)
     assert {*found[19]} <= {*range(60, 65)}
@@ -568,9 +572,9 @@ def test_what_an_instrument_of_the_seed_may_play_is_kept_beside_its_stand_in(
     chamber, invented
 ) -> None:
     # The organ is asked for by name, and the seed has a church organ: both are heard as an organ.
-    wish = Constraints(programs={16}, meter=(2, 4), pitch_ranges={16: (40, 45)})
+    constraints = Constraints(programs={16}, meter=(2, 4), pitch_ranges={16: (40, 45)})
     piece = chamber.compose(
-        bars=4, prompt=invented(bars=1, programs=(19,)), sampling=SAMPLING, constraints=wish
+        bars=4, prompt=invented(bars=1, programs=(19,)), sampling=SAMPLING, constraints=constraints
     )
     assert pitches_of(piece, 16)
     assert {*pitches_of(piece, 16)} <= {*range(40, 46)}
@@ -586,9 +590,9 @@ def test_only_what_is_asked_for_plays_where_the_seed_needs_every_stand_in(
     seed, asked, chamber, invented
 ) -> None:
     # Whoever stands in for what is asked for plays the seed's instruments too, but not now.
-    wish = Constraints(programs={asked}, meter=(2, 4), pitch_ranges={asked: (50, 60)})
+    constraints = Constraints(programs={asked}, meter=(2, 4), pitch_ranges={asked: (50, 60)})
     piece = chamber.compose(
-        bars=3, prompt=invented(bars=1, programs=seed), sampling=SAMPLING, constraints=wish
+        bars=3, prompt=invented(bars=1, programs=seed), sampling=SAMPLING, constraints=constraints
     )
     new = notes_of(piece.score, start=piece.seed_end_tick)
     assert {program for program, *_ in new} == {asked}
@@ -596,12 +600,14 @@ def test_only_what_is_asked_for_plays_where_the_seed_needs_every_stand_in(
 
 
 def test_a_rare_instrument_ends_a_piece_and_is_heard_without_end(chamber) -> None:
-    wish = Constraints(programs={19}, meter=(2, 4), key="G major", pitch_ranges={19: (55, 67)})
-    ending = replace(wish, ending=True)
+    constraints = Constraints(
+        programs={19}, meter=(2, 4), key="G major", pitch_ranges={19: (55, 67)}
+    )
+    ending = replace(constraints, ending=True)
     piece = chamber.compose(bars=3, sampling=SAMPLING, constraints=ending)
     assert_it_ends(chamber, piece, {7, 11, 2})
     assert programs_of(piece.score) == {19}
-    for passage in islice(chamber.endless(sampling=SAMPLING, constraints=wish), 3):
+    for passage in islice(chamber.endless(sampling=SAMPLING, constraints=constraints), 3):
         assert programs_of(passage.score) <= {19}
         assert all(55 <= pitch <= 67 for *_, pitch, _ in notes_of(passage.score))
 
@@ -883,7 +889,7 @@ def test_the_new_music_is_no_thicker_than_the_seed(tiny_composer) -> None:
 
 
 def everything(prompt: ScoreTick | None) -> dict[str, object]:
-    """A wish for as much as can be wished for at once."""
+    """Constraints of every kind at once."""
     return {
         "prompt": prompt,
         "sampling": Sampling(temperature=1.0, seed=7, repetition_penalty=1.5, repetition_bars=2),
@@ -901,15 +907,15 @@ def everything(prompt: ScoreTick | None) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("with_prompt", [False, True], ids=["alone", "with a prompt"])
-@pytest.mark.parametrize("wish", ["plain", "everything"])
+@pytest.mark.parametrize("constraints", ["plain", "everything"])
 def test_takes_are_what_composing_with_their_seeds_gives(
-    wish, with_prompt, tiny_composer, invented
+    constraints, with_prompt, tiny_composer, invented
 ) -> None:
     prompt = invented(bars=2, programs=(0, 40)) if with_prompt else None
     plain = {"prompt": prompt, "sampling": SAMPLING}
     if not with_prompt:
         plain["constraints"] = PIANO
-    asked = everything(prompt) if wish == "everything" else plain
+    asked = everything(prompt) if constraints == "everything" else plain
     takes = tiny_composer.takes(3, bars=3, **asked)
     assert [take.sampling.seed for take in takes] == [7, 8, 9]
     for take in takes:
@@ -994,7 +1000,7 @@ WISHES = {
 
 @pytest.fixture(params=[*WISHES, "everything"])
 def asked(request, invented) -> dict[str, object]:
-    """Something to wish for, with a prompt or without."""
+    """Something to ask for, with a prompt or without."""
     if request.param == "everything":
         return everything(invented(bars=2, programs=(0, 40)))
     with_prompt = len(request.param) % 2
@@ -1090,8 +1096,8 @@ def side_by_side(passages: list[Passage]) -> list[tuple]:
 @pytest.mark.parametrize("with_prompt", [False, True], ids=["alone", "with a prompt"])
 def test_bars_without_end_side_by_side_are_the_piece(with_prompt, tiny_composer, invented) -> None:
     prompt = invented(bars=2, programs=(0, -1)) if with_prompt else None
-    wish = Constraints(programs={0, 40, DRUMS}, notes_per_bar=(4, 12))
-    asked = {"prompt": prompt, "sampling": Sampling(1.2, seed=5), "constraints": wish}
+    constraints = Constraints(programs={0, 40, DRUMS}, notes_per_bar=(4, 12))
+    asked = {"prompt": prompt, "sampling": Sampling(1.2, seed=5), "constraints": constraints}
     passages = list(islice(tiny_composer.endless(**asked), 8))
     piece = tiny_composer.compose(bars=8, **asked)
     found = side_by_side(passages)
@@ -1118,8 +1124,8 @@ def test_bars_without_end_side_by_side_are_the_piece(with_prompt, tiny_composer,
 
 
 def test_a_passage_is_a_bar_alone(tiny_composer) -> None:
-    wish = Constraints(programs={0, 40}, meter=(3, 4))
-    passages = list(islice(tiny_composer.endless(sampling=SAMPLING, constraints=wish), 4))
+    constraints = Constraints(programs={0, 40}, meter=(3, 4))
+    passages = list(islice(tiny_composer.endless(sampling=SAMPLING, constraints=constraints), 4))
     tpq = tiny_composer.tokenizer.ticks_per_quarter
     for passage in passages:
         assert passage.length_ticks == 3 * tpq
@@ -1139,22 +1145,22 @@ def test_a_passage_stands_where_its_tokens_end(tiny_composer, invented) -> None:
 
 
 def test_the_tempo_is_said_once(tiny_composer, invented) -> None:
-    for prompt, wish, expected in [
+    for prompt, constraints, expected in [
         (None, replace(PIANO, tempo_bpm=72), [72]),
         (None, replace(PIANO, tempo_changes=False), [120]),
         (invented(bars=1, tempo_bpm=90), replace(PIANO, tempo_bpm=72), [72]),
         (invented(bars=1, tempo_bpm=90), replace(PIANO, tempo_changes=False), []),
     ]:
-        asked = {"prompt": prompt, "sampling": SAMPLING, "constraints": wish}
+        asked = {"prompt": prompt, "sampling": SAMPLING, "constraints": constraints}
         first, *rest = islice(tiny_composer.endless(**asked), 3)
         assert [round(tempo.qpm, 2) for tempo in first.score.tempos] == expected
         assert not any(len(passage.score.tempos) for passage in rest)
 
 
 def test_endless_music_refuses_before_its_first_bar(tiny_composer) -> None:
-    wish = Constraints(programs={0}, ending=True)
+    constraints = Constraints(programs={0}, ending=True)
     with pytest.raises(ValueError, match=r"has no ending; leave constraints\.ending out"):
-        tiny_composer.endless(constraints=wish)
+        tiny_composer.endless(constraints=constraints)
     with pytest.raises(ScoreError):
         tiny_composer.endless(prompt=b"not MIDI")
 
@@ -1190,8 +1196,8 @@ def assert_it_ends(composer: Composer, piece: Composition, chord: set[int]) -> N
     [("Eb major", {3, 7, 10}), ("F# dorian", {6, 9, 1}), ("A minor pentatonic", {9, 0, 4})],
 )
 def test_an_ending_is_in_the_key_asked_for(key, chord, bars, tiny_composer) -> None:
-    wish = Constraints(programs={0, 40, DRUMS}, key=key, ending=True)
-    for take in tiny_composer.takes(4, bars=bars, sampling=SAMPLING, constraints=wish):
+    constraints = Constraints(programs={0, 40, DRUMS}, key=key, ending=True)
+    for take in tiny_composer.takes(4, bars=bars, sampling=SAMPLING, constraints=constraints):
         assert_it_ends(tiny_composer, take, chord)
         assert take.bars == bars
 
@@ -1201,16 +1207,18 @@ def test_an_ending_is_in_the_key_of_the_seed(named, tiny_composer, invented) -> 
     for seed in range(4):
         prompt = invented(bars=2, seed=seed)
         key = Scale.named(str(estimate_key(prompt)))
-        wish = replace(
+        constraints = replace(
             tiny_composer.constraints_of(prompt), ending=True, key="prompt" if named else None
         )
-        piece = tiny_composer.compose(bars=3, prompt=prompt, sampling=SAMPLING, constraints=wish)
+        piece = tiny_composer.compose(
+            bars=3, prompt=prompt, sampling=SAMPLING, constraints=constraints
+        )
         assert_it_ends(tiny_composer, piece, {*tonic_chord(key)})
 
 
 def test_an_ending_of_a_piece_from_nothing_is_in_its_own_key(tiny_composer) -> None:
-    wish = Constraints(programs={0, 40}, ending=True)
-    for take in tiny_composer.takes(8, bars=4, sampling=SAMPLING, constraints=wish):
+    constraints = Constraints(programs={0, 40}, ending=True)
+    for take in tiny_composer.takes(8, bars=4, sampling=SAMPLING, constraints=constraints):
         before = [token for bar in take.bar_tokens[:-1] for token in bar]
         key = Scale.named(str(estimate_key(tiny_composer.tokenizer.decode(before))))
         assert_it_ends(tiny_composer, take, {*tonic_chord(key)})
@@ -1218,25 +1226,25 @@ def test_an_ending_of_a_piece_from_nothing_is_in_its_own_key(tiny_composer) -> N
 
 @pytest.mark.parametrize("seed", [0, 32, 64])
 def test_nothing_rings_on_where_the_last_bars_are_shorter_than_others(seed, tiny_composer) -> None:
-    wish = Constraints(programs={0, 40}, key="C major", ending=True)  # in any meter
+    constraints = Constraints(programs={0, 40}, key="C major", ending=True)  # in any meter
     wild = Sampling(temperature=2.0, seed=seed)
-    for take in tiny_composer.takes(32, bars=3, sampling=wild, constraints=wish):
+    for take in tiny_composer.takes(32, bars=3, sampling=wild, constraints=constraints):
         assert_it_ends(tiny_composer, take, {0, 4, 7})
 
 
 @pytest.mark.parametrize("meter", METERS, ids=str)
 def test_an_ending_comes_in_every_meter(meter, tiny_composer) -> None:
-    wish = Constraints(programs={0}, meter=meter, key="C major", ending=True)
-    piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(programs={0}, meter=meter, key="C major", ending=True)
+    piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=constraints)
     assert_it_ends(tiny_composer, piece, {0, 4, 7})
 
 
 def test_an_ending_keeps_to_all_else_that_was_wished_for(tiny_composer) -> None:
     asked = everything(None)
-    wish = replace(asked["constraints"], ending=True)
-    for take in tiny_composer.takes(4, bars=4, **(asked | {"constraints": wish})):
+    constraints = replace(asked["constraints"], ending=True)
+    for take in tiny_composer.takes(4, bars=4, **(asked | {"constraints": constraints})):
         assert_it_ends(tiny_composer, take, {2, 5, 9})
-        ranges = wish.ranges
+        ranges = constraints.ranges
         for program, _, _, pitch, _ in notes_of(take.score):
             low, high = ranges[program]
             assert low <= pitch <= high
@@ -1244,16 +1252,16 @@ def test_an_ending_keeps_to_all_else_that_was_wished_for(tiny_composer) -> None:
 
 
 def test_all_ways_to_ask_for_an_ending_give_the_same(tiny_composer, invented) -> None:
-    wish = Constraints(programs={0}, ending=True)
-    asked = {"prompt": invented(bars=1), "sampling": SAMPLING, "constraints": wish}
+    constraints = Constraints(programs={0}, ending=True)
+    asked = {"prompt": invented(bars=1), "sampling": SAMPLING, "constraints": constraints}
     whole = tiny_composer.compose(bars=4, **asked)
     *_, draft = tiny_composer.stream(bars=4, **asked)
     assert draft == whole == tiny_composer.takes(1, bars=4, **asked)[0]
 
 
 def test_a_piece_that_has_ended_may_go_on_and_end_again(tiny_composer) -> None:
-    wish = Constraints(programs={0}, key="C major", ending=True)
-    piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=wish)
+    constraints = Constraints(programs={0}, key="C major", ending=True)
+    piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=constraints)
     longer = tiny_composer.extend(piece, bars=3)
     assert longer.bar_tokens[:3] == piece.bar_tokens
     assert_it_ends(tiny_composer, longer, {0, 4, 7})
@@ -1265,9 +1273,9 @@ def test_a_piece_that_has_ended_may_go_on_and_end_again(tiny_composer) -> None:
 def test_the_key_of_the_seed_is_named_and_kept(tiny_composer, invented) -> None:
     prompt = invented(bars=2, programs=(0, 40, DRUMS), seed=3)
     name = str(estimate_key(prompt))
-    wish = replace(tiny_composer.constraints_of(prompt), key="prompt")
-    piece = tiny_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=wish)
-    assert piece.constraints == replace(wish, key=name)
+    constraints = replace(tiny_composer.constraints_of(prompt), key="prompt")
+    piece = tiny_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
+    assert piece.constraints == replace(constraints, key=name)
     new = notes_of(piece.score, start=piece.seed_end_tick)
     pitched = {pitch % 12 for program, *_, pitch, _ in new if program != DRUMS}
     assert pitched
@@ -1294,12 +1302,12 @@ def test_only_the_bars_that_are_used_speak_for_a_key(tiny_composer) -> None:
 
 
 def test_the_key_of_a_seed_needs_a_seed(tiny_composer) -> None:
-    wish = Constraints(key="prompt")
+    constraints = Constraints(key="prompt")
     for ask in (tiny_composer.compose, tiny_composer.stream, tiny_composer.endless):
         with pytest.raises(ValueError, match="key='prompt' needs a prompt whose key can be"):
-            ask(constraints=wish)
+            ask(constraints=constraints)
     with pytest.raises(ValueError, match="key='prompt' needs a prompt"):
-        tiny_composer.takes(2, constraints=wish)
+        tiny_composer.takes(2, constraints=constraints)
 
 
 def test_a_seed_of_drums_has_no_key_to_keep_to(tiny_composer, invented) -> None:
@@ -1314,8 +1322,8 @@ def tempos(score: ScoreTick) -> list[tuple[float, float]]:
 
 def test_a_tempo_that_is_asked_for_begins_with_the_new_music(tiny_composer) -> None:
     seed = band(meter=(3, 4), bars=3)  # 97.3, from the second bar on 61.7
-    wish = replace(tiny_composer.constraints_of(seed), tempo_bpm=144)
-    asked = {"prompt": seed, "sampling": SAMPLING, "constraints": wish}
+    constraints = replace(tiny_composer.constraints_of(seed), tempo_bpm=144)
+    asked = {"prompt": seed, "sampling": SAMPLING, "constraints": constraints}
     expected = [(0, 97.3), (3, 61.7), (9, 144)]
     piece = tiny_composer.compose(bars=3, **asked)
     assert tempos(piece.score) == expected
@@ -1332,28 +1340,28 @@ def test_a_tempo_later_in_the_prompt_than_its_last_note_does_not_rule(tiny_compo
     seed = band(meter=(3, 4), bars=1)
     seed.tempos.append(TempoTick(3 * 480, 50))
     seed.tempos.append(TempoTick(30 * 480, 40))
-    wish = replace(tiny_composer.constraints_of(seed), tempo_bpm=144)
-    piece = tiny_composer.compose(bars=12, prompt=seed, sampling=SAMPLING, constraints=wish)
+    constraints = replace(tiny_composer.constraints_of(seed), tempo_bpm=144)
+    piece = tiny_composer.compose(bars=12, prompt=seed, sampling=SAMPLING, constraints=constraints)
     end = last_note_end(piece.score)
     assert tempo_at(piece.score, piece.seed_end_tick) == pytest.approx(144, abs=0.01)
     assert tempo_at(piece.score, end) == pytest.approx(144, abs=0.01)
 
 
 def test_a_piece_from_nothing_has_the_tempo_asked_for(tiny_composer) -> None:
-    wish = replace(PIANO, tempo_bpm=63.5)
-    piece = tiny_composer.compose(bars=4, sampling=SAMPLING, constraints=wish)
+    constraints = replace(PIANO, tempo_bpm=63.5)
+    piece = tiny_composer.compose(bars=4, sampling=SAMPLING, constraints=constraints)
     assert tempos(piece.score) == [(0, 63.5)]
     assert not [word for word in words(tiny_composer, piece) if word.startswith("Tempo_")]
 
 
 def test_what_composing_keeps_to_by_itself_can_be_asked_for(tiny_composer, invented) -> None:
     seed = band()
-    wish = tiny_composer.constraints_of(seed)
-    assert wish == Constraints(
+    constraints = tiny_composer.constraints_of(seed)
+    assert constraints == Constraints(
         programs={40, 33, DRUMS}, meter=(3, 4), tempo_changes=False, max_notes_at_once=4
     )
     plain = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
-    asked = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING, constraints=wish)
+    asked = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING, constraints=constraints)
     assert asked == plain
     assert tiny_composer.constraints_of() == Constraints()
     long = invented(bars=2, programs=(0,))
@@ -1376,9 +1384,11 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize("way", ["compose", "stream", "takes", "endless"])
-@pytest.mark.parametrize(("wish", "sentence"), IMPOSSIBLE, ids=["pitches", "density", "ending"])
+@pytest.mark.parametrize(
+    ("constraints", "sentence"), IMPOSSIBLE, ids=["pitches", "density", "ending"]
+)
 def test_what_cannot_be_is_refused_before_anything_is_composed(
-    wish, sentence, way, tiny_composer, invented, monkeypatch
+    constraints, sentence, way, tiny_composer, invented, monkeypatch
 ) -> None:
     def compose(*_: object) -> None:
         raise AssertionError("this would have been composed")
@@ -1386,11 +1396,11 @@ def test_what_cannot_be_is_refused_before_anything_is_composed(
     monkeypatch.setattr(PackedLSTM, "stepper", compose)
     ask = getattr(tiny_composer, way)
     count = (2,) if way == "takes" else ()
-    if way == "endless" and wish.ending:
+    if way == "endless" and constraints.ending:
         sentence = "Endless music has no ending"
     for prompt in (None, invented(bars=1)):
         with pytest.raises(ValueError, match=sentence):
-            ask(*count, prompt=prompt, constraints=wish)
+            ask(*count, prompt=prompt, constraints=constraints)
 
 
 def test_a_piece_of_another_network_is_not_gone_on_with(

@@ -105,13 +105,13 @@ def test_a_company_is_cut_at_the_end_of_the_new_music(tiny_composer, quartet) ->
 def test_new_notes_of_an_instrument_in_company_get_a_track_of_their_own(
     tiny_composer, quartet
 ) -> None:
-    wish = Constraints(programs={40}, meter=(4, 4))
+    constraints = Constraints(programs={40}, meter=(4, 4))
     piece = tiny_composer.compose(
         bars=3,
         prompt=quartet,
         prompt_selection=Selection(tracks={0}, last_bar=2),
         sampling=SAMPLING,
-        constraints=wish,
+        constraints=constraints,
     )
     assert programs_of(piece.continuation) == {40}
     assert len(piece.score.tracks) == 5
@@ -248,10 +248,10 @@ def test_a_piece_that_was_steered_is_made_again(tiny_composer, file) -> None:
 
 
 def test_takes_and_drafts_are_made_again(tiny_composer) -> None:
-    wish = replace(PIANO, ending=True)
-    for take in tiny_composer.takes(3, bars=3, sampling=SAMPLING, constraints=wish):
+    constraints = replace(PIANO, ending=True)
+    for take in tiny_composer.takes(3, bars=3, sampling=SAMPLING, constraints=constraints):
         assert_made_again(tiny_composer, take)
-    for draft in tiny_composer.stream(bars=3, sampling=SAMPLING, constraints=wish):
+    for draft in tiny_composer.stream(bars=3, sampling=SAMPLING, constraints=constraints):
         assert_made_again(tiny_composer, draft)
 
 

@@ -62,10 +62,15 @@ surprises = st.sampled_from(["off", "bold", (0, 0.9, 0.3, 0.7)]).map(Surprise)
     wishes, samplings, surprises, st.integers(2, 6), st.booleans(), st.sampled_from([480, 96, 100])
 )
 def test_a_piece_gone_on_with_from_any_bar_is_the_piece_itself(
-    tiny_composer, invented, wish, sampling, surprise, bars, with_prompt, ticks
+    tiny_composer, invented, constraints, sampling, surprise, bars, with_prompt, ticks
 ) -> None:
     prompt = invented(bars=2, programs=(0, 40)).resample(ticks, min_dur=1) if with_prompt else None
-    asked = {"sampling": sampling, "constraints": wish, "surprise": surprise, "prompt": prompt}
+    asked = {
+        "sampling": sampling,
+        "constraints": constraints,
+        "surprise": surprise,
+        "prompt": prompt,
+    }
     piece = tiny_composer.compose(bars=bars, **asked)
     assert_same(piece.first(bars), piece)
     for cut in range(bars):
@@ -123,10 +128,10 @@ def test_going_back_across_a_change_brings_back_what_ruled_there(tiny_composer) 
 
 def test_new_constraints_hold_from_there_on(tiny_composer, invented) -> None:
     piece = tiny_composer.compose(bars=3, prompt=invented(bars=1), sampling=SAMPLING)
-    wish = Constraints(programs={40, DRUMS}, meter=(3, 4), tempo_bpm=66, key="E major")
-    longer = tiny_composer.extend(piece, bars=4, constraints=wish)
+    constraints = Constraints(programs={40, DRUMS}, meter=(3, 4), tempo_bpm=66, key="E major")
+    longer = tiny_composer.extend(piece, bars=4, constraints=constraints)
     assert longer.bar_tokens[:3] == piece.bar_tokens
-    assert longer.constraints == wish
+    assert longer.constraints == constraints
     tpq, change = (
         piece.score.ticks_per_quarter,
         piece.seed_end_tick + 12 * piece.score.ticks_per_quarter,
@@ -175,8 +180,8 @@ def test_who_has_played_keeps_the_stand_in_when_another_joins(
 ) -> None:
     chamber = Composer(tiny_network(programs=[0, 16, 40]), tiny_tokenizer)
     piece = chamber.compose(bars=2, prompt=invented(bars=2, programs=(19,)), sampling=SAMPLING)
-    wish = replace(piece.constraints, programs={19, 17})
-    longer = chamber.extend(piece, bars=4, constraints=wish)
+    constraints = replace(piece.constraints, programs={19, 17})
+    longer = chamber.extend(piece, bars=4, constraints=constraints)
     assert programs_of(piece.continuation) == {19}
     assert programs_of(longer.continuation) == {19, 17}
     assert longer.first(2).to_midi() == piece.to_midi()
@@ -184,11 +189,13 @@ def test_who_has_played_keeps_the_stand_in_when_another_joins(
 
 
 def test_an_ending_comes_where_it_was_planned_and_not_where_one_went_back_to(tiny_composer) -> None:
-    wish = replace(PIANO, key="C major", ending=True)
-    piece = tiny_composer.compose(bars=5, sampling=SAMPLING, constraints=wish)
-    plain = tiny_composer.extend(piece.first(2), bars=3, constraints=replace(wish, ending=False))
+    constraints = replace(PIANO, key="C major", ending=True)
+    piece = tiny_composer.compose(bars=5, sampling=SAMPLING, constraints=constraints)
+    plain = tiny_composer.extend(
+        piece.first(2), bars=3, constraints=replace(constraints, ending=False)
+    )
     assert plain.bar_tokens[:2] == piece.bar_tokens[:2]
-    assert tiny_composer.extend(plain.first(2), bars=3, constraints=wish) == piece
+    assert tiny_composer.extend(plain.first(2), bars=3, constraints=constraints) == piece
     assert tiny_composer.extend(piece.first(2), bars=1).bar_tokens[2] != piece.bar_tokens[2]
 
 
@@ -198,11 +205,11 @@ def test_an_ending_comes_where_it_was_planned_and_not_where_one_went_back_to(tin
 @settings(max_examples=8)
 @given(wishes, samplings, surprises, st.integers(1, 4), st.integers(1, 4))
 def test_a_stream_after_a_piece_is_extending_it(
-    tiny_composer, invented, wish, sampling, surprise, before, bars
+    tiny_composer, invented, constraints, sampling, surprise, before, bars
 ) -> None:
     prompt = invented(bars=1, programs=(0, 40))
     piece = tiny_composer.compose(bars=before, prompt=prompt, sampling=SAMPLING)
-    asked = {"sampling": sampling, "constraints": wish, "surprise": surprise}
+    asked = {"sampling": sampling, "constraints": constraints, "surprise": surprise}
     drafts = list(tiny_composer.stream(after=piece, bars=bars, **asked))
     whole = tiny_composer.extend(piece, bars=bars, **asked)
     assert [draft.bars for draft in drafts] == list(range(before + 1, before + bars + 1))
@@ -273,14 +280,14 @@ def test_a_draft_decodes_only_its_new_bar(tiny_composer, monkeypatch) -> None:
 @settings(max_examples=12)
 @given(wishes, samplings, surprises, st.booleans(), st.sampled_from([480, 96, 7]))
 def test_every_note_has_one_probability(
-    tiny_composer, invented, wish, sampling, surprise, with_prompt, ticks
+    tiny_composer, invented, constraints, sampling, surprise, with_prompt, ticks
 ) -> None:
     prompt = invented(bars=2, programs=(0, 40, 19)).resample(ticks, min_dur=1)
     piece = tiny_composer.compose(
         bars=4,
         prompt=prompt if with_prompt else None,
         sampling=sampling,
-        constraints=wish,
+        constraints=constraints,
         surprise=surprise,
     )
     found = piece.note_probabilities()

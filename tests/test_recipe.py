@@ -106,8 +106,8 @@ def test_a_very_large_number_can_be_read_again(value) -> None:
 
 
 def test_truth_from_numpy_is_written_as_truth() -> None:
-    wish = Constraints(tempo_changes=np.False_, ending=np.True_)
-    recipe = Recipe(MAKER, (Step(1, Sampling(seed=1), wish, end=1),))
+    constraints = Constraints(tempo_changes=np.False_, ending=np.True_)
+    recipe = Recipe(MAKER, (Step(1, Sampling(seed=1), constraints, end=1),))
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 

@@ -95,7 +95,7 @@ def sessions(*changes):
     return totals | {"sessions": [SESSION | each for each in changes]}
 
 
-def told(target, *names):
+def columns(target, *names):
     return [tuple(run[name] for name in names) for run in read_facts(target)["runs"]]
 
 
@@ -103,10 +103,10 @@ def test_every_session_is_a_run_with_its_own_settings(bundle):
     constant = vars(SETTINGS) | {"learning_rate": 1e-3, "decay": 0.0}
     second = {"from": "checkpoint-5", "first_step": 5, "steps": 4, "tokens": 8_432}
     target, _ = bundle(sessions({"settings": constant}, second))
-    assert told(target, "from", "steps", "tokens_seen", "learning_rate") == [
+    assert columns(target, "from", "steps", "tokens_seen", "learning_rate") == [
         ("scratch", 5, 10_000, 1e-3), ("checkpoint-5", 4, 8_432, 3e-3),
     ]  # fmt: skip
-    assert told(target, "schedule") == [
+    assert columns(target, "schedule") == [
         ("constant",), ("constant, then linear to 0, stopped at 44%",),
     ]  # fmt: skip
 
@@ -114,7 +114,9 @@ def test_every_session_is_a_run_with_its_own_settings(bundle):
 def test_sessions_that_an_earlier_version_did_not_record_are_given(bundle):
     first = {"steps": 5, "tokens": 10_000, "minutes": 1.0, "settings": {"learning_rate": 0.01}}
     target, _ = bundle(EARLIER | {"minutes": 3.1}, "--run", json.dumps([first | RECORDED]))
-    assert told(target, "from", "steps", "tokens_seen", "minutes", "learning_rate", "device") == [
+    assert columns(
+        target, "from", "steps", "tokens_seen", "minutes", "learning_rate", "device"
+    ) == [
         ("scratch", 5, 10_000, 1.0, 0.01, "cuda:0"),
         ("checkpoint-5", 4, 8_432, 2.1, 3e-3, "unknown"),
     ]

@@ -331,7 +331,7 @@ def test_special_tokens_are_skipped() -> None:
 
 
 def test_the_fingerprint_does_not_change_unnoticed() -> None:
-    # Weights are tied to it: where this test fails, every checkpoint needs training anew.
+    # Weights are tied to it: where this test fails, every checkpoint has to be trained again.
     assert TOKENIZER.fingerprint == "3d8650d5562d7a19"
 
 
