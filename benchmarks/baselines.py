@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 from benchmarks.ngram import NGram
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from musiclstm.checkpoint import load_checkpoint
+from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.tokens import MusicTokenizer
 from training.corpus import Corpus, read_corpus
 from training.metrics import HeldOut, held_out

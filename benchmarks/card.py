@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.reporting import Report, ReportError, parser, run
 from musiclstm import __version__
-from musiclstm.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
+from musiclstm.model.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from training.checkpoints import write_record
 from training.data.default_corpora import BAND_CORPORA, OLDER_CORPORA
 from training.evaluate import write_facts

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.pieces import read_split
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from musiclstm.checkpoint import load_checkpoint, read_facts
+from musiclstm.model.checkpoint import load_checkpoint, read_facts
 from training.callbacks import CURVE_FILES
 from training.corpus import read_corpus
 from training.metrics import HeldOut, held_out

@@ -24,11 +24,11 @@ from symusic.core import ScoreTick
 from benchmarks.pieces import read_split
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.audio import FORMATS
-from musiclstm.checkpoint import DEFAULT
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
 from musiclstm.errors import RenderError
 from musiclstm.generation.sampling import Sampling
+from musiclstm.model.checkpoint import DEFAULT
 from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render
 from training.continuations import Piece, piece_from, read_take

@@ -25,10 +25,10 @@ import numpy as np
 
 from benchmarks.copies import Copied, Copies, Ints, Notes, TokenReader
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from musiclstm.checkpoint import DEFAULT
 from musiclstm.composer import MAX_BARS, Composer
 from musiclstm.generation.sampling import Sampling
 from musiclstm.generation.stepper import MAX_ROWS
+from musiclstm.model.checkpoint import DEFAULT
 from musiclstm.tokens import MusicTokenizer
 from training.continuations import Piece, Plan, Take, choose, compose, plan_from
 from training.corpus import Corpus, read_corpus

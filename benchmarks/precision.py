@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from musiclstm.checkpoint import load_checkpoint
 from musiclstm.generation.stepper import PackedLSTM
+from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.corpus import read_corpus
 from training.data.encoded_corpora import evenly

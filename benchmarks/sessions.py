@@ -19,8 +19,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import musiclstm
-from musiclstm.checkpoint import WEIGHTS_FILE
 from musiclstm.errors import MusicLSTMError
+from musiclstm.model.checkpoint import WEIGHTS_FILE
 from training.averaging import AVERAGE_FILE
 from training.checkpoints import checkpoints
 from training.stopping import STOPPED

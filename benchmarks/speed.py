@@ -25,12 +25,12 @@ import symusic
 import torch
 
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from musiclstm.checkpoint import load_checkpoint
 from musiclstm.core.features import FeatureRows
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.logits_processors import logits_processors
 from musiclstm.generation.sampling import Sampling
 from musiclstm.generation.stepper import PackedLSTM
+from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import FeatureArrays, TokenTable
 from musiclstm.seeds import bundled_seeds

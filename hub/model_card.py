@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from hub.metadata import BUNDLED_NAME, base_of, metadata
-from musiclstm.checkpoint import read_facts
 from musiclstm.errors import MusicLSTMError
+from musiclstm.model.checkpoint import read_facts
 
 CARD_FILE, CURVE_FILE = "README.md", "learning_curve.png"
 UNKNOWN = "Not measured."

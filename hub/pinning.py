@@ -19,8 +19,8 @@ from huggingface_hub.errors import (
 
 from hub.refusals import TRANSPORT_ERROR
 from musiclstm import MusicLSTMConfig
-from musiclstm.checkpoint import FACTS_FILE, WEIGHTS_FILE
 from musiclstm.errors import PublishError
+from musiclstm.model.checkpoint import FACTS_FILE, WEIGHTS_FILE
 from musiclstm.tokens import TOKENIZER_FILE
 
 _NEEDED = ("config.json", WEIGHTS_FILE, TOKENIZER_FILE)

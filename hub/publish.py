@@ -17,8 +17,8 @@ from huggingface_hub import constants
 
 from hub.assembly import MAX_SAMPLES, assemble
 from hub.delivery import Delivery, deliver, token_at_hand
-from musiclstm.checkpoint import find_checkpoint
 from musiclstm.errors import MusicLSTMError, PublishError
+from musiclstm.model.checkpoint import find_checkpoint
 
 SAMPLES = 3
 

@@ -84,10 +84,10 @@ __all__ = [
 
 _NAMES_OF = {
     # Importing `checkpoint` registers the network with transformers.
-    "checkpoint": ("MusicLSTMConfig", "MusicLSTMForCausalLM", "MusicLSTMModel"),
-    "composer": ("Composer",),
-    "composition": ("Composition", "NoteProbability", "Passage"),
-    "errors": (
+    "musiclstm.model.checkpoint": ("MusicLSTMConfig", "MusicLSTMForCausalLM", "MusicLSTMModel"),
+    "musiclstm.composer": ("Composer",),
+    "musiclstm.composition": ("Composition", "NoteProbability", "Passage"),
+    "musiclstm.errors": (
         "CheckpointError",
         "CorpusError",
         "MusicLSTMError",
@@ -98,17 +98,17 @@ _NAMES_OF = {
         "ScoreError",
         "SoundfontNotFoundError",
     ),
-    "intake": ("Limits", "SeedReport", "read_midi"),
-    "generation.bar_plan": ("Surprise",),
-    "generation.constraints": ("Constraints",),
-    "generation.logits_processors": ("logits_processors",),
-    "generation.sampling": ("Sampling",),
-    "model.modeling_musiclstm": ("LSTMState",),
-    "recipe": ("Recipe", "read_recipe"),
-    "rendering": ("Audio", "render"),
-    "seeds": ("bundled_seeds",),
-    "selection": ("Selection",),
-    "tokens": ("MusicTokenizer",),
+    "musiclstm.intake": ("Limits", "SeedReport", "read_midi"),
+    "musiclstm.generation.bar_plan": ("Surprise",),
+    "musiclstm.generation.constraints": ("Constraints",),
+    "musiclstm.generation.logits_processors": ("logits_processors",),
+    "musiclstm.generation.sampling": ("Sampling",),
+    "musiclstm.model.modeling_musiclstm": ("LSTMState",),
+    "musiclstm.recipe": ("Recipe", "read_recipe"),
+    "musiclstm.rendering": ("Audio", "render"),
+    "musiclstm.seeds": ("bundled_seeds",),
+    "musiclstm.selection": ("Selection",),
+    "musiclstm.tokens": ("MusicTokenizer",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
 
@@ -117,7 +117,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its module, once."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'musiclstm' has no attribute {name!r}")
-    thing = getattr(import_module(f"musiclstm.{_MODULE_OF[name]}"), name)
+    thing = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = thing
     return thing
 

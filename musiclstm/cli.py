@@ -17,7 +17,6 @@ from typing import Any, NoReturn, TypeVar
 
 from musiclstm import rendering
 from musiclstm.audio import FORMATS
-from musiclstm.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
 from musiclstm.errors import MusicLSTMError
@@ -25,6 +24,7 @@ from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.sampling import Sampling
 from musiclstm.intake import read_midi
+from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.pianoroll import draw_roll
 from musiclstm.recipe import read_recipe
 

@@ -22,13 +22,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from musiclstm import MusicLSTMForCausalLM, MusicTokenizer  # noqa: E402
-from musiclstm.checkpoint import (  # noqa: E402
+from musiclstm.errors import CorpusError  # noqa: E402
+from musiclstm.model.checkpoint import (  # noqa: E402
     FACTS_FILE,
     load_checkpoint,
     read_facts,
     save_checkpoint,
 )
-from musiclstm.errors import CorpusError  # noqa: E402
 from training.checkpoints import find_whole  # noqa: E402
 from training.data.default_corpora import CORPUS_WEIGHTS  # noqa: E402
 from training.data.encoded_corpora import SPLITS  # noqa: E402

@@ -169,7 +169,7 @@ def tiny_checkpoint(
     tiny_model: Any, tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The toy as a folder; copy it before you change a file in it."""
-    from musiclstm.checkpoint import save_checkpoint
+    from musiclstm.model.checkpoint import save_checkpoint
 
     folder = tmp_path_factory.mktemp("tiny")
     save_checkpoint(folder, tiny_model, tiny_tokenizer, facts={"steps": 0})

@@ -18,12 +18,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from musiclstm.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from musiclstm.composer import MAX_BARS, Composer
 from musiclstm.errors import CheckpointError, MusicLSTMError
 from musiclstm.generation.sampling import Sampling
 from musiclstm.generation.stepper import MAX_ROWS
 from musiclstm.intake import clean_text
+from musiclstm.model.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from training.checkpoints import write_record
 from training.comparison import beside_baseline, compared, read_baseline
 from training.continuations import SHORT_BARS, Piece, Plan, choose, compose, plan_from

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from hub.model_card import UNKNOWN, main, model_card, write_card
-from musiclstm.checkpoint import read_facts
+from musiclstm.model.checkpoint import read_facts
 
 EVALUATION = {
     "data": ["songs"],

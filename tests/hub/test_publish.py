@@ -16,7 +16,7 @@ from symusic import Score
 import musiclstm
 from hub.publish import main, publish
 from musiclstm import CheckpointError, PublishError, read_recipe
-from musiclstm.checkpoint import load_checkpoint
+from musiclstm.model.checkpoint import load_checkpoint
 
 TOKEN = "hf_" + "LoopbackTokenOfNobody" + "1234567890"
 NAME = "ann/toy"

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 
 from hub.publish import publish
 from musiclstm import Composer, Sampling, bundled_seeds
-from musiclstm.checkpoint import load_checkpoint
+from musiclstm.model.checkpoint import load_checkpoint
 from training.finetune import main as finetune
 
 TOKEN = "hf_" + "LoopbackTokenOfNobody" + "1234567890"

@@ -9,7 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.step_features import FORMAT_VERSION
-from tests.model.toys import NAMES, VOCAB
+from tests.model.tiny_models import NAMES, VOCAB
 
 REFUSED = [
     ({"vocab_size": 0}, r"vocab_size must be 1 or more, got 0\."),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, feature_tensors
 from musiclstm.model.step_features import FeatureArrays, StepFeatures, TokenTable
-from tests.model.toys import ID, NAMES, PITCHES, VOCAB, build, stream, tokens
+from tests.model.tiny_models import ID, NAMES, PITCHES, VOCAB, build, stream, tokens
 
 BATCH, STEPS, SIZE = 3, 12, 16
 COPIES = 0.7

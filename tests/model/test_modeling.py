@@ -24,7 +24,7 @@ from musiclstm.model.modeling_musiclstm import (
     feature_tensors,
 )
 from musiclstm.model.step_features import StepFeatures, TokenTable
-from tests.model.toys import ID, NAMES, VOCAB, build, streams, tokens
+from tests.model.tiny_models import ID, NAMES, VOCAB, build, streams, tokens
 
 SHAPES = [
     *({"num_hidden_layers": layers} for layers in (1, 3)),

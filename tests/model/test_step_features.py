@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from musiclstm.model.step_features import FeatureArrays, StepFeatures, TokenTable
-from tests.model.toys import NAMES, stream, tokens
+from tests.model.tiny_models import NAMES, stream, tokens
 
 TABLE = TokenTable(NAMES)
 

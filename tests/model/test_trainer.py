@@ -10,7 +10,7 @@ from transformers import Trainer, TrainingArguments
 
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, feature_tensors
 from musiclstm.model.step_features import StepFeatures, TokenTable
-from tests.model.toys import NAMES, build, streams
+from tests.model.tiny_models import NAMES, build, streams
 
 # Older ones call it gradient checkpointing.
 ACTIVATION = hasattr(MusicLSTMForCausalLM, "activation_checkpointing_enable")

@@ -23,7 +23,7 @@ from transformers import AutoModel
 
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, MusicLSTMModel
-from tests.model.toys import NAMES, VOCAB
+from tests.model.tiny_models import NAMES, VOCAB
 from tests.transformers import source
 
 try:
@@ -42,7 +42,7 @@ common.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = {"musiclstm": "MusicLSTMForCausalLM"}
 common.MODEL_MAPPING_NAMES = {"musiclstm": "MusicLSTMModel"}
 
 NO_GENERATION = "GenerationTesterMixin is not in the distribution; test_generation.py is ours."
-AutoModel.register(MusicLSTMConfig, MusicLSTMModel)  # as musiclstm.checkpoint does
+AutoModel.register(MusicLSTMConfig, MusicLSTMModel)  # as musiclstm.model.checkpoint does
 # Why a test cannot pass, and its names; checked both ways.
 NOT_FOR_US = {
     "It has no attention layers, so there is no kind of attention to choose.": (

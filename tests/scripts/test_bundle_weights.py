@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from musiclstm.checkpoint import load_checkpoint, read_facts
 from musiclstm.errors import CheckpointError, CorpusError
+from musiclstm.model.checkpoint import load_checkpoint, read_facts
 from training.checkpoints import place_for, seal
 from training.pretrain import Settings
 

@@ -13,7 +13,7 @@ import torch
 from symusic import Score
 
 from musiclstm import Composer, Sampling
-from musiclstm.checkpoint import load_checkpoint
+from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.tokens import TOKENIZER_FILE, MusicTokenizer
 from training.arguments import parse
 from training.finetune import main

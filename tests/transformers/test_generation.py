@@ -10,7 +10,7 @@ import torch
 from transformers import LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
 
-from tests.model.toys import VOCAB, build, tokens
+from tests.model.tiny_models import VOCAB, build, tokens
 
 
 def generate(model, *given, steps: int = 6, **how):

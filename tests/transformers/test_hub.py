@@ -13,7 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from transformers import pipeline
 from transformers.utils import hub
 
-from tests.model.toys import build
+from tests.model.tiny_models import build
 
 
 class FakeHub:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-import musiclstm.checkpoint  # noqa: F401  (registers the classes)
-from tests.model.toys import build, streams
+import musiclstm.model.checkpoint  # noqa: F401  (registers the classes)
+from tests.model.tiny_models import build, streams
 
 
 @pytest.fixture

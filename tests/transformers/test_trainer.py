@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 
 from musiclstm import MusicLSTMForCausalLM
-from tests.model.toys import VOCAB, build, streams, tokens
+from tests.model.tiny_models import VOCAB, build, streams, tokens
 
 # Older ones call it gradient checkpointing.
 ACTIVATION = hasattr(MusicLSTMForCausalLM, "activation_checkpointing_enable")

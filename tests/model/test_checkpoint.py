@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from musiclstm import CheckpointError, MusicLSTMConfig, MusicLSTMForCausalLM
-from musiclstm.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
+from musiclstm.model.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
 from musiclstm.model.step_features import FORMAT_VERSION
 
 

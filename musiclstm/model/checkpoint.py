@@ -25,9 +25,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from musiclstm.download import fetch
 from musiclstm.errors import CheckpointError
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+from musiclstm.model.hub_download import fetch
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, MusicLSTMModel
 from musiclstm.tokens import TOKENIZER_FILE, MusicTokenizer
 from musiclstm.tokens.files import FILE_OF_0_2, check_tokenizer_file, refuse_version_0_2
@@ -67,7 +67,7 @@ def find_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
         CheckpointError: There is no such folder or model, or a file is missing in it.
     """
     if str(name) == DEFAULT:
-        folder = Path(__file__).parent / "pretrained"
+        folder = Path(__file__).parents[1] / "pretrained"
     elif Path(name).is_dir():
         folder = Path(name)
     else:

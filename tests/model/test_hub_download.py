@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from musiclstm import CheckpointError, Composer, MusicLSTMForCausalLM, Sampling
-from musiclstm.checkpoint import find_checkpoint, load_checkpoint
+from musiclstm.model.checkpoint import find_checkpoint, load_checkpoint
 
 NAME = "ann/toy"
 WEIGHTS = "model.safetensors"
