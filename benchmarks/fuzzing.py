@@ -12,7 +12,12 @@ from pathlib import Path
 
 import atheris
 
-WATCHED = ["musiclstm.intake", "musiclstm.cleaning", "musiclstm.midifile", "musiclstm.midievents"]
+WATCHED = [
+    "musiclstm.midi.reader",
+    "musiclstm.midi.sanitize",
+    "musiclstm.midi.smf",
+    "musiclstm.midi.smf_events",
+]
 with atheris.instrument_imports(include=WATCHED):
     from tests.hostile.judging import judge
     from tests.hostile.uploads import UPLOADS

@@ -13,7 +13,7 @@ from pathlib import Path
 from symusic.core import ScoreTick
 
 from musiclstm.errors import ScoreError
-from musiclstm.intake import Limits, read_midi
+from musiclstm.midi.reader import Limits, read_midi
 from training.corpus import Source
 from training.data.encoded_corpora import evenly
 from training.pieces import sources_of_split

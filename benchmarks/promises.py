@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from symusic.core import ScoreTick
 
-from musiclstm import Constraints, analysis
+from musiclstm import Constraints
 from musiclstm.generation.constraints import SCALES
+from musiclstm.midi import analysis
 from musiclstm.tokens import DRUMS, plain_meter
 
 _TONICS = ("C", "C#", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")

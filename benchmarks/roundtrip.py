@@ -19,7 +19,7 @@ from symusic.core import ScoreTick
 from benchmarks.matching import Floats, Notes, match, nearest, notes_of
 from benchmarks.pieces import read_split
 from benchmarks.reporting import Report, parser, run, table
-from musiclstm import analysis
+from musiclstm.midi import analysis
 from musiclstm.tokens import POSITIONS_PER_BEAT, MusicTokenizer, knows_meter
 
 LONGEST_BEATS = 32  # the longest duration token, in beats of the meter in force

@@ -52,7 +52,7 @@ import json, sys, time
 import torch
 from musiclstm import Composer, Sampling
 from musiclstm.errors import RenderError
-from musiclstm.intake import read_midi
+from musiclstm.midi.reader import read_midi
 from musiclstm.rendering import render
 from musiclstm.seeds import bundled_seeds
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from musiclstm.generation.constraints import Constraints
     from musiclstm.generation.logits_processors import logits_processors
     from musiclstm.generation.sampling import Sampling
-    from musiclstm.intake import Limits, SeedReport, read_midi
+    from musiclstm.midi.reader import Limits, SeedReport, read_midi
     from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
     from musiclstm.model.modeling_musiclstm import (
         LSTMState,
@@ -98,7 +98,7 @@ _NAMES_OF = {
         "ScoreError",
         "SoundfontNotFoundError",
     ),
-    "musiclstm.intake": ("Limits", "SeedReport", "read_midi"),
+    "musiclstm.midi.reader": ("Limits", "SeedReport", "read_midi"),
     "musiclstm.generation.bar_plan": ("Surprise",),
     "musiclstm.generation.constraints": ("Constraints",),
     "musiclstm.generation.logits_processors": ("logits_processors",),

@@ -23,7 +23,7 @@ from musiclstm.errors import MusicLSTMError
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.sampling import Sampling
-from musiclstm.intake import read_midi
+from musiclstm.midi.reader import read_midi
 from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.pianoroll import draw_roll
 from musiclstm.recipe import read_recipe

@@ -12,7 +12,6 @@ from typing import Literal, TypeAlias
 
 from symusic.core import TempoTick
 
-from musiclstm import analysis
 from musiclstm.composition import Composition, Passage, Seed
 from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
@@ -20,6 +19,7 @@ from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.pipeline import CONTEXT_BARS, Pipeline, Request, end_of
 from musiclstm.generation.sampling import MAX_SEED, Sampling
 from musiclstm.generation.stepper import MAX_ROWS, Engine, PackedLSTM
+from musiclstm.midi import analysis
 from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.prompts import Prompt, check_bars, find_prompt, read_seed

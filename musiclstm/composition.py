@@ -19,13 +19,22 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from symusic.core import ScoreTick, TempoTick
 
-from musiclstm import analysis
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.loudness import PromptLoudness
 from musiclstm.generation.sampling import Sampling
 from musiclstm.generation.stepper import Snapshot
-from musiclstm.inscription import inscribed
+from musiclstm.midi import analysis
+from musiclstm.midi.embedded_text import inscribed
+from musiclstm.midi.score_ops import (
+    appended,
+    excerpt,
+    finished,
+    first_ticks,
+    joined,
+    section,
+    with_notes,
+)
 from musiclstm.recipe import (
     MAX_BARS_IN_ALL,
     MAX_CHARACTERS,
@@ -36,15 +45,6 @@ from musiclstm.recipe import (
     Step,
     digest_of,
     shortened,
-)
-from musiclstm.splicing import (
-    appended,
-    excerpt,
-    finished,
-    first_ticks,
-    joined,
-    section,
-    with_notes,
 )
 from musiclstm.tokens import Part, program_of
 

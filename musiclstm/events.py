@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from musiclstm.analysis import in_ticks
 from musiclstm.errors import RenderError
-from musiclstm.instruments import DRUMS
+from musiclstm.midi.analysis import in_ticks
+from musiclstm.midi.general_midi import DRUMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from symusic.core import ScoreTick, TrackTick
 
-    from musiclstm.analysis import AnyScore
+    from musiclstm.midi.analysis import AnyScore
     from musiclstm.mix import Mix
 
     Clock = Callable[[NDArray[np.int64]], NDArray[np.int64]]  # ticks -> frames

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from musiclstm.instruments import DRUMS
+from musiclstm.midi.general_midi import DRUMS
 
 USUAL_REVERB = 0.8  # a small concert hall
 USUAL_CHORUS = 0.5

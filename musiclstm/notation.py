@@ -17,15 +17,15 @@ from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
-from musiclstm.analysis import bar_starts, estimate_key, in_ticks, meters_at
 from musiclstm.errors import RendererMissingError
-from musiclstm.instruments import DRUMS, instrument_name
+from musiclstm.midi.analysis import bar_starts, estimate_key, in_ticks, meters_at
+from musiclstm.midi.general_midi import DRUMS, instrument_name
 from musiclstm.rhythm import UNITS, Chord, beat_of, voices, written
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick, TrackTick
 
-    from musiclstm.analysis import AnyScore
+    from musiclstm.midi.analysis import AnyScore
 
 _LONGEST_NAME = 60
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from musiclstm.analysis import bar_starts, in_ticks, last_note_end
+from musiclstm.midi.analysis import bar_starts, in_ticks, last_note_end
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from symusic.core import ScoreTick, TrackTick
 
-    from musiclstm.analysis import AnyScore
+    from musiclstm.midi.analysis import AnyScore
 
     Ints = NDArray[np.int64]
 

@@ -20,7 +20,6 @@ from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.sampling import Sampling
-from musiclstm.inscription import inscription
 from musiclstm.jsonfields import (
     list_of,
     number,
@@ -34,6 +33,7 @@ from musiclstm.jsonfields import (
     truth,
     whole,
 )
+from musiclstm.midi.embedded_text import inscription
 from musiclstm.selection import Selection
 
 FORMAT = 3  # formats 1 and 2 belong to the network of version 0.2

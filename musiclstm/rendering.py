@@ -33,7 +33,7 @@ from musiclstm.synthesizer import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from musiclstm.analysis import AnyScore
+    from musiclstm.midi.analysis import AnyScore
 
 __all__ = [
     "SAMPLE_RATES_HZ",

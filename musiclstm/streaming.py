@@ -32,7 +32,7 @@ from musiclstm.synthesizer import STEP_FRAMES, Synth, check_sample_rate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from musiclstm.analysis import AnyScore
+    from musiclstm.midi.analysis import AnyScore
 
 # How loud music is before it is levelled: one instrument so much at velocity 80.
 _ONE_INSTRUMENT_LUFS = -36.0

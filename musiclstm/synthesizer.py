@@ -17,7 +17,7 @@ import numpy as np
 
 from musiclstm.errors import RendererMissingError, RenderError
 from musiclstm.events import MAX_INSTRUMENTS, Event, Instrument, Kind
-from musiclstm.instruments import DRUMS, instrument_name
+from musiclstm.midi.general_midi import DRUMS, instrument_name
 from musiclstm.mix import USUAL_CHORUS, USUAL_REVERB, Mix
 from musiclstm.soundfont import find_soundfont, packages
 

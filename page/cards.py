@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from musiclstm.analysis import AnyScore
+from musiclstm.midi.analysis import AnyScore
 from page.roll import roll_of
 
 _WIDTH, _HEIGHT = 1000, 100  # of a picture's own coordinates

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musiclstm.analysis import AnyScore
 from musiclstm.audio import PEAK_CEILING
 from musiclstm.events import frame_at
+from musiclstm.midi.analysis import AnyScore
 from musiclstm.mix import Mix
 from musiclstm.streaming import LiveSound
 from page.player import RATE_HZ, Chunk, chunk_of

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from musiclstm import MusicLSTMError
-from musiclstm.analysis import Key
 from musiclstm.generation.constraints import MAX_BPM, MAX_NOTES_AT_ONCE, MIN_BPM
 from musiclstm.generation.sampling import MAX_SEED
-from musiclstm.instruments import DRUMS
 from musiclstm.jsonfields import shown
+from musiclstm.midi.analysis import Key
+from musiclstm.midi.general_midi import DRUMS
 
 AS_THE_SEED, FREE = "as the seed", "free"
 KEYS = (

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
-from musiclstm.analysis import bar_starts
+from musiclstm.midi.analysis import bar_starts
 from musiclstm.mix import Mix
 from page.chunks import Sound, frame_of
 from page.player import RATE_HZ, Broadcast, Chunk, Shelf

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musiclstm.analysis import AnyScore, bar_starts, in_ticks, last_note_end
-from musiclstm.instruments import DRUMS, instrument_name
+from musiclstm.midi.analysis import AnyScore, bar_starts, in_ticks, last_note_end
+from musiclstm.midi.general_midi import DRUMS, instrument_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from musiclstm import Composer, Composition, MusicLSTMError, ScoreError
-from musiclstm.analysis import last_note_end, seconds_at
+from musiclstm.midi.analysis import last_note_end, seconds_at
 from musiclstm.mix import Mix
 from page import words
 from page.desk import Desk, Origin, Press, Shown

@@ -21,8 +21,8 @@ from musiclstm import (
 )
 from musiclstm.composer import Prompt
 from musiclstm.generation.constraints import KEY_OF_PROMPT as KEY_OF_THE_SEED
-from musiclstm.instruments import DRUMS, instrument_name
 from musiclstm.jsonfields import shown
+from musiclstm.midi.general_midi import DRUMS, instrument_name
 from musiclstm.mix import USUAL_CHORUS, USUAL_REVERB, Mix
 from musiclstm.soundfont import soundfonts
 from page.controls import (

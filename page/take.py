@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from musiclstm import Composition, RenderError
-from musiclstm.analysis import in_ticks, meter_at
+from musiclstm.midi.analysis import in_ticks, meter_at
 from musiclstm.mix import Mix
 from page.chunks import Sound, frame_of
 from page.heard import Heard, heard_of

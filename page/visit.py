@@ -13,11 +13,11 @@ from itertools import groupby
 from pathlib import Path
 
 from musiclstm import Composition, ScoreError, SeedReport, Selection, bundled_seeds, read_midi
-from musiclstm.analysis import AnyScore
-from musiclstm.helper import Helper
-from musiclstm.intake import read_bounded
 from musiclstm.jsonfields import shown
-from musiclstm.report import count
+from musiclstm.midi.analysis import AnyScore
+from musiclstm.midi.reader import read_bounded
+from musiclstm.midi.sandbox import Helper
+from musiclstm.midi.summary import count
 from page.steering import Settings
 
 LETTERS = "ABCD"  # of the takes of one press

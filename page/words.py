@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from html import escape
 
 from musiclstm import Composer
-from musiclstm.instruments import instrument_name
-from musiclstm.report import count
+from musiclstm.midi.general_midi import instrument_name
+from musiclstm.midi.summary import count
 from musiclstm.tokens import relatives
 from page.visit import History, Seed, Version
 

@@ -10,7 +10,7 @@ from symusic import Note, Score, TimeSignature, Track
 
 from musiclstm import Recipe, read_midi, read_recipe
 from musiclstm.cli import main
-from musiclstm.inscription import inscribed
+from musiclstm.midi.embedded_text import inscribed
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from symusic.core import ScoreTick
 
 from benchmarks.promises import random_constraints
 from musiclstm import Composer, Composition, Constraints, Sampling, Surprise
-from musiclstm.analysis import bar_starts, last_note_end
+from musiclstm.midi.analysis import bar_starts, last_note_end
 from musiclstm.tokens import DRUMS, MusicTokenizer, Part, programs_of
 from tests.generation.referee import Referee, complaints
 

@@ -18,8 +18,8 @@ from musiclstm import (
     ScoreError,
     Surprise,
 )
-from musiclstm.analysis import tempo_at
 from musiclstm.generation.note_probabilities import notes_of_bar
+from musiclstm.midi.analysis import tempo_at
 from musiclstm.tokens import DRUMS, programs_of
 
 PIANO = Constraints(programs=frozenset({0}), meter=(2, 4))

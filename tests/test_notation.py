@@ -12,8 +12,8 @@ import pytest
 from symusic import KeySignature, Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick, TrackTick
 
-from musiclstm import analysis
 from musiclstm.errors import RendererMissingError
+from musiclstm.midi import analysis
 from musiclstm.notation import to_musicxml
 from musiclstm.seeds import bundled_seeds
 

@@ -52,7 +52,7 @@ def in_a_fresh_process(code: str) -> str:
 
 def test_reading_midi_needs_neither_torch_nor_transformers() -> None:
     heavy = "{'torch', 'transformers', 'miditok', 'huggingface_hub'}"
-    code = f"import musiclstm.helper, sys; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import musiclstm.midi.sandbox, sys; print(sorted({heavy} & set(sys.modules)))"
     assert in_a_fresh_process(code) == "[]\n"
 
 

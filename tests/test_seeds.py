@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from symusic.core import ScoreTick
 
-from musiclstm.intake import SeedReport, read_midi
+from musiclstm.midi.reader import SeedReport, read_midi
 from musiclstm.seeds import bundled_seeds
 from musiclstm.seeds.tunes import TUNES, Part, Tune
 from musiclstm.seeds.write import TICKS_PER_QUARTER, midi_bytes

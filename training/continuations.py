@@ -16,12 +16,12 @@ import numpy as np
 from symusic.core import ScoreTick
 from tqdm.auto import tqdm
 
-from musiclstm import analysis
 from musiclstm.composer import Composer
 from musiclstm.composition import Composition
 from musiclstm.errors import MusicLSTMError, ScoreError
 from musiclstm.generation.sampling import MAX_SEED, Sampling
-from musiclstm.intake import Limits, read_midi
+from musiclstm.midi import analysis
+from musiclstm.midi.reader import Limits, read_midi
 from training.arguments import read_overrides
 from training.measures import Ints, Section, section
 from training.pieces import in_turn, sources_of_split

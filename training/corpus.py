@@ -23,7 +23,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from musiclstm.errors import CorpusError
-from musiclstm.intake import Limits, clean_text
+from musiclstm.midi.reader import Limits, clean_text
 from musiclstm.tokens import MusicTokenizer
 from training.data.encoded_corpora import SPLITS
 from training.reading import Job, encode_all, notes_by_program

@@ -22,7 +22,7 @@ from musiclstm.composer import MAX_BARS, Composer
 from musiclstm.errors import CheckpointError, MusicLSTMError
 from musiclstm.generation.sampling import Sampling
 from musiclstm.generation.stepper import MAX_ROWS
-from musiclstm.intake import clean_text
+from musiclstm.midi.reader import clean_text
 from musiclstm.model.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from training.checkpoints import write_record
 from training.comparison import beside_baseline, compared, read_baseline

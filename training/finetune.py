@@ -26,7 +26,7 @@ from transformers.utils import logging
 
 from hub.publish import check_ready, publish
 from musiclstm.errors import CorpusError, MusicLSTMError, PublishError
-from musiclstm.intake import clean_text
+from musiclstm.midi.reader import clean_text
 from musiclstm.model.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import TokenTable

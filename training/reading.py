@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from musiclstm.errors import CorpusError, MusicLSTMError
-from musiclstm.intake import Limits, read_midi
+from musiclstm.midi.reader import Limits, read_midi
 from musiclstm.model.step_features import Kind, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.survey import survey

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from musiclstm.instruments import instrument_name
-from musiclstm.intake import clean_text
-from musiclstm.report import count
+from musiclstm.midi.general_midi import instrument_name
+from musiclstm.midi.reader import clean_text
+from musiclstm.midi.summary import count
 from musiclstm.tokens import MusicTokenizer
 from training.corpus import SPLITS, Corpus, Piece, Skipped
 from training.estimate import Estimate

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
 from musiclstm import SeedReport
-from musiclstm.analysis import DEFAULT_METER
+from musiclstm.midi.analysis import DEFAULT_METER
 from musiclstm.tokens import POSITIONS_PER_BEAT, plain_meter
 
 # A tick that falls so close to the grid was rounded when the file was written, not played.

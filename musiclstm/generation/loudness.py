@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from symusic.core import NoteTickList, ScoreTick
 
-from musiclstm.analysis import bar_starts, last_note_end, meters_at
+from musiclstm.midi.analysis import bar_starts, last_note_end, meters_at
 from musiclstm.tokens import DRUMS, Part
 
 DEFAULT_VELOCITY = 80

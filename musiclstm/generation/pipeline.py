@@ -10,7 +10,6 @@ from itertools import islice
 import numpy as np
 from symusic.core import ScoreTick
 
-from musiclstm import analysis
 from musiclstm.composition import Composition, PartTracks, Passage, Seed, grown
 from musiclstm.generation.bar_plan import BarPlanner, Bars, GenerationRequest, Surprise
 from musiclstm.generation.constraints import Constraints, Scale
@@ -30,10 +29,11 @@ from musiclstm.generation.loudness import PromptLoudness
 from musiclstm.generation.note_probabilities import log_probs_by_track, notes_of_bar
 from musiclstm.generation.sampling import Sampling
 from musiclstm.generation.stepper import PackedLSTM
-from musiclstm.instruments import instrument_name
+from musiclstm.midi import analysis
+from musiclstm.midi.general_midi import instrument_name
+from musiclstm.midi.score_ops import excerpt, sorted_notes
 from musiclstm.prompts import ruling_meter, with_key_named
 from musiclstm.recipe import Maker
-from musiclstm.splicing import excerpt, sorted_notes
 from musiclstm.tokens import (
     MusicTokenizer,
     Part,

@@ -21,7 +21,7 @@ from symusic.core import (
     TrackTick,
 )
 
-from musiclstm.analysis import DEFAULT_METER
+from musiclstm.midi.analysis import DEFAULT_METER
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.meters import Integers
 from musiclstm.tokens.programs import Part

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from symusic.core import ScoreTick
 
-from musiclstm.analysis import DEFAULT_METER
+from musiclstm.midi.analysis import DEFAULT_METER
 from musiclstm.tokens.vocabulary import METERS, POSITIONS_PER_BEAT, TIME_SIGNATURES
 
 Integers = npt.NDArray[np.int64]

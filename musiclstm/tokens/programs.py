@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from symusic.core import ScoreTick, TrackTick
 
-from musiclstm.analysis import AnyScore, in_ticks
+from musiclstm.midi.analysis import AnyScore, in_ticks
 from musiclstm.tokens.vocabulary import DRUMS, MAX_TRACKS_PER_PROGRAM
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from symusic.core import ScoreTick
 
-from musiclstm.analysis import DEFAULT_TEMPO_BPM, MAX_BAR_LINES
 from musiclstm.errors import ScoreError
+from musiclstm.midi.analysis import DEFAULT_TEMPO_BPM, MAX_BAR_LINES
 from musiclstm.tokens.meters import Grid, Integers, grid_of
 from musiclstm.tokens.vocabulary import (
     DRUM_PITCHES,

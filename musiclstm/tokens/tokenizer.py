@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from symusic.core import ScoreTick
 
-from musiclstm.analysis import AnyScore, in_ticks
 from musiclstm.errors import ScoreError
+from musiclstm.midi.analysis import AnyScore, in_ticks
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.decoding import decode_ids
 from musiclstm.tokens.encoding import order_parts, parts_of, programs_by_track, stream

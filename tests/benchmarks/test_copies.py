@@ -17,7 +17,7 @@ from benchmarks.copies import (
     matches,
     until_third_hearing,
 )
-from musiclstm.analysis import bar_starts
+from musiclstm.midi.analysis import bar_starts
 from training.measures import section
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm.errors import MusicLSTMError
-from musiclstm.intake import Limits, SeedReport, read_midi
+from musiclstm.midi.reader import Limits, SeedReport, read_midi
 
 from .writing import MUSIC, SENTENCE
 

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as some
 
-from musiclstm import MusicTokenizer, Sampling, ScoreError, analysis, intake
+from musiclstm import MusicTokenizer, Sampling, ScoreError
 from musiclstm.generation import pipeline
-from musiclstm.helper import Helper
-from musiclstm.intake import read_midi
+from musiclstm.midi import analysis, reader
+from musiclstm.midi.reader import read_midi
+from musiclstm.midi.sandbox import Helper
 from musiclstm.seeds import bundled_seeds
 from page.visit import Seed
 
@@ -147,7 +148,7 @@ def test_a_file_is_opened_once_and_by_intake(
     with counting_opens(path) as opened:
         WAYS[way](path, tiny_composer)
         assert opened() == 1
-        monkeypatch.setattr(intake, "_read_file", lambda *_, **__: TUNE.read_bytes())
+        monkeypatch.setattr(reader, "_read_file", lambda *_, **__: TUNE.read_bytes())
         WAYS[way](path, tiny_composer)
         assert opened() == 1
 
@@ -162,5 +163,5 @@ def test_an_open_is_counted_also_where_another_process_does_it(tmp_path: Path) -
 
 
 def test_the_page_has_a_file_parsed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "canonical_midi", lambda *_, **__: pytest.fail("parsed here"))
+    monkeypatch.setattr(reader, "canonical_midi", lambda *_, **__: pytest.fail("parsed here"))
     assert Seed.read(TUNE.read_bytes(), title="mine").report.notes > 0

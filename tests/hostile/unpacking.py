@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from musiclstm.errors import CorpusError, ScoreError
-from musiclstm.intake import Limits, read_midi
+from musiclstm.midi.reader import Limits, read_midi
 from training.corpus import find_sources
 from training.sources import Source
 

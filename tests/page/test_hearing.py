@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from musiclstm import Constraints, RenderError, Sampling, Selection, bundled_seeds
-from musiclstm.analysis import bar_starts, last_note_end
+from musiclstm.midi.analysis import bar_starts, last_note_end
 from musiclstm.mix import Mix
 from musiclstm.rendering import Synth, find_soundfont
 from musiclstm.streaming import LiveSound

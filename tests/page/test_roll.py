@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from musiclstm.analysis import last_note_end, seconds_at
+from musiclstm.midi.analysis import last_note_end, seconds_at
 from page.roll import MAX_MARKS, MAX_TEMPOS, roll_of
 
 

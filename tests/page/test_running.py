@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from musiclstm import Sampling, bundled_seeds
-from musiclstm.analysis import last_note_end, seconds_at
+from musiclstm.midi.analysis import last_note_end, seconds_at
 from page import running
 from page.desk import Desk, Origin, Press, Shown
 from page.running import Run, number_in, paced, programs_in, seconds_in

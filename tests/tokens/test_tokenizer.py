@@ -15,7 +15,7 @@ from miditok import REMI
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from musiclstm import CheckpointError, ScoreError
-from musiclstm.analysis import bar_starts
+from musiclstm.midi.analysis import bar_starts
 from musiclstm.tokens import (
     DRUMS,
     POSITIONS_PER_BEAT,

@@ -17,7 +17,7 @@ import pytest
 from symusic import Note, Score, Tempo, Track
 
 from musiclstm.errors import CorpusError
-from musiclstm.intake import read_midi
+from musiclstm.midi.reader import read_midi
 from musiclstm.tokens import MusicTokenizer
 from training import corpus as corpus_module
 from training import reading

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from symusic.core import ScoreTick, TrackTick
 
-from musiclstm.analysis import AnyScore, in_ticks
-from musiclstm.instruments import DRUMS, instrument_name
+from musiclstm.midi.analysis import AnyScore, in_ticks
+from musiclstm.midi.general_midi import DRUMS, instrument_name
 
 
 def parts_of(score: AnyScore) -> dict[str, ScoreTick]:

@@ -6,7 +6,7 @@ import re
 
 from symusic import KeySignature, Note, Score, Tempo, TimeSignature, Track
 
-from musiclstm.parts import parts_of
+from musiclstm.midi.parts import parts_of
 
 
 def scored(*tracks: tuple[str, int, bool]):

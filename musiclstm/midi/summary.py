@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from symusic.core import ScoreTick, TrackTick
 
-from musiclstm import analysis
-from musiclstm.instruments import DRUMS, instrument_name
+from musiclstm.midi import analysis
+from musiclstm.midi.general_midi import DRUMS, instrument_name
 
 _PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 

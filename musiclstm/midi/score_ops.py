@@ -27,8 +27,8 @@ from symusic.core import (
     TrackTick,
 )
 
-from musiclstm import analysis
 from musiclstm.errors import ScoreError
+from musiclstm.midi import analysis
 from musiclstm.tokens import Part, plain_meter, program_of
 
 _MOST_TICKS = 32_767  # per quarter note: what a MIDI file can say

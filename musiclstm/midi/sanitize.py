@@ -22,7 +22,7 @@ from symusic.core import (
     TrackTick,
 )
 
-from musiclstm.report import count
+from musiclstm.midi.summary import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""`python -m musiclstm.helper_process`: the other side of `helper`, and how the two talk.
+"""`python -m musiclstm.midi.sandbox_worker`: the other side of `helper`, and how the two talk.
 
 Loads what reads MIDI, bounds its own memory, and then does one job after the other until nobody
 asks any more. Knows neither who asks nor what for.
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
-import musiclstm.intake  # noqa: F401 - so that the first job finds it loaded
+import musiclstm.midi.reader  # noqa: F401 - so that the first job finds it loaded
 from musiclstm.errors import ScoreError
 
 _LENGTH = struct.Struct("<Q")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from musiclstm.analysis import (
+from musiclstm.errors import ScoreError
+from musiclstm.midi.analysis import (
     Key,
     bar_starts,
     estimate_key,
@@ -21,10 +22,9 @@ from musiclstm.analysis import (
     seconds_at,
     tempo_at,
 )
-from musiclstm.errors import ScoreError
 
 if TYPE_CHECKING:
-    from musiclstm.analysis import AnyScore
+    from musiclstm.midi.analysis import AnyScore
 
 C_MAJOR_SCALE = (60, 62, 64, 65, 67, 69, 71, 72)
 A_MINOR_TUNE = (69, 71, 72, 74, 76, 77, 80, 81, 76, 72, 69)

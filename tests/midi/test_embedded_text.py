@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symusic.core import ScoreTick
 
-from musiclstm.inscription import inscribed, inscription
-from musiclstm.midifile import canonical_midi, mended_midi
+from musiclstm.midi.embedded_text import inscribed, inscription
+from musiclstm.midi.smf import canonical_midi, mended_midi
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musiclstm.errors import ScoreError
-from musiclstm.helper_process import receive, send
-from musiclstm.intake import UPLOAD, Limits, SeedReport, called, read_bounded, read_midi_bytes
+from musiclstm.midi.reader import UPLOAD, Limits, SeedReport, called, read_bounded, read_midi_bytes
+from musiclstm.midi.sandbox_worker import receive, send
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick
@@ -37,8 +37,8 @@ _KEPT_FROM_THE_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "S
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each would ask for memory
 _TAKEN = {
     ("symusic.core", "ScoreTick"),
-    ("musiclstm.report", "SeedReport"),
-    ("musiclstm.report", "TrackReport"),
+    ("musiclstm.midi.summary", "SeedReport"),
+    ("musiclstm.midi.summary", "TrackReport"),
 }
 # A pipe that ended, one that was closed here meanwhile, or words that are none.
 _NO_ANSWER = (OSError, EOFError, ValueError, pickle.UnpicklingError)
@@ -254,7 +254,7 @@ def _start(bounds: Bounds) -> subprocess.Popen[bytes]:
     modules = {"PYTHONPATH": os.pathsep.join(places)}
     return subprocess.Popen(
         [
-            *(sys.executable, "-P", "-m", "musiclstm.helper_process"),
+            *(sys.executable, "-P", "-m", "musiclstm.midi.sandbox_worker"),
             *(str(bounds.seconds), str(bounds.memory_bytes)),
         ],
         stdin=subprocess.PIPE,

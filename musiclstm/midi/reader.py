@@ -16,8 +16,9 @@ from pathlib import Path
 
 from symusic.core import ScoreTick
 
-from musiclstm import analysis
-from musiclstm.cleaning import (
+from musiclstm.errors import ScoreError
+from musiclstm.midi import analysis
+from musiclstm.midi.sanitize import (
     clean_keys,
     clean_meters,
     clean_tempos,
@@ -25,9 +26,8 @@ from musiclstm.cleaning import (
     copy_controls,
     copy_tracks,
 )
-from musiclstm.errors import ScoreError
-from musiclstm.midifile import Canonical, canonical_midi, mended_midi, refuse_long_walk
-from musiclstm.report import SeedReport, TrackReport, report_on
+from musiclstm.midi.smf import Canonical, canonical_midi, mended_midi, refuse_long_walk
+from musiclstm.midi.summary import SeedReport, TrackReport, report_on
 
 __all__ = [
     "Limits",

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 import pytest
 
 from musiclstm.errors import ScoreError
-from musiclstm.helper import Bounds, Helper
-from musiclstm.intake import Limits, read_midi
+from musiclstm.midi.reader import Limits, read_midi
+from musiclstm.midi.sandbox import Bounds, Helper
 from musiclstm.seeds import bundled_seeds
 
 TUNE = next(iter(bundled_seeds().values()))
@@ -175,7 +175,7 @@ def test_a_helper_starts_nothing_before_it_is_asked(monkeypatch: pytest.MonkeyPa
 
 def test_a_helper_ends_with_the_process_that_made_it() -> None:
     code = (
-        "import os; from musiclstm.helper import Helper; helper = Helper(); "
+        "import os; from musiclstm.midi.sandbox import Helper; helper = Helper(); "
         "print(helper.run(os.getpid), flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(

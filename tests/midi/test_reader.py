@@ -25,7 +25,7 @@ from symusic.core import (
 )
 
 from musiclstm.errors import ScoreError
-from musiclstm.intake import (
+from musiclstm.midi.reader import (
     Limits,
     SeedReport,
     TrackReport,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from musiclstm.errors import ScoreError
-from musiclstm.midievents import END_OF_TRACK, rewrite, tempo_event
+from musiclstm.midi.smf_events import END_OF_TRACK, rewrite, tempo_event
 
 MAX_TRACKS = 1_024
 MAX_WALKED = 1_000_000  # bytes of a file that are walked event by event: half a second
