@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import Report, ReportError, parser, run
-from musiclstm.composer import Composer
-from musiclstm.composition import Passage
-from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.composer import Composer
+from musiclstm.generation.composition import Passage
+from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.seeds import bundled_seeds
 
 _STATUS = Path("/proc/self/status")

@@ -24,10 +24,10 @@ from symusic.core import ScoreTick
 from benchmarks.pieces import read_split
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.audio import FORMATS
-from musiclstm.composer import Composer
-from musiclstm.composition import Composition
 from musiclstm.errors import RenderError
-from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.composer import Composer
+from musiclstm.generation.composition import Composition
+from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.checkpoint import DEFAULT
 from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render

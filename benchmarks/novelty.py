@@ -25,9 +25,9 @@ import numpy as np
 
 from benchmarks.copies import Copied, Copies, Ints, Notes, TokenReader
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from musiclstm.composer import MAX_BARS, Composer
-from musiclstm.generation.sampling import Sampling
-from musiclstm.generation.stepper import MAX_ROWS
+from musiclstm.generation.composer import MAX_BARS, Composer
+from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation.decoding.stepper import MAX_ROWS
 from musiclstm.model.checkpoint import DEFAULT
 from musiclstm.tokens import MusicTokenizer
 from training.continuations import Piece, Plan, Take, choose, compose, plan_from

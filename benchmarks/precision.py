@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from musiclstm.generation.stepper import PackedLSTM
+from musiclstm.generation.decoding.stepper import PackedLSTM
 from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.corpus import read_corpus

@@ -27,9 +27,9 @@ import torch
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.core.features import FeatureRows
 from musiclstm.generation.constraints import Constraints
+from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation.decoding.stepper import PackedLSTM
 from musiclstm.generation.logits_processors import logits_processors
-from musiclstm.generation.sampling import Sampling
-from musiclstm.generation.stepper import PackedLSTM
 from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import FeatureArrays, TokenTable

@@ -15,10 +15,10 @@ from typing import Any
 import musiclstm.model
 from hub.model_card import CURVE_FILE, write_card
 from hub.roll import draw_png
-from musiclstm.composer import Composer
-from musiclstm.composition import Composition
 from musiclstm.errors import MusicLSTMError, RenderError
-from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.composer import Composer
+from musiclstm.generation.composition import Composition
+from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.checkpoint import FACTS_FILE, WEIGHTS_FILE, load_checkpoint, read_facts
 from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render

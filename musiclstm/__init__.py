@@ -15,8 +15,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from musiclstm.composer import Composer
-    from musiclstm.composition import Composition, NoteProbability, Passage
     from musiclstm.errors import (
         CheckpointError,
         CorpusError,
@@ -29,9 +27,13 @@ if TYPE_CHECKING:
         SoundfontNotFoundError,
     )
     from musiclstm.generation.bar_plan import Surprise
+    from musiclstm.generation.composer import Composer
+    from musiclstm.generation.composition import Composition, NoteProbability, Passage
     from musiclstm.generation.constraints import Constraints
+    from musiclstm.generation.decoding.sampling import Sampling
     from musiclstm.generation.logits_processors import logits_processors
-    from musiclstm.generation.sampling import Sampling
+    from musiclstm.generation.recipe import Recipe, read_recipe
+    from musiclstm.generation.selection import Selection
     from musiclstm.midi.reader import Limits, SeedReport, read_midi
     from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
     from musiclstm.model.modeling_musiclstm import (
@@ -39,10 +41,8 @@ if TYPE_CHECKING:
         MusicLSTMForCausalLM,
         MusicLSTMModel,
     )
-    from musiclstm.recipe import Recipe, read_recipe
     from musiclstm.rendering import Audio, render
     from musiclstm.seeds import bundled_seeds
-    from musiclstm.selection import Selection
     from musiclstm.tokens import MusicTokenizer
 
 __version__ = "0.3.0"
@@ -85,8 +85,8 @@ __all__ = [
 _NAMES_OF = {
     # Importing `checkpoint` registers the network with transformers.
     "musiclstm.model.checkpoint": ("MusicLSTMConfig", "MusicLSTMForCausalLM", "MusicLSTMModel"),
-    "musiclstm.composer": ("Composer",),
-    "musiclstm.composition": ("Composition", "NoteProbability", "Passage"),
+    "musiclstm.generation.composer": ("Composer",),
+    "musiclstm.generation.composition": ("Composition", "NoteProbability", "Passage"),
     "musiclstm.errors": (
         "CheckpointError",
         "CorpusError",
@@ -102,12 +102,12 @@ _NAMES_OF = {
     "musiclstm.generation.bar_plan": ("Surprise",),
     "musiclstm.generation.constraints": ("Constraints",),
     "musiclstm.generation.logits_processors": ("logits_processors",),
-    "musiclstm.generation.sampling": ("Sampling",),
+    "musiclstm.generation.decoding.sampling": ("Sampling",),
     "musiclstm.model.modeling_musiclstm": ("LSTMState",),
-    "musiclstm.recipe": ("Recipe", "read_recipe"),
+    "musiclstm.generation.recipe": ("Recipe", "read_recipe"),
     "musiclstm.rendering": ("Audio", "render"),
     "musiclstm.seeds": ("bundled_seeds",),
-    "musiclstm.selection": ("Selection",),
+    "musiclstm.generation.selection": ("Selection",),
     "musiclstm.tokens": ("MusicTokenizer",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}

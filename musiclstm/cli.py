@@ -17,16 +17,16 @@ from typing import Any, NoReturn, TypeVar
 
 from musiclstm import rendering
 from musiclstm.audio import FORMATS
-from musiclstm.composer import Composer
-from musiclstm.composition import Composition
 from musiclstm.errors import MusicLSTMError
 from musiclstm.generation.bar_plan import Surprise
+from musiclstm.generation.composer import Composer
+from musiclstm.generation.composition import Composition
 from musiclstm.generation.constraints import Constraints
-from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation.recipe import read_recipe
 from musiclstm.midi.reader import read_midi
 from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.pianoroll import draw_roll
-from musiclstm.recipe import read_recipe
 
 _Value = TypeVar("_Value")
 

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from musiclstm import MusicLSTMError
 from musiclstm.generation.constraints import MAX_BPM, MAX_NOTES_AT_ONCE, MIN_BPM
-from musiclstm.generation.sampling import MAX_SEED
-from musiclstm.jsonfields import shown
+from musiclstm.generation.decoding.sampling import MAX_SEED
+from musiclstm.generation.recipe_schema import shown
 from musiclstm.midi.analysis import Key
 from musiclstm.midi.general_midi import DRUMS
 

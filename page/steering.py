@@ -19,9 +19,9 @@ from musiclstm import (
     Selection,
     Surprise,
 )
-from musiclstm.composer import Prompt
+from musiclstm.generation.composer import Prompt
 from musiclstm.generation.constraints import KEY_OF_PROMPT as KEY_OF_THE_SEED
-from musiclstm.jsonfields import shown
+from musiclstm.generation.recipe_schema import shown
 from musiclstm.midi.general_midi import DRUMS, instrument_name
 from musiclstm.mix import USUAL_CHORUS, USUAL_REVERB, Mix
 from musiclstm.soundfont import soundfonts

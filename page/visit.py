@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from musiclstm import Composition, ScoreError, SeedReport, Selection, bundled_seeds, read_midi
-from musiclstm.jsonfields import shown
+from musiclstm.generation.recipe_schema import shown
 from musiclstm.midi.analysis import AnyScore
 from musiclstm.midi.reader import read_bounded
 from musiclstm.midi.sandbox import Helper

@@ -138,7 +138,7 @@ FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
         f"musiclstm.generation.{name}": EXTRAS | MIDI
         for name in ("history", "logits_processors", "rows", "stepper", "torch_rows")
     },
-    "musiclstm.generation.sampling": EXTRAS | MIDI | NETWORK,
+    "musiclstm.generation.decoding.sampling": EXTRAS | MIDI | NETWORK,
     "app": MIDI | {"fluidsynth"},
     "page": MIDI | {"fluidsynth"},
     "training": {"gradio"},
@@ -303,11 +303,11 @@ def test_what_travels_to_the_hub_needs_no_other_library_than_transformers_brings
 # -- The checker itself --------------------------------------------------------------------------
 
 FORBIDDEN = {
-    "musiclstm.generation.sampling": [
-        "from musiclstm.composer import Composer",
+    "musiclstm.generation.decoding.sampling": [
+        "from musiclstm.generation.composer import Composer",
         "from ..composer import Composer",
         "from .. import composer",
-        "import musiclstm.composition",
+        "import musiclstm.generation.composition",
         "def late():\n    from musiclstm import recipe",
         "if TYPE_CHECKING:\n    from musiclstm.generation.pipeline import Pipeline",
         "from .pipeline import Pipeline",
@@ -321,15 +321,15 @@ FORBIDDEN = {
         "from musiclstm.tokens import MusicTokenizer",
         "import symusic",
     ],
-    "musiclstm.core.step": ["import torch", "from musiclstm.generation.rows import Rows"],
+    "musiclstm.core.step": ["import torch", "from musiclstm.generation.decoding.rows import Rows"],
     "musiclstm.tokens.encoding": ["import miditok", "from ..generation import constraints"],
-    "musiclstm.generation.pipeline": ["from musiclstm.composer import Composer"],
+    "musiclstm.generation.pipeline": ["from musiclstm.generation.composer import Composer"],
     "musiclstm.rendering": ["import gradio as gr", "import training.corpus"],
     "musiclstm.seeds.tunes": ["from ..composer import Composer"],
-    "musiclstm.cellar": ["from musiclstm.generation.sampling import Sampling"],
+    "musiclstm.cellar": ["from musiclstm.generation.decoding.sampling import Sampling"],
     "app": [
         "from musiclstm import Kazoo",
-        "from musiclstm.generation.sampling import _top_p",
+        "from musiclstm.generation.decoding.sampling import _top_p",
         "from musiclstm._secret import open_sesame",
         "import symusic",
         "from training import corpus",
@@ -337,9 +337,15 @@ FORBIDDEN = {
     "training.finetune": ["import hub.space", "from app import build_demo", "import benchmarks"],
 }
 ALLOWED = {
-    "musiclstm": ["from musiclstm.composer import Composer", "from .errors import ScoreError"],
-    "musiclstm.generation.sampling": ["import numpy", "from ..errors import MusicLSTMError"],
-    "musiclstm.generation.pipeline": ["from musiclstm.composition import Composition"],
+    "musiclstm": [
+        "from musiclstm.generation.composer import Composer",
+        "from .errors import ScoreError",
+    ],
+    "musiclstm.generation.decoding.sampling": [
+        "import numpy",
+        "from ..errors import MusicLSTMError",
+    ],
+    "musiclstm.generation.pipeline": ["from musiclstm.generation.composition import Composition"],
     "musiclstm.model.modeling_musiclstm": [
         "from .configuration_musiclstm import MusicLSTMConfig",
         "import transformers",
@@ -376,8 +382,10 @@ def test_an_allowed_import_is_not_found(module: str, source: str) -> None:
 
 
 def test_a_complaint_says_where_and_why() -> None:
-    (each,) = imports_of("\nimport musiclstm.composer", module="musiclstm.generation.sampling")
+    (each,) = imports_of(
+        "\nimport musiclstm.generation.composer", module="musiclstm.generation.decoding.sampling"
+    )
     assert complaint(each, PUBLIC) == (
-        "musiclstm.generation.sampling, line 2, imports musiclstm.composer:"
+        "musiclstm.generation.decoding.sampling, line 2, imports musiclstm.generation.composer:"
         " generation may not import composer."
     )

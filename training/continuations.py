@@ -16,10 +16,10 @@ import numpy as np
 from symusic.core import ScoreTick
 from tqdm.auto import tqdm
 
-from musiclstm.composer import Composer
-from musiclstm.composition import Composition
 from musiclstm.errors import MusicLSTMError, ScoreError
-from musiclstm.generation.sampling import MAX_SEED, Sampling
+from musiclstm.generation.composer import Composer
+from musiclstm.generation.composition import Composition
+from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
 from musiclstm.midi import analysis
 from musiclstm.midi.reader import Limits, read_midi
 from training.arguments import read_overrides

@@ -18,10 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from musiclstm.composer import MAX_BARS, Composer
 from musiclstm.errors import CheckpointError, MusicLSTMError
-from musiclstm.generation.sampling import Sampling
-from musiclstm.generation.stepper import MAX_ROWS
+from musiclstm.generation.composer import MAX_BARS, Composer
+from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation.decoding.stepper import MAX_ROWS
 from musiclstm.midi.reader import clean_text
 from musiclstm.model.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from training.checkpoints import write_record

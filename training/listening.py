@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from musiclstm.composer import Composer
-from musiclstm.composition import Composition
 from musiclstm.errors import MusicLSTMError, RenderError
-from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.composer import Composer
+from musiclstm.generation.composition import Composition
+from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.pianoroll import draw_roll
 from musiclstm.rendering import render

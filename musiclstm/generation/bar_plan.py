@@ -9,8 +9,8 @@ from numbers import Real
 from typing import Literal, NamedTuple, TypeAlias
 
 from musiclstm.generation.constraints import BarShape, Constraints, Scale
-from musiclstm.generation.grammar import Grammar
-from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.decoding.grammar import Grammar
+from musiclstm.generation.decoding.sampling import Sampling
 
 Bars: TypeAlias = Sequence[tuple[int, ...]]
 Plan: TypeAlias = Callable[[int, Bars], tuple[Grammar, Sampling]]

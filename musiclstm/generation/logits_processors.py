@@ -22,9 +22,9 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from musiclstm.generation.bar_plan import BarPlanner, GenerationRequest, Surprise
 from musiclstm.generation.constraints import Constraints, Scale
-from musiclstm.generation.grammar import IS_PITCH, PITCHES, TOKEN_KINDS, Grammar
-from musiclstm.generation.grammar_state import GrammarState
-from musiclstm.generation.sampling import BarRepetitionPenalty, Sampling
+from musiclstm.generation.decoding.grammar import IS_PITCH, PITCHES, TOKEN_KINDS, Grammar
+from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.generation.decoding.sampling import BarRepetitionPenalty, Sampling
 from musiclstm.tokens import MusicTokenizer
 from musiclstm.tokens import vocabulary as v
 

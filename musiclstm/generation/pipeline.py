@@ -10,15 +10,17 @@ from itertools import islice
 import numpy as np
 from symusic.core import ScoreTick
 
-from musiclstm.composition import Composition, PartTracks, Passage, Seed, grown
 from musiclstm.generation.bar_plan import BarPlanner, Bars, GenerationRequest, Surprise
+from musiclstm.generation.composition import Composition, PartTracks, Passage, Seed, grown
 from musiclstm.generation.constraints import Constraints, Scale
-from musiclstm.generation.decode_loop import (
+from musiclstm.generation.decoding.decode_loop import (
     SequenceRequest,
     TokenBar,
     compose_bars,
     compose_sequences,
 )
+from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation.decoding.stepper import PackedLSTM
 from musiclstm.generation.instrument_mapping import (
     invert_mapping,
     map_programs,
@@ -27,13 +29,11 @@ from musiclstm.generation.instrument_mapping import (
 )
 from musiclstm.generation.loudness import PromptLoudness
 from musiclstm.generation.note_probabilities import log_probs_by_track, notes_of_bar
-from musiclstm.generation.sampling import Sampling
-from musiclstm.generation.stepper import PackedLSTM
+from musiclstm.generation.prompt import ruling_meter, with_key_named
+from musiclstm.generation.recipe import Maker
 from musiclstm.midi import analysis
 from musiclstm.midi.general_midi import instrument_name
 from musiclstm.midi.score_ops import excerpt, sorted_notes
-from musiclstm.prompts import ruling_meter, with_key_named
-from musiclstm.recipe import Maker
 from musiclstm.tokens import (
     MusicTokenizer,
     Part,

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import precision
 from benchmarks.precision import step_logits
-from musiclstm.generation.stepper import PackedLSTM
+from musiclstm.generation.decoding.stepper import PackedLSTM
 
 
 def test_bits_of_steps_are_near_those_of_the_model(data, tiny_checkpoint, tmp_path, capsys):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks import takes
-from musiclstm.generation.grammar_state import GrammarState
+from musiclstm.generation.decoding.grammar_state import GrammarState
 
 
 def test_some_takes_keep_every_promise(tmp_path, capsys) -> None:

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from musiclstm.generation.grammar import Grammar
-from musiclstm.generation.grammar_state import GrammarState
+from musiclstm.generation.decoding.grammar import Grammar
+from musiclstm.generation.decoding.grammar_state import GrammarState
 from tests.generation.referee import IDS, NAMES
 
 BAR, EOS = IDS["Bar_None"], IDS["EOS_None"]

@@ -16,8 +16,8 @@ from musiclstm.generation.bar_plan import (
     tonic_chord,
 )
 from musiclstm.generation.constraints import SCALES, BarShape, Constraints, Scale
-from musiclstm.generation.grammar import Grammar
-from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.decoding.grammar import Grammar
+from musiclstm.generation.decoding.sampling import Sampling
 
 SEEDS = range(40)
 BARS = range(60)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 
 from benchmarks.promises import random_constraints
 from musiclstm.generation.constraints import SCALES, BarShape, Constraints, Scale
-from musiclstm.generation.grammar import Grammar
-from musiclstm.generation.grammar_state import GrammarState
+from musiclstm.generation.decoding.grammar import Grammar
+from musiclstm.generation.decoding.grammar_state import GrammarState
 from musiclstm.tokens import DRUMS
 from tests.generation.adversary import TASTES, play
 from tests.generation.referee import BarLine, Note, Referee, complaints

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from musiclstm.generation.constraints import Constraints
-from musiclstm.generation.grammar import TOKEN_KINDS, Grammar
-from musiclstm.generation.grammar_state import GrammarState
+from musiclstm.generation.decoding.grammar import TOKEN_KINDS, Grammar
+from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.logits_processors import (
     GrammarLogitsProcessor,
     SamplingLogitsProcessor,
     logits_processors,
 )
-from musiclstm.generation.sampling import Sampling
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer

@@ -156,7 +156,7 @@ def test_a_sample_that_cannot_be_composed_is_left_out_and_told(
         raise musiclstm.ScoreError("No notes.")
 
     said: list[str] = []
-    monkeypatch.setattr("musiclstm.composer.Composer.compose", fail)
+    monkeypatch.setattr("musiclstm.generation.composer.Composer.compose", fail)
     publish(tiny_checkpoint, NAME, samples=1, say=said.append)
     assert json.loads(hub.files(NAME)["facts.json"])["samples"] == []
     assert said == ["There is no sample 01-minuet-in-g: No notes."]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from musiclstm.generation import sampling as module
-from musiclstm.generation.sampling import (
+from musiclstm.generation.decoding import sampling as module
+from musiclstm.generation.decoding.sampling import (
     MAX_SEED,
     MAX_TEMPERATURE,
     BarRepetitionPenalty,

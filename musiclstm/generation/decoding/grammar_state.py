@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from musiclstm.generation.grammar import CLOSED, NO_LIMIT, OPEN, Grammar
+from musiclstm.generation.decoding.grammar import CLOSED, NO_LIMIT, OPEN, Grammar
 from musiclstm.model.step_features import Kind
 from musiclstm.tokens import DRUMS, MAX_TRACKS_PER_PROGRAM, POSITIONS_PER_BEAT
 from musiclstm.tokens import vocabulary as v

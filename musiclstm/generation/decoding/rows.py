@@ -11,7 +11,7 @@ import numpy as np
 
 from musiclstm.core.features import CompiledStepFeatures, FeatureRows
 from musiclstm.core.step import CompiledNetwork
-from musiclstm.generation.history import History
+from musiclstm.generation.decoding.history import History
 from musiclstm.model.step_features import FeatureArrays, StepFeatures, TokenTable
 
 READ_AT_ONCE = 2_048  # tokens, so that a long prompt takes a bounded amount of memory

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from musiclstm.generation.history import History
-from musiclstm.generation.rows import READ_AT_ONCE, FeatureStream, Rows, feature_stream, replay
+from musiclstm.generation.decoding.history import History
+from musiclstm.generation.decoding.rows import (
+    READ_AT_ONCE,
+    FeatureStream,
+    Rows,
+    feature_stream,
+    replay,
+)
 from musiclstm.model.modeling_musiclstm import (
     LSTMLayerState,
     LSTMState,

@@ -21,9 +21,20 @@ from symusic.core import ScoreTick, TempoTick
 
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
+from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation.decoding.stepper import Snapshot
 from musiclstm.generation.loudness import PromptLoudness
-from musiclstm.generation.sampling import Sampling
-from musiclstm.generation.stepper import Snapshot
+from musiclstm.generation.recipe import (
+    MAX_BARS_IN_ALL,
+    MAX_CHARACTERS,
+    MAX_STEPS,
+    Maker,
+    Recipe,
+    Source,
+    Step,
+    digest_of,
+    shortened,
+)
 from musiclstm.midi import analysis
 from musiclstm.midi.embedded_text import inscribed
 from musiclstm.midi.score_ops import (
@@ -34,17 +45,6 @@ from musiclstm.midi.score_ops import (
     joined,
     section,
     with_notes,
-)
-from musiclstm.recipe import (
-    MAX_BARS_IN_ALL,
-    MAX_CHARACTERS,
-    MAX_STEPS,
-    Maker,
-    Recipe,
-    Source,
-    Step,
-    digest_of,
-    shortened,
 )
 from musiclstm.tokens import Part, program_of
 

@@ -17,8 +17,8 @@ from symusic.core import (
 )
 
 from musiclstm import RecipeError, ScoreError, Selection, bundled_seeds, read_midi
-from musiclstm.prompts import as_the_seed, find_prompt, read_seed
-from musiclstm.recipe import Source
+from musiclstm.generation.prompt import as_the_seed, find_prompt, read_seed
+from musiclstm.generation.recipe import Source
 
 GRID = 48
 

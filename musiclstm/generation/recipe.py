@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
-from musiclstm.generation.sampling import Sampling
-from musiclstm.jsonfields import (
+from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation.recipe_schema import (
     list_of,
     number,
     pair,
@@ -33,8 +33,8 @@ from musiclstm.jsonfields import (
     truth,
     whole,
 )
+from musiclstm.generation.selection import Selection
 from musiclstm.midi.embedded_text import inscription
-from musiclstm.selection import Selection
 
 FORMAT = 3  # formats 1 and 2 belong to the network of version 0.2
 MAX_BARS = 4_096  # of one step

@@ -21,9 +21,9 @@ from safetensors.numpy import load, save
 from musiclstm.core import native
 from musiclstm.core.step import CompiledNetwork
 from musiclstm.core.weights import Weights
-from musiclstm.generation.history import History, HistoryWriter
-from musiclstm.generation.rows import CompiledRows, Rows
-from musiclstm.generation.torch_rows import TorchRows
+from musiclstm.generation.decoding.history import History, HistoryWriter
+from musiclstm.generation.decoding.rows import CompiledRows, Rows
+from musiclstm.generation.decoding.torch_rows import TorchRows
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import TokenTable

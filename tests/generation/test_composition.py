@@ -9,9 +9,9 @@ import pytest
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from musiclstm import Composition, Constraints, Passage, Sampling, Surprise
-from musiclstm.composition import Seed
-from musiclstm.generation.history import History
-from musiclstm.generation.stepper import Snapshot
+from musiclstm.generation.composition import Seed
+from musiclstm.generation.decoding.history import History
+from musiclstm.generation.decoding.stepper import Snapshot
 
 
 def score(*notes: tuple[int, int, int]) -> ScoreTick:

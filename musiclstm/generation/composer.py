@@ -12,19 +12,19 @@ from typing import Literal, TypeAlias
 
 from symusic.core import TempoTick
 
-from musiclstm.composition import Composition, Passage, Seed
 from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
+from musiclstm.generation.composition import Composition, Passage, Seed
 from musiclstm.generation.constraints import Constraints
+from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
+from musiclstm.generation.decoding.stepper import MAX_ROWS, Engine, PackedLSTM
 from musiclstm.generation.pipeline import CONTEXT_BARS, Pipeline, Request, end_of
-from musiclstm.generation.sampling import MAX_SEED, Sampling
-from musiclstm.generation.stepper import MAX_ROWS, Engine, PackedLSTM
+from musiclstm.generation.prompt import Prompt, check_bars, find_prompt, read_seed
+from musiclstm.generation.recipe import MAX_BARS, Maker, Recipe, digest_of
+from musiclstm.generation.selection import Selection
 from musiclstm.midi import analysis
 from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from musiclstm.prompts import Prompt, check_bars, find_prompt, read_seed
-from musiclstm.recipe import MAX_BARS, Maker, Recipe, digest_of
-from musiclstm.selection import Selection
 from musiclstm.tokens import MusicTokenizer
 
 __all__ = ["CONTEXT_BARS", "MAX_BARS", "Composer", "Precision", "Prompt"]

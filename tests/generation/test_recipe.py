@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from symusic.core import ScoreTick
 
 from musiclstm import Constraints, Recipe, RecipeError, Sampling, Selection, Surprise, read_recipe
+from musiclstm.generation.recipe import MAX_BARS_IN_ALL, MAX_STEPS, Maker, Source, Step, shortened
 from musiclstm.midi.embedded_text import inscribed
-from musiclstm.recipe import MAX_BARS_IN_ALL, MAX_STEPS, Maker, Source, Step, shortened
 
 MAKER = Maker("default", "0123456789abcdef", "int8", "0.3.0")
 PLAIN = Recipe(MAKER, (Step(8, Sampling(seed=7)),))

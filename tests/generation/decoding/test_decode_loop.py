@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from musiclstm.generation.constraints import BarShape, Constraints
-from musiclstm.generation.decode_loop import (
+from musiclstm.generation.decoding.decode_loop import (
     SequenceRequest,
     TokenBar,
     compose_bars,
     compose_sequences,
 )
-from musiclstm.generation.grammar import Grammar
-from musiclstm.generation.grammar_state import GrammarState
-from musiclstm.generation.sampling import Sampling
+from musiclstm.generation.decoding.grammar import Grammar
+from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.generation.decoding.sampling import Sampling
 from tests.generation.fake_network import LOUD, SILENT, FakeSnapshot, NoiseNetwork, ScriptedNetwork
 from tests.generation.referee import IDS, NAMES, Referee, complaints
 

@@ -33,8 +33,8 @@ from musiclstm import (
 )
 from musiclstm.generation.bar_plan import tonic_chord
 from musiclstm.generation.constraints import Scale
-from musiclstm.generation.sampling import MAX_SEED
-from musiclstm.generation.stepper import PackedLSTM
+from musiclstm.generation.decoding.sampling import MAX_SEED
+from musiclstm.generation.decoding.stepper import PackedLSTM
 from musiclstm.midi.analysis import bar_starts, estimate_key, last_note_end, meter_at, tempo_at
 from musiclstm.model.checkpoint import save_checkpoint
 from musiclstm.tokens import (

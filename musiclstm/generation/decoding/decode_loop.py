@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from musiclstm.generation.bar_plan import Bars, Plan
-from musiclstm.generation.grammar import IS_PITCH, PITCHES, TOKEN_KINDS
-from musiclstm.generation.grammar_state import GrammarState
-from musiclstm.generation.sampling import BarRepetitionPenalty, logsumexp
+from musiclstm.generation.decoding.grammar import IS_PITCH, PITCHES, TOKEN_KINDS
+from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.generation.decoding.sampling import BarRepetitionPenalty, logsumexp
 from musiclstm.tokens import vocabulary as v
 
 _MAX_BARS = 64  # that are kept; an endless sequence must not grow

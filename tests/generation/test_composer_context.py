@@ -11,7 +11,7 @@ from symusic.core import NoteTick, ScoreTick, TimeSignatureTick, TrackTick
 
 from musiclstm import Composer, Composition, Constraints, Sampling, Surprise
 from musiclstm.generation import pipeline
-from musiclstm.generation.stepper import PackedLSTM, Snapshot
+from musiclstm.generation.decoding.stepper import PackedLSTM, Snapshot
 from musiclstm.tokens import DRUMS, MusicTokenizer
 
 TOKENIZER = MusicTokenizer()

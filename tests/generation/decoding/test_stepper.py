@@ -15,14 +15,14 @@ from musiclstm.core import native
 from musiclstm.core.features import CompiledStepFeatures
 from musiclstm.core.reference import ReferenceNetwork
 from musiclstm.core.weights import Weights
-from musiclstm.generation import history as history_module
-from musiclstm.generation.history import History
-from musiclstm.generation.rows import replay
-from musiclstm.generation.stepper import MAX_ROWS, PackedLSTM, Snapshot, Stepper
+from musiclstm.generation.decoding import history as history_module
+from musiclstm.generation.decoding.history import History
+from musiclstm.generation.decoding.rows import replay
+from musiclstm.generation.decoding.stepper import MAX_ROWS, PackedLSTM, Snapshot, Stepper
+from musiclstm.generation.recipe import MAX_BARS_IN_ALL
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import StepFeatures, TokenTable
-from musiclstm.recipe import MAX_BARS_IN_ALL
 
 NAMES = [
     *("PAD_None", "BOS_None", "EOS_None", "Bar_None"),
@@ -217,8 +217,8 @@ def test_reading_then_stepping_equals_reading_on(shape, engine) -> None:
 def test_prompts_longer_than_one_pass_are_read_as_a_whole(engine, monkeypatch) -> None:
     network, ids = pack(engine), tokens(50)
     whole = network.read(ids)
-    monkeypatch.setattr("musiclstm.generation.rows.READ_AT_ONCE", 7)
-    monkeypatch.setattr("musiclstm.generation.torch_rows.READ_AT_ONCE", 7)
+    monkeypatch.setattr("musiclstm.generation.decoding.rows.READ_AT_ONCE", 7)
+    monkeypatch.setattr("musiclstm.generation.decoding.torch_rows.READ_AT_ONCE", 7)
     assert_equal(network.read(ids), whole, atol=1e-5)
 
 
@@ -340,7 +340,7 @@ def test_bytes_hold_the_whole_snapshot(network) -> None:
 CONTINUE = """
 import sys
 from pathlib import Path
-from musiclstm.generation.stepper import PackedLSTM, Snapshot
+from musiclstm.generation.decoding.stepper import PackedLSTM, Snapshot
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 
 folder, *engines = sys.argv[1:]

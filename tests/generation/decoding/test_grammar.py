@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 from musiclstm.generation.constraints import BarShape, Constraints
-from musiclstm.generation.grammar import IS_PITCH, TOKEN_KINDS, Grammar
-from musiclstm.generation.grammar_state import GrammarState
+from musiclstm.generation.decoding.grammar import IS_PITCH, TOKEN_KINDS, Grammar
+from musiclstm.generation.decoding.grammar_state import GrammarState
 from musiclstm.tokens import DRUMS, MusicTokenizer
 from tests.generation.adversary import TASTES, play
 from tests.generation.referee import IDS, NAMES, Referee
