@@ -17,7 +17,7 @@ import gradio as gr
 import torch
 
 from musiclstm import Composer, MusicLSTMError, RenderError
-from musiclstm.rendering import load_instruments
+from musiclstm.audio.render import load_instruments
 from page import words
 from page.doors import open_doors
 from page.janitor import own_folder

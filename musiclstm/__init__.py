@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from musiclstm.audio.render import Audio, render
     from musiclstm.errors import (
         CheckpointError,
         CorpusError,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
         MusicLSTMForCausalLM,
         MusicLSTMModel,
     )
-    from musiclstm.rendering import Audio, render
     from musiclstm.seeds import bundled_seeds
     from musiclstm.tokens import MusicTokenizer
 
@@ -105,7 +105,7 @@ _NAMES_OF = {
     "musiclstm.generation.decoding.sampling": ("Sampling",),
     "musiclstm.model.modeling_musiclstm": ("LSTMState",),
     "musiclstm.generation.recipe": ("Recipe", "read_recipe"),
-    "musiclstm.rendering": ("Audio", "render"),
+    "musiclstm.audio.render": ("Audio", "render"),
     "musiclstm.seeds": ("bundled_seeds",),
     "musiclstm.generation.selection": ("Selection",),
     "musiclstm.tokens": ("MusicTokenizer",),

@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from musiclstm import rendering
-from musiclstm.audio import FORMATS
+from musiclstm.audio.waveform import FORMATS, render
 from musiclstm.errors import MusicLSTMError
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.composer import Composer
@@ -103,7 +102,7 @@ def _write(arguments: argparse.Namespace, piece: Composition, number: int | None
             draw_roll(score, seed_end_tick=boundary, title=out.stem), encoding="utf-8"
         )
     if arguments.audio:
-        audio = rendering.render(score, soundfont=arguments.soundfont)
+        audio = render.render(score, soundfont=arguments.soundfont)
         sound = audio.save(_numbered(arguments.audio, number))
         _say(f"{sound}: {audio.seconds:.1f} s of sound, peak {audio.peak:.2f}")
 
@@ -169,7 +168,7 @@ def _surprise(text: str) -> Surprise:
 
 def _render(arguments: argparse.Namespace) -> None:
     score, _ = read_midi(arguments.midi)
-    audio = rendering.render(
+    audio = render.render(
         score,
         soundfont=arguments.soundfont,
         reverb=not arguments.no_reverb,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musiclstm.audio import PEAK_CEILING
-from musiclstm.events import frame_at
+from musiclstm.audio.event_list import frame_at
+from musiclstm.audio.mix import Mix
+from musiclstm.audio.streaming import LiveSound
+from musiclstm.audio.waveform import PEAK_CEILING
 from musiclstm.midi.analysis import AnyScore
-from musiclstm.mix import Mix
-from musiclstm.streaming import LiveSound
 from page.player import RATE_HZ, Chunk, chunk_of
 
 if TYPE_CHECKING:

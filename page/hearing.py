@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from musiclstm import Composition
-from musiclstm.mix import Mix
+from musiclstm.audio.mix import Mix
 from page.chunks import frame_of
 from page.heard import Heard, heard_of, new_bar_of, roll_of_piece
 from page.player import Broadcast, Chunk, Shelf

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from musiclstm import Composition, Recipe, RecipeError, ScoreError, render
+from musiclstm.audio.mix import Mix
 from musiclstm.generation.recipe import FILE
 from musiclstm.midi.parts import parts_of
-from musiclstm.mix import Mix
 from musiclstm.notation import to_musicxml
 from page.heard import heard_of
 

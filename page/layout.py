@@ -14,8 +14,8 @@ import gradio as gr
 from gradio.components import Component
 
 from musiclstm import bundled_seeds, read_midi
+from musiclstm.audio.soundfonts import soundfonts
 from musiclstm.midi.general_midi import NAMES, instrument_name
-from musiclstm.soundfont import soundfonts
 from page import words
 from page.cards import cards
 from page.desk import Desk, first_seed

@@ -11,8 +11,8 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
+from musiclstm.audio.mix import Mix
 from musiclstm.midi.analysis import bar_starts
-from musiclstm.mix import Mix
 from page.chunks import Sound, frame_of
 from page.player import RATE_HZ, Broadcast, Chunk, Shelf
 from page.roll import roll_of

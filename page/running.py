@@ -16,8 +16,8 @@ from typing import Any
 import gradio as gr
 
 from musiclstm import Composer, Composition, MusicLSTMError, ScoreError
+from musiclstm.audio.mix import Mix
 from musiclstm.midi.analysis import last_note_end, seconds_at
-from musiclstm.mix import Mix
 from page import words
 from page.desk import Desk, Origin, Press, Shown
 from page.hearing import Update, Wanted

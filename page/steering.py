@@ -19,12 +19,12 @@ from musiclstm import (
     Selection,
     Surprise,
 )
+from musiclstm.audio.mix import USUAL_CHORUS, USUAL_REVERB, Mix
+from musiclstm.audio.soundfonts import soundfonts
 from musiclstm.generation.composer import Prompt
 from musiclstm.generation.constraints import KEY_OF_PROMPT as KEY_OF_THE_SEED
 from musiclstm.generation.recipe_schema import shown
 from musiclstm.midi.general_midi import DRUMS, instrument_name
-from musiclstm.mix import USUAL_CHORUS, USUAL_REVERB, Mix
-from musiclstm.soundfont import soundfonts
 from page.controls import (
     AS_THE_SEED,
     BOUNDS,

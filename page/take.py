@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from musiclstm import Composition, RenderError
+from musiclstm.audio.mix import Mix
 from musiclstm.midi.analysis import in_ticks, meter_at
-from musiclstm.mix import Mix
 from page.chunks import Sound, frame_of
 from page.heard import Heard, heard_of
 from page.player import RATE_HZ, Broadcast, Chunk

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from musiclstm.audio.render import render
 from musiclstm.errors import MusicLSTMError, RenderError
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.pianoroll import draw_roll
-from musiclstm.rendering import render
 from musiclstm.tokens import MusicTokenizer
 from training.networks import plain_copy
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from musiclstm import Composer, Composition, MusicLSTMError
-from musiclstm.soundfont import find_soundfont
+from musiclstm.audio.soundfonts import find_soundfont
 from tests.app.visitor import Visitor
 from tests.chromium import chromium
 

@@ -13,10 +13,10 @@ import pytest
 import soundfile
 
 from musiclstm import Constraints, RenderError, Sampling, Selection, bundled_seeds
+from musiclstm.audio.mix import Mix
+from musiclstm.audio.render import Synth, find_soundfont
+from musiclstm.audio.streaming import LiveSound
 from musiclstm.midi.analysis import bar_starts, last_note_end
-from musiclstm.mix import Mix
-from musiclstm.rendering import Synth, find_soundfont
-from musiclstm.streaming import LiveSound
 from page import chunks
 from page.chunks import frame_of
 from page.hearing import (

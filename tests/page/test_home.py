@@ -22,8 +22,8 @@ from musiclstm import (
     read_midi,
     read_recipe,
 )
-from musiclstm.mix import Mix
-from musiclstm.rendering import Synth, find_soundfont
+from musiclstm.audio.mix import Mix
+from musiclstm.audio.render import Synth, find_soundfont
 from page.home import KINDS, file_of, from_link, link_of, needs_file, safe_name
 from page.roll import roll_of
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from musiclstm import RenderError
-from musiclstm.mix import Mix
+from musiclstm.audio.mix import Mix
 from page import chunks, overture
 from page.chunks import frame_of
 from page.overture import Overture, roll_of_seed

@@ -12,9 +12,9 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from musiclstm import Constraints, MusicLSTMError, Sampling, Surprise, bundled_seeds
+from musiclstm.audio.mix import Mix
+from musiclstm.audio.soundfonts import soundfonts
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Scale
-from musiclstm.mix import Mix
-from musiclstm.soundfont import soundfonts
 from musiclstm.tokens import knows_meter
 from page.steering import (
     AS_THE_SEED,

@@ -11,8 +11,8 @@ from symusic import Score
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from musiclstm import Composer
+from musiclstm.audio.render import find_soundfont
 from musiclstm.errors import SoundfontNotFoundError
-from musiclstm.rendering import find_soundfont
 from training.corpus import read_corpus
 from training.listening import Listening
 from training.networks import plain_copy

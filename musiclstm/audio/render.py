@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musiclstm.audio import FADE_S, Audio, fade_out, level_factor
-from musiclstm.errors import RenderError
-from musiclstm.events import Event, Instrument, Kind, Part, prepare, with_mix
-from musiclstm.mix import Mix
-from musiclstm.soundfont import SOUNDFONT_VARIABLE, find_soundfont, soundfonts
-from musiclstm.synthesizer import (
+from musiclstm.audio.event_list import Event, Instrument, Kind, Part, prepare, with_mix
+from musiclstm.audio.mix import Mix
+from musiclstm.audio.soundfonts import SOUNDFONT_VARIABLE, find_soundfont, soundfonts
+from musiclstm.audio.synthesizer import (
     SAMPLE_RATES_HZ,
     Synth,
     check_sample_rate,
     load_instruments,
 )
+from musiclstm.audio.waveform import FADE_S, Audio, fade_out, level_factor
+from musiclstm.errors import RenderError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

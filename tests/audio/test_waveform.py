@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from musiclstm.audio import (
+from musiclstm.audio.waveform import (
     LOUDNESS_LUFS,
     PEAK_CEILING,
     Audio,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from musiclstm import soundfont
+from musiclstm.audio.soundfonts import find_soundfont, soundfonts
+from musiclstm.audio.waveform import soundfonts as soundfont
 from musiclstm.errors import SoundfontNotFoundError
-from musiclstm.soundfont import find_soundfont, soundfonts
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musiclstm.audio import PEAK_CEILING
+from musiclstm.audio.waveform import PEAK_CEILING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,11 +17,8 @@ from numpy.typing import NDArray
 from symusic import ControlChange, Note, Pedal, PitchBend, Score, Tempo, Track
 from symusic.core import ScoreTick, TrackTick
 
-from musiclstm import soundfont as soundfont_room
-from musiclstm.audio import PEAK_CEILING, loudness_lufs
-from musiclstm.errors import RendererMissingError, RenderError, SoundfontNotFoundError
-from musiclstm.events import Channels, frame_at
-from musiclstm.rendering import (
+from musiclstm.audio.event_list import Channels, frame_at
+from musiclstm.audio.render import (
     Event,
     Instrument,
     Kind,
@@ -33,6 +30,9 @@ from musiclstm.rendering import (
     prepare,
     render,
 )
+from musiclstm.audio.waveform import PEAK_CEILING, loudness_lufs
+from musiclstm.audio.waveform import soundfonts as soundfont_room
+from musiclstm.errors import RendererMissingError, RenderError, SoundfontNotFoundError
 
 RATE = 44_100
 BEAT = 480  # ticks; half a second at the usual tempo

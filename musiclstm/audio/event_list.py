@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from symusic.core import ScoreTick, TrackTick
 
+    from musiclstm.audio.mix import Mix
     from musiclstm.midi.analysis import AnyScore
-    from musiclstm.mix import Mix
 
     Clock = Callable[[NDArray[np.int64]], NDArray[np.int64]]  # ticks -> frames
 

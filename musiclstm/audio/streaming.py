@@ -14,7 +14,21 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from musiclstm.audio import (
+from musiclstm.audio.event_list import (
+    Channels,
+    Event,
+    Instrument,
+    Kind,
+    Part,
+    frame_at,
+    prepare,
+    with_mix,
+)
+from musiclstm.audio.limiter import Limiter
+from musiclstm.audio.mix import Mix
+from musiclstm.audio.render import MAX_SECONDS, check_tail, joined
+from musiclstm.audio.synthesizer import STEP_FRAMES, Synth, check_sample_rate
+from musiclstm.audio.waveform import (
     FADE_S,
     LOUDNESS_LUFS,
     SILENCE_PEAK,
@@ -23,11 +37,6 @@ from musiclstm.audio import (
     loudness_lufs,
 )
 from musiclstm.errors import RenderError
-from musiclstm.events import Channels, Event, Instrument, Kind, Part, frame_at, prepare, with_mix
-from musiclstm.limiter import Limiter
-from musiclstm.mix import Mix
-from musiclstm.rendering import MAX_SECONDS, check_tail, joined
-from musiclstm.synthesizer import STEP_FRAMES, Synth, check_sample_rate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from musiclstm.audio import PEAK_CEILING
-from musiclstm.limiter import KNEE, Limiter
+from musiclstm.audio.limiter import KNEE, Limiter
+from musiclstm.audio.waveform import PEAK_CEILING
 
 RATE = 44_100
 

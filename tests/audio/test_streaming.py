@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from symusic import ControlChange, Note, Score, Tempo, Track
 from symusic.core import NoteTickList, ScoreTick, TrackTick
 
-from musiclstm.audio import PEAK_CEILING, loudness_lufs
+from musiclstm.audio.event_list import prepare
+from musiclstm.audio.mix import Mix
+from musiclstm.audio.render import Synth, find_soundfont, render
+from musiclstm.audio.streaming import LiveSound
+from musiclstm.audio.waveform import PEAK_CEILING, loudness_lufs
 from musiclstm.errors import RenderError
-from musiclstm.events import prepare
-from musiclstm.mix import Mix
-from musiclstm.rendering import Synth, find_soundfont, render
-from musiclstm.streaming import LiveSound
 
 pytestmark = pytest.mark.fluidsynth
 

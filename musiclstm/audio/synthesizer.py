@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from musiclstm.audio.event_list import MAX_INSTRUMENTS, Event, Instrument, Kind
+from musiclstm.audio.mix import USUAL_CHORUS, USUAL_REVERB, Mix
+from musiclstm.audio.soundfonts import find_soundfont, packages
 from musiclstm.errors import RendererMissingError, RenderError
-from musiclstm.events import MAX_INSTRUMENTS, Event, Instrument, Kind
 from musiclstm.midi.general_midi import DRUMS, instrument_name
-from musiclstm.mix import USUAL_CHORUS, USUAL_REVERB, Mix
-from musiclstm.soundfont import find_soundfont, packages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,8 +8,8 @@ import pickle
 
 import pytest
 
-from musiclstm.events import Instrument, Kind, Part, prepare, with_mix
-from musiclstm.mix import Mix
+from musiclstm.audio.event_list import Instrument, Kind, Part, prepare, with_mix
+from musiclstm.audio.mix import Mix
 
 DRUMS = -1
 
