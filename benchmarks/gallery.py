@@ -26,11 +26,11 @@ from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.audio.render import render
 from musiclstm.audio.waveform import FORMATS
 from musiclstm.errors import RenderError
+from musiclstm.export.pianoroll_svg import draw_roll
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.checkpoint import DEFAULT
-from musiclstm.pianoroll import draw_roll
 from training.continuations import Piece, piece_from, read_take
 from training.measures import Section, figures, overlaps
 

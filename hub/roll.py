@@ -1,6 +1,6 @@
 """A piece as a picture in PNG: the Hub shows those in a card wherever it is read.
 
-The page draws its own, see `musiclstm.pianoroll`. Knows no model; the same piece gives the same
+The page draws its own, see `musiclstm.export.pianoroll_svg`. Knows no model; the same piece gives the same
 bytes.
 """
 

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 
 from musiclstm.audio.waveform import FORMATS, render
 from musiclstm.errors import MusicLSTMError
+from musiclstm.export.pianoroll_svg import draw_roll
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
@@ -25,7 +26,6 @@ from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.recipe import read_recipe
 from musiclstm.midi.reader import read_midi
 from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
-from musiclstm.pianoroll import draw_roll
 
 _Value = TypeVar("_Value")
 

@@ -10,9 +10,9 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from musiclstm import Composition
+from musiclstm.export.pianoroll import roll_of
 from musiclstm.midi.analysis import AnyScore, bar_starts
 from musiclstm.midi.score_ops import section
-from page.roll import roll_of
 
 MOST_SEED_BARS = 16  # who drops a symphony wants to hear how it goes on
 

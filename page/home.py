@@ -14,9 +14,9 @@ from pathlib import Path
 
 from musiclstm import Composition, Recipe, RecipeError, ScoreError, render
 from musiclstm.audio.mix import Mix
+from musiclstm.export.musicxml import to_musicxml
 from musiclstm.generation.recipe import FILE
 from musiclstm.midi.parts import parts_of
-from musiclstm.notation import to_musicxml
 from page.heard import heard_of
 
 KINDS = {

@@ -12,10 +12,10 @@ from contextlib import closing
 from typing import Any
 
 from musiclstm.audio.mix import Mix
+from musiclstm.export.pianoroll import roll_of
 from musiclstm.midi.analysis import bar_starts
 from page.chunks import Sound, frame_of
 from page.player import RATE_HZ, Broadcast, Chunk, Shelf
-from page.roll import roll_of
 from page.visit import Seed
 
 MOST_S = 180.0  # of one press on play; who wants to hear more presses again

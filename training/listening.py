@@ -15,11 +15,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from musiclstm.audio.render import render
 from musiclstm.errors import MusicLSTMError, RenderError
+from musiclstm.export.pianoroll_svg import draw_roll
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from musiclstm.pianoroll import draw_roll
 from musiclstm.tokens import MusicTokenizer
 from training.networks import plain_copy
 

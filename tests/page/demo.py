@@ -17,9 +17,9 @@ import numpy as np
 from symusic.core import NoteTick, TrackTick
 
 from musiclstm import bundled_seeds, read_midi, render
+from musiclstm.export.pianoroll import roll_of
 from musiclstm.midi.analysis import bar_starts, last_note_end, seconds_at
 from page.player import RATE_HZ, Broadcast, Chunk, Shelf, chunk_of, player, switch_to
-from page.roll import roll_of
 
 TUNE = "Garage Riff (musiclstm)"
 SEED_BARS, TIMES = 8, 3

@@ -24,8 +24,8 @@ from musiclstm import (
 )
 from musiclstm.audio.mix import Mix
 from musiclstm.audio.render import Synth, find_soundfont
+from musiclstm.export.pianoroll import roll_of
 from page.home import KINDS, file_of, from_link, link_of, needs_file, safe_name
-from page.roll import roll_of
 
 TITLE = "Minuet in G (Petzold)"
 TUNE = bundled_seeds()[TITLE]

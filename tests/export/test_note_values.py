@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musiclstm.rhythm import Chord, beat_of, voices, written
+from musiclstm.export.note_values import Chord, beat_of, voices, written
 
 ONE_HEAD = {144, 96, 72, 48, 36, 24, 18, 12, 9, 6, 3} | {16, 8, 4, 2, 1}  # the latter of triplets
 

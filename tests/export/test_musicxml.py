@@ -13,8 +13,8 @@ from symusic import KeySignature, Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick, TrackTick
 
 from musiclstm.errors import RendererMissingError
+from musiclstm.export.musicxml import to_musicxml
 from musiclstm.midi import analysis
-from musiclstm.notation import to_musicxml
 from musiclstm.seeds import bundled_seeds
 
 BEAT = 480
@@ -310,5 +310,5 @@ def test_without_music21_the_sentence_says_how_to_get_it(monkeypatch: pytest.Mon
 def test_music21_is_not_loaded_before_it_is_needed():
     import subprocess
 
-    code = "import sys, musiclstm.notation; sys.exit('music21' in sys.modules)"
+    code = "import sys, musiclstm.export.musicxml; sys.exit('music21' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

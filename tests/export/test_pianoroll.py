@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
+from musiclstm.export.pianoroll import MAX_MARKS, MAX_TEMPOS, roll_of
 from musiclstm.midi.analysis import last_note_end, seconds_at
-from page.roll import MAX_MARKS, MAX_TEMPOS, roll_of
 
 
 def score_of(*tracks: TrackTick) -> ScoreTick:
@@ -166,7 +166,7 @@ def test_no_more_marks_than_allowed_and_nothing_beyond_the_end(
 ) -> None:
     score = invented(programs=(0, 40, -1), seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("page.roll.MAX_MARKS", limit)
+        patch.setattr("musiclstm.export.pianoroll.MAX_MARKS", limit)
         notes = roll_of(score, seed_end_tick=1920)["notes"]
     assert len(notes["start"]) <= limit
     ends = np.array(notes["start"]) + np.array(notes["length"])

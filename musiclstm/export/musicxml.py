@@ -18,9 +18,9 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 
 from musiclstm.errors import RendererMissingError
+from musiclstm.export.note_values import UNITS, Chord, beat_of, voices, written
 from musiclstm.midi.analysis import bar_starts, estimate_key, in_ticks, meters_at
 from musiclstm.midi.general_midi import DRUMS, instrument_name
-from musiclstm.rhythm import UNITS, Chord, beat_of, voices, written
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick, TrackTick

@@ -13,7 +13,7 @@ import pytest
 from symusic import Note, Score, TimeSignature, Track
 from symusic.core import ScoreTick
 
-from musiclstm.pianoroll import MAX_MARKS, draw_roll
+from musiclstm.export.pianoroll_svg import MAX_MARKS, draw_roll
 
 BEAT = 480
 BAR = 4 * BEAT
