@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import Report, ReportError, parser, run
+from musiclstm.examples import bundled_seeds
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Passage
 from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.seeds import bundled_seeds
 
 _STATUS = Path("/proc/self/status")
 

@@ -22,9 +22,9 @@ from typing import Any
 from symusic.core import ScoreTick
 
 from benchmarks.reporting import Report, ReportError, check_place, parser, run, table
+from musiclstm.examples import bundled_seeds
 from musiclstm.midi.reader import read_midi
 from musiclstm.midi.sandbox import Helper
-from musiclstm.seeds import bundled_seeds
 from tests.hostile.archives import ARCHIVES, Archive
 from tests.hostile.judging import Verdict, judge
 from tests.hostile.mutants import mutants

@@ -26,7 +26,7 @@ from benchmarks import bodies
 from benchmarks.listener import Listener, Told
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from benchmarks.served import Server, served
-from musiclstm.seeds import bundled_seeds
+from musiclstm.examples import bundled_seeds
 
 WARM_UP = 0.25  # of the minutes
 MOST_GROWTH = 0.10

@@ -26,6 +26,7 @@ import torch
 
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.core.features import FeatureRows
+from musiclstm.examples import bundled_seeds
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.decoding.stepper import PackedLSTM
@@ -33,7 +34,6 @@ from musiclstm.generation.logits_processors import logits_processors
 from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import FeatureArrays, TokenTable
-from musiclstm.seeds import bundled_seeds
 from musiclstm.tokens import MusicTokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ from musiclstm import Composer, Sampling
 from musiclstm.errors import RenderError
 from musiclstm.midi.reader import read_midi
 from musiclstm.audio.render import render
-from musiclstm.seeds import bundled_seeds
+from musiclstm.examples import bundled_seeds
 
 torch.set_num_threads(1)
 model, bars, prompt_bars = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -22,13 +22,13 @@ from symusic.core import ScoreTick
 
 from benchmarks.promises import holds, random_constraints
 from benchmarks.reporting import Report, ReportError, parser, run
+from musiclstm.examples import bundled_seeds
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from musiclstm.seeds import bundled_seeds
 
 BARS, TOGETHER = 8, 8
 

@@ -26,10 +26,10 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from transformers.utils import logging
 
 from benchmarks.reporting import Report, ReportError, parser, run, table
+from musiclstm.examples import bundled_seeds
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
 from musiclstm.model.step_features import TokenTable
-from musiclstm.seeds import bundled_seeds
 from musiclstm.tokens import MusicTokenizer
 from training.data.features import CarriedFeatures
 from training.memory import keep_freed_memory

@@ -17,12 +17,12 @@ from hub.model_card import CURVE_FILE, write_card
 from hub.roll import draw_png
 from musiclstm.audio.render import render
 from musiclstm.errors import MusicLSTMError, RenderError
+from musiclstm.examples import bundled_seeds
 from musiclstm.export.pianoroll_svg import draw_roll
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.checkpoint import FACTS_FILE, WEIGHTS_FILE, load_checkpoint, read_facts
-from musiclstm.seeds import bundled_seeds
 from musiclstm.tokens import TOKENIZER_FILE
 
 CONFIG_FILE = "config.json"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ScoreError,
         SoundfontNotFoundError,
     )
+    from musiclstm.examples import bundled_seeds
     from musiclstm.generation.bar_plan import Surprise
     from musiclstm.generation.composer import Composer
     from musiclstm.generation.composition import Composition, NoteProbability, Passage
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
         MusicLSTMForCausalLM,
         MusicLSTMModel,
     )
-    from musiclstm.seeds import bundled_seeds
     from musiclstm.tokens import MusicTokenizer
 
 __version__ = "0.3.0"
@@ -106,7 +106,7 @@ _NAMES_OF = {
     "musiclstm.model.modeling_musiclstm": ("LSTMState",),
     "musiclstm.generation.recipe": ("Recipe", "read_recipe"),
     "musiclstm.audio.render": ("Audio", "render"),
-    "musiclstm.seeds": ("bundled_seeds",),
+    "musiclstm.examples": ("bundled_seeds",),
     "musiclstm.generation.selection": ("Selection",),
     "musiclstm.tokens": ("MusicTokenizer",),
 }

@@ -325,7 +325,7 @@ FORBIDDEN = {
     "musiclstm.tokens.encoding": ["import miditok", "from ..generation import constraints"],
     "musiclstm.generation.pipeline": ["from musiclstm.generation.composer import Composer"],
     "musiclstm.audio.render": ["import gradio as gr", "import training.corpus"],
-    "musiclstm.seeds.tunes": ["from ..composer import Composer"],
+    "scripts.example_tunes.tunes": ["from ..composer import Composer"],
     "musiclstm.cellar": ["from musiclstm.generation.decoding.sampling import Sampling"],
     "app": [
         "from musiclstm import Kazoo",
@@ -350,7 +350,10 @@ ALLOWED = {
         "from .configuration_musiclstm import MusicLSTMConfig",
         "import transformers",
     ],
-    "musiclstm.seeds.tunes": ["from . import waltz", "from musiclstm.seeds.waltz import bars"],
+    "scripts.example_tunes.tunes": [
+        "from . import waltz",
+        "from musiclstm.examples.waltz import bars",
+    ],
     "musiclstm.cli": ["from musiclstm import __version__"],
     "app": ["from musiclstm import Composer, rendering", "import gradio", "import musiclstm"],
     "training.finetune": [

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from symusic.core import ScoreTick
 
 from musiclstm.errors import RecipeError, ScoreError
+from musiclstm.examples import bundled_seeds
 from musiclstm.generation.composition import Seed
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Constraints
 from musiclstm.generation.recipe import BUNDLED, FILE, MAX_BARS, Source
@@ -19,7 +20,6 @@ from musiclstm.generation.selection import Selection
 from musiclstm.midi import analysis
 from musiclstm.midi.reader import check_score, read_bounded, read_midi
 from musiclstm.midi.score_ops import first_bars, most_at_once, on_grid, section, with_notes
-from musiclstm.seeds import bundled_seeds
 from musiclstm.tokens import knows_meter, plain_meter, programs_of
 
 _FEWEST_AT_ONCE = 4  # a melody may get an accompaniment

@@ -96,7 +96,7 @@ def music(
 @cache
 def seed_pieces() -> list[list[int]]:
     tokenizer = MusicTokenizer()
-    folder = files("musiclstm.seeds")
+    folder = files("musiclstm.examples")
     paths = sorted(str(path) for path in folder.iterdir() if path.name.endswith(".mid"))
     return [[int(token) for token in tokenizer.encode(Score(path))] for path in paths]
 

@@ -13,9 +13,9 @@ from symusic import KeySignature, Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick, TrackTick
 
 from musiclstm.errors import RendererMissingError
+from musiclstm.examples import bundled_seeds
 from musiclstm.export.musicxml import to_musicxml
 from musiclstm.midi import analysis
-from musiclstm.seeds import bundled_seeds
 
 BEAT = 480
 

@@ -16,11 +16,11 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as some
 
 from musiclstm import MusicTokenizer, Sampling, ScoreError
+from musiclstm.examples import bundled_seeds
 from musiclstm.generation import pipeline
 from musiclstm.midi import analysis, reader
 from musiclstm.midi.reader import read_midi
 from musiclstm.midi.sandbox import Helper
-from musiclstm.seeds import bundled_seeds
 from page.visit import Seed
 
 from .uploads import UPLOADS

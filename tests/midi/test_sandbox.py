@@ -16,9 +16,9 @@ from collections.abc import Iterator
 import pytest
 
 from musiclstm.errors import ScoreError
+from musiclstm.examples import bundled_seeds
 from musiclstm.midi.reader import Limits, read_midi
 from musiclstm.midi.sandbox import Bounds, Helper
-from musiclstm.seeds import bundled_seeds
 
 TUNE = next(iter(bundled_seeds().values()))
 BROKE = (

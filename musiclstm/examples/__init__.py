@@ -1,13 +1,13 @@
 """Short public-domain tunes as prompts, one .mid file each.
 
-`tunes` lists them with their sources; `python -m musiclstm.seeds.write` writes the files.
+`tunes` lists them with their sources; `python -m scripts.example_tunes.write` writes the files.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from musiclstm.seeds.tunes import TUNES
+from scripts.example_tunes.tunes import TUNES
 
 
 def bundled_seeds() -> dict[str, Path]:

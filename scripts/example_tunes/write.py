@@ -1,4 +1,4 @@
-"""Writes the bundled seeds as MIDI files: `python -m musiclstm.seeds.write`.
+"""Writes the bundled seeds as MIDI files: `python -m scripts.example_tunes.write`.
 
 The same text always gives the same bytes. This file knows the notation of `tunes` and symusic; it
 is not needed to read the seeds.
@@ -19,7 +19,7 @@ from symusic.core import (
     TrackTick,
 )
 
-from musiclstm.seeds.tunes import DRUM_KEYS, DRUMS, TUNES, Part, Tune
+from scripts.example_tunes.tunes import DRUM_KEYS, DRUMS, TUNES, Part, Tune
 
 TICKS_PER_QUARTER = 480
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from symusic.core import ScoreTick
 
+from musiclstm.examples import bundled_seeds
 from musiclstm.midi.reader import SeedReport, read_midi
-from musiclstm.seeds import bundled_seeds
-from musiclstm.seeds.tunes import TUNES, Part, Tune
-from musiclstm.seeds.write import TICKS_PER_QUARTER, midi_bytes
+from scripts.example_tunes.tunes import TUNES, Part, Tune
+from scripts.example_tunes.write import TICKS_PER_QUARTER, midi_bytes
 
 FILES = {tune.file: tune for tune in TUNES}
 
@@ -70,7 +70,7 @@ def test_every_seed_says_why_it_is_free() -> None:
 
 def test_the_files_are_what_the_text_gives(tune: Tune) -> None:
     path = next(path for path in bundled_seeds().values() if path.name == tune.file)
-    assert path.read_bytes() == midi_bytes(tune), "run: python -m musiclstm.seeds.write"
+    assert path.read_bytes() == midi_bytes(tune), "run: python -m scripts.example_tunes.write"
 
 
 def test_there_are_no_other_files_than_the_listed_ones() -> None:
