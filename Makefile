@@ -56,7 +56,7 @@ demo: install  ## the page, on http://127.0.0.1:7860
 
 smoke: have-sound $(INSTALLED)  ## a tiny corpus, two training steps, compose, render
 	@set -e; room=$$(mktemp -d); trap 'rm -rf "$$room"' EXIT; set -x; \
-	$(PY) -m training.finetune --data musiclstm/seeds --output_dir "$$room/model" \
+	$(PY) -m training.finetune --data musiclstm/examples --output_dir "$$room/model" \
 	  --model scratch --preset cpu-quick --max_steps 2 \
 	  --hidden_size 64 --num_hidden_layers 2; \
 	$(PY) -m musiclstm compose --model "$$room/model" --bars 2 --seed 7 \

@@ -37,7 +37,7 @@ ALLOWED = (
     "musiclstm/py.typed",
     "musiclstm/core/*.c",
     "musiclstm/core/*.h",
-    "musiclstm/seeds/*.mid",
+    "musiclstm/examples/*.mid",
 )
 _NEEDED = ("app.py", "packages.txt", "page/layout.py", "musiclstm/core/step.c")
 _EXTRAS = ("app", "notation")  # of pyproject.toml: what the page imports besides the library

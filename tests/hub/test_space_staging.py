@@ -33,12 +33,12 @@ def checkout(tmp_path) -> Path:
     """A checkout in small, with much that a Space must not have."""
     kept = """LICENSE packages.txt app.py page/__init__.py page/layout.py page/inner/part.py
         page/page.css page/player.js musiclstm/__init__.py musiclstm/py.typed
-        musiclstm/core/step.c musiclstm/core/step.h musiclstm/seeds/waltz.mid"""
+        musiclstm/core/step.c musiclstm/core/step.h musiclstm/examples/waltz.mid"""
     left = """.env .git/config .gitignore CHANGELOG.md README.md Makefile notes.py page/.env
         page/secret.txt page/__pycache__/layout.cpython-311.pyc musiclstm/core/step.o
         musiclstm/token
         musiclstm/pretrained/model.safetensors musiclstm/pretrained/README.md
-        musiclstm/seeds/private.txt docs/a.md tests/test_a.py training/finetune.py hub/space.py
+        musiclstm/examples/private.txt docs/a.md tests/test_a.py training/finetune.py hub/space.py
         runs/a/model.safetensors"""
     root = tmp_path / "checkout"
     for name in (kept + " " + left).split():
@@ -64,7 +64,7 @@ def test_nothing_is_staged_but_the_allow_list(checkout, tmp_path):
         "musiclstm/core/step.c",
         "musiclstm/core/step.h",
         "musiclstm/py.typed",
-        "musiclstm/seeds/waltz.mid",
+        "musiclstm/examples/waltz.mid",
     }
     assert (tmp_path / "space" / "page" / "page.css").read_text() == "page/page.css"
 
