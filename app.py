@@ -18,15 +18,15 @@ import torch
 
 from musiclstm import Composer, MusicLSTMError, RenderError
 from musiclstm.audio.render import load_instruments
-from page import words
-from page.doors import open_doors
-from page.janitor import own_folder
-from page.jobs import Limits
-from page.layout import CSS, THEME, lay_out
-from page.player import Shelf
-from page.serving import app_options, stay, trust_proxy
-from page.visit import HELPER
-from page.wiring import Wiring
+from page.api import open_doors
+from page.playback.player import Shelf
+from page.server.lifecycle import app_options, stay, trust_proxy
+from page.server.queue_limits import Limits
+from page.server.temp_cleanup import own_folder
+from page.session.history import HELPER
+from page.ui import html
+from page.ui.events import Wiring
+from page.ui.layout import CSS, THEME, lay_out
 
 LARGEST_UPLOAD = "2mb"
 MOST_WAITING = 60  # of all kinds; the guard lets fewer wait that compose
@@ -42,7 +42,7 @@ def build_demo(composer: Composer, *, model_box: bool = False) -> gr.Blocks:
     """
     shelf = Shelf()
     with gr.Blocks(title="musiclstm", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
-        page = lay_out(shelf, words.about_model(composer), model_box=model_box)
+        page = lay_out(shelf, html.about_model(composer), model_box=model_box)
         Wiring(page, composer, shelf).connect(demo)
         open_doors(composer)
     return demo.queue(api_open=False, max_size=MOST_WAITING, default_concurrency_limit=2)

@@ -39,7 +39,7 @@ ALLOWED = (
     "musiclstm/core/*.h",
     "musiclstm/examples/*.mid",
 )
-_NEEDED = ("app.py", "packages.txt", "page/layout.py", "musiclstm/core/step.c")
+_NEEDED = ("app.py", "packages.txt", "page/ui/layout.py", "musiclstm/core/step.c")
 _EXTRAS = ("app", "notation")  # of pyproject.toml: what the page imports besides the library
 
 

@@ -21,7 +21,7 @@ from musiclstm.generation import pipeline
 from musiclstm.midi import analysis, reader
 from musiclstm.midi.reader import read_midi
 from musiclstm.midi.sandbox import Helper
-from page.visit import Seed
+from page.session.history import Seed
 
 from .uploads import UPLOADS
 from .writing import MUSIC, meter, midi, note, tempo, track

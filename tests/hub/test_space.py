@@ -145,7 +145,7 @@ def test_a_space_is_made_after_it_was_tried(hub, commit, booted, capsys):
     assert f"REVISION = '{commit}'" in sent["space.py"].decode()
     assert b"app_file: space.py" in sent["README.md"]
     assert hub.history("ann/page", kind="space")[0] == f"Play ann/waltzes at {commit[:7]}"
-    assert {"app.py", "page/layout.py", "musiclstm/core/step.c", "packages.txt"} <= set(sent)
+    assert {"app.py", "page/ui/layout.py", "musiclstm/core/step.c", "packages.txt"} <= set(sent)
     assert f"Plays ann/waltzes at commit {commit}" in printed
     assert "/spaces/ann/page" in printed
     assert "It started and composed a bar" in printed
@@ -180,9 +180,9 @@ def test_an_update_that_was_reverted_can_be_made_again(hub, commit, booted):
 
 def test_what_was_changed_by_hand_is_not_replaced(hub, commit, booted, capsys):
     assert main(WANTED) == 0
-    hub.put("ann/page", {"page/page.css": b"body { color: red }"}, kind="space")
+    hub.put("ann/page", {"page/ui/page.css": b"body { color: red }"}, kind="space")
     assert main([*WANTED, "--title", "Waltzes"]) == 1
-    assert "page/page.css" in capsys.readouterr().err
+    assert "page/ui/page.css" in capsys.readouterr().err
     assert b"title: Waltzes" not in hub.files("ann/page", kind="space")["README.md"]
 
 
@@ -217,7 +217,7 @@ def test_a_dry_run_shows_all_and_sends_nothing(hub, commit, booted, capsys, monk
     assert main([*WANTED, "--dry_run", "--title", "Waltzes for all"]) == 0
     printed = capsys.readouterr().out
     for said in (
-        "  page/layout.py\n",
+        "  page/ui/layout.py\n",
         "  space.py\n",
         "title: Waltzes for all\n",
         "preload_from_hub:\n- ann/waltzes config.json,",

@@ -31,8 +31,8 @@ def staged(tmp_path_factory) -> Path:
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A checkout in small, with much that a Space must not have."""
-    kept = """LICENSE packages.txt app.py page/__init__.py page/layout.py page/inner/part.py
-        page/page.css page/player.js musiclstm/__init__.py musiclstm/py.typed
+    kept = """LICENSE packages.txt app.py page/__init__.py page/ui/layout.py page/inner/part.py
+        page/ui/page.css page/playback/static/player.js musiclstm/__init__.py musiclstm/py.typed
         musiclstm/core/step.c musiclstm/core/step.h musiclstm/examples/waltz.mid"""
     left = """.env .git/config .gitignore CHANGELOG.md README.md Makefile notes.py page/.env
         page/secret.txt page/__pycache__/layout.cpython-311.pyc musiclstm/core/step.o
@@ -56,17 +56,17 @@ def test_nothing_is_staged_but_the_allow_list(checkout, tmp_path):
         "packages.txt",
         "app.py",
         "page/__init__.py",
-        "page/layout.py",
+        "page/ui/layout.py",
         "page/inner/part.py",
-        "page/page.css",
-        "page/player.js",
+        "page/ui/page.css",
+        "page/playback/static/player.js",
         "musiclstm/__init__.py",
         "musiclstm/core/step.c",
         "musiclstm/core/step.h",
         "musiclstm/py.typed",
         "musiclstm/examples/waltz.mid",
     }
-    assert (tmp_path / "space" / "page" / "page.css").read_text() == "page/page.css"
+    assert (tmp_path / "space" / "page" / "page.css").read_text() == "page/ui/page.css"
 
 
 def test_what_the_packages_carry_is_staged_save_for_the_weights(staged):

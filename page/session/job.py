@@ -1,0 +1,201 @@
+"""One press of a visitor while it goes on: its drafts, its versions, how far it is.
+
+Knows the visitor's desk; neither components nor sound.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from musiclstm import Composer, Composition, MusicLSTMError, ScoreError
+from musiclstm.audio.mix import Mix
+from musiclstm.midi.analysis import last_note_end, seconds_at
+from page.playback.stream import Update, Wanted
+from page.server.deadlines import Turn
+from page.session.history import LETTERS
+from page.session.session import Desk, Origin, Press, Shown
+from page.session.settings import Settings, mix_of
+from page.ui import html
+
+_LOG = logging.getLogger(__name__)
+
+BROKEN = (
+    "Something broke on the server, and it is not your doing; what you had stays here. Try again, "
+    "or choose something else."
+)
+AHEAD_S = 45.0  # music without end is composed so far ahead of the listener
+
+
+@contextmanager
+def told_to_the_visitor() -> Iterator[None]:
+    """A refusal becomes one sentence in a corner; all else on the page stays as it is.
+
+    So does a mistake of ours, which is logged besides.
+    """
+    try:
+        yield
+    except (MusicLSTMError, ValueError, TimeoutError) as error:
+        raise gr.Error(escape(str(error), quote=False), print_exception=False) from error
+    except gr.Error:
+        raise
+    except Exception as error:
+        _LOG.exception("A job broke")
+        raise gr.Error(BROKEN, print_exception=False) from error
+
+
+@dataclass
+class Run:
+    """One press, as it goes on.
+
+    Args:
+        desk: Of the visitor.
+        press: Says whether it was stopped, left, or is to sound otherwise.
+        origin: Where the music begins.
+        settings: What the controls said.
+        count: How many takes.
+        bars: Of each take.
+        what: What was asked for, in a few words.
+        started: When, by the monotonic clock.
+        pieces: The newest draft of each take.
+        numbers: Of their versions, in the order of the takes.
+        begun: The takes that stand on their players.
+        sounding: The mix that each take was last asked to have.
+        trouble: Why nothing is heard; empty where it is.
+    """
+
+    desk: Desk
+    press: Press
+    origin: Origin
+    settings: Settings
+    count: int
+    bars: int
+    what: str
+    started: float = field(default_factory=time.monotonic)
+    pieces: dict[int, Composition] = field(default_factory=dict)
+    numbers: list[int] = field(default_factory=list)
+    begun: set[int] = field(default_factory=set)
+    sounding: dict[int, Mix] = field(default_factory=dict)
+    trouble: str = ""
+
+    @property
+    def base(self) -> int:
+        """New bars there were before."""
+        return self.origin.after.bars if self.origin.after else 0
+
+    @property
+    def planned(self) -> int | None:
+        """New bars there will be in all; None: nobody knows."""
+        return None if self.settings.endless else self.base + self.bars
+
+    def keep(self, update: Update) -> None:
+        """Put a draft into the history; takes come in the order of their letters."""
+        self.pieces[update.take] = update.piece
+        self.trouble = update.trouble or self.trouble
+        desk = self.desk
+        if update.take < len(self.numbers):
+            desk.history = desk.history.grown(self.numbers[update.take], update.piece)
+        while (take := len(self.numbers)) in self.pieces:
+            letter = LETTERS[take] if self.count > 1 else ""
+            desk.history = desk.history.add(
+                self.pieces[take], what=self.what, parent=self.origin.parent, letter=letter,
+                title=self.origin.seed.title, settings=self.settings,
+            )  # fmt: skip
+            number = desk.history.current
+            assert number is not None
+            desk.remember(number, self.origin)
+            self.numbers.append(number)
+
+    def wanted(self, take: int) -> Wanted:
+        """How a take should sound by now; what was muted before it began is no part of it."""
+        player = self.desk.players[take] if take in self.begun else Shown()
+        mix = mix_of(self.press.sound or self.settings, muted=player.muted)
+        self.sounding[take] = mix
+        return Wanted(mix, player.from_s)
+
+    def progress(self) -> str:
+        """Bars done, and the time left by what they took."""
+        done = sum(piece.bars - self.base for piece in self.pieces.values())
+        of = None if self.settings.endless else self.count * self.bars
+        spent_s = time.monotonic() - self.started
+        left_s = spent_s / done * (of - done) if of and done else None
+        doing = "Composing" if self.count == 1 else f"Composing {self.count} takes"
+        return html.progress(doing, done, of, left_s)
+
+
+# ----------------------------------------------------------------------------------- small helpers
+
+
+def number_in(value: Any) -> Any:
+    """The number that a text says; whatever else it is, unchanged."""
+    try:
+        return float(value) if isinstance(value, str) and value.strip() else value
+    except ValueError:
+        return value
+
+
+def until(drafts: Iterable[Any], turn: Turn) -> Iterator[Any]:
+    """Drafts, until the visitor presses Stop or something else, or the turn is over."""
+    for draft in drafts:
+        yield draft
+        if turn.stopped.is_set():
+            return
+
+
+def paced(drafts: Iterable[Composition], press: Press) -> Iterator[Composition]:
+    """Drafts, not further ahead of a listener than need be.
+
+    The newest comes once more where it is to sound otherwise meanwhile.
+    """
+    began, first_s = time.monotonic(), None
+    for draft in drafts:
+        end_s = seconds_at(draft.score, last_note_end(draft.score))
+        first_s = end_s if first_s is None else first_s
+        yield draft
+        while end_s - first_s - (time.monotonic() - began) > AHEAD_S:
+            if press.stopped.wait(0.2):
+                return
+            if press.changed.is_set():
+                press.changed.clear()
+                yield draft
+
+
+def check_maker(piece: Composition, composer: Composer) -> None:
+    """Refuse to let a composer go on in what another one made.
+
+    Raises:
+        ScoreError: It did not compose the piece.
+    """
+    if piece.maker is not None and piece.maker.weights != composer.fingerprint:
+        raise ScoreError(
+            "This piece was composed by another model, which alone can go on in it; choose a seed "
+            "and press Continue."
+        )
+
+
+def programs_in(muted: Any) -> tuple[int, ...]:
+    """The whole numbers of a list; nothing where it is none."""
+    listed = muted if isinstance(muted, list) else []
+    return tuple(each for each in listed[:129] if isinstance(each, int))
+
+
+def seconds_in(place: Any) -> float:
+    """Seconds from the beginning, 0 where it says none."""
+    return float(place) if isinstance(place, int | float) and 0 < place < float("inf") else 0.0
+
+
+@contextmanager
+def closing_after(updates: Iterator[Update]) -> Iterator[Iterator[Update]]:
+    """Close a generator however its use ends: that frees the synthesizer."""
+    try:
+        yield updates
+    finally:
+        if isinstance(updates, Generator):
+            updates.close()

@@ -1,0 +1,357 @@
+"""What happens after a press: the composer runs, bar by bar, and the page is told.
+
+Handlers give dictionaries of components and what they become. Which event calls which stands in
+wiring.py; what was asked for, heard and kept is worked out in steering.py, hearing.py and visit.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import gradio as gr
+
+from musiclstm import Composer, Composition, Recipe, ScoreError
+from page.downloads import link_of
+from page.playback.player import Shelf
+from page.playback.stream import Update, again, hear, hear_takes, show
+from page.session.history import LETTERS, NOTHING, History, Version
+from page.session.job import (
+    Run,
+    check_maker,
+    closing_after,
+    number_in,
+    paced,
+    programs_in,
+    seconds_in,
+    told_to_the_visitor,
+    until,
+)
+from page.session.session import Desk, Origin, Press, Shown, seed_of
+from page.session.settings import (
+    Settings,
+    constraints_of,
+    from_values,
+    mix_of,
+    sampling_of,
+    surprise_of,
+)
+from page.ui import html
+from page.ui.layout import Page
+
+MOST_BARS_IN_ALL = 1_024  # of one piece; longer ones only cost memory
+
+Changes: TypeAlias = dict[Any, Any]  # component -> what it becomes
+
+
+class Composing:
+    """The handlers of everything that fills a player.
+
+    Args:
+        page: Its components.
+        composer: Who composes, shared by all visitors.
+        shelf: Where the sound lies, likewise.
+    """
+
+    def __init__(self, page: Page, composer: Composer, shelf: Shelf) -> None:
+        self.page, self.composer, self.shelf = page, composer, shelf
+
+    # ------------------------------------------------------------------------------- the presses
+
+    def go(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+        """Go on from the seed, or try again what was done last."""
+        yield from self._run(desk, values, desk.origin)
+
+    def four(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+        """The same, four takes at once."""
+        yield from self._run(desk, values, desk.origin, count=len(LETTERS))
+
+    def surprise(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+        """Begin from nothing."""
+        desk.seed, desk.fresh = NOTHING, True
+        yield from self._run(desk, values, desk.origin)
+
+    def on(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+        """Go on from the end of what is shown."""
+        yield from self._run(desk, values, desk.origin_on, prefix="more: ")
+
+    def anew(self, desk: Desk, bar: Any, *values: Any) -> Iterator[Changes]:
+        """Compose what is shown again from a new bar on, counted from 1."""
+        number = bar if isinstance(bar, int) else 0
+        prefix = f"from bar {number}: "
+        yield from self._run(desk, values, lambda: desk.origin_from_bar(number), prefix=prefix)
+
+    def settings(self, values: Iterable[Any]) -> Settings:
+        """What the controls say; a random seed counts only where it is locked.
+
+        Raises:
+            SettingsError: A control says what it cannot.
+        """
+        said = dict(zip(self.page.controls, values, strict=True))
+        if not said["locked"]:
+            said["random_seed"] = None
+        return from_values({name: number_in(value) for name, value in said.items()})
+
+    def _run(
+        self,
+        desk: Desk,
+        values: Iterable[Any],
+        origin_of: Callable[[], Origin],
+        *,
+        count: int = 1,
+        prefix: str = "",
+    ) -> Iterator[Changes]:
+        with told_to_the_visitor():
+            settings = self.settings(values)
+            yield {
+                self.page.desk: desk,
+                self.page.status: html.progress("Listening to the seed", 0, None),
+                self.page.stop: gr.update(interactive=True),
+            }
+            with self._turn(desk) as press:
+                press.endless = settings.endless
+                origin = origin_of()
+                bars = settings.new_bars if settings.endless else origin.bars or settings.new_bars
+                what = prefix + str(replace(settings, bars=min(bars, 64)))
+                run = Run(desk, press, origin, settings, count, bars, what)
+                yield from self._compose(run)
+
+    @contextmanager
+    def _turn(self, desk: Desk) -> Iterator[Press]:
+        press = desk.begin()
+        try:
+            yield press
+        finally:
+            desk.end()
+
+    def _compose(self, run: Run) -> Iterator[Changes]:
+        with closing_after(self._updates(run)) as updates:
+            for update in updates:
+                run.keep(update)
+                yield self._told(run, update)
+                if run.press.left.is_set():
+                    return
+                if run.press.cut:
+                    break
+        run.desk.fresh = False
+        if run.numbers:
+            run.desk.history = run.desk.history.go_to(run.numbers[0])
+        yield self.rest(run.desk, trouble=" ".join(filter(None, (run.trouble, run.press.why))))
+        yield from self._late(run)
+
+    def _late(self, run: Run) -> Iterator[Changes]:
+        """What was to sound otherwise when all of it was played already."""
+        for take in range(len(run.numbers)):
+            before = run.sounding.get(take)
+            mix, from_s = run.wanted(take)
+            if mix != before and not run.press.left.is_set():
+                settings = run.press.sound or run.settings
+                yield from self._sound(run.desk, take, settings, from_s=from_s)
+
+    def _updates(self, run: Run) -> Any:
+        """The takes as they are heard; closing it frees the synthesizer."""
+        common: dict[str, Any] = {"shelf": self.shelf, "mix": mix_of(run.settings)}
+        common |= {"planned_bars": run.planned, "wanted": run.wanted}
+        if run.count > 1:
+            takes = self.composer_of(run.desk).stream_takes(run.count, **self._asked(run))
+            return hear_takes(until(takes, run.press), count=run.count, **common)
+        drafts = self.composer_of(run.desk).stream(**self._asked(run))
+        if run.settings.endless:
+            drafts = paced(drafts, run.press)
+        return hear(until(drafts, run.press), **common)
+
+    def composer_of(self, desk: Desk) -> Composer:
+        """The visitor's own, or everybody's."""
+        return desk.composer or self.composer
+
+    def _asked(self, run: Run) -> dict[str, Any]:
+        """What the composer is asked for."""
+        composer, settings, origin = self.composer_of(run.desk), run.settings, run.origin
+        if run.base + run.bars > MOST_BARS_IN_ALL:
+            raise ScoreError(
+                f"A piece has at most {MOST_BARS_IN_ALL:,} new bars on this page, and this would "
+                f"make {run.base + run.bars:,}; go on from an earlier bar."
+            )
+        begin: dict[str, Any] = {"prompt": origin.seed.prompt, "selection": origin.seed.selection}
+        if origin.after is not None:
+            check_maker(origin.after, composer)
+            begin = {"after": origin.after}
+        keep = constraints_of(settings, composer=composer, **begin)
+        if "selection" in begin:
+            begin["prompt_selection"] = begin.pop("selection")
+        how = {"sampling": sampling_of(settings), "surprise": surprise_of(settings)}
+        return {"bars": run.bars, "constraints": keep, **begin, **how}
+
+    def _told(self, run: Run, update: Update) -> Changes:
+        """What a draft changes on the page."""
+        player = run.desk.players[update.take]
+        changes: Changes = {
+            self.page.takes[update.take].player: update.value,
+            self.page.status: run.progress(),
+        }
+        if player.broadcast is None or player.broadcast.take != update.broadcast.take:
+            run.desk.players[update.take] = player = Shown(turn=player.turn + 1)
+            run.begun.add(update.take)
+            for hidden in range(run.count, len(LETTERS)):
+                run.desk.players[hidden] = Shown(turn=run.desk.players[hidden].turn + 1)
+            changes |= self._captions(run) | self._unexchanged(update.piece)
+        player.broadcast = update.broadcast
+        if update.take < len(run.numbers):
+            player.number = run.numbers[update.take]
+        return changes
+
+    def _captions(self, run: Run) -> Changes:
+        """One line above every player that has something; the others hide."""
+        history, said = run.desk.history, []
+        for take in range(len(LETTERS)):
+            known = take < len(run.numbers)
+            version = history.version_of(run.numbers[take]) if known else None
+            said.append(html.caption(version, of_four=run.count > 1) if version else "")
+        return {each.caption: text for each, text in zip(self.page.takes, said, strict=True)}
+
+    # ---------------------------------------------------------------------------- other music
+
+    def show(
+        self,
+        desk: Desk,
+        values: Iterable[Any],
+        step: Callable[[History], History],
+    ) -> Iterator[Changes]:
+        """Go through the history, and put what is current then on the first player, alone."""
+        settings = self.settings(values)
+        with self._turn(desk) as press:
+            desk.history = step(desk.history)
+            yield from self._show(desk, settings, press)
+
+    def follow(self, desk: Desk, recipe: Recipe, values: Iterable[Any]) -> Iterator[Changes]:
+        """Make a piece again from its recipe; one that goes on from a file takes the seed's."""
+        settings = self.settings(values)
+        with self._turn(desk) as press:
+            prompt = desk.seed.prompt if isinstance(desk.seed.prompt, bytes) else None
+            piece = self.composer_of(desk).follow(recipe, prompt=prompt)
+            seed, desk.waiting = seed_of(recipe, desk.seed), None
+            desk.history = desk.history.add(
+                piece, what="from a link", title=seed.title, settings=settings
+            )
+            assert desk.history.current is not None
+            desk.remember(desk.history.current, Origin(seed))
+            yield from self._show(desk, settings, press)
+
+    def _show(self, desk: Desk, settings: Settings, press: Press) -> Iterator[Changes]:
+        version = desk.history.version
+        if version is None:
+            raise ScoreError("There is no piece yet; press Continue first.")
+        desk.fresh = False
+        desk.players = [Shown(turn=each.turn + 1) for each in desk.players]
+        desk.players[0].number = version.number
+        trouble, changes = "", self._alone(version)
+        with closing_after(show(version.piece, shelf=self.shelf, mix=mix_of(settings))) as updates:
+            for update in updates:
+                desk.players[0].broadcast = update.broadcast
+                trouble = update.trouble or trouble
+                yield changes | {self.page.takes[0].player: update.value}
+                changes = {}
+                if press.left.is_set():
+                    return
+        yield self.rest(desk, trouble=trouble)
+        if desk.players[0].muted or press.sound:  # pressed meanwhile
+            from_s = desk.players[0].from_s
+            yield from self._sound(desk, 0, press.sound or settings, from_s=from_s)
+
+    def _alone(self, version: Version) -> Changes:
+        captions = {each.caption: "" for each in self.page.takes}
+        captions[self.page.takes[0].caption] = html.caption(version)
+        return captions | self._unexchanged(version.piece)
+
+    def _unexchanged(self, piece: Composition) -> Changes:
+        """A new piece: no instrument of it is chosen yet."""
+        return {self.page.swap_old: gr.update(choices=_exchangeable(piece), value=None)}
+
+    # ----------------------------------------------------------------------- the same, otherwise
+
+    def remix(self, desk: Desk, places: str, *values: Any) -> Iterator[Changes]:
+        """Play all that is shown with the sound that the controls ask for.
+
+        Args:
+            desk: Of the visitor.
+            places: Where the listener is on each player, in seconds.
+            values: What the controls say.
+        """
+        with told_to_the_visitor():
+            settings = self.settings(values)
+            for player, place in zip(desk.players, places.split(), strict=False):
+                player.from_s = seconds_in(number_in(place))
+            if (press := desk.press) is not None:
+                press.sound = settings
+                press.changed.set()
+            else:
+                for take, player in enumerate(desk.players):
+                    yield from self._sound(desk, take, settings, from_s=player.from_s)
+
+    def mute(
+        self, take: int, desk: Desk, values: Iterable[Any], data: dict[str, Any]
+    ) -> Iterator[Changes]:
+        """Make instruments of a take silent; while it is composed, at its next bar."""
+        with told_to_the_visitor():
+            settings = self.settings(values)
+            mix = mix_of(settings, muted=programs_in(data.get("muted")))
+            player = desk.players[take]
+            player.muted = tuple(sorted(mix.muted))
+            player.from_s = seconds_in(data.get("position_s"))
+            if (press := desk.press) is not None:
+                press.changed.set()
+            else:
+                yield from self._sound(desk, take, settings, from_s=player.from_s)
+        yield {}
+
+    def _sound(
+        self, desk: Desk, take: int, settings: Settings, *, from_s: float = 0.0
+    ) -> Iterator[Changes]:
+        """New sound for a player, unless it is overtaken by newer."""
+        player = desk.players[take]
+        if player.number is None or player.broadcast is None:
+            return
+        player.turn += 1
+        turn, piece = player.turn, desk.history.version_of(player.number).piece
+        mix = mix_of(settings, muted=player.muted)
+        with closing_after(
+            again(piece, broadcast=player.broadcast, mix=mix, from_s=from_s)
+        ) as updates:
+            for update in updates:
+                if desk.players[take] is not player or player.turn != turn:
+                    return
+                player.broadcast = update.broadcast
+                yield {self.page.takes[take].player: update.value}
+
+    # --------------------------------------------------------------------------------- at rest
+
+    def rest(self, desk: Desk, *, trouble: str = "") -> Changes:
+        """What the page says when nothing runs."""
+        page, history = self.page, desk.history
+        version, of_four = history.version, desk.players[1].number is not None
+        changes: Changes = {
+            page.status: html.done(version, of_four=of_four, trouble=trouble),
+            page.stop: gr.update(interactive=False),
+            page.after.undo: gr.update(interactive=history.can_undo),
+            page.after.redo: gr.update(interactive=history.can_redo),
+            page.after.history: html.history(history),
+        }
+        if version is not None:
+            changes |= self._facts(version)
+        return changes
+
+    def _facts(self, version: Version) -> Changes:
+        page, piece = self.page, version.piece
+        return {
+            page.swap_old: gr.update(choices=_exchangeable(piece)),
+            page.after.link_code: link_of(piece) or "",
+            page.session.controls["random_seed"]: str(piece.sampling.seed),
+        }
+
+
+def _exchangeable(piece: Composition) -> list[tuple[str, int]]:
+    """The instruments that could sound as others."""
+    pitched = [track for track in piece.score.tracks if not track.is_drum]
+    return html.instruments(track.program for track in pitched)

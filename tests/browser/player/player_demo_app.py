@@ -1,0 +1,200 @@
+"""The player on a page of its own, fed with a piece that seems to be composed while it sounds.
+
+`python -m tests.browser.player.player_demo_app` serves it with real instruments; the tests serve it with plain tones.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from symusic.core import NoteTick, TrackTick
+
+from musiclstm import bundled_seeds, read_midi, render
+from musiclstm.export.pianoroll import roll_of
+from musiclstm.midi.analysis import bar_starts, last_note_end, seconds_at
+from page.playback.player import RATE_HZ, Broadcast, Chunk, Shelf, chunk_of, player, switch_to
+
+TUNE = "Garage Riff (musiclstm)"
+SEED_BARS, TIMES = 8, 3
+
+
+def longer(score: Any, times: int) -> Any:
+    """The same music again and again, a little louder and softer each time."""
+    lines = bar_starts(score)
+    whole = score.copy()
+    for track, own in zip(whole.tracks, score.tracks, strict=True):
+        for again in range(1, times):
+            for note in own.notes:
+                velocity = min(127, max(20, note.velocity + 25 * (again % 2) - 15))
+                start = note.time + again * int(lines[-1])
+                track.notes.append(NoteTick(start, note.duration, note.pitch, velocity))
+    return whole
+
+
+def within(score: Any, first: int, last: int, *, muted: tuple[int, ...] = ()) -> Any:
+    """The notes that begin from one tick to another, without those of some programs."""
+    part = score.copy()
+    part.tracks.clear()
+    for track in score.tracks:
+        copy = TrackTick(track.name, track.program, track.is_drum)
+        if (-1 if track.is_drum else track.program) not in muted:
+            for note in track.notes:
+                if first <= note.time < last:
+                    copy.notes.append(note)
+        part.tracks.append(copy)
+    return part
+
+
+def tones(score: Any) -> np.ndarray:
+    """Every note as a tone that dies away: sound without a SoundFont."""
+    frames = round((seconds_at(score, last_note_end(score)) + 0.5) * RATE_HZ)
+    sound = np.zeros((frames, 2), np.float32)
+    for track in score.tracks:
+        for note in track.notes:
+            start = round(seconds_at(score, note.time) * RATE_HZ)
+            time_s = np.arange(min(RATE_HZ // 2, frames - start)) / RATE_HZ
+            tone = np.sin(2 * np.pi * 440 * 2 ** ((note.pitch - 69) / 12) * time_s)
+            sound[start : start + len(time_s)] += (0.05 * tone * np.exp(-6 * time_s))[:, None]
+    return sound.clip(-0.9, 0.9)
+
+
+class Stage:
+    """What the page plays, and what goes wrong on the way.
+
+    Args:
+        voice: What turns a score into samples.
+
+    Attributes:
+        pause_s: Between two updates.
+        names: Instead of the names of the instruments.
+        lost: The updates that reach nobody, counted from 0.
+        hold_at: The bar before which the piece stops growing.
+        broken: The bars whose sound is no sound at all.
+        events: What the player has triggered.
+    """
+
+    def __init__(self, voice: Callable[[Any], np.ndarray]) -> None:
+        self.voice, self.shelf = voice, Shelf()
+        score, _ = read_midi(bundled_seeds()[TUNE])
+        self.score = longer(score, TIMES)
+        self.lines = bar_starts(self.score)
+        self.frames = [round(seconds_at(self.score, int(t)) * RATE_HZ) for t in self.lines]
+        self.samples = voice(self.score)
+        self._rolls = {bars: self._roll(bars) for bars in range(SEED_BARS, self.bars + 1)}
+        self._chunks = [self._chunk(self.samples, bar) for bar in range(self.bars)]
+        self.reset()
+
+    def reset(self) -> None:
+        self.pause_s = 0.02
+        self.names: tuple[str, ...] = ()
+        self.lost: set[int] = set()
+        self.hold_at: int | None = None
+        self.broken: set[int] = set()
+        self.events: list[tuple[str, Any]] = []
+
+    def roll(self, bars: int) -> dict[str, Any]:
+        """The first bars, with the names that are wanted today."""
+        roll = copy.deepcopy(self._rolls[bars])
+        for instrument, name in zip(roll["instruments"], self.names, strict=False):
+            instrument["name"] = name
+        return roll
+
+    def _roll(self, bars: int) -> dict[str, Any]:
+        """How sure the model was is made up, and unknown for the seed."""
+        score = within(self.score, 0, int(self.lines[bars]))
+        chance, begin = random.Random(0), int(self.lines[SEED_BARS])
+        sure = [
+            None if note.time < begin else chance.random() ** 0.6
+            for track in score.tracks
+            for note in track.notes
+        ]
+        return roll_of(score, seed_end_tick=begin, probabilities=sure)
+
+    def chunk(self, bar: int) -> Chunk:
+        chunk = self._chunks[bar]
+        return replace(chunk, data=b"no sound at all") if bar in self.broken else chunk
+
+    def _chunk(self, samples: np.ndarray, bar: int) -> Chunk:
+        start, end = self.frames[bar], self.frames[bar + 1]
+        samples = samples[start:] if bar + 1 == self.bars else samples[start:end]
+        return chunk_of(samples, start_frame=start)
+
+    @property
+    def bars(self) -> int:
+        return len(self.lines) - 1
+
+    def compose(self) -> Iterator[tuple[Broadcast, dict[str, Any]]]:
+        broadcast = Broadcast(self.shelf, planned_bars=self.bars)
+        for bar in range(self.bars):
+            while self.hold_at == bar:
+                time.sleep(0.02)
+            roll = self.roll(max(SEED_BARS, bar + 1))
+            value = broadcast.update(roll, chunks=[self.chunk(bar)])
+            if bar not in self.lost:
+                yield broadcast, value
+            time.sleep(self.pause_s)
+        yield broadcast, broadcast.update(self.roll(self.bars), complete=True)
+
+    def mute(self, broadcast: Broadcast, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
+        self.events.append(("mute", event._data))
+        other = broadcast.with_muted(event.muted)
+        score = within(self.score, 0, int(self.lines[-1]), muted=other.muted)
+        samples = np.zeros_like(self.samples)
+        voiced = self.voice(score)[: len(samples)]
+        samples[: len(voiced)] = voiced
+        here = event.bar - 1
+        for bar in [*range(here, self.bars), *range(here)]:
+            value = other.update(self.roll(self.bars), chunks=[self._chunk(samples, bar)])
+            yield other, value
+            time.sleep(self.pause_s / 4)
+        yield other, other.update(self.roll(self.bars), complete=True)
+
+    def choose(self, event: gr.EventData) -> str:
+        self.events.append(("bars", event._data))
+        return f"chosen: {event.first} to {event.last}"
+
+
+def build(stage: Stage) -> gr.Blocks:
+    """Two players one above the other, a button for each, and one to compare them."""
+    with gr.Blocks(title="player", analytics_enabled=False) as demo:
+        for name in ("one", "two"):
+            state = gr.State()
+            go = gr.Button(f"Continue {name}", variant="primary", elem_id=f"go-{name}")
+            roll = player(name, label=f"Take {name}", shelf=stage.shelf, armed_by=[f"go-{name}"])
+            said = gr.Textbox(label=f"said {name}", visible="hidden")
+            hidden: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+            go.click(stage.compose, None, [state, roll], **hidden)
+            roll.mute(stage.mute, state, [state, roll], **hidden)
+            roll.bars(stage.choose, None, said, **hidden)
+        switch = gr.Button("Compare")
+        switch.click(None, js=switch_to("two"))
+    return demo
+
+
+def serve(demo: gr.Blocks, port: int | None = None) -> str:
+    _, url, _ = demo.queue(api_open=False).launch(
+        server_name="127.0.0.1",
+        server_port=port,
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+        pwa=False,
+        footer_links=[],
+        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+    )
+    return url
+
+
+if __name__ == "__main__":
+    piece = Stage(lambda score: render(score).samples)
+    piece.pause_s = 0.4
+    served = build(piece)
+    print(serve(served, 7861), flush=True)  # noqa: T201
+    served.block_thread()

@@ -1,0 +1,104 @@
+"""What hostile files and refused presses do to a visitor's page, in a real Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from symusic.core import ScoreTick, TextMetaTick
+
+from page.server.queue_limits import Jobs, RefusedError
+from tests.browser.session_driver import Visitor
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing"),
+]
+
+ATTACKS = (
+    "<script>window.hacked = 1; alert(1)</script>",
+    '<img src=x onerror="window.hacked = 2; alert(2)">',
+    "\"><svg onload='window.hacked = 3; alert(3)'>",
+    "${alert(4)}{{alert(4)}}<iframe srcdoc='<script>parent.hacked = 4</script>'>",
+    "[x](javascript:alert(5))<details open ontoggle='window.hacked = 5'>",
+)
+FOUND = """() => ({
+  hacked: window.hacked ?? null,
+  nodes: [...document.querySelectorAll(
+    "img[src=x], iframe[srcdoc], svg[onload], details[ontoggle], a[href^='javascript:']"
+  )].length,
+  scripts: [...document.querySelectorAll("script")].filter(
+    (each) => each.textContent.includes("hacked")
+  ).length,
+})"""
+CLEAN = {"hacked": None, "nodes": 0, "scripts": 0}
+
+
+@pytest.fixture
+def hostile_file(midi_file: Callable[..., Path]) -> Path:
+    """A piece that says something hostile wherever MIDI has room for words."""
+    path = midi_file(f"{ATTACKS[1][:60].replace('/', '')}.mid", tracks=ATTACKS)
+    score: Any = ScoreTick.from_midi(path.read_bytes())
+    for track, attack in zip(score.tracks, ATTACKS, strict=True):
+        track.lyrics.append(TextMetaTick(0, attack))
+    score.markers.append(TextMetaTick(0, ATTACKS[0]))
+    path.write_bytes(score.dumps_midi())
+    return path
+
+
+def test_nothing_inside_a_file_runs_in_the_browser(
+    visit: Callable[..., Visitor], hostile_file: Path
+) -> None:
+    ann = visit()
+    ann.drop(hostile_file)
+    ann.page.locator("#about", has_text="alert(1)").wait_for()
+    for name in ("Choose tracks and bars", "More", "Sound"):
+        ann.page.get_by_text(name, exact=True).first.click()
+    assert ann.page.get_by_label("alert(2)").count() > 0  # the choice of tracks names them
+    ann.compose(bars=1)
+    ann.compose("Four takes", bars=1)
+    ann.button("Keep B").click()
+    ann.done("bars? after")
+    ann.page.locator("#history summary").click()
+    assert ann.page.locator("#about").inner_text().count("alert(") >= 4
+    ann.page.wait_for_timeout(200)  # what is late may still run
+    assert ann.page.evaluate(FOUND) == CLEAN
+    assert ann.dialogs == []
+
+
+def test_the_sentence_about_a_hostile_file_runs_nothing(
+    visit: Callable[..., Visitor], tmp_path: Path
+) -> None:
+    path = tmp_path / f"{ATTACKS[1].replace('/', '')}.mid"
+    path.write_bytes(b"no music at all")
+    ann = visit()
+    ann.drop(path)
+    ann.page.get_by_text("is not a MIDI file").wait_for()
+    assert ann.page.evaluate(FOUND) == CLEAN
+    assert ann.dialogs == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "shown"),
+    [(RefusedError(429, "You have 3 jobs here already; wait."), "You have 3 jobs here already"),
+     (RefusedError(503, "Everybody composes."), "This application is currently busy")],
+)  # fmt: skip
+def test_a_press_that_is_refused_is_told_at_once_and_the_next_one_counts(
+    visit: Callable[..., Visitor],
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: RefusedError,
+    shown: str,
+) -> None:
+    ann = visit()
+
+    def refuse(jobs: Jobs, who: str, *, work: bool) -> None:
+        if work:
+            raise refusal
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Jobs, "_check", refuse)
+        ann.press(bars=1)
+        ann.page.get_by_text(shown).first.wait_for()
+    assert ann.compose(bars=1).startswith("1 bar after")

@@ -1,0 +1,228 @@
+"""What a visitor finds and does first, in a real Chromium."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from musiclstm import read_recipe
+from tests.browser.session_driver import MINUET, Visitor, with_sound
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing"),
+]
+
+HOSTILE = '<img src=x onerror="window.hacked = true">'
+
+# -- The first minute ------------------------------------------------------------------------------
+
+
+@with_sound
+def test_one_button_starts_music_that_is_heard(visit: Callable[..., Visitor]) -> None:
+    ann = visit()
+    assert ann.player("state") == "paused"
+    ann.press()
+    ann.wait_for_player("state === 'playing'")
+    assert ann.done("after") == f"8 bars after 8 bars of {MINUET}."
+    ann.wait_for_player("sound.rendering.complete")
+
+
+def test_nothing_plays_before_a_press(visit: Callable[..., Visitor]) -> None:
+    ann = visit()
+    assert (
+        ann.page.evaluate("[...musiclstm.players.values()].map((each) => each.wants)")
+        == [False] * 5
+    )
+
+
+@with_sound
+def test_the_seed_alone_is_heard_and_the_music_after_it_takes_over(
+    visit: Callable[..., Visitor],
+) -> None:
+    ann = visit()
+    play = ann.page.locator("#seed-roll .play")
+    play.click()
+    ann.wait_for_player("state === 'playing'", player="seed-roll")
+    ann.wait_for_player("sound.rendering.complete", player="seed-roll")
+    assert play.get_attribute("aria-label") == "Pause"
+    ann.compose(bars=1)
+    ann.wait_for_player("state === 'playing'")
+    assert ann.player("state", player="seed-roll") == "paused"
+
+
+@with_sound
+def test_a_seed_that_was_heard_is_heard_again_from_where_one_clicks(
+    visit: Callable[..., Visitor],
+) -> None:
+    ann = visit()
+    bar = "musiclstm.players.get('seed-roll')"
+    ann.page.evaluate(f"{bar}.seekBar(5)")
+    ann.page.locator("#seed-roll .play").click()
+    ann.wait_for_player("state === 'playing'", player="seed-roll")
+    assert ann.player("place", player="seed-roll") == pytest.approx(5, abs=2)
+    before = ann.player("value.take", player="seed-roll")
+    ann.page.evaluate(f"{bar}.seekBar(1)")  # which has no sound yet
+    ann.wait_for_player(f"value.take !== '{before}'", player="seed-roll")
+    ann.wait_for_player("state === 'playing'", player="seed-roll")
+    assert ann.player("place", player="seed-roll") == pytest.approx(1, abs=2)
+
+
+def test_surprise_me_begins_from_nothing(visit: Callable[..., Visitor]) -> None:
+    ann = visit()
+    ann.set_bars(2)
+    ann.page.locator("#surprise").click()
+    assert ann.done("nothing") == "2 bars from nothing."
+    assert not ann.page.locator("#seed-roll").is_visible()
+
+
+def test_a_card_is_chosen_and_goes_on(visit: Callable[..., Visitor]) -> None:
+    ann = visit()
+    card = ann.page.locator(".cards button", has_text="Ode to Joy")
+    card.click()
+    ann.page.get_by_role("heading", name="Ode to Joy (Beethoven)").wait_for()
+    assert card.get_attribute("aria-pressed") == "true"
+    assert "Ode to Joy" in ann.compose(bars=1)
+
+
+def test_a_dropped_file_goes_on(
+    visit: Callable[..., Visitor], midi_file: Callable[..., Path]
+) -> None:
+    ann = visit()
+    ann.drop(midi_file("motif.mid", bars=2))
+    ann.page.get_by_role("heading", name="motif.mid").wait_for()
+    assert ann.page.locator(".cards [aria-pressed=true]").count() == 0
+    assert ann.compose(bars=2) == "2 bars after 2 bars of motif.mid."
+
+
+def test_chosen_tracks_and_bars_go_on_and_the_others_play_along(
+    visit: Callable[..., Visitor], midi_file: Callable[..., Path]
+) -> None:
+    ann = visit()
+    ann.drop(midi_file("band.mid", bars=4, tracks=("One", "Two")))
+    ann.page.get_by_role("heading", name="band.mid").wait_for()
+    ann.page.get_by_role("button", name="Choose tracks and bars").click()
+    ann.page.get_by_role("checkbox", name=re.compile("^Two")).uncheck()
+    ann.field("To bar").press_sequentially("2")
+    ann.page.get_by_text("bars 1 to 2 of 1 track go on").wait_for()
+    assert ann.compose(bars=1) == "1 bar after 2 bars of band.mid."
+    recipe = read_recipe(ann.midi)
+    assert recipe.source is not None
+    assert recipe.source.selection is not None
+    assert (recipe.source.selection.tracks, recipe.source.selection.last_bar) == ({0}, 2)
+
+
+def test_bars_are_chosen_on_the_roll(
+    visit: Callable[..., Visitor],
+) -> None:
+    ann = visit()
+    bars = ann.page.locator("#seed-roll .bar")
+    bars.filter(has_text=re.compile("^2$")).click()
+    bars.filter(has_text=re.compile("^3$")).click(modifiers=["Shift"])
+    ann.page.get_by_text("bars 2 to 3 of all tracks go on").wait_for()
+    assert ann.compose(bars=1) == f"1 bar after 2 bars of {MINUET}."
+
+
+# -- Strangers' files ------------------------------------------------------------------------------
+
+
+def test_a_hostile_track_name_runs_no_script(
+    visit: Callable[..., Visitor], midi_file: Callable[..., Path]
+) -> None:
+    ann = visit()
+    ann.drop(midi_file("tracks.mid", bars=1, tracks=(HOSTILE, f"</title></svg>{HOSTILE}")))
+    ann.page.get_by_role("heading", name="tracks.mid").wait_for()
+    assert ann.page.locator("#about li").first.inner_text().startswith("<img src=x onerror=")
+    ann.compose(bars=1)
+    assert ann.page.locator("img[src=x]").count() == 0
+    assert ann.page.evaluate("window.hacked") is None
+    assert ann.dialogs == []
+
+
+def test_a_hostile_file_is_answered_with_its_own_words_as_text(
+    visit: Callable[..., Visitor], tmp_path: Path
+) -> None:
+    ann = visit()
+    bad = tmp_path / "bad.mid"
+    bad.write_bytes(b"<b>x</b>" + HOSTILE.encode())
+    ann.drop(bad)
+    toast = ann.page.get_by_text("is not a MIDI file")
+    toast.wait_for()
+    assert "<b>x</b>" in toast.inner_text()
+    assert ann.page.evaluate("window.hacked") is None
+
+
+def test_a_bad_file_leaves_seed_and_result_in_place(
+    visit: Callable[..., Visitor], tmp_path: Path
+) -> None:
+    ann = visit()
+    before = ann.compose(bars=1)
+    bad = tmp_path / "bad.mid"
+    bad.write_text("Dear diary")
+    ann.drop(bad)
+    ann.page.get_by_text("is not a MIDI file").wait_for()
+    ann.page.get_by_text("Drop File Here").wait_for()  # the field is free again
+    assert ann.status == before
+    assert ann.page.locator("#seed h2").inner_text() == MINUET
+    assert ann.midi.startswith(b"MThd")
+
+
+# -- Everyone --------------------------------------------------------------------------------------
+
+
+def test_two_visitors_see_their_own_seed_and_piece(visit: Callable[..., Visitor]) -> None:
+    ann, bob = visit(), visit()
+    ann.page.locator(".cards button", has_text="Ode to Joy").click()
+    ann.page.get_by_role("heading", name="Ode to Joy (Beethoven)").wait_for()
+    for visitor, bars in ((ann, 1), (bob, 2)):
+        visitor.press(bars=bars)
+    assert ann.done("^1 bar after").endswith("Ode to Joy (Beethoven).")
+    assert bob.done("^2 bars after").endswith("Minuet in G (Petzold).")
+
+
+def test_a_whole_visit_asks_nobody_else(visit: Callable[..., Visitor], page_url: str) -> None:
+    ann = visit()
+    ann.compose(bars=1)
+    hosts = {urlsplit(url).hostname for url in ann.requests if url.startswith(("http", "ws"))}
+    assert hosts == {urlsplit(page_url).hostname}
+
+
+def test_every_control_has_a_name_for_those_who_cannot_see_it(
+    visit: Callable[..., Visitor],
+) -> None:
+    page = visit().page
+    for role, name in (
+        ("slider", "range slider for New bars"),
+        ("slider", "range slider for Adventurous"),
+        ("slider", "range slider for Surprise"),
+        ("textbox", "Random seed"),
+        ("checkbox", "Lock it"),
+        ("group", "Tunes"),
+        ("group", "The seed"),
+        ("group", "Take A"),
+    ):
+        assert page.get_by_role(role, name=name, exact=True).count() == 1, name
+    nameless = """[...document.querySelectorAll("button, input, select, textarea")]
+        .filter((each) => each.offsetParent && !each.ariaLabel && !each.innerText.trim()
+            && !each.labels?.length && !each.title && !each.placeholder)
+        .map((each) => each.outerHTML.slice(0, 90))"""
+    assert page.evaluate(nameless) == []
+    assert page.locator("h1").inner_text() == "musiclstm"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone(scheme: Any, visit: Callable[..., Visitor]) -> None:
+    ann = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    ann.compose("Four takes", bars=1)
+    assert ann.page.evaluate("document.documentElement.scrollWidth") <= 390
+    wide = ann.page.locator("#takes .take:visible").evaluate_all(
+        "all => all.map((each) => each.getBoundingClientRect().right)"
+    )
+    assert len(wide) == 4
+    assert max(wide) <= 390
+    assert ann.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")

@@ -1,0 +1,165 @@
+"""What a visitor does with pieces: takes, history, files and links, in a real Chromium."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from musiclstm import Recipe, read_midi, read_recipe
+from tests.browser.session_driver import Visitor, with_sound
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing"),
+]
+
+
+# -- Takes and versions ----------------------------------------------------------------------------
+
+
+@with_sound
+def test_four_takes_are_all_there_and_one_is_kept_and_gone_on_with(
+    visit: Callable[..., Visitor],
+) -> None:
+    ann = visit()
+    assert not ann.page.locator("#take-b").is_visible()
+    ann.compose("Four takes", bars=2)
+    for take in "abcd":
+        ann.wait_for_player("sound.rendering.complete", player=f"roll-{take}")
+        assert ann.page.locator(f"#take-{take}").is_visible()
+    seeds = re.findall(r"random seed (\d+)", ann.page.locator("#takes").inner_text())
+    assert [int(seed) - int(seeds[0]) for seed in seeds] == [0, 1, 2, 3]
+    ann.button("Keep B").click()
+    ann.page.locator("#take-c").wait_for(state="hidden")
+    kept = read_recipe(ann.midi)
+    assert str(kept.steps[0].sampling.seed) == seeds[1]
+    ann.compose("Go on from here", bars=3, said="^5 bars after")
+    longer = read_recipe(ann.midi)
+    assert [step.bars for step in longer.steps] == [2, 3]
+    assert longer.steps[0] == kept.steps[0]
+
+
+@with_sound
+def test_takes_are_compared_at_the_same_place(visit: Callable[..., Visitor]) -> None:
+    ann = visit()
+    ann.compose("Four takes", bars=4)
+    for take in "ac":
+        ann.wait_for_player("sound.rendering.complete", player=f"roll-{take}")
+    ann.page.evaluate("musiclstm.players.get('roll-a').seekBar(9)")
+    ann.button("Hear C from here").click()
+    ann.wait_for_player("state === 'playing'", player="roll-c")
+    assert ann.player("state") == "paused"
+    assert ann.player("place", player="roll-c") == pytest.approx(9, abs=2)
+
+
+def test_undo_and_redo_go_back_and_forth(visit: Callable[..., Visitor]) -> None:
+    ann = visit()
+    ann.compose(bars=1)
+    first = ann.midi
+    ann.compose(bars=2, said="^2 bars")
+    second = ann.midi
+    ann.button("Undo").click()
+    ann.done("^1 bar after")
+    assert ann.midi == first
+    assert ann.button("Undo").is_disabled()
+    ann.button("Redo").click()
+    ann.done("^2 bars after")
+    assert ann.midi == second
+    ann.page.locator("#history summary").click()
+    ann.page.locator("#history button").first.click()
+    ann.done("^1 bar after")
+    assert ann.midi == first
+
+
+def test_a_piece_is_made_anew_from_a_bar_that_was_clicked(visit: Callable[..., Visitor]) -> None:
+    ann = visit()
+    ann.compose(bars=4)
+    first = ann.midi
+    ann.page.locator("#roll-a .bar", has_text=re.compile("^11$")).click()
+    ann.page.wait_for_function("document.querySelector('#again input').value === '3'")
+    ann.compose("New from bar", bars=8, said="^4 bars after")
+    second = ann.midi
+    assert second != first
+    old, new = (read_midi(midi)[0] for midi in (first, second))
+    line = 10 * 3 * old.ticks_per_quarter  # where bar 11 of 3/4 begins
+    early = [
+        sorted((n.time, n.pitch) for track in score.tracks for n in track.notes if n.time < line)
+        for score in (old, new)
+    ]
+    assert early[0] == early[1]
+    assert [step.bars for step in read_recipe(second).steps] == [2, 2]
+
+
+# -- Taking home -----------------------------------------------------------------------------------
+
+
+@with_sound
+def test_every_file_can_be_taken_home(visit: Callable[..., Visitor]) -> None:
+    ann = visit()
+    ann.compose(bars=2)
+    whole, new = (read_midi(ann.offered(name))[1] for name in ("MIDI", "MIDI, new bars"))
+    assert whole.bars == 10
+    assert new.bars <= 2
+    assert whole.notes == new.notes + 49  # the minuet has 49
+    with zipfile.ZipFile(io.BytesIO(ann.offered("Every track, MIDI"))) as tracks:
+        assert tracks.namelist()
+        for name in tracks.namelist():
+            assert read_midi(tracks.read(name))[1].notes
+    for name in ("Sound, wav", "Sound, mp3"):
+        samples, rate_hz = soundfile.read(io.BytesIO(ann.offered(name)))
+        assert len(samples) > 10 * rate_hz
+        assert abs(samples).max() > 0.05
+    recipe = Recipe.from_json(ann.offered("Recipe"))
+    assert recipe == read_recipe(ann.midi)
+
+
+def test_the_score_can_be_read_by_others(visit: Callable[..., Visitor]) -> None:
+    music21 = pytest.importorskip("music21", reason="music21 is not installed")
+    ann = visit()
+    ann.compose(bars=2)
+    score = music21.converter.parseData(ann.offered("Score, MusicXML").decode())
+    assert len(score.parts[0].getElementsByClass("Measure")) == 10
+
+
+def test_a_link_makes_the_same_bytes_again(visit: Callable[..., Visitor], page_url: str) -> None:
+    ann, bob = visit(), visit()
+    ann.page.get_by_role("spinbutton", name="number input for Adventurous").fill("1.1")
+    ann.compose(bars=3)
+    ann.page.wait_for_function("document.querySelector('#link input, #link textarea').value")
+    link = ann.page.locator("#link").locator("input, textarea").input_value()
+    assert link.startswith(f"{page_url}?recipe=")
+    bob.open(link)
+    bob.done("^3 bars after")
+    assert bob.midi == ann.midi
+    adventurous = bob.page.get_by_role("spinbutton", name="number input for Adventurous")
+    assert adventurous.input_value() == "1.1"
+    assert bob.page.get_by_role("checkbox", name="Lock it").is_checked()
+
+
+def test_a_link_to_a_dropped_file_waits_for_that_file(
+    visit: Callable[..., Visitor], midi_file: Callable[..., Path]
+) -> None:
+    ann, bob = visit(), visit()
+    motif = midi_file("motif.mid", bars=2)
+    ann.drop(motif)
+    ann.page.get_by_role("heading", name="motif.mid").wait_for()
+    ann.compose(bars=1)
+    ann.page.wait_for_function("document.querySelector('#link input, #link textarea').value")
+    bob.open(ann.page.locator("#link").locator("input, textarea").input_value())
+    bob.page.get_by_text("drop that file above").wait_for()
+    bob.drop(motif)
+    bob.done("^1 bar after 2 bars of motif.mid")
+    assert bob.midi == ann.midi
+
+
+def test_a_broken_link_is_one_sentence(visit: Callable[..., Visitor], page_url: str) -> None:
+    ann = visit()
+    ann.open(f"{page_url}?recipe=<b>nonsense")
+    ann.page.get_by_text("This link holds no recipe").wait_for()
+    assert ann.compose(bars=1).startswith("1 bar after")

@@ -1,0 +1,40 @@
+"""How a server ends that runs as anybody starts it: told, quickly, and with nothing left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.listener import Listener
+from benchmarks.served import served
+from page.server.deadlines import CLOSING
+
+
+def own_folders(folder: Path) -> list[Path]:
+    """Gradio makes another one beside it and leaves it empty."""
+    return list(folder.glob("musiclstm-page-*"))
+
+
+@pytest.mark.slow
+def test_a_server_that_is_asked_to_end_says_so_and_leaves_nothing(tiny_checkpoint: Path) -> None:
+    told: list[Any] = []
+    with served(str(tiny_checkpoint)) as server:
+        ann = Listener(server.url)
+        ann.set("Endless, until you press Stop", True)
+        ann.set("SoundFont", None)
+        assert ann.drop("motif.mid", b"no music").ended
+        assert own_folders(server.folder)
+        press = threading.Thread(target=lambda: told.append(ann.press()))
+        press.start()
+        while ann.http.get("/healthz").json()["running"] == 0:
+            time.sleep(0.05)
+        server.process.terminate()
+        assert server.process.wait(timeout=60) == 0
+        press.join(timeout=60)
+        assert own_folders(server.folder) == []
+        assert server.files() == (0, 0)
+    assert CLOSING in (told[0].sentence, *told[0].troubles)  # before its first bar, or after

@@ -1,0 +1,485 @@
+"""What the served page lets in, gives out and lives through, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from benchmarks.listener import Listener
+from musiclstm import Composer, __version__
+from page.server.deadlines import CLOSING, TURNS
+from page.server.lifecycle import close, trust_proxy
+from page.server.middleware import OPEN_API, OPEN_FOLDERS, OPEN_PAGES
+from page.server.queue_limits import Limits
+from page.server.temp_cleanup import Janitor
+from page.session.job import BROKEN
+from tests.page.server.app_server import Server, served
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing"),
+    # Gradio leaves the files of uploads that break off to the garbage collector.
+    pytest.mark.filterwarnings(
+        "ignore:.*unclosed file|Exception ignored in. <_io:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+
+API = "/gradio_api"
+FAR, OTHER = "203.0.113.7", "203.0.113.8"
+PATIENCE_S = 60.0
+
+
+class Moody:
+    """A composer that can be held before its next bar, or made to break."""
+
+    def __init__(self, composer: Composer) -> None:
+        self._composer = composer
+        self.go = threading.Event()
+        self.reset()
+
+    def reset(self) -> None:
+        self.error: BaseException | None = None
+        self.begun = 0
+        self.ended = 0
+        self.go.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._composer, name)
+
+    def stream(self, **options: Any) -> Iterator[Any]:
+        self.begun += 1
+        try:
+            for draft in self._composer.stream(**options):
+                self.go.wait(PATIENCE_S)
+                if self.error is not None:
+                    raise self.error
+                yield draft
+        finally:
+            self.ended += 1
+
+
+@pytest.fixture(scope="module")
+def moody(tiny_composer: Composer) -> Moody:
+    return Moody(tiny_composer)
+
+
+@pytest.fixture(autouse=True)
+def _calm(moody: Moody) -> Iterator[None]:
+    moody.reset()
+    yield
+    moody.reset()
+
+
+@pytest.fixture(scope="module")
+def server(moody: Moody, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(moody, tmp_path_factory.mktemp("served"), Limits(waiting=4)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hasty(moody: Moody, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One that waits for nobody."""
+    limits = Limits(body_s=0.5, unheard_s=0.5)
+    with served(moody, tmp_path_factory.mktemp("hasty"), limits) as running:
+        yield running
+
+
+@pytest.fixture
+def visitor(server: Server) -> Iterator[Callable[..., Listener]]:
+    come = []
+
+    def visit(address: str = "", *, to: Server = server) -> Listener:
+        come.append(Listener(to.url, address=address))
+        come[-1].set("New bars", 2)
+        come[-1].set("SoundFont", None)  # silent and quick
+        return come[-1]
+
+    yield visit
+    for each in come:
+        each.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes soon, on however busy a machine."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+# -- Doors -----------------------------------------------------------------------------------------
+
+SECRET = "what nobody may read"
+FORMS = [
+    "file={secret}", "file=/{secret}", "file={own}/../secret.txt", "file={own}/%2e%2e/secret.txt",
+    "file={own}%2f..%2fsecret.txt", "file={own}/..%5csecret.txt", "file={own}x/secret.txt",
+    "file=file://{secret}", "file=/proc/self/environ", "file=/proc/self/fd/0", "file=app.py",
+    "file=../app.py", "file=/etc/passwd", "file=%2fetc%2fpasswd", "file=%252fetc%252fpasswd",
+    "file=/etc/passwd%00.mid", "file=C:\\Windows\\win.ini", "file=\\\\host\\share",
+    "file=~/.bashrc", "file={own}", "file={own}/", "file={own}/nothing.mid", "file/{secret}",
+    "file=http://127.0.0.1:{port}/config", "file=HTTP://127.0.0.1:{port}/config",
+    "file=https://169.254.169.254/latest/meta-data", "file=http://2130706433:{port}/config",
+    "file=http://[::1]:{port}/config", "file=//127.0.0.1:{port}/config", "file=ftp://127.0.0.1/",
+    "proxy=http://127.0.0.1:{port}/config", "proxy=https://user.hf.space/",
+    "custom_component/1/client/component/..%2f..%2fsecret.txt", "stream/a/b/1/playlist.m3u8",
+    "run-history/records", "runs", "dev/reload", "openapi.json", "vibe-code",
+    "../static/..%2f..%2fsecret.txt", "../assets/..%2f..%2fsecret.txt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_address_gives_out_a_file_or_fetches_another(
+    form: str, server: Server, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET, encoding="utf-8")
+    (server.folder.parent / "secret.txt").write_text(SECRET, encoding="utf-8")
+    path = form.format(secret=secret, own=server.folder, port=server.port)
+    answer = asked_raw(server, f"{API}/{path}")
+    assert b" 4" in answer.partition(b"\r\n")[0]
+    for word in (SECRET.encode(), b"root:", b"musiclstm/", b"api_prefix", b"Traceback"):
+        assert word not in answer.replace(b"musiclstm/static", b"")
+
+
+def asked_raw(server: Server, path: str) -> bytes:
+    """The whole answer; a client would tidy up the path."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as line:
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        return b"".join(iter(lambda: line.recv(65_536), b""))
+
+
+POSTS = ["/gradio_api/process_recording", "/gradio_api/vibe-edit", "/gradio_api/undo-vibe-edit",
+         "/login", "/gradio_api/api/continue", "/gradio_api/stream/x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_doors_that_do_work_for_strangers_are_closed(path: str, server: Server) -> None:
+    answer = httpx.post(server.url + path, files={"file": ("a.webm", b"x")})
+    assert answer.status_code == 403
+    assert str(server.folder) not in answer.text
+
+
+def test_the_queue_cannot_be_gone_round(visitor: Callable[..., Listener], moody: Moody) -> None:
+    ann = visitor()
+    event = ann.event("compose")
+    asked = {"data": [None] * len(event["inputs"]), "fn_index": event["id"]}
+    for name in ("compose", "predict", "continue"):
+        answer = ann.http.post(f"{API}/run/{name}", json=asked | {"session_hash": "x"})
+        assert answer.status_code == 404
+    assert moody.begun == 0
+
+
+# Every route of Gradio 6.31 and whether the guard lets it through. Where a newer one brings
+# another, decide which it is: what stands in neither list is closed, but may be needed.
+OPEN = {
+    "/", "/assets/{path:path}", "/config", "/favicon.ico", "/healthz", "/manifest.json",
+    "/pwa_icon", "/pwa_icon/{size}", "/robots.txt", "/static/{path:path}", "/svelte/{path:path}",
+    "/theme.css",
+} | {
+    f"{API}/{name}"
+    for name in (
+        "app_id", "call/v2/{api_name}", "call/v2/{api_name}/{event_id}", "call/{api_name}",
+        "call/{api_name}/{event_id}", "cancel", "component_server",
+        "file={path_or_url:path}", "heartbeat/{session_hash}", "info", "queue/data", "queue/join",
+        "queue/status", "reset", "run/{api_name}", "startup-events", "theme.css", "upload",
+        "upload_progress",
+    )
+}  # fmt: skip
+CLOSED = {
+    f"{API}/deep_link", "/login", "/logout", "/monitoring", "/monitoring/summary",
+    "/monitoring/{key}",
+} | {
+    f"{API}/{name}"
+    for name in (
+        "api/{api_name}", "custom_component/{id}/{environment}/{type}/{file_name}", "dev/reload",
+        "file/{path:path}", "login_check", "openapi.json", "process_recording",
+        "proxy={url_path:path}", "runs", "stream/{event_id}", "stream/{event_id}/close",
+        "stream/{session_hash}/{run}/{component_id}/playlist-file",
+        "stream/{session_hash}/{run}/{component_id}/playlist.m3u8",
+        "stream/{session_hash}/{run}/{component_id}/{segment_id}.{ext}", "token",
+        "undo-vibe-edit", "user", "vibe-code", "vibe-edit", "vibe-starter-queries",
+    )
+}  # fmt: skip
+
+
+def test_every_route_of_the_server_is_known_here(server: Server) -> None:
+    assert routes_of(server) == OPEN | CLOSED
+
+
+def routes_of(server: Server) -> set[str]:
+    """All paths, those of included routers too; a slash at the end makes no difference."""
+    found = set()
+    for route in server.demo.app.routes:
+        router = getattr(route, "original_router", None)
+        inner = [route] if router is None else router.routes
+        found |= {str(each.path) for each in inner}
+    return {path.rstrip("/") or "/" for path in found}
+
+
+def test_the_guard_knows_no_route_that_is_not_there() -> None:
+    opened = {path.removeprefix(f"{API}/").partition("/")[0] for path in OPEN}
+    assert opened >= OPEN_API - {"mcp"}  # is there only with --mcp
+    assert {path.rstrip("/") or "/" for path in OPEN_PAGES} <= OPEN
+    assert all(any(path.startswith(folder) for path in OPEN) for folder in OPEN_FOLDERS)
+
+
+# -- Health ----------------------------------------------------------------------------------------
+
+
+def test_the_health_is_a_few_numbers(
+    server: Server, visitor: Callable[..., Listener], moody: Moody
+) -> None:
+    def health() -> dict[str, Any]:
+        return dict(httpx.get(server.url + "/healthz").raise_for_status().json())
+
+    before = health()
+    assert before.pop("uptime_s") >= 0
+    assert before == {
+        "ok": True, "version": __version__, "model": "toy", "running": 0, "waiting": 0,
+    }  # fmt: skip
+    moody.go.clear()
+    visitors = [visitor() for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        presses = [pool.submit(each.press) for each in visitors]
+        until(lambda: (health()["running"], health()["waiting"]) == (2, 1))
+        moody.go.set()
+        assert all(press.result().sentence == "" for press in presses)
+    until(lambda: health()["running"] == 0)
+
+
+# -- Bodies ----------------------------------------------------------------------------------------
+
+BIG = 20_000_000
+
+
+def parts_of(kind: str) -> tuple[str, Iterator[bytes]]:
+    """A type, and a large body that is never in memory as a whole."""
+    begin = {
+        "json": b'{"data": ["',
+        "field": b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\n',
+        "file": b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mid"\r\n\r\n',
+    }[kind]
+    kind = "application/json" if kind == "json" else "multipart/form-data; boundary=b"
+
+    def parts() -> Iterator[bytes]:
+        yield begin
+        for _ in range(BIG // 50_000):
+            yield b"x" * 50_000
+
+    return kind, parts()
+
+
+def memory_bytes() -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return 1024 * int(line.split()[1])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_large_bodies_are_refused_without_being_kept(server: Server) -> None:
+    paths = ["upload", "queue/join", "call/continue", "component_server", "run/predict", "cancel",
+             "reset", "process_recording", "api/continue"]  # fmt: skip
+    with httpx.Client(base_url=server.url, timeout=PATIENCE_S) as http:
+        http.get("/config")
+        before = memory_bytes()
+        for path in paths:
+            for kind in ("json", "field", "file"):
+                mime, body = parts_of(kind)
+                try:
+                    headers = {"content-type": mime}
+                    status = http.post(f"{API}/{path}", content=body, headers=headers).status_code
+                except httpx.TransportError:  # cut off while it was still sending
+                    status = 413
+                assert status in (400, 403, 404, 413, 422), (path, kind)
+                assert memory_bytes() - before < 2 * BIG, (path, kind)
+    gc.collect()  # here, where files left open are no surprise
+
+
+def test_what_just_fits_comes_in(server: Server) -> None:
+    file = ("a.mid", b"x" * 2_000_000)
+    assert httpx.post(f"{server.url}{API}/upload", files={"files": file}).status_code == 200
+
+
+def test_stalled_uploads_are_closed_and_the_page_answers_meanwhile(hasty: Server) -> None:
+    head = (
+        f"POST {API}/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        'Content-Disposition: form-data; name="files"; filename="a.mid"\r\n\r\nMThd'
+    )
+    lines = [socket.create_connection(("127.0.0.1", hasty.port)) for _ in range(30)]
+    for line in lines:
+        line.settimeout(PATIENCE_S)
+        line.sendall(head.encode())
+    assert httpx.get(hasty.url + "/healthz", timeout=PATIENCE_S).status_code == 200
+    for line in lines:
+        with line:
+            assert b"".join(iter(lambda line=line: line.recv(4096), b"")).startswith(
+                b"HTTP/1.1 408"
+            )
+    gc.collect()
+
+
+# -- Files -----------------------------------------------------------------------------------------
+
+
+def test_the_janitor_leaves_nothing_of_many_uploads(hasty: Server) -> None:
+    def upload(number: int) -> None:
+        file = (f"{number}.mid", b"MThd" + number.to_bytes(4) * 100)
+        httpx.post(f"{hasty.url}{API}/upload", files={"files": file}, timeout=PATIENCE_S)
+
+    janitor = Janitor(hasty.folder, oldest_s=1e-3, every_s=0.01)
+    janitor.start()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(upload, range(60)))
+    assert janitor.is_alive()
+    until(lambda: not any(path.is_file() for path in hasty.folder.rglob("*")))
+    janitor.close()
+
+
+# -- Jobs ------------------------------------------------------------------------------------------
+
+
+def test_one_visitor_cannot_take_the_whole_page(
+    visitor: Callable[..., Listener], moody: Moody
+) -> None:
+    moody.go.clear()
+    greedy, ann = visitor(FAR), visitor(OTHER)
+    statuses = [greedy.join().status_code for _ in range(30)]
+    assert sorted(statuses) == [200] * 3 + [429] * 27
+    with ThreadPoolExecutor() as pool:
+        press = pool.submit(ann.press)
+        moody.go.set()
+        assert press.result(PATIENCE_S).said[-1].startswith("2 bars after")
+
+
+def test_beyond_the_queue_everybody_is_told_at_once(
+    visitor: Callable[..., Listener], moody: Moody, server: Server
+) -> None:
+    moody.go.clear()
+    many = [visitor(f"203.0.113.{number}") for number in range(6)]
+    assert [each.join().status_code for each in many[:2]] == [200, 200]
+    until(lambda: moody.begun == 2)
+    assert [each.join().status_code for each in many[2:]] == [200] * 4
+    told = visitor(OTHER).press()
+    assert (told.status, told.ended) == (503, False)
+    assert told.sentence.startswith("Everybody composes just now and 4 are waiting")
+    moody.go.set()
+    until(lambda: moody.ended == 6)
+
+
+def test_a_job_that_nobody_hears_ends(
+    visitor: Callable[..., Listener], moody: Moody, hasty: Server
+) -> None:
+    ann = visitor(to=hasty)
+    ann.set("Endless, until you press Stop", True)
+    assert ann.join().status_code == 200
+    until(lambda: moody.begun == 1)
+    until(lambda: moody.ended == 1)
+    until(lambda: not hasty.demo._queue.event_ids_to_events and not len(TURNS))
+
+
+def test_who_leaves_ends_the_work(visitor: Callable[..., Listener], moody: Moody) -> None:
+    ann = visitor()
+    ann.set("Endless, until you press Stop", True)
+    words = ann.words(ann.join().json()["event_id"])
+    while "bar 1" not in next(words)[1]:
+        pass
+    words.close()
+    ann.close()
+    until(lambda: (moody.begun, moody.ended) == (1, 1))
+    until(lambda: len(TURNS) == 0)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("y"), MemoryError()])
+def test_whatever_breaks_is_one_sentence_and_the_next_job_is_fine(
+    visitor: Callable[..., Listener],
+    moody: Moody,
+    error: Exception,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ann = visitor()
+    moody.error = error
+    for _ in range(3):  # one more than can run at once
+        told = ann.press()
+        assert (told.ended, told.sentence) == (True, BROKEN)
+    assert "A job broke" in caplog.text
+    moody.error = None
+    assert ann.press().said[-1].startswith("2 bars after")
+
+
+def test_a_turn_that_is_over_is_told_with_what_there_is(
+    visitor: Callable[..., Listener], moody: Moody
+) -> None:
+    ann = visitor()
+    ann.set("Endless, until you press Stop", True)
+    with ThreadPoolExecutor() as pool:
+        press = pool.submit(ann.press)
+        until(lambda: len(TURNS) == 1)
+        until(lambda: moody.begun == 1)
+        TURNS.sweep(waiting=0, now_s=time.monotonic() + 1_000_000)
+        told = press.result(PATIENCE_S)
+    assert told.sentence == ""
+    assert "after 8 bars" in told.said[-1]
+    assert "Endless music rests" in told.troubles[-1]
+
+
+def test_closing_tells_those_who_compose_and_those_who_wait(
+    moody: Moody,
+    visitor: Callable[..., Listener],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "page.server.lifecycle.FAREWELL_S", PATIENCE_S
+    )  # a busy machine needs longer
+    with served(moody, tmp_path) as server:
+        visitors = [visitor(to=server) for _ in range(3)]
+        for each in visitors:
+            each.set("Endless, until you press Stop", True)
+        with ThreadPoolExecutor() as pool:
+            presses = [pool.submit(each.press) for each in visitors]
+            until(lambda: moody.begun == 2)
+            until(lambda: len(server.demo._queue.event_ids_to_events) == 3)
+            close(server.demo)
+            told = [press.result(PATIENCE_S) for press in presses]
+    assert all(each.ended for each in told)
+    assert sum(CLOSING in " ".join(each.troubles) for each in told) == 2
+    assert sum(each.sentence == CLOSING for each in told) == 1
+
+
+# -- Addresses behind a proxy ----------------------------------------------------------------------
+
+
+def test_a_proxy_is_believed_where_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")  # so that what is set here goes afterwards
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS")
+    trust_proxy()
+    seen = []
+
+    async def note(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    proxied: Any = ProxyHeadersMiddleware(note, os.environ["FORWARDED_ALLOW_IPS"])
+    for peer, forwarded in (
+        ("10.1.2.3", "198.51.100.1, 203.0.113.7, 10.9.9.9"),
+        ("203.0.113.9", "203.0.113.7"),
+    ):
+        headers = [(b"x-forwarded-for", forwarded.encode())]
+        scope = {"type": "http", "client": (peer, 1), "headers": headers}
+        asyncio.run(proxied(scope, None, None))
+    assert seen == ["203.0.113.7", "203.0.113.9"]
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "192.0.2.1")
+    trust_proxy()
+    assert os.environ["FORWARDED_ALLOW_IPS"] == "192.0.2.1"

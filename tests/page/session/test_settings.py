@@ -1,0 +1,327 @@
+"""The controls say exactly what is asked for, and whatever else comes is one sentence."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+from musiclstm import Constraints, MusicLSTMError, Sampling, Surprise, bundled_seeds
+from musiclstm.audio.mix import Mix
+from musiclstm.audio.soundfonts import soundfonts
+from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Scale
+from musiclstm.tokens import knows_meter
+from page.session.settings import (
+    AS_THE_SEED,
+    BOUNDS,
+    ENDLESS_BARS,
+    FREE,
+    KEYS,
+    METERS,
+    Settings,
+    SettingsError,
+    constraints_of,
+    from_values,
+    mix_of,
+    sampling_of,
+    settings_of,
+    surprise_of,
+    values_of,
+)
+
+DRUMS = -1
+WHOLE = {"bars", "random_seed", "top_k", "lowest", "highest", "most_at_once"}
+WHOLE |= {"fewest_notes", "most_notes"}
+
+
+def bounded(name):
+    least, most = BOUNDS[name]
+    if name in WHOLE:
+        return st.integers(int(least), int(most))
+    return st.floats(least, most)
+
+
+numbers = {name: bounded(name) for name in BOUNDS if name not in ("lowest", "highest")}
+optional = {name: st.none() | numbers[name] for name in numbers if getattr(Settings, name) is None}
+valid = st.builds(
+    Settings,
+    **{**numbers, **optional, "fewest_notes": st.just(0)},
+    lowest=st.integers(0, 60),
+    highest=st.integers(60, 127),
+    endless=st.booleans(),
+    locked=st.booleans(),
+    ending=st.booleans(),
+    key=st.sampled_from(KEYS),
+    meter=st.sampled_from(METERS),
+    instruments=st.none() | st.sets(st.integers(-1, 127), min_size=1),
+    swaps=st.dictionaries(st.integers(0, 127), st.integers(0, 127), max_size=4),
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module")
+def tune():
+    return next(iter(bundled_seeds().values()))
+
+
+# -- In and out of the page ----------------------------------------------------------------------
+
+
+def test_without_a_touch_the_library_is_asked_for_what_it_does_anyway(tiny_composer, tune):
+    settings = from_values({})
+    assert settings == Settings()
+    assert sampling_of(settings) == Sampling()
+    assert surprise_of(settings) == Surprise()
+    assert mix_of(settings) == Mix()
+    for prompt in (tune, None):
+        asked = constraints_of(settings, composer=tiny_composer, prompt=prompt)
+        assert asked == tiny_composer.constraints_of(prompt)
+
+
+@given(valid)
+def test_settings_survive_the_way_over_the_page(settings):
+    assert from_values(json.loads(json.dumps(values_of(settings)))) == settings
+
+
+@given(valid, st.sampled_from(sorted(numbers)), st.data(), st.integers(0, 2**32 - 1))
+def test_changing_one_thing_keeps_all_else_and_the_locked_seed(settings, name, data, used):
+    shown = values_of(replace(settings, locked=True, fewest_notes=0).after(used))
+    wanted = data.draw(st.integers(0, 1) if name == "fewest_notes" else numbers[name])
+    changed = from_values(shown | {name: wanted})
+    assert getattr(changed, name) == wanted
+    others = {each.name for each in fields(Settings)} - {name}
+    assert {each: getattr(changed, each) for each in others} == {
+        each: getattr(from_values(shown), each) for each in others
+    }
+    if name != "random_seed":
+        assert sampling_of(changed).seed == used
+
+
+def test_a_seed_that_is_not_locked_is_drawn_anew():
+    assert sampling_of(Settings(random_seed=7).after(7)).seed is None
+    assert sampling_of(Settings(random_seed=7, locked=True).after(9)).seed == 9
+
+
+@given(st.sampled_from([each.name for each in fields(Settings)]), anything)
+def test_whatever_comes_is_a_setting_or_one_sentence(name, value):
+    try:
+        settings = from_values({name: value})
+    except SettingsError as error:
+        sentence = str(error)
+    else:
+        assert from_values(values_of(settings)) == settings
+        return
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert len(sentence) < 500
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"bars": 65}, "bars must be a whole number from 1 to 64, got 65."),
+        ({"bars": 0}, "bars must be a whole number from 1 to 64, got 0."),
+        ({"bars": 8.5}, "bars must be a whole number from 1 to 64, got 8.5."),
+        ({"bars": True}, "bars must be a whole number from 1 to 64, got True."),
+        ({"bars": "8"}, "bars must be a whole number from 1 to 64, got '8'."),
+        ({"bars": 10**30}, "bars must be a whole number from 1 to 64, got 1000"),
+        ({"adventurous": float("nan")}, "adventurous must be a number from 0 to 1.5, got nan."),
+        ({"gain_db": float("inf")}, "gain db must be a number from -20 to 20, got inf."),
+        ({"top_p": 0}, "top p must be a number from 0.05 to 1, got 0."),
+        ({"random_seed": -1}, "a whole number from 0 to 4294967295, got -1."),
+        ({"endless": 1}, "endless must be true or false, got 1."),
+        ({"key": "H major"}, "key must be one of as the seed, free, C major"),
+        ({"meter": "13/16"}, "meter must be one of as the seed, free, 4/4"),
+        ({"instruments": [128]}, "instruments must be a list of programs from -1"),
+        ({"instruments": "0"}, "instruments must be a list of programs from -1"),
+        ({"swaps": {"-1": 3}}, "swaps must be programs from 0 to 127"),
+        ({"swaps": [[1]]}, "swaps must be programs from 0 to 127"),
+        ({"swaps": 5}, "swaps must be programs from 0 to 127"),
+        ({"lowest": 70, "highest": 60}, "The lowest pitch, 70, is above the highest, 60;"),
+        ({"fewest_notes": 9, "most_notes": 4}, "cannot have at least 9 and at most 4 notes;"),
+        ({"volume": 3}, "There is no setting 'volume'; leave it out."),
+        ({"soundfont": "../../etc/passwd"}, "soundfont must be"),
+    ],
+)
+def test_a_refusal_says_what_came_and_what_was_expected(values, sentence):
+    with pytest.raises(SettingsError) as refusal:
+        from_values(values)
+    assert sentence in str(refusal.value)
+    assert isinstance(refusal.value, MusicLSTMError)
+
+
+def test_a_path_is_no_soundfont_even_where_one_lies():
+    for path in soundfonts().values():
+        with pytest.raises(SettingsError, match="soundfont must be one of"):
+            Settings(soundfont=str(path))
+
+
+def test_numbers_may_come_as_sliders_give_them():
+    settings = from_values({"bars": 16.0, "random_seed": None, "instruments": [], "soundfont": ""})
+    assert (settings.bars, type(settings.bars)) == (16, int)
+    assert settings == Settings(bars=16)
+
+
+def test_a_take_is_told_in_one_line():
+    assert str(Settings()) == "8 bars, adventurous 1"
+    told = Settings(bars=1, adventurous=1.1, key="D minor", meter="3/4", surprise=1, tempo_bpm=90)
+    assert str(told) == "1 bar, adventurous 1.1, D minor, 3/4, bold surprises, 90 bpm"
+    told = Settings(endless=True, instruments=(40, DRUMS), surprise=0.5, ending=True)
+    assert str(told) == "endless, adventurous 1, surprises, Drums and Violin"
+
+
+# -- What the library is asked -------------------------------------------------------------------
+
+
+def test_every_choice_is_one_the_library_knows():
+    assert len(KEYS) == 26
+    for key in KEYS[2:]:
+        assert Scale.named(key)
+    for meter in METERS[2:]:
+        assert knows_meter(*map(int, meter.split("/")))
+
+
+@given(valid)
+def test_whatever_can_be_set_can_be_asked_for_or_is_refused(tiny_composer, settings):
+    sampling = sampling_of(settings)
+    assert sampling.temperature == settings.adventurous
+    assert sampling.seed == settings.random_seed
+    assert sampling.copy_weight == settings.copy_weight
+    assert mix_of(settings).programs == dict(settings.swaps)
+    with suppress(SettingsError):
+        asked = constraints_of(settings, composer=tiny_composer)
+        assert asked.ending == (settings.ending and not settings.endless)
+
+
+@pytest.mark.parametrize(
+    ("surprise", "schedule"), [(0, "off"), (0.1, "gentle"), (0.5, "gentle"), (1, "bold")]
+)
+def test_surprise_is_none_gentle_or_bold(surprise, schedule):
+    assert surprise_of(Settings(surprise=surprise)) == Surprise(schedule)
+
+
+def test_the_seed_rules_where_nothing_else_is_said(tiny_composer, tune):
+    usual = tiny_composer.constraints_of(tune)
+    assert usual.programs
+    assert usual.meter == (3, 4)
+
+    def asked(**changes):
+        return constraints_of(Settings(**changes), composer=tiny_composer, prompt=tune)
+
+    assert asked(key="D minor") == replace(usual, key="D minor")
+    assert asked(key=AS_THE_SEED) == replace(usual, key=KEY_OF_PROMPT)
+    assert asked(meter="6/8") == replace(usual, meter=(6, 8))
+    assert asked(meter=FREE) == replace(usual, meter=None)
+    assert asked(instruments=(40,)) == replace(usual, programs={40})
+    assert asked(tempo_bpm=90) == replace(usual, tempo_bpm=90)
+    assert asked(ending=True) == replace(usual, ending=True)
+    assert asked(ending=True, endless=True) == usual
+    assert asked(most_notes=9) == replace(usual, notes_per_bar=(0, 9))
+    assert asked(fewest_notes=2) == replace(usual, notes_per_bar=(2, 256))
+    lower = replace(usual, pitch_ranges=dict.fromkeys(usual.programs, (0, 59)))
+    assert asked(highest=59) == lower
+    two = replace(usual, max_polyphony=2, max_notes_at_once=2)
+    assert asked(most_at_once=2) == two
+    full = asked(most_at_once=MAX_NOTES_AT_ONCE)
+    assert full == replace(usual, max_polyphony=32)
+
+
+def test_from_nothing_the_key_of_the_seed_is_free(tiny_composer):
+    asked = constraints_of(Settings(key=AS_THE_SEED), composer=tiny_composer)
+    assert asked == Constraints()
+    tiny_composer.compose(bars=1, constraints=asked)
+
+
+def test_drums_have_no_key_to_keep(tiny_composer, invented):
+    drums = invented(bars=2, programs=(DRUMS,))
+    settings = Settings(key=AS_THE_SEED)
+    asked = constraints_of(settings, composer=tiny_composer, prompt=drums)
+    assert asked.key is None
+    tiny_composer.compose(bars=1, prompt=drums, constraints=asked)
+
+
+def test_any_instrument_is_bound_by_the_range_but_drums(tiny_composer):
+    asked = constraints_of(Settings(lowest=50, highest=70), composer=tiny_composer)
+    assert asked.ranges == dict.fromkeys(range(128), (50, 70))
+    piece = tiny_composer.compose(bars=2, constraints=asked)
+    pitches = [n.pitch for t in piece.score.tracks if not t.is_drum for n in t.notes]
+    assert all(50 <= pitch <= 70 for pitch in pitches)
+
+
+def test_what_nobody_can_keep_is_one_sentence(tiny_composer, tune):
+    narrow = Settings(key="C major", lowest=61, highest=61)
+    with pytest.raises(SettingsError, match="where C major has no tone"):
+        constraints_of(narrow, composer=tiny_composer, prompt=tune)
+    with pytest.raises(SettingsError, match="needs an instrument with pitches"):
+        constraints_of(Settings(instruments=(DRUMS,), ending=True), composer=tiny_composer)
+
+
+def test_a_piece_that_goes_on_still_keeps_to_its_seed(tiny_composer, tune):
+    piece = tiny_composer.compose(bars=1, prompt=tune, constraints=Constraints(meter=(4, 4)))
+    asked = constraints_of(Settings(bars=2), composer=tiny_composer, after=piece)
+    assert asked == tiny_composer.constraints_of(tune)
+    begun = tiny_composer.compose(bars=1)
+    settings = Settings(key=AS_THE_SEED)
+    assert constraints_of(settings, composer=tiny_composer, after=begun) == Constraints()
+
+
+def test_music_without_end_is_asked_for_far_ahead():
+    assert (Settings(bars=4).new_bars, Settings(bars=4).planned_bars) == (4, 4)
+    endless = Settings(endless=True)
+    assert (endless.new_bars, endless.planned_bars) == (ENDLESS_BARS, None)
+
+
+# -- Recipes -------------------------------------------------------------------------------------
+
+steered = st.builds(
+    Settings,
+    bars=st.integers(1, 2),
+    adventurous=numbers["adventurous"],
+    surprise=st.sampled_from([0, 0.5, 1]),
+    key=st.sampled_from(KEYS),
+    meter=st.sampled_from([AS_THE_SEED, "4/4", "6/8"]),
+    random_seed=numbers["random_seed"],
+    top_k=st.integers(0, 50),
+    highest=st.sampled_from([100, 127]),
+    most_at_once=st.none() | st.integers(1, 8),
+    most_notes=st.none() | st.integers(4, 40),
+    ending=st.booleans(),
+    tempo_bpm=st.none() | st.integers(40, 200),
+)
+
+
+@given(steered)
+@profile(max_examples=25)
+def test_a_recipe_puts_the_controls_back(tiny_composer, tune, settings):
+    common = {"prompt": tune}
+    piece = tiny_composer.compose(
+        bars=settings.bars,
+        sampling=sampling_of(settings),
+        constraints=constraints_of(settings, composer=tiny_composer, **common),
+        surprise=surprise_of(settings),
+        **common,
+    )
+    found = settings_of(piece.recipe)
+    assert found.locked
+    assert found.bars == settings.bars
+    assert sampling_of(found) == piece.sampling
+    assert surprise_of(found) == piece.surprise
+    assert constraints_of(found, composer=tiny_composer, **common) == piece.constraints
+
+
+def test_what_no_control_can_show_comes_to_its_end(tiny_composer):
+    few = Constraints(programs={0}, notes_per_bar=(0, 2))
+    sampling = Sampling(temperature=5.0, seed=1)
+    piece = tiny_composer.compose(bars=70, sampling=sampling, constraints=few)
+    found = settings_of(piece.recipe)
+    assert (found.bars, found.adventurous, found.random_seed) == (64, 1.5, 1)
+    assert settings_of(piece.first(0).recipe) == Settings()
