@@ -16,9 +16,9 @@ from benchmarks.ngram import NGram
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.tokens import MusicTokenizer
-from training.corpus import Corpus, read_corpus
-from training.metrics import HeldOut, held_out
-from training.pieces import require_split
+from training.data.corpus import Corpus, read_corpus
+from training.data.splits import require_split
+from training.evaluation.held_out import HeldOut, held_out
 
 ORDER = 5
 
@@ -67,7 +67,7 @@ def counted(
 
 
 def _streams(corpus: Corpus, tokenizer: MusicTokenizer, split: str) -> list[list[int]]:
-    """As `training.metrics.held_out` reads them: from BOS to EOS."""
+    """As `training.evaluation.held_out.held_out` reads them: from BOS to EOS."""
     pieces = corpus.tokens(split)
     return [[tokenizer.bos_id, *map(int, ids), tokenizer.eos_id] for ids in pieces]
 

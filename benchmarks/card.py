@@ -20,9 +20,9 @@ from typing import Any
 from benchmarks.reporting import Report, ReportError, parser, run
 from musiclstm import __version__
 from musiclstm.model.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
-from training.checkpoints import write_record
-from training.data.default_corpora import BAND_CORPORA, OLDER_CORPORA
 from training.evaluate import write_facts
+from training.pretraining.default_corpora import BAND_CORPORA, OLDER_CORPORA
+from training.trainer.checkpoints import write_record
 
 RESULTS = Path(__file__).parent / "results"
 # What the card shows in place of paths.

@@ -24,7 +24,7 @@ from benchmarks.faults import Fault, Mode, can_be_torn, run
 from benchmarks.reporting import Report, ReportError, parser, table
 from benchmarks.reporting import run as report
 from benchmarks.sessions import Account, KillError, command, digests
-from training.stopping import STOPPED
+from training.trainer.stopping import STOPPED
 
 _SAVE_STEPS = 2
 _END = 6  # the third checkpoint makes an older one go

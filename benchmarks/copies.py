@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from musiclstm.model.step_features import Kind, TokenTable
 from musiclstm.tokens import MusicTokenizer
-from training.measures import Section
+from training.evaluation.music_metrics import Section
 
 Ints: TypeAlias = NDArray[np.int64]
 

@@ -20,9 +20,9 @@ from typing import Any
 from benchmarks.pieces import read_split
 from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.model.checkpoint import load_checkpoint, read_facts
-from training.callbacks import CURVE_FILES
-from training.corpus import read_corpus
-from training.metrics import HeldOut, held_out
+from training.data.corpus import read_corpus
+from training.evaluation.held_out import HeldOut, held_out
+from training.trainer.callbacks import CURVE_FILES
 
 
 def main(argv: list[str] | None = None) -> int:

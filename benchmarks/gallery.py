@@ -31,8 +31,8 @@ from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.checkpoint import DEFAULT
-from training.continuations import Piece, piece_from, read_take
-from training.measures import Section, figures, overlaps
+from training.evaluation.continuations import Piece, piece_from, read_take
+from training.evaluation.music_metrics import Section, figures, overlaps
 
 COUNT = 10
 # What to call pieces of each corpus, and how many are taken; other corpora fill up to `COUNT`.

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.reporting import Report, ReportError, parser, run
 from benchmarks.sessions import KillError, Session, digests
 from musiclstm.model.checkpoint import load_checkpoint, read_facts
-from training.checkpoints import checkpoints, damage, step_of
+from training.trainer.checkpoints import checkpoints, damage, step_of
 
 _EARLY = 0.4  # share of the kills that may strike before the first step
 _EXPORT_KILLS = 3

@@ -30,9 +30,9 @@ from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.decoding.stepper import MAX_ROWS
 from musiclstm.model.checkpoint import DEFAULT
 from musiclstm.tokens import MusicTokenizer
-from training.continuations import Piece, Plan, Take, choose, compose, plan_from
-from training.corpus import Corpus, read_corpus
-from training.pieces import require_split
+from training.data.corpus import Corpus, read_corpus
+from training.data.splits import require_split
+from training.evaluation.continuations import Piece, Plan, Take, choose, compose, plan_from
 
 PIECES, TAKES, PROMPT_BARS, BARS, SEED = 200, 2, 8, 16, 7
 TRAIN = "train"

@@ -1,4 +1,4 @@
-"""The pieces of a split as scores, in the order and with the splits of `training.corpus`.
+"""The pieces of a split as scores, in the order and with the splits of `training.data.corpus`.
 
 The corpus keeps tokens; a benchmark that compares with the music itself reads the score again.
 """
@@ -14,9 +14,9 @@ from symusic.core import ScoreTick
 
 from musiclstm.errors import ScoreError
 from musiclstm.midi.reader import Limits, read_midi
-from training.corpus import Source
-from training.data.encoded_corpora import evenly
-from training.pieces import sources_of_split
+from training.data.corpus import Source
+from training.data.splits import sources_of_split
+from training.pretraining.encoded_corpora import evenly
 
 
 def read_split(
@@ -25,7 +25,7 @@ def read_split(
     """Read every piece of a split with its score; report and leave out broken files.
 
     Args:
-        paths: As in `training.corpus.read_corpus`.
+        paths: As in `training.data.corpus.read_corpus`.
         split: train, valid or test.
         at_most: Pieces of each corpus, chosen evenly. None: all.
 

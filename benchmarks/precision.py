@@ -20,10 +20,10 @@ from benchmarks.reporting import Report, ReportError, parser, run, table
 from musiclstm.generation.decoding.stepper import PackedLSTM
 from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from training.corpus import read_corpus
-from training.data.encoded_corpora import evenly
-from training.pieces import require_split
-from training.reading import count_notes
+from training.data.corpus import read_corpus
+from training.data.splits import require_split
+from training.data.tokenize import count_notes
+from training.pretraining.encoded_corpora import evenly
 
 COMPARED = 4
 LONGEST = 2048  # tokens of a piece

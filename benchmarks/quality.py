@@ -7,7 +7,7 @@ few for all. Then ours is trained again for `--ablation_minutes` with each of it
 masked, and once whole.
 
 What is measured: bits per note of held-out pieces by set (older corpora, bands with drums, newer
-corpora), `training.bits.bits_of`. Ours and Performance RNN carry their state through a piece.
+corpora), `training.evaluation.bits_per_note.bits_of`. Ours and Performance RNN carry their state through a piece.
 Seed 1 reads window by window, each from a zero state, as it was trained. The transformer predicts a
 token from all tokens before it, at most its context, at least half of it.
 """
@@ -32,13 +32,13 @@ from benchmarks.reporting import Report, ReportError, parser, run, table
 from benchmarks.rivals import OURS, Contender, ablations, contenders, weights_of
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from training.bits import MEASURED_TOKENS, bits_of
-from training.checkpoints import read_record, write_record
-from training.data.augmentation import AugmentationSettings
-from training.data.default_corpora import held_out_sets
-from training.data.encoded_corpora import EncodedCorpora
-from training.networks import config_for
+from training.evaluation.bits_per_note import MEASURED_TOKENS, bits_of
 from training.pretrain import Run, Settings
+from training.pretraining.augmentation import AugmentationSettings
+from training.pretraining.default_corpora import held_out_sets
+from training.pretraining.encoded_corpora import EncodedCorpora
+from training.pretraining.networks import config_for
+from training.trainer.checkpoints import read_record, write_record
 
 RECORD = "quality.json"
 _PILOT_SET_PIECES = 8  # validation pieces of each set

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from benchmarks.reporting import Report, ReportError, parser, run, table
-from training.corpus import read_corpus
-from training.reading import cores
+from training.data.corpus import read_corpus
+from training.data.tokenize import cores
 
 ROUNDS = 3
 FILES = "500,5000"

@@ -21,9 +21,9 @@ from pathlib import Path
 import musiclstm
 from musiclstm.errors import MusicLSTMError
 from musiclstm.model.checkpoint import WEIGHTS_FILE
-from training.averaging import AVERAGE_FILE
-from training.checkpoints import checkpoints
-from training.stopping import STOPPED
+from training.trainer.checkpoints import checkpoints
+from training.trainer.ema import AVERAGE_FILE
+from training.trainer.stopping import STOPPED
 
 MANY_STEPS = 1_000_000  # more than there will ever be time for
 _STEP = re.compile(r"^step ([\d,]+) of ")

@@ -31,11 +31,11 @@ from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
 from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
+from training.data.dataset import IGNORED, Windows
 from training.data.features import CarriedFeatures
-from training.memory import keep_freed_memory
-from training.networks import config_for
-from training.trainer import StatefulTrainer
-from training.windows import IGNORED, Windows
+from training.pretraining.networks import config_for
+from training.trainer.malloc import keep_freed_memory
+from training.trainer.trainer import StatefulTrainer
 
 _WARM_UP = 3  # steps that do not count
 _WEIGHT_DECAY, _DROPOUT = 0.01, 0.1

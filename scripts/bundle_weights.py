@@ -29,12 +29,12 @@ from musiclstm.model.checkpoint import (  # noqa: E402
     read_facts,
     save_checkpoint,
 )
-from training.checkpoints import find_whole  # noqa: E402
-from training.data.default_corpora import CORPUS_WEIGHTS  # noqa: E402
-from training.data.encoded_corpora import SPLITS  # noqa: E402
-from training.networks import load_network  # noqa: E402
 from training.pretrain import Settings  # noqa: E402
-from training.progress import read_progress, sessions_of  # noqa: E402
+from training.pretraining.default_corpora import CORPUS_WEIGHTS  # noqa: E402
+from training.pretraining.encoded_corpora import SPLITS  # noqa: E402
+from training.pretraining.networks import load_network  # noqa: E402
+from training.pretraining.progress import read_progress, sessions_of  # noqa: E402
+from training.trainer.checkpoints import find_whole  # noqa: E402
 
 PRETRAINED = ROOT / "musiclstm" / "pretrained"
 NOTICE = PRETRAINED / "NOTICE.txt"

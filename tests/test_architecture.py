@@ -324,7 +324,7 @@ FORBIDDEN = {
     "musiclstm.core.step": ["import torch", "from musiclstm.generation.decoding.rows import Rows"],
     "musiclstm.tokens.encoding": ["import miditok", "from ..generation import constraints"],
     "musiclstm.generation.pipeline": ["from musiclstm.generation.composer import Composer"],
-    "musiclstm.audio.render": ["import gradio as gr", "import training.corpus"],
+    "musiclstm.audio.render": ["import gradio as gr", "import training.data.corpus"],
     "scripts.example_tunes.tunes": ["from ..composer import Composer"],
     "musiclstm.cellar": ["from musiclstm.generation.decoding.sampling import Sampling"],
     "app": [
@@ -357,11 +357,11 @@ ALLOWED = {
     "musiclstm.cli": ["from musiclstm import __version__"],
     "app": ["from musiclstm import Composer, rendering", "import gradio", "import musiclstm"],
     "training.finetune": [
-        "from training.corpus import read",
+        "from training.data.corpus import read",
         "from . import corpus",
         "from hub.publish import publish",
     ],
-    "benchmarks.quality": ["from training.metrics import held_out"],
+    "benchmarks.quality": ["from training.evaluation.held_out import held_out"],
 }
 PUBLIC = {"Composer", "composer", "sampling", "rendering"}
 

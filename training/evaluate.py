@@ -24,13 +24,13 @@ from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.decoding.stepper import MAX_ROWS
 from musiclstm.midi.reader import clean_text
 from musiclstm.model.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
-from training.checkpoints import write_record
-from training.comparison import beside_baseline, compared, read_baseline
-from training.continuations import SHORT_BARS, Piece, Plan, choose, compose, plan_from
-from training.corpus import SPLITS, Corpus, read_corpus
+from training.data.corpus import SPLITS, Corpus, read_corpus
+from training.data.splits import require_split
 from training.environment import environment
-from training.metrics import Accuracy, held_out
-from training.pieces import require_split
+from training.evaluation.comparison import beside_baseline, compared, read_baseline
+from training.evaluation.continuations import SHORT_BARS, Piece, Plan, choose, compose, plan_from
+from training.evaluation.held_out import Accuracy, held_out
+from training.trainer.checkpoints import write_record
 
 KEY = "evaluation"  # key in facts.json: a list with one record per data and split
 BOTH = "both"

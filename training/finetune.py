@@ -32,14 +32,24 @@ from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
-from training.callbacks import (
+from training.data.corpus import Corpus, read_corpus, refuse_empty
+from training.data.dataset import Windows
+from training.environment import environment
+from training.errors import disk_in_plain_words, memory_in_plain_words
+from training.evaluation.held_out import held_out
+from training.pretraining.augmentation import Augmentation, AugmentationSettings
+from training.pretraining.band_arrangement import Grooves
+from training.pretraining.networks import config_for, plain_copy, set_dropout
+from training.report.data_report import as_text, describe, write_report
+from training.report.time_estimate import rehearse
+from training.trainer.callbacks import (
     EarlyStopping,
     LearningCurve,
     Progress,
     has_stalled,
     valid_before,
 )
-from training.checkpoints import (
+from training.trainer.checkpoints import (
     FINISHED_FILE,
     STATE_FILE,
     begin_or_go_on,
@@ -51,22 +61,12 @@ from training.checkpoints import (
     newest_whole,
     place_for,
 )
-from training.corpus import Corpus, read_corpus, refuse_empty
-from training.data.augmentation import Augmentation, AugmentationSettings
-from training.data.band_arrangement import Grooves
-from training.environment import environment
-from training.estimate import rehearse
-from training.failures import disk_in_plain_words, memory_in_plain_words
-from training.groups import freeze, parts_of, read_parts, read_rates
-from training.listening import Listening
-from training.locking import alone_in
-from training.memory import keep_freed_memory
-from training.metrics import held_out
-from training.networks import config_for, plain_copy, set_dropout
-from training.report import as_text, describe, write_report
-from training.stopping import STOPPED, StoppedError
-from training.trainer import StatefulTrainer
-from training.windows import Windows
+from training.trainer.listening import Listening
+from training.trainer.malloc import keep_freed_memory
+from training.trainer.param_groups import freeze, parts_of, read_parts, read_rates
+from training.trainer.run_lock import alone_in
+from training.trainer.stopping import STOPPED, StoppedError
+from training.trainer.trainer import StatefulTrainer
 
 # Fields of a new network's config that follow from the tokenizer and the pieces.
 _SETTLED = {

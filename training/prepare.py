@@ -11,8 +11,8 @@ import numpy as np
 
 from musiclstm.errors import MusicLSTMError
 from musiclstm.tokens import MusicTokenizer
-from training.corpus import read_corpus
-from training.data.encoded_corpora import SPLITS, EncodedCorpora
+from training.data.corpus import read_corpus
+from training.pretraining.encoded_corpora import SPLITS, EncodedCorpora
 
 
 def prepare(paths: Sequence[str], *, workers: int | None = None) -> EncodedCorpora:

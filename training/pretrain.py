@@ -33,8 +33,25 @@ from transformers.utils import logging
 from musiclstm.errors import CheckpointError, CorpusError, MusicLSTMError
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
 from musiclstm.model.step_features import FeatureArrays, TokenTable
-from training.bits import bits_of
-from training.checkpoints import (
+from training.data.features import feature_rows, on_device
+from training.environment import environment
+from training.errors import TrainingError, is_full_disk
+from training.evaluation.bits_per_note import bits_of
+from training.pretraining.augmentation import IGNORED, Augmentation, AugmentationSettings
+from training.pretraining.band_arrangement import Grooves
+from training.pretraining.default_corpora import CORPUS_WEIGHTS, held_out_sets
+from training.pretraining.encoded_corpora import EncodedCorpora
+from training.pretraining.networks import config_for, load_network, set_dropout
+from training.pretraining.progress import (
+    PROGRESS_FILE,
+    corpora_record,
+    load_moments,
+    read_progress,
+    save_moments,
+    sessions_of,
+)
+from training.pretraining.streams import Batch, PieceStreams
+from training.trainer.checkpoints import (
     checkpoints,
     damage,
     find_whole,
@@ -44,23 +61,6 @@ from training.checkpoints import (
     seal,
     step_of,
     write_record,
-)
-from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
-from training.data.band_arrangement import Grooves
-from training.data.default_corpora import CORPUS_WEIGHTS, held_out_sets
-from training.data.encoded_corpora import EncodedCorpora
-from training.data.features import feature_rows, on_device
-from training.data.streams import Batch, PieceStreams
-from training.environment import environment
-from training.failures import TrainingError, is_full_disk
-from training.networks import config_for, load_network, set_dropout
-from training.progress import (
-    PROGRESS_FILE,
-    corpora_record,
-    load_moments,
-    read_progress,
-    save_moments,
-    sessions_of,
 )
 
 _MEASURED_PIECES = 40  # of each set, while training

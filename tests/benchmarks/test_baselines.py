@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import baselines
 from benchmarks.baselines import counted
-from training.corpus import read_corpus
-from training.metrics import held_out
+from training.data.corpus import read_corpus
+from training.evaluation.held_out import held_out
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from benchmarks.copies import (
     until_third_hearing,
 )
 from musiclstm.midi.analysis import bar_starts
-from training.measures import section
+from training.evaluation.music_metrics import section
 
 
 def notes(*rows):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.finetuning import main
-from training.corpus import read_corpus
+from training.data.corpus import read_corpus
 
 TINY = [
     *("--", "--max_steps", "2", "--eval_steps", "2", "--window", "32", "--samples", "0"),

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import kills, sessions
 from benchmarks.kills import Ordeal, main, what_is_left
-from training.checkpoints import seal
+from training.trainer.checkpoints import seal
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from benchmarks import novelty
 from benchmarks.copies import UNIT, Notes
 from benchmarks.novelty import Pair, as_text, compared
-from training.continuations import Plan
-from training.corpus import read_corpus
-from training.measures import section
+from training.data.corpus import read_corpus
+from training.evaluation.continuations import Plan
+from training.evaluation.music_metrics import section
 
 SMALL = ["--pieces", "2", "--takes", "2", "--prompt_bars", "2", "--bars", "3"]
 

@@ -25,9 +25,9 @@ from benchmarks.rivals import (
 from musiclstm import MusicLSTMConfig, MusicLSTMForCausalLM, MusicTokenizer
 from musiclstm.model.modeling_musiclstm import feature_tensors
 from musiclstm.model.step_features import StepFeatures, TokenTable
-from training.bits import bits_of
-from training.data.encoded_corpora import EncodedCorpora
+from training.evaluation.bits_per_note import bits_of
 from training.prepare import prepare
+from training.pretraining.encoded_corpora import EncodedCorpora
 
 NAMES = [OURS, OURS_PLAIN, TRANSFORMER, TRANSFORMER_FEATURES, SEED_1, PERFORMANCE_RNN]
 CONTEXT = 32

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.corpus import read_corpus
+from training.data.corpus import read_corpus
 
 from .archives import ARCHIVES, Archive
 from .unpacking import Outcome, archive_faults, unpack

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from musiclstm.errors import CorpusError, ScoreError
 from musiclstm.midi.reader import Limits, read_midi
-from training.corpus import find_sources
-from training.sources import Source
+from training.data.corpus import find_sources
+from training.data.sources import Source
 
 from .archives import Archive
 
 LIMITS = Limits.training()
-# As training.corpus reports them.
+# As training.data.corpus reports them.
 _UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
 _REFUSAL = re.compile(r"'x\.zip' (?:is|holds|has|looks) .+; (?:pack|unpack|split) .+\.")
 

@@ -12,8 +12,8 @@ import pytest
 
 from musiclstm.errors import CheckpointError, CorpusError
 from musiclstm.model.checkpoint import load_checkpoint, read_facts
-from training.checkpoints import place_for, seal
 from training.pretrain import Settings
+from training.trainer.checkpoints import place_for, seal
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bundle_weights.py"
 SETTINGS = Settings(hidden_size=8, num_hidden_layers=1, decay=0.5, max_steps=9)

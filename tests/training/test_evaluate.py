@@ -11,8 +11,8 @@ import pytest
 
 from musiclstm import Composer, __version__
 from training import evaluate
-from training.corpus import read_corpus
-from training.metrics import held_out
+from training.data.corpus import read_corpus
+from training.evaluation.held_out import held_out
 
 SMALL = [
     *("--pieces", "3", "--takes", "2", "--prompt_bars", "2", "--bars", "3", "--workers", "1"),
@@ -274,7 +274,7 @@ def test_a_write_that_breaks_off_leaves_the_facts_whole(duets, checkpoint, monke
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("training.checkpoints.os.fsync", full)
+    monkeypatch.setattr("training.trainer.checkpoints.os.fsync", full)
     assert run(duets, checkpoint, *NO_PIECES, "--write_facts") == 1
     assert capsys.readouterr().err == (
         "error: The figures above could not be written (No space left on device); make room, or "

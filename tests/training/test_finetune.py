@@ -266,7 +266,7 @@ def test_too_little_memory_is_one_sentence(error, scales, tmp_path, monkeypatch,
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("training.trainer.StatefulTrainer.compute_loss", fail)
+    monkeypatch.setattr("training.trainer.trainer.StatefulTrainer.compute_loss", fail)
     out = str(tmp_path / "out")
     assert main(["--data", str(scales), "--output_dir", out, *SMALL, *QUICK]) == 1
     assert capsys.readouterr().err == (
@@ -279,7 +279,7 @@ def test_another_error_is_not_taken_for_a_lack_of_memory(scales, tmp_path, monke
     def fail(*_, **__):
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr("training.trainer.StatefulTrainer.compute_loss", fail)
+    monkeypatch.setattr("training.trainer.trainer.StatefulTrainer.compute_loss", fail)
     out = str(tmp_path / "out")
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         main(["--data", str(scales), "--output_dir", out, *SMALL, *QUICK])

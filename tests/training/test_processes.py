@@ -22,8 +22,8 @@ import numpy as np
 from transformers import TrainingArguments, set_seed
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from training.trainer import StatefulTrainer
-from training.windows import Windows
+from training.trainer.trainer import StatefulTrainer
+from training.data.dataset import Windows
 
 folder, accumulation, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 

@@ -1,0 +1,171 @@
+"""Means over takes and pieces, their intervals, and the share of the gap that is closed."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from training.evaluation import comparison
+from training.evaluation.comparison import (
+    BaselineError,
+    beside_baseline,
+    compared,
+    interval,
+    mean,
+    read_baseline,
+)
+from training.evaluation.continuations import Take, piece_from
+
+
+def pieces_of(invented, count):
+    """Pieces of four bars after four."""
+    scores = [invented(bars=8, seed=number) for number in range(count)]
+    found = [piece_from(s, prompt_bars=4, bars=4, name=f"c/{n}") for n, s in enumerate(scores)]
+    return [piece for piece in found if piece is not None]
+
+
+def test_the_originals_as_takes_overlap_wholly_and_have_the_figures_of_the_originals(invented):
+    pieces = pieces_of(invented, 3)
+    takes = [Take(n, piece.prompt, piece.original) for n, piece in enumerate(pieces)]
+    found = compared(pieces, takes)
+    for name, row in found["figures"].items():
+        if name.startswith("overlap") and name != "overlap_with_prompt":
+            assert row["composed"] == pytest.approx(1)
+            assert row["original"] < 1
+        else:
+            assert row["composed"] == pytest.approx(row["original"], nan_ok=True)
+    ceiling = found["figures"]["overlap_with_prompt"]["composed"]
+    assert found["figures"]["overlap"]["original"] == pytest.approx(ceiling)
+    assert (found["pieces"], found["takes"], found["decode_failures"]) == (3, 3, 0)
+
+
+def test_means_are_over_takes_first_and_then_over_pieces(invented):
+    pieces = pieces_of(invented, 2)
+    takes = [
+        Take(0, pieces[0].prompt, pieces[0].original),
+        Take(0, pieces[0].prompt, pieces[0].prompt),
+        Take(0, pieces[0].prompt, pieces[0].prompt),
+        Take(1, pieces[1].prompt, pieces[1].original),
+    ]
+    found = compared(pieces, takes)
+    per_piece = found["per_piece"]["composed"]["overlap"]
+    ceiling = found["per_piece"]["original"]["overlap"][0]
+    assert per_piece == pytest.approx([(1 + 2 * ceiling) / 3, 1])
+    assert found["figures"]["overlap"]["composed"] == pytest.approx(np.mean(per_piece))
+    assert found["per_piece"]["piece"] == ["c/0", "c/1"]
+    assert found["per_piece"]["prompt_bars"] == [4, 4]
+
+
+def test_decode_failures_are_counted(invented):
+    pieces = pieces_of(invented, 1)
+    own = (pieces[0].prompt, pieces[0].original)
+    found = compared(pieces, [Take(0, *own), Take(0, *own, "it broke")])
+    assert (found["decode_failures"], found["failure_examples"]) == (1, ["it broke"])
+
+
+# Means and intervals.
+
+
+def test_undefined_values_are_left_out_of_means_and_intervals():
+    assert mean([1.0, math.nan, 3.0]) == 2
+    assert math.isnan(mean([math.nan]))
+    assert interval([1.0, math.nan, 1.0]) == [1, 1]
+    assert all(map(math.isnan, interval([1.0, math.nan])))
+
+
+def test_the_interval_is_about_two_standard_errors_wide_on_either_side():
+    values = np.random.default_rng(3).normal(5, 2, 400)
+    low, high = interval(values.tolist())
+    error = values.std() / math.sqrt(400)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+
+
+# The baseline.
+
+
+def columns(composed, original, *, names=None, bars=None):
+    count = len(composed)
+    return {
+        "piece": names or [f"c/{n}" for n in range(count)],
+        "prompt_bars": bars or count * [8],
+        "composed": {"overlap": composed},
+        "original": {"overlap": original},
+    }
+
+
+def baseline(per_piece, split="test"):
+    return {
+        "split": split,
+        "model": "old",
+        "versions": {"musiclstm": "0.2"},
+        "continuations": {"per_piece": per_piece},
+    }
+
+
+def test_the_share_of_the_gap_is_that_of_the_means_over_common_pieces():
+    own = {"per_piece": columns([0.6, 0.7, 0.0], [0.8, 0.8, 0.8])}
+    old = columns([0.5, 0.4, 0.9], [0.0, 0.0, 0.0], names=["c/1", "c/0", "c/9"])
+    found = beside_baseline(own, [baseline(old, "valid"), baseline(old)], "test")
+    row = found["figures"]["overlap"]
+    assert (found["model"], found["pieces"]) == ("old (musiclstm 0.2)", 2)
+    assert row["composed"] == pytest.approx(0.65)
+    assert row["baseline"] == pytest.approx(0.45)
+    assert row["original"] == pytest.approx(0.8)
+    assert row["closed"] == pytest.approx(0.2 / 0.35)
+    # Only the first piece twice, or only the second: 0.2 of 0.4, 0.2 of 0.3.
+    assert row["closed_interval"] == pytest.approx([0.5, 2 / 3])
+
+
+def test_a_piece_with_a_prompt_of_another_length_is_another_piece():
+    own = {"per_piece": columns([0.6, 0.7], [0.8, 0.8])}
+    old = columns([0.5, 0.5], [0.8, 0.8], bars=[4, 8])
+    assert beside_baseline(own, [baseline(old)], "test")["pieces"] == 1
+
+
+def test_what_is_undefined_on_one_side_is_left_out():
+    own = {"per_piece": columns([math.nan, 0.6], [0.8, 0.8])}
+    old = columns([0.1, None], [0.8, 0.8])
+    row = beside_baseline(own, [baseline(old)], "test")["figures"]["overlap"]
+    assert math.isnan(row["closed"])
+    old = columns([None, 0.4], [0.8, 0.8])
+    row = beside_baseline(own, [baseline(old)], "test")["figures"]["overlap"]
+    assert row["closed"] == pytest.approx(0.5)
+
+
+def test_where_the_baseline_equals_the_originals_there_is_no_gap():
+    own = {"per_piece": columns([0.6, 0.6], [0.5, 0.5])}
+    row = beside_baseline(own, [baseline(columns([0.5, 0.5], [0, 0]))], "test")["figures"]
+    assert math.isnan(row["overlap"]["closed"])
+    assert all(map(math.isnan, row["overlap"]["closed_interval"]))
+
+
+def test_a_baseline_of_other_pieces_is_refused():
+    own = {"per_piece": columns([0.6], [0.8])}
+    for records in ([], [baseline(columns([0.5], [0.8]), "valid")],
+                    [baseline(columns([0.5], [0.8], names=["d/0"]))]):  # fmt: skip
+        with pytest.raises(BaselineError, match="none of these pieces of the split 'test'"):
+            beside_baseline(own, records, "test")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"split": "test"}]', "{}x"])
+def test_a_file_without_continuations_is_refused(tmp_path, text):
+    path = tmp_path / "old.json"
+    path.write_text(text)
+    with pytest.raises(BaselineError, match=r"'old\.json' is not a file with continuations"):
+        read_baseline(path)
+
+
+def test_what_was_written_can_be_read(tmp_path):
+    path = tmp_path / "old.json"
+    records = [baseline(columns([0.5], [None]))]
+    path.write_text(json.dumps(records))
+    assert read_baseline(path) == records
+
+
+def test_resamplings_are_the_same_every_time():
+    assert comparison._drawn(5).tolist() == comparison._drawn(5).tolist()
+    assert comparison._drawn(5).shape == (comparison.RESAMPLINGS, 5)
