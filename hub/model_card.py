@@ -15,7 +15,7 @@ from string import Template
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from hub.metadata import BUNDLED_NAME, base_of, metadata
+from hub.card_metadata import BUNDLED_NAME, base_of, metadata
 from musiclstm.errors import MusicLSTMError
 from musiclstm.model.checkpoint import read_facts
 

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 from huggingface_hub import constants
 
-from hub.assembly import MAX_SAMPLES, assemble
-from hub.delivery import Delivery, deliver, token_at_hand
+from hub.bundle import MAX_SAMPLES, assemble
+from hub.upload import Delivery, deliver, token_at_hand
 from musiclstm.errors import MusicLSTMError, PublishError
 from musiclstm.model.checkpoint import find_checkpoint
 

@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 
 from huggingface_hub import get_token
 
-from hub.booting import boot, clean_python
-from hub.delivery import Delivery, deliver
-from hub.pinning import Pin, pin
-from hub.staging import PYTHON_VERSION, stage
+from hub.revisions import Pin, pin
+from hub.space_files import PYTHON_VERSION, stage
+from hub.space_smoke_test import boot, clean_python
+from hub.upload import Delivery, deliver
 from musiclstm.errors import MusicLSTMError, PublishError
 
 

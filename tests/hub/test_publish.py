@@ -118,7 +118,7 @@ def test_without_a_synthesizer_samples_are_silent_and_that_is_said(
         raise musiclstm.RendererMissingError("There is no FluidSynth.")
 
     said: list[str] = []
-    monkeypatch.setattr("hub.assembly.render", silent)
+    monkeypatch.setattr("hub.bundle.render", silent)
     publish(tiny_checkpoint, NAME, samples=1, say=said.append)
     (sample,) = json.loads(hub.files(NAME)["facts.json"])["samples"]
     assert sample["files"].keys() == {"midi", "roll"}
@@ -127,7 +127,7 @@ def test_without_a_synthesizer_samples_are_silent_and_that_is_said(
 
 def test_without_matplotlib_pictures_are_svg(hub, tiny_checkpoint, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("hub.assembly.render", _Silent)
+    monkeypatch.setattr("hub.bundle.render", _Silent)
     publish(tiny_checkpoint, NAME, samples=1)
     (sample,) = json.loads(hub.files(NAME)["facts.json"])["samples"]
     assert b"<svg" in hub.files(NAME)[sample["files"]["roll"]]
@@ -144,7 +144,7 @@ class _Silent:
 
 
 def test_samples_are_the_same_each_time(hub, tiny_checkpoint, monkeypatch) -> None:
-    monkeypatch.setattr("hub.assembly.render", _Silent)
+    monkeypatch.setattr("hub.bundle.render", _Silent)
     first = publish(tiny_checkpoint, NAME, samples=1)
     assert publish(tiny_checkpoint, NAME, samples=1) == first
 
@@ -171,7 +171,7 @@ def test_the_model_comes_back_under_its_name(hub, trained) -> None:
 
 
 def test_another_branch_has_its_own_players(hub, tiny_checkpoint, monkeypatch) -> None:
-    monkeypatch.setattr("hub.assembly.render", _Silent)
+    monkeypatch.setattr("hub.bundle.render", _Silent)
     publish(tiny_checkpoint, NAME, samples=1, revision="trial")
     assert f"{NAME}/resolve/trial/samples/" in hub.files(NAME, "trial")["README.md"].decode()
     assert "README.md" not in hub.files(NAME)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hub import space
-from hub.pinning import pin
+from hub.revisions import pin
 from hub.space import main
 
 WANTED = ["ann/page", "--model", "ann/waltzes"]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hub import booting
-from hub.booting import boot
-from hub.pinning import pin
-from hub.staging import stage
+from hub import space_smoke_test
+from hub.revisions import pin
+from hub.space_files import stage
+from hub.space_smoke_test import boot
 from musiclstm.errors import PublishError
 
 # A Space of nothing but the standard library, that answers as Gradio does.
@@ -98,7 +98,7 @@ def test_one_that_stops_is_told_with_its_last_lines(tmp_path):
 
 def test_one_that_says_nothing_and_serves_nothing_is_stopped(tmp_path, monkeypatch):
     (tmp_path / "space.py").write_text("import time\ntime.sleep(600)")
-    monkeypatch.setattr(booting, "START_S", 0.5)
+    monkeypatch.setattr(space_smoke_test, "START_S", 0.5)
     with pytest.raises(PublishError, match=r"served no page within .* It printed nothing\.$"):
         boot(tmp_path)
 
@@ -123,14 +123,14 @@ def test_one_that_composes_nothing_is_refused(stub, wrong, said):
 
 def test_nothing_of_it_goes_on_running(stub, tmp_path, monkeypatch):
     started = []
-    Process = booting.subprocess.Popen  # noqa: N806 - a class
+    Process = space_smoke_test.subprocess.Popen  # noqa: N806 - a class
 
     class Watched(Process):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             started.append(self)
 
-    monkeypatch.setattr(booting.subprocess, "Popen", Watched)
+    monkeypatch.setattr(space_smoke_test.subprocess, "Popen", Watched)
     boot(stub())
     with pytest.raises(PublishError):
         boot(tmp_path)  # there is no space.py
@@ -189,7 +189,7 @@ def built(tmp_path, monkeypatch) -> list[Path]:
         python.write_text('#!/bin/sh\nfor last; do :; done\n! grep nowhere "$last"\n')
         python.chmod(0o755)
 
-    monkeypatch.setattr(booting.venv, "create", create)
+    monkeypatch.setattr(space_smoke_test.venv, "create", create)
     monkeypatch.setenv("MUSICLSTM_CACHE", str(tmp_path / "cache"))
     return folders
 
@@ -202,11 +202,11 @@ def needing(folder: Path, text: str) -> Path:
 
 def test_an_interpreter_is_built_once_for_the_same_requirements(built, tmp_path):
     folder = needing(tmp_path / "space", "numpy==2.4.6\n")
-    python = booting.clean_python(folder)
+    python = space_smoke_test.clean_python(folder)
     assert tmp_path / "cache" in python.parents
-    assert booting.clean_python(needing(tmp_path / "again", "numpy==2.4.6\n")) == python
+    assert space_smoke_test.clean_python(needing(tmp_path / "again", "numpy==2.4.6\n")) == python
     assert built == [python.parents[1]]
-    assert booting.clean_python(needing(folder, "numpy==2.4.5\n")) != python
+    assert space_smoke_test.clean_python(needing(folder, "numpy==2.4.5\n")) != python
     assert len(built) == 2
 
 
@@ -214,7 +214,7 @@ def test_what_cannot_be_installed_is_told_and_tried_again(built, tmp_path):
     folder = needing(tmp_path / "space", "nowhere==1.0\n")
     for _ in range(2):
         with pytest.raises(PublishError, match=r"(?s)cannot be installed .*:\n.*nowhere==1\.0"):
-            booting.clean_python(folder)
+            space_smoke_test.clean_python(folder)
     assert len(built) == 2
 
 
@@ -222,6 +222,6 @@ def test_what_cannot_be_installed_is_told_and_tried_again(built, tmp_path):
 @pytest.mark.network
 @pytest.mark.fluidsynth
 def test_the_staged_page_starts_in_a_clean_environment(staged):
-    python = booting.clean_python(staged)
+    python = space_smoke_test.clean_python(staged)
     assert python != Path(sys.executable)
     assert boot(staged, python=python).startswith(b"MThd")

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import RepoCard
 from packaging.requirements import Requirement
 
-from hub.pinning import Pin
-from hub.staging import CPU_INDEX, PYTHON_VERSION, pins, readme, requirements, stage
+from hub.revisions import Pin
+from hub.space_files import CPU_INDEX, PYTHON_VERSION, pins, readme, requirements, stage
 from musiclstm.errors import PublishError
 
 ROOT = Path(__file__).parents[2]

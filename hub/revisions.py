@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hub.refusals import TRANSPORT_ERROR
+from hub.errors import TRANSPORT_ERROR
 from musiclstm import MusicLSTMConfig
 from musiclstm.errors import PublishError
 from musiclstm.model.checkpoint import FACTS_FILE, WEIGHTS_FILE

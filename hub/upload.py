@@ -25,7 +25,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.hf_api import RepoFile
 
-from hub.refusals import told_plainly
+from hub.errors import told_plainly
 from musiclstm.errors import PublishError
 
 RECORD_FILE = ".musiclstm.json"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.delivery import RECORD_FILE, deliver
-from hub.refusals import _without
+from hub.errors import _without
+from hub.upload import RECORD_FILE, deliver
 from musiclstm import PublishError
 
 TOKEN = "hf_" + "LoopbackTokenOfNobody" + "1234567890"
@@ -192,7 +192,7 @@ def test_a_first_page_by_hand_is_not_mistaken_for_that_of_the_hub(hub, folder) -
 def test_whoever_commits_in_between_is_not_run_over(hub, folder, monkeypatch) -> None:
     deliver(folder, "ann/model")
     (folder / "README.md").write_text(CARD + "Better now.\n")
-    from hub.delivery import _Parcel
+    from hub.upload import _Parcel
 
     look = _Parcel._listing
 
@@ -325,7 +325,7 @@ def test_a_token_among_the_files_is_not_published(hub, folder) -> None:
 
 
 def test_a_hub_that_repeats_the_token_is_not_quoted(hub, folder, monkeypatch) -> None:
-    monkeypatch.setattr("hub.refusals._answer", lambda *_: f"You said Bearer {TOKEN} and {TOKEN}.")
+    monkeypatch.setattr("hub.errors._answer", lambda *_: f"You said Bearer {TOKEN} and {TOKEN}.")
     hub.fail("POST", "/create", status=403)
     with pytest.raises(PublishError) as refusal:
         deliver(folder, "ann/model")

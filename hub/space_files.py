@@ -15,7 +15,7 @@ from string import Template
 
 from huggingface_hub import SpaceCardData
 
-from hub.pinning import Pin
+from hub.revisions import Pin
 from musiclstm.errors import PublishError
 
 ROOT = Path(__file__).parents[1]

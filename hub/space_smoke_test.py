@@ -24,7 +24,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from hub.staging import APP_FILE, REQUIREMENTS_FILE
+from hub.space_files import APP_FILE, REQUIREMENTS_FILE
 from musiclstm import bundled_seeds
 from musiclstm.core.native import CACHE_VARIABLE
 from musiclstm.errors import PublishError
@@ -43,7 +43,7 @@ def boot(folder: Path, *, python: Path | str = sys.executable) -> bytes:
     It gets no token, so it can load only what everybody can. The folder stays as it is.
 
     Args:
-        folder: From `hub.staging.stage`.
+        folder: From `hub.space_files.stage`.
         python: The interpreter; the present one finds the packages installed here.
 
     Returns:
