@@ -3,7 +3,7 @@
 #   PYTHON       the interpreter for the virtual environment, 3.11 or newer
 #   SOUND=no     goes on without FluidSynth and a SoundFont
 #   DATA         folders of corpora for `make card`, separated by commas
-#   ONLY         some measurements of `make card` (python -m benchmarks.card --help)
+#   ONLY         some measurements of `make card` (python -m benchmarks.model_card --help)
 #   TORCH_INDEX  a pip option that says where PyTorch comes from (README: CUDA builds)
 
 PYTHON ?= python3
@@ -47,8 +47,8 @@ test-all: have-browser $(INSTALLED_DEV)  ## the slow tests too
 	$(PY) -m pytest -m "not network"
 
 card: have-sound $(INSTALLED_DEV)  ## measures the bundled weights on DATA and writes their card
-	$(PY) -m benchmarks.gallery --data "$(DATA)" --out docs/weights
-	$(PY) -m benchmarks.card --data "$(DATA)" --gallery docs/weights $(if $(ONLY),--only $(ONLY))
+	$(PY) -m benchmarks.quality.sample_gallery --data "$(DATA)" --out docs/weights
+	$(PY) -m benchmarks.model_card --data "$(DATA)" --gallery docs/weights $(if $(ONLY),--only $(ONLY))
 	$(PY) -m hub.model_card musiclstm/pretrained --name musiclstm
 
 demo: install  ## the page, on http://127.0.0.1:7860

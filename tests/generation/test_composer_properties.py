@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from symusic.core import ScoreTick
 
-from benchmarks.promises import random_constraints
+from benchmarks.quality.constraint_checks import random_constraints
 from musiclstm import Composer, Composition, Constraints, Sampling, Surprise
 from musiclstm.midi.analysis import bar_starts, last_note_end
 from musiclstm.tokens import DRUMS, MusicTokenizer, Part, programs_of

@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from benchmarks.promises import random_constraints
+from benchmarks.quality.constraint_checks import random_constraints
 from musiclstm.generation.constraints import SCALES, BarShape, Constraints, Scale
 from musiclstm.generation.decoding.grammar import Grammar
 from musiclstm.generation.decoding.grammar_state import GrammarState

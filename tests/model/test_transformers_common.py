@@ -24,14 +24,14 @@ from transformers import AutoModel
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, MusicLSTMModel
 from tests.model.tiny_models import NAMES, VOCAB
-from tests.transformers import source
+from tests.transformers import transformers_sources
 
 try:
-    common = source.load("test_modeling_common")
-    configs = source.load("test_configuration_common")
-    training = source.load("test_training_mixin")
-    generation = source.load("generation.test_utils")
-except source.UnavailableError as why:
+    common = transformers_sources.load("test_modeling_common")
+    configs = transformers_sources.load("test_configuration_common")
+    training = transformers_sources.load("test_training_mixin")
+    generation = transformers_sources.load("generation.test_utils")
+except transformers_sources.UnavailableError as why:
     pytest.skip(str(why), allow_module_level=True)
 
 # The warnings of transformers' tests are not ours.
@@ -133,7 +133,7 @@ class Subject:
 
 # Ours to run where the whole source is at hand (source.WHOLE); the distribution leaves it out.
 BASES = (training.TrainingTesterMixin, common.ModelTesterMixin, unittest.TestCase)
-if source.has("generation.test_utils"):
+if transformers_sources.has("generation.test_utils"):
     BASES = (generation.GenerationTesterMixin, *BASES)
     del NOT_FOR_US[NO_GENERATION]
     for table, more in ((NOT_FOR_US, GENERATION), (NOT_WITH_FEATURES, GENERATION_WITH_FEATURES)):

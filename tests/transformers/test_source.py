@@ -8,14 +8,16 @@ import tarfile
 
 import pytest
 
-from tests.transformers import source
+from tests.transformers import transformers_sources
 
 
 def test_without_a_registry_the_reason_is_what_pip_says(tmp_path, monkeypatch) -> None:
     offline = (sys.executable, "-c", "import sys; sys.exit('trying\\nno route to host')")
-    monkeypatch.setattr(source, "_PIP", offline)
-    with pytest.raises(source.UnavailableError, match=r"source of transformers==.*no route"):
-        source._download(tmp_path)
+    monkeypatch.setattr(transformers_sources, "_PIP", offline)
+    with pytest.raises(
+        transformers_sources.UnavailableError, match=r"source of transformers==.*no route"
+    ):
+        transformers_sources._download(tmp_path)
 
 
 def test_nobody_waits_for_ever(tmp_path, monkeypatch) -> None:
@@ -23,8 +25,10 @@ def test_nobody_waits_for_ever(tmp_path, monkeypatch) -> None:
         raise subprocess.TimeoutExpired("pip", timeout)
 
     monkeypatch.setattr(subprocess, "run", never)
-    with pytest.raises(source.UnavailableError, match=r"pip did not fetch .* within 300 s"):
-        source._download(tmp_path)
+    with pytest.raises(
+        transformers_sources.UnavailableError, match=r"pip did not fetch .* within 300 s"
+    ):
+        transformers_sources._download(tmp_path)
 
 
 def test_only_the_tests_are_unpacked(tmp_path) -> None:
@@ -34,6 +38,6 @@ def test_only_the_tests_are_unpacked(tmp_path) -> None:
         (tree / name).write_text("")
     with tarfile.open(tmp_path / "source.tar.gz", "w:gz") as archive:
         archive.add(tree, tree.name)
-    source._unpack(tmp_path / "source.tar.gz", room)
+    transformers_sources._unpack(tmp_path / "source.tar.gz", room)
     files = {str(file.relative_to(room)) for file in room.rglob("*") if file.is_file()}
     assert files == {"tests/test_one.py", "tests/__init__.py"}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.listener import Listener
-from benchmarks.served import served
+from benchmarks.common.app_server import served
+from benchmarks.common.http_client import Listener
 from page.server.deadlines import CLOSING
 
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from benchmarks.listener import Listener
+from benchmarks.common.http_client import Listener
 from musiclstm import Composer, __version__
 from page.server.deadlines import CLOSING, TURNS
 from page.server.lifecycle import close, trust_proxy

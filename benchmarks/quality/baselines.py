@@ -1,0 +1,105 @@
+"""`python -m benchmarks.quality.baselines`: what a network has to beat, in held-out bits per note.
+
+The same pieces, tokens and number of notes for all: every token equally likely, every token as
+often as it occurs, the last four tokens (a 5-gram, see ngram.py), and a checkpoint. Counts come
+from the train split only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from dataclasses import asdict
+
+from benchmarks.common.report import Report, ReportError, parser, run, table
+from benchmarks.quality.ngram import NGram
+from musiclstm.model.checkpoint import load_checkpoint
+from musiclstm.tokens import MusicTokenizer
+from training.data.corpus import Corpus, read_corpus
+from training.data.splits import require_split
+from training.evaluation.held_out import HeldOut, held_out
+
+ORDER = 5
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 0, or 1 with a sentence when the data or the model cannot be used."""
+    options = parser(
+        "benchmarks.quality.baselines", "Bits per note of a model and of simpler ones."
+    )
+    options.add_argument(
+        "--model", default="default", help="default, a checkpoint folder, or a Hub id"
+    )
+    options.add_argument(
+        "--order", type=int, default=ORDER, help=f"tokens in the longest n-gram ({ORDER})"
+    )
+    return run(measure, options.parse_args(argv))
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Every predictor on every piece of the split."""
+    if options.order < 1:
+        raise ReportError(f"--order must be 1 or more, got {options.order}.")
+    model, tokenizer = load_checkpoint(options.model)
+    corpus = read_corpus(options.data)
+    for split in ("train", options.split):
+        require_split([piece.split for piece in corpus.pieces], split)
+    found = counted(corpus, tokenizer, split=options.split, order=options.order)
+    found[str(options.model)] = held_out(model, tokenizer, corpus.tokens(options.split))
+    return Report(_text(found, tokenizer), _facts(found, options, tokenizer))
+
+
+def counted(
+    corpus: Corpus, tokenizer: MusicTokenizer, *, split: str, order: int = ORDER
+) -> dict[str, HeldOut]:
+    """What the predictors that only count make of a split, by name."""
+    streams = _streams(corpus, tokenizer, split)
+    notes, tokens = corpus.notes(split), sum(len(stream) - 1 for stream in streams)
+    nothing_known = tokens * math.log2(len(tokenizer))
+    found = {"uniform": HeldOut(nothing_known, notes, tokens, len(streams))}
+    train = _streams(corpus, tokenizer, "train")
+    for length in sorted({1, order}):
+        model = NGram(train, order=length, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id)
+        bits = sum(model.bits(stream) for stream in streams)
+        found["unigram" if length == 1 else f"{length}-gram"] = HeldOut(
+            bits, notes, tokens, len(streams)
+        )
+    return found
+
+
+def _streams(corpus: Corpus, tokenizer: MusicTokenizer, split: str) -> list[list[int]]:
+    """As `training.evaluation.held_out.held_out` reads them: from BOS to EOS."""
+    pieces = corpus.tokens(split)
+    return [[tokenizer.bos_id, *map(int, ids), tokenizer.eos_id] for ids in pieces]
+
+
+def _text(found: dict[str, HeldOut], tokenizer: MusicTokenizer) -> str:
+    rows = [
+        {
+            "predictor": name,
+            "bits per note": f"{each.bits_per_note:.3f}",
+            "bits per token": f"{each.bits_per_token:.3f}",
+        }
+        for name, each in found.items()
+    ]
+    each = found["uniform"]
+    return (
+        f"{table(rows)}\n\n{each.pieces:,} pieces, {each.notes:,} notes, {each.tokens:,} tokens of "
+        f"a vocabulary of {len(tokenizer):,}; every piece to its end token."
+    )
+
+
+def _facts(
+    found: dict[str, HeldOut], options: argparse.Namespace, tokenizer: MusicTokenizer
+) -> dict[str, object]:
+    return {
+        "split": options.split,
+        "model": str(options.model),
+        "vocabulary": len(tokenizer),
+        "predictors": {name: {**each.facts(), **asdict(each)} for name, each in found.items()},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

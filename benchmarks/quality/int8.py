@@ -1,0 +1,111 @@
+"""`python -m benchmarks.quality.int8`: what int8 steps change, in bits per note and per token.
+
+The compiled steps in int8 and the model in float32 read the same pieces. Reported are the bits per
+note of both and the Kullback-Leibler divergence of the steps from the model. That PyTorch steps
+compute the logits of the model is shown on the first pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.generation.decoding.stepper import PackedLSTM
+from musiclstm.model.checkpoint import load_checkpoint
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from training.data.corpus import read_corpus
+from training.data.splits import require_split
+from training.data.tokenize import count_notes
+from training.pretraining.encoded_corpora import evenly
+
+COMPARED = 4
+LONGEST = 2048  # tokens of a piece
+_LN2 = float(np.log(2))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return 0, or 1 after a sentence where data or model cannot be used."""
+    options = parser("benchmarks.quality.int8", "int8 steps against the model in float32.")
+    options.add_argument("--model", default="default", help="a checkpoint folder or a Hub id")
+    options.add_argument("--pieces", type=int, default=0, help="at most so many; 0: all")
+    return run(measure, options.parse_args(argv))
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Read every piece with the model and with steps."""
+    if options.pieces < 0:
+        raise ReportError(f"--pieces must be 0 or more, got {options.pieces}.")
+    model, tokenizer = load_checkpoint(options.model)
+    corpus = read_corpus(options.data)
+    require_split([piece.split for piece in corpus.pieces], options.split)
+    pieces = evenly(corpus.tokens(options.split), options.pieces or None)
+    streams = [[tokenizer.bos_id, *map(int, ids)][:LONGEST] for ids in pieces]
+    facts = _compared(model, streams)
+    notes = sum(count_notes(stream, tokenizer) for stream in streams)
+    facts["bits per note"] = {name: bits / notes for name, bits in facts.pop("bits").items()}
+    facts |= {"split": options.split, "pieces": len(streams), "notes": notes}
+    return Report(_text(facts), facts)
+
+
+def _compared(model: MusicLSTMForCausalLM, streams: Sequence[list[int]]) -> dict[str, Any]:
+    steps, plain = PackedLSTM(model), PackedLSTM(model, engine="torch")
+    bits = {"float32": 0.0, "steps": 0.0}
+    divergence: list[Tensor] = []
+    furthest = 0.0
+    for number, stream in enumerate(streams):
+        with torch.inference_mode():
+            logits = model(torch.tensor([stream])).logits[0, :-1]
+        exact = logits.double().log_softmax(-1)
+        rounded = step_logits(steps, stream).double().log_softmax(-1)
+        following = torch.tensor(stream[1:])[:, None]
+        for name, found in (("float32", exact), ("steps", rounded)):
+            bits[name] -= float(found.gather(1, following).sum()) / _LN2
+        divergence.append((exact.exp() * (exact - rounded)).sum(-1) / _LN2)
+        if number < COMPARED:
+            furthest = max(furthest, float((step_logits(plain, stream) - logits).abs().max()))
+    every = torch.cat(divergence)
+    return {
+        "engine": steps.engine,
+        "tokens": len(every),
+        "bits": bits,
+        "worse by": bits["steps"] / bits["float32"] - 1,
+        "divergence bits a token": {"mean": float(every.mean()), "max": float(every.max())},
+        "torch steps furthest from the model": furthest,
+    }
+
+
+def step_logits(network: PackedLSTM, stream: Sequence[int]) -> Tensor:
+    """Return the logits after each token but the last, read one by one, (tokens - 1, vocab)."""
+    stepper = network.stepper([network.read(stream[:1])])
+    found = [stepper.scores[0].copy()]
+    for token in stream[1:-1]:
+        stepper.step([token])
+        found.append(stepper.scores[0].copy())
+    return torch.from_numpy(np.array(found))
+
+
+def _text(facts: dict[str, Any]) -> str:
+    rows = [
+        {"read by": name, "bits per note": f"{bits:.4f}"}
+        for name, bits in facts["bits per note"].items()
+    ]
+    divergence = facts["divergence bits a token"]
+    return (
+        f"{table(rows)}\n\n{facts['pieces']} pieces, {facts['notes']:,} notes, "
+        f"{facts['tokens']:,} tokens.\nSteps ({facts['engine']}) are "
+        f"{100 * facts['worse by']:+.2f} % worse than the model in float32; their divergence is "
+        f"{divergence['mean']:.1e} bits a token on average and {divergence['max']:.1e} at most. "
+        f"Logits of PyTorch steps are within "
+        f"{facts['torch steps furthest from the model']:.1e} of those of the model."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""Rivals at equal time: what they read, how they are measured, and runs that were killed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import musiclstm
+from benchmarks.quality.architectures import (
+    MASKS,
+    OURS,
+    OURS_PLAIN,
+    PERFORMANCE_RNN,
+    SEED_1,
+    TRANSFORMER,
+    TRANSFORMER_FEATURES,
+    Changed,
+    weights_of,
+)
+from benchmarks.quality.compare_architectures import WHOLE, architectures, compare_architectures
+from musiclstm import MusicLSTMConfig, MusicLSTMForCausalLM, MusicTokenizer
+from musiclstm.model.modeling_musiclstm import feature_tensors
+from musiclstm.model.step_features import StepFeatures, TokenTable
+from training.evaluation.bits_per_note import bits_of
+from training.prepare import prepare
+from training.pretraining.encoded_corpora import EncodedCorpora
+
+NAMES = [OURS, OURS_PLAIN, TRANSFORMER, TRANSFORMER_FEATURES, SEED_1, PERFORMANCE_RNN]
+CONTEXT = 32
+
+
+@pytest.fixture(autouse=True)
+def _narrow_performance_rnn(monkeypatch):
+    monkeypatch.setattr(architectures, "_OORE_WIDTH", 16)
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    """The bundled examples, the last three of which are held out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUSICLSTM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        found = prepare(
+            [str(compare_architectures.Path(musiclstm.__file__).parent / "seeds")], workers=1
+        )
+    split = np.zeros(len(found.split), np.int16)
+    split[-3:-1], split[-1] = 2, 1
+    return EncodedCorpora(**(vars(found) | {"split": split}))
+
+
+@pytest.fixture
+def tiny(corpora, tmp_path):
+    """Options of a run of seconds; its folder holds the results."""
+    corpora.save(tmp_path / "tokens.npz")
+    return [
+        *("--tokens", str(tmp_path / "tokens.npz"), "--checkpoints", str(tmp_path / "kept")),
+        *("--minutes", "0.002", "--ablation_minutes", "0.002", "--pilot_minutes", "0.002"),
+        *("--hidden_size", "32", "--layers", "2", "--transformer_layers", "2"),
+        *("--context", str(CONTEXT), "--rows", "2", "--steps", "16", "--pieces", "2"),
+        *("--learning_rates", "3e-3"),
+    ]
+
+
+def config_of(names, **fields):
+    given = {"hidden_size": 32, "num_hidden_layers": 2, "token_names": list(names)}
+    return MusicLSTMConfig(vocab_size=len(names), **given | fields)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """One of each contender, in evaluation mode, by name."""
+    names = MusicTokenizer().token_names
+    torch.manual_seed(0)
+    found = architectures.contenders(
+        config_of(names), rows=2, steps=16, context=CONTEXT, transformer_layers=2
+    )
+    return {each.name: (each, each.build().eval()) for each in found}
+
+
+@pytest.fixture(scope="module")
+def music(corpora):
+    """Ids of a piece, (1, 100), and their step features."""
+    ids = corpora.piece(0)[:100].astype(np.int64)
+    arrays = StepFeatures(TokenTable(corpora.token_names)).read(ids.tolist())
+    tensors = {name: x[None] for name, x in feature_tensors(arrays).items()}
+    return torch.from_numpy(ids)[None], tensors
+
+
+def read(network, ids, features, calls):
+    """Logits of a network that reads so many tokens at a time."""
+    state, found = None, []
+    for begin in range(0, ids.shape[1], calls):
+        part = slice(begin, begin + calls)
+        with torch.no_grad():
+            output = network(
+                ids[:, part],
+                features={name: x[:, part] for name, x in features.items()},
+                past_key_values=state,
+                use_cache=True,
+            )
+        state = output.past_key_values
+        found.append(output.logits)
+    return torch.cat(found, dim=1)
+
+
+# -- The whole command ---------------------------------------------------------------------------
+
+
+def test_every_network_is_trained_for_as_long_and_measured_on_the_same_pieces(
+    tiny, tmp_path, capsys
+):
+    masks = "without reference pitches"
+    only = ",".join([*NAMES, WHOLE, masks])
+    out = tmp_path / "quality.json"
+    assert compare_architectures.main([*tiny, "--only", only, "--json", str(out)]) == 0
+    facts = json.loads(out.read_text())
+    assert [row["network"] for row in facts["rivals"]] == NAMES
+    assert [row["network"] for row in facts["ablations"]] == [WHOLE, masks]
+    for row in [*facts["rivals"], *facts["ablations"]]:
+        assert row["minutes"] >= 0.002
+        assert row["tokens"] > 0
+        assert set(row["bits"]) == set(facts["pieces"])
+    bits = {row["network"]: row["bits"]["newer"]["bits_per_note"] for row in facts["rivals"]}
+    expected = {name: bits[OURS] / bits[name] for name in NAMES if name != OURS}
+    found = {name: ratios["newer"] for name, ratios in facts["ours / rival"].items()}
+    assert found == pytest.approx(expected)
+    assert f"ours ÷ {SEED_1}: newer {found[SEED_1]:.3f}" in capsys.readouterr().out
+
+
+def test_results_that_are_kept_are_not_measured_again(tiny, monkeypatch, capsys):
+    arguments = [*tiny, "--only", f"{OURS},{SEED_1}"]
+    assert compare_architectures.main(arguments) == 0
+    first = capsys.readouterr().out
+    monkeypatch.setattr(compare_architectures, "_Training", None)
+    assert compare_architectures.main(arguments) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_kept_results_of_other_settings_are_refused(tiny, capsys):
+    assert compare_architectures.main([*tiny, "--only", OURS]) == 0
+    assert compare_architectures.main([*tiny, "--only", OURS, "--rows", "3"]) == 1
+    assert "holds a run with other settings (rows: 2, now 3)" in capsys.readouterr().err
+
+
+def test_a_pilot_chooses_the_rate_with_the_fewest_bits(tiny, tmp_path):
+    rates = ["--learning_rates", "1e-9,3e-2", "--pilot_minutes", "0.01"]
+    assert compare_architectures.main([*tiny, *rates, "--only", OURS]) == 0
+    record = json.loads((tmp_path / "kept" / compare_architectures.RECORD).read_text())
+    trials = record["pilots"][OURS]
+    assert trials["0.03"] < trials["1e-09"]
+    assert record["rows"][OURS]["learning_rate"] == 0.03
+
+
+def test_without_ablations_ours_needs_no_pilot(tiny, tmp_path):
+    assert (
+        compare_architectures.main([*tiny, "--learning_rates", "1e-3,3e-3", "--only", SEED_1]) == 0
+    )
+    record = json.loads((tmp_path / "kept" / compare_architectures.RECORD).read_text())
+    assert list(record["pilots"]) == [SEED_1]
+
+
+# -- Rivals --------------------------------------------------------------------------------------
+
+
+def test_rivals_have_about_as_many_weights_as_ours(networks):
+    ours = weights_of(networks[OURS][1])
+    for name in (TRANSFORMER, TRANSFORMER_FEATURES, SEED_1):
+        assert weights_of(networks[name][1]) == pytest.approx(ours, rel=architectures.TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [OURS, OURS_PLAIN, PERFORMANCE_RNN])
+def test_a_network_that_carries_its_state_reads_in_parts_as_at_once(networks, music, name):
+    network = networks[name][1]
+    whole, parts = (read(network, *music, calls) for calls in (100, 7))
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_seed_1_begins_anew_with_every_call(networks, music):
+    network = networks[SEED_1][1]
+    ids, features = music
+    second = {name: x[:, 16:] for name, x in features.items()}
+    parts = read(network, ids, features, 16)
+    torch.testing.assert_close(parts[:, 16:32], read(network, ids[:, 16:], second, 16)[:, :16])
+
+
+@pytest.mark.parametrize("name", [TRANSFORMER, TRANSFORMER_FEATURES])
+def test_a_transformer_predicts_from_the_last_context(networks, music, name):
+    contender, network = networks[name]
+    assert contender.measured_steps == CONTEXT // 2
+    ids, features = music
+    found = read(network, ids, features, contender.measured_steps)
+    last = {key: x[:, 48:80] for key, x in features.items()}  # one whole context
+    expected = read(network, ids[:, 48:80], last, CONTEXT)[:, 16:]
+    torch.testing.assert_close(found[:, 64:80], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_of_one_row_does_not_change_what_a_transformer_learns_from(networks, music):
+    network = networks[TRANSFORMER_FEATURES][1]
+    ids, features = music
+    padded = torch.cat([ids[:, :20], ids[:, :20]])
+    padded[1, 12:] = network.config.pad_token_id
+    both = {name: torch.cat([x[:, :20]] * 2) for name, x in features.items()}
+    network.train()
+    try:
+        found = network(padded, features=both).logits.detach()
+    finally:
+        network.eval()
+    expected = read(network, ids[:, :12], {name: x[:, :12] for name, x in features.items()}, 12)
+    torch.testing.assert_close(found[1, :12], expected[0], rtol=1e-4, atol=1e-4)
+    assert found.shape == (2, 20, len(MusicTokenizer()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_networks_with_features_depend_on_them(networks, music, name):
+    contender, network = networks[name]
+    ids, features = music
+    others = features | {"candidates": torch.full_like(features["candidates"], 60)}
+    one, two = (read(network, ids, each, 16) for each in (features, others))
+    assert torch.equal(one, two) != contender.uses_features
+
+
+def test_bits_of_a_new_network_are_near_those_of_chance(networks, corpora):
+    contender, network = networks[SEED_1]
+    pieces = corpora.pieces_of("test")
+    found = bits_of(network, corpora, pieces, most_tokens=200, steps=contender.measured_steps)
+    streams = [corpora.piece(index)[:200] for index in pieces]
+    names = corpora.token_names
+    notes = sum(names[token].startswith("Duration") for ids in streams for token in ids)
+    chance = np.log2(len(names)) * sum(map(len, streams)) / notes
+    assert found["bits_per_note"] == pytest.approx(chance, rel=0.03)
+
+
+# -- Masks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_changes_what_it_names_and_leaves_what_was_given(music, name):
+    _, features = music
+    before = {key: x.clone() for key, x in features.items()}
+    masked = MASKS[name](features)
+    assert masked is not None
+    assert masked.keys() == features.keys()
+    changed = {key for key in features if not torch.equal(masked[key], features[key])}
+    assert changed
+    assert all(torch.equal(before[key], features[key]) for key in features)
+
+
+def test_a_masked_candidate_is_one_that_proposes_nothing(music):
+    masked = MASKS["candidate follower"](music[1])
+    assert masked["candidates"][..., 2].unique().tolist() == [-1]
+    for column in (0, 1, 3, 4, 5):
+        assert torch.equal(masked["candidates"][..., column], music[1]["candidates"][..., column])
+
+
+def test_a_masked_network_reads_masked_features(music):
+    ids, features = music
+    torch.manual_seed(0)
+    network = MusicLSTMForCausalLM(config_of(MusicTokenizer().token_names)).eval()
+    masked = Changed(network, MASKS["all candidates"])
+    found = read(masked, ids, features, 100)
+    torch.testing.assert_close(found, read(network, ids, MASKS["all candidates"](features), 100))
+    assert not torch.equal(found, read(network, ids, features, 100))
+
+
+# -- Refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--minutes", "0"], "--minutes must be above 0, got 0."),
+        (["--ablation_minutes", "-1"], "--ablation_minutes must be 0 or more, got -1."),
+        (["--context", "33"], "--context must be even, got 33."),
+        (["--steps", "1"], "--steps must be 2 or more, got 1."),
+        (["--learning_rates", "fast"], "such as 1e-3,2.5e-3; got 'fast'."),
+        (["--only", "theirs"], "--only names 'theirs'; there are ours,"),
+    ],
+)
+def test_options_without_a_meaning_are_refused(tiny, options, sentence, capsys):
+    assert compare_architectures.main([*tiny, *options]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_file_that_holds_no_tokens_is_refused(tiny, tmp_path, capsys):
+    (tmp_path / "tokens.npz").write_text("no tokens")
+    assert compare_architectures.main(tiny) == 1
+    assert "is not a file that training.prepare wrote" in capsys.readouterr().err
+
+
+def test_tokens_without_held_out_pieces_are_refused(tiny, corpora, tmp_path, capsys):
+    split = np.zeros(len(corpora.split), np.int16)
+    EncodedCorpora(**(vars(corpora) | {"split": split})).save(tmp_path / "tokens.npz")
+    assert compare_architectures.main(tiny) == 1
+    assert "has no pieces of the split valid" in capsys.readouterr().err

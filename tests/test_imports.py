@@ -1,0 +1,396 @@
+"""Allowed imports, one row for each package or module; an import that has no row fails.
+
+Imports count wherever they stand: in a function, or for the type checker only. Where another cut is
+better, change the rows and the code in one commit and say why.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Inside musiclstm: package or module -> those that it may import. `errors` is open to all but
+# `model`, whose files travel to the Hub beside the weights. A module with a row of its own does not
+# count as its package: `generation.pipeline` uses what composers are made of.
+TRAVELLING = "model"
+ALLOWED_IMPORTS: dict[str, set[str]] = {
+    "errors": set(),
+    "model": set(),
+    "analysis": set(),
+    "instruments": set(),
+    "tokens": {"analysis", "model"},
+    "core": {"model", "tokens"},
+    "generation": {"analysis", "core", "instruments", "model", "tokens"},
+    "generation.pipeline": {
+        "analysis",
+        "composition",
+        "generation",
+        "instruments",
+        "prompts",
+        "recipe",
+        "splicing",
+        "tokens",
+    },
+    "download": set(),
+    "checkpoint": {"download", "model", "tokens"},
+    "midievents": set(),
+    "midifile": {"midievents"},
+    "report": {"analysis", "instruments"},
+    "cleaning": {"report"},
+    "intake": {"analysis", "cleaning", "midifile", "report"},
+    "helper_process": {"intake"},
+    "helper": {"helper_process", "intake"},
+    "audio": set(),
+    "mix": {"instruments"},
+    "events": {"analysis", "instruments", "mix"},
+    "soundfont": set(),
+    "synthesizer": {"events", "instruments", "mix", "soundfont"},
+    "limiter": {"audio"},
+    "rendering": {"analysis", "audio", "events", "mix", "soundfont", "synthesizer"},
+    "streaming": {
+        "analysis",
+        "audio",
+        "events",
+        "limiter",
+        "mix",
+        "rendering",
+        "synthesizer",
+    },
+    "parts": {"analysis", "instruments"},
+    "rhythm": set(),
+    "notation": {"analysis", "instruments", "rhythm"},
+    "pianoroll": {"analysis"},
+    "seeds": set(),
+    "selection": set(),
+    "inscription": set(),
+    "jsonfields": set(),
+    "splicing": {"analysis", "tokens"},
+    "recipe": {"generation", "inscription", "jsonfields", "selection"},
+    "composition": {"analysis", "generation", "inscription", "recipe", "splicing", "tokens"},
+    "prompts": {
+        "analysis",
+        "composition",
+        "generation",
+        "intake",
+        "recipe",
+        "seeds",
+        "selection",
+        "splicing",
+        "tokens",
+    },
+    "composer": {
+        "analysis",
+        "checkpoint",
+        "composition",
+        "generation",
+        "generation.pipeline",
+        "model",
+        "prompts",
+        "recipe",
+        "selection",
+        "tokens",
+    },
+    "cli": {
+        "audio",
+        "checkpoint",
+        "composer",
+        "composition",
+        "generation",
+        "intake",
+        "pianoroll",
+        "recipe",
+        "rendering",
+    },
+    "__main__": {"cli"},
+}
+
+# Around musiclstm, which they use through its public names: package -> the other packages that it
+# may use, or the one module of them.
+PACKAGES: dict[str, set[str]] = {
+    "app": {"page"},
+    "training": {"hub.publish"},
+    "hub": set(),
+    "benchmarks": {"training"},
+    "page": set(),
+}
+
+# Libraries that a package or module must not import.
+EXTRAS = {"gradio", "accelerate", "datasets", "matplotlib", "tensorboard"}  # not with the library
+MIDI = {"symusic", "miditok", "pretty_midi", "mido"}
+NETWORK = {"torch", "transformers"}
+FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
+    "musiclstm": EXTRAS,
+    "musiclstm.model": EXTRAS | MIDI,
+    "musiclstm.tokens": EXTRAS | NETWORK | {"miditok"},
+    "musiclstm.core": EXTRAS | MIDI | NETWORK,
+    **{
+        f"musiclstm.generation.{name}": EXTRAS | MIDI | NETWORK
+        for name in ("bar_plan", "constraints", "decode_loop", "grammar", "grammar_state")
+    },
+    **{
+        f"musiclstm.generation.{name}": EXTRAS | MIDI
+        for name in ("history", "logits_processors", "rows", "stepper", "torch_rows")
+    },
+    "musiclstm.generation.decoding.sampling": EXTRAS | MIDI | NETWORK,
+    "app": MIDI | {"fluidsynth"},
+    "page": MIDI | {"fluidsynth"},
+    "training": {"gradio"},
+    "hub": {"gradio"},
+}
+
+
+class Import(NamedTuple):
+    """One import: the module that asks, what it names (dotted), and where that is written."""
+
+    importer: str
+    name: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.importer}, line {self.line}, imports {self.name}"
+
+
+# -- Reading -------------------------------------------------------------------------------------
+
+
+def imports_of(source: str, *, module: str, is_package: bool = False) -> Iterator[Import]:
+    """Every import of a module as a dotted name; `from a import b` gives `a.b`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(module, alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parent = _origin(node, module, is_package)
+            yield from (Import(module, f"{parent}.{each.name}", node.lineno) for each in node.names)
+
+
+def _origin(node: ast.ImportFrom, module: str, is_package: bool) -> str:
+    if node.level == 0:
+        return node.module or ""
+    parts = module.split(".")
+    package = parts[: len(parts) - node.level + is_package]
+    return ".".join([*package, node.module] if node.module else package)
+
+
+def project_imports() -> list[Import]:
+    files = [*ROOT.glob("musiclstm/**/*.py"), *ROOT.glob("app.py")]
+    files += [file for package in PACKAGES for file in ROOT.glob(f"{package}/**/*.py")]
+    return [each for file in sorted(files) for each in _imports_of_file(file)]
+
+
+def _imports_of_file(file: Path) -> Iterator[Import]:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    module = ".".join(parts[:-1] if is_package else parts)
+    return imports_of(file.read_text(encoding="utf-8"), module=module, is_package=is_package)
+
+
+def public_names() -> set[str]:
+    """What musiclstm exports, and the names of its modules."""
+    modules = {file.stem for file in ROOT.glob("musiclstm/*.py")}
+    packages = {file.parent.name for file in ROOT.glob("musiclstm/*/__init__.py")}
+    return {name for name in modules | packages if not name.startswith("_")} | _exported()
+
+
+def _exported() -> set[str]:
+    tree = ast.parse((ROOT / "musiclstm" / "__init__.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+# -- Judging -------------------------------------------------------------------------------------
+
+
+def complaint(each: Import, public: set[str]) -> str | None:
+    """Why this import is not allowed; None where it is."""
+    package, target = each.importer.split(".")[0], each.name.split(".")
+    if target[0] in _forbidden_libraries(each.importer):
+        return f"{each}: {target[0]} is not allowed there."
+    if target[0] == "musiclstm":
+        return _inside(each) if package == "musiclstm" else _from_outside(each, public)
+    allowed = PACKAGES.get(package, set()) | {package}
+    named = {".".join(target[:length]) for length in (1, 2)}
+    if target[0] in PACKAGES and not named & allowed:
+        return f"{each}: {package} may not import {target[0]}."
+    return None
+
+
+def _forbidden_libraries(importer: str) -> set[str]:
+    """The row of the module, else of the package that is nearest to it."""
+    parts = importer.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((FORBIDDEN_LIBRARIES[name] for name in names if name in FORBIDDEN_LIBRARIES), set())
+
+
+def row_of(name: str) -> str:
+    """The row of a dotted name of musiclstm: of its own, else of its package."""
+    own = ".".join(name.split(".")[1:3])
+    return own if own in ALLOWED_IMPORTS else own.split(".")[0]
+
+
+def _inside(each: Import) -> str | None:
+    importer, target = row_of(each.importer), row_of(each.name)
+    if importer == "" or (target == "__version__" and importer != TRAVELLING):
+        return None  # the package itself exports names of all modules
+    if importer not in ALLOWED_IMPORTS:
+        return f"{each}: {importer!r} has no row."
+    allowed = ALLOWED_IMPORTS[importer] | {importer}
+    if importer != TRAVELLING:
+        allowed = allowed | {"errors"}
+    return None if target in allowed else f"{each}: {importer} may not import {target}."
+
+
+def _from_outside(each: Import, public: set[str]) -> str | None:
+    _, *names = each.name.split(".")
+    if any(name.startswith("_") and name != "__version__" for name in names):
+        return f"{each}: that name is private."
+    if names and names[0] not in public | {"__version__"}:
+        return f"{each}: musiclstm does not export {names[0]}."
+    return None
+
+
+# -- The project ---------------------------------------------------------------------------------
+
+
+def test_every_import_is_allowed() -> None:
+    public = public_names()
+    complaints = (complaint(each, public) for each in project_imports())
+    assert "\n".join(filter(None, complaints)) == ""
+
+
+def test_every_module_has_a_row_and_every_row_a_module() -> None:
+    modules = {file.stem for file in ROOT.glob("musiclstm/*.py")} - {"__init__"}
+    packages = {file.parent.name for file in ROOT.glob("musiclstm/*/__init__.py")}
+    assert {row for row in ALLOWED_IMPORTS if "." not in row} == modules | packages
+    single = [row.replace(".", "/") for row in ALLOWED_IMPORTS if "." in row]
+    assert [row for row in single if not (ROOT / f"musiclstm/{row}.py").exists()] == []
+
+
+def test_no_import_is_circular() -> None:
+    done: set[str] = set()
+    while ready := {row for row in set(ALLOWED_IMPORTS) - done if ALLOWED_IMPORTS[row] <= done}:
+        done |= ready
+    assert set(ALLOWED_IMPORTS) - done == set()
+
+
+def test_every_allowed_import_is_used() -> None:
+    inside = [each for each in project_imports() if each.importer.startswith("musiclstm.")]
+    used = {(row_of(each.importer), row_of(each.name)) for each in inside}
+    planned = {("core", "tokens"), ("tokens", "model"), ("generation", "instruments")}
+    rows = {(row, each) for row, allowed in ALLOWED_IMPORTS.items() for each in allowed}
+    assert rows - used - planned == set()
+
+
+def test_what_travels_to_the_hub_needs_no_other_library_than_transformers_brings() -> None:
+    brought = {"torch", "transformers", "huggingface_hub", "numpy", "musiclstm"}
+    needed = {
+        each.name.split(".")[0]
+        for each in project_imports()
+        if each.importer.startswith(f"musiclstm.{TRAVELLING}.")
+    }
+    assert needed - brought - set(sys.stdlib_module_names) == set()
+
+
+# -- The checker itself --------------------------------------------------------------------------
+
+FORBIDDEN = {
+    "musiclstm.generation.decoding.sampling": [
+        "from musiclstm.generation.composer import Composer",
+        "from ..composer import Composer",
+        "from .. import composer",
+        "import musiclstm.generation.composition",
+        "def late():\n    from musiclstm import recipe",
+        "if TYPE_CHECKING:\n    from musiclstm.generation.pipeline import Pipeline",
+        "from .pipeline import Pipeline",
+        "from musiclstm import Composer",
+        "import transformers",
+        "from symusic import Score",
+    ],
+    "musiclstm.model.modeling_musiclstm": [
+        "from ..errors import ScoreError",
+        "from .. import __version__",
+        "from musiclstm.tokens import MusicTokenizer",
+        "import symusic",
+    ],
+    "musiclstm.core.step": ["import torch", "from musiclstm.generation.decoding.rows import Rows"],
+    "musiclstm.tokens.encoding": ["import miditok", "from ..generation import constraints"],
+    "musiclstm.generation.pipeline": ["from musiclstm.generation.composer import Composer"],
+    "musiclstm.audio.render": ["import gradio as gr", "import training.data.corpus"],
+    "scripts.example_tunes.tunes": ["from ..composer import Composer"],
+    "musiclstm.cellar": ["from musiclstm.generation.decoding.sampling import Sampling"],
+    "app": [
+        "from musiclstm import Kazoo",
+        "from musiclstm.generation.decoding.sampling import _top_p",
+        "from musiclstm._secret import open_sesame",
+        "import symusic",
+        "from training import corpus",
+    ],
+    "training.finetune": ["import hub.space", "from app import build_demo", "import benchmarks"],
+}
+ALLOWED = {
+    "musiclstm": [
+        "from musiclstm.generation.composer import Composer",
+        "from .errors import ScoreError",
+    ],
+    "musiclstm.generation.decoding.sampling": [
+        "import numpy",
+        "from ..errors import MusicLSTMError",
+    ],
+    "musiclstm.generation.pipeline": ["from musiclstm.generation.composition import Composition"],
+    "musiclstm.model.modeling_musiclstm": [
+        "from .configuration_musiclstm import MusicLSTMConfig",
+        "import transformers",
+    ],
+    "scripts.example_tunes.tunes": [
+        "from . import waltz",
+        "from musiclstm.examples.waltz import bars",
+    ],
+    "musiclstm.cli": ["from musiclstm import __version__"],
+    "app": ["from musiclstm import Composer, rendering", "import gradio", "import musiclstm"],
+    "training.finetune": [
+        "from training.data.corpus import read",
+        "from . import corpus",
+        "from hub.publish import publish",
+    ],
+    "benchmarks.quality.compare_architectures": [
+        "from training.evaluation.held_out import held_out"
+    ],
+}
+PUBLIC = {"Composer", "composer", "sampling", "rendering"}
+
+
+def cases(table: dict[str, list[str]]) -> list[tuple[str, str]]:
+    return [(module, source) for module, sources in table.items() for source in sources]
+
+
+@pytest.mark.parametrize(("module", "source"), cases(FORBIDDEN))
+def test_a_forbidden_import_is_found(module: str, source: str) -> None:
+    complaints = [complaint(each, PUBLIC) for each in imports_of(source, module=module)]
+    assert [why for why in complaints if why]
+
+
+@pytest.mark.parametrize(("module", "source"), cases(ALLOWED))
+def test_an_allowed_import_is_not_found(module: str, source: str) -> None:
+    is_package = module == "musiclstm"
+    found = list(imports_of(source, module=module, is_package=is_package))
+    assert found
+    assert [complaint(each, PUBLIC) for each in found] == [None] * len(found)
+
+
+def test_a_complaint_says_where_and_why() -> None:
+    (each,) = imports_of(
+        "\nimport musiclstm.generation.composer", module="musiclstm.generation.decoding.sampling"
+    )
+    assert complaint(each, PUBLIC) == (
+        "musiclstm.generation.decoding.sampling, line 2, imports musiclstm.generation.composer:"
+        " generation may not import composer."
+    )
