@@ -17,7 +17,7 @@ import gradio as gr
 import torch
 
 from musiclstm import Composer, MusicLSTMError, RenderError
-from musiclstm.audio.render import load_instruments
+from musiclstm.audio.rendering import load_instruments
 from page.api import open_doors
 from page.playback.player import Shelf
 from page.server.lifecycle import app_options, stay, trust_proxy

@@ -15,7 +15,7 @@ from typing import Any
 import musiclstm.model
 from hub.model_card import CURVE_FILE, write_card
 from hub.pianoroll_png import draw_png
-from musiclstm.audio.render import render
+from musiclstm.audio.rendering import render
 from musiclstm.errors import MusicLSTMError, RenderError
 from musiclstm.examples import bundled_seeds
 from musiclstm.export.pianoroll_svg import draw_roll

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from musiclstm.audio.render import Audio, render
+    from musiclstm.audio.rendering import Audio, render
     from musiclstm.errors import (
         CheckpointError,
         CorpusError,
@@ -105,7 +105,7 @@ _NAMES_OF = {
     "musiclstm.generation.decoding.sampling": ("Sampling",),
     "musiclstm.model.modeling_musiclstm": ("LSTMState",),
     "musiclstm.generation.recipe": ("Recipe", "read_recipe"),
-    "musiclstm.audio.render": ("Audio", "render"),
+    "musiclstm.audio.rendering": ("Audio", "render"),
     "musiclstm.examples": ("bundled_seeds",),
     "musiclstm.generation.selection": ("Selection",),
     "musiclstm.tokens": ("MusicTokenizer",),

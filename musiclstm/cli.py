@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from musiclstm.audio.waveform import FORMATS, render
+from musiclstm.audio import rendering
+from musiclstm.audio.waveform import FORMATS
 from musiclstm.errors import MusicLSTMError
 from musiclstm.export.pianoroll_svg import draw_roll
 from musiclstm.generation.bar_plan import Surprise
@@ -102,7 +103,7 @@ def _write(arguments: argparse.Namespace, piece: Composition, number: int | None
             draw_roll(score, seed_end_tick=boundary, title=out.stem), encoding="utf-8"
         )
     if arguments.audio:
-        audio = render.render(score, soundfont=arguments.soundfont)
+        audio = rendering.render(score, soundfont=arguments.soundfont)
         sound = audio.save(_numbered(arguments.audio, number))
         _say(f"{sound}: {audio.seconds:.1f} s of sound, peak {audio.peak:.2f}")
 
@@ -168,7 +169,7 @@ def _surprise(text: str) -> Surprise:
 
 def _render(arguments: argparse.Namespace) -> None:
     score, _ = read_midi(arguments.midi)
-    audio = render.render(
+    audio = rendering.render(
         score,
         soundfont=arguments.soundfont,
         reverb=not arguments.no_reverb,

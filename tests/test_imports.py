@@ -324,7 +324,7 @@ FORBIDDEN = {
     "musiclstm.core.step": ["import torch", "from musiclstm.generation.decoding.rows import Rows"],
     "musiclstm.tokens.encoding": ["import miditok", "from ..generation import constraints"],
     "musiclstm.generation.pipeline": ["from musiclstm.generation.composer import Composer"],
-    "musiclstm.audio.render": ["import gradio as gr", "import training.data.corpus"],
+    "musiclstm.audio.rendering": ["import gradio as gr", "import training.data.corpus"],
     "scripts.example_tunes.tunes": ["from ..composer import Composer"],
     "musiclstm.cellar": ["from musiclstm.generation.decoding.sampling import Sampling"],
     "app": [

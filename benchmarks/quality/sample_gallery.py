@@ -23,7 +23,7 @@ from symusic.core import ScoreTick
 
 from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from musiclstm.audio.render import render
+from musiclstm.audio.rendering import render
 from musiclstm.audio.waveform import FORMATS
 from musiclstm.errors import RenderError
 from musiclstm.export.pianoroll_svg import draw_roll

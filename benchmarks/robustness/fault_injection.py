@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 
 from training import finetune
-from training.trainer.trainer import callbacks
+from training.trainer import callbacks
 
 Mode = Literal["before", "torn", "term"]
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

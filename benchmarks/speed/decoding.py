@@ -53,7 +53,7 @@ import torch
 from musiclstm import Composer, Sampling
 from musiclstm.errors import RenderError
 from musiclstm.midi.reader import read_midi
-from musiclstm.audio.render import render
+from musiclstm.audio.rendering import render
 from musiclstm.examples import bundled_seeds
 
 torch.set_num_threads(1)

@@ -25,7 +25,7 @@ import httpx
 from benchmarks.common.app_server import Server, served
 from benchmarks.common.http_client import Listener, Told
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from benchmarks.speed.decoding import request_bodies
+from benchmarks.speed import request_bodies
 from musiclstm.examples import bundled_seeds
 
 WARM_UP = 0.25  # of the minutes

@@ -26,7 +26,7 @@ from musiclstm.audio.event_list import (
 )
 from musiclstm.audio.limiter import Limiter
 from musiclstm.audio.mix import Mix
-from musiclstm.audio.render import MAX_SECONDS, check_tail, joined
+from musiclstm.audio.rendering import MAX_SECONDS, check_tail, joined
 from musiclstm.audio.synthesizer import STEP_FRAMES, Synth, check_sample_rate
 from musiclstm.audio.waveform import (
     FADE_S,

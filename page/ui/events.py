@@ -14,9 +14,9 @@ import gradio as gr
 from musiclstm import Composer
 from page.playback.player import Shelf, switch_to
 from page.server.model_registry import Models
-from page.session.history import NOTHING
-from page.session.job import told_to_the_visitor
-from page.session.session import Desk
+from page.desk.history import NOTHING
+from page.desk.job import told_to_the_visitor
+from page.desk.session import Desk
 from page.ui import html
 from page.ui.generate_handlers import Changes, Composing
 from page.ui.history_handlers import Keeping
@@ -65,8 +65,8 @@ class Wiring:
         self.composing = Composing(page, composer, shelf)
         self.seeding = Seeding(page, shelf, self.composing)
         self.keeping = Keeping(self.composing)
-        self.controls = list(page.session.controls.values())
-        self.all = [page.session.session, *self.controls]
+        self.controls = list(page.desk.controls.values())
+        self.all = [page.desk, *self.controls]
         self.results = self._results()
 
     def _results(self) -> list[Any]:
@@ -75,12 +75,12 @@ class Wiring:
         takes = [part for take in page.takes for part in (take.caption, take.player)]
         facts = [
             page.swap_old,
-            page.session.controls["random_seed"],
+            page.controls["random_seed"],
             after.history,
             after.link_code,
         ]
         return [
-            page.session.session,
+            page.desk,
             page.status,
             *takes,
             page.stop,
@@ -105,20 +105,16 @@ class Wiring:
 
     def _presses(self) -> None:
         page, composing = self.page, self.composing
-        anew = [page.session.session, page.after.bar, *self.controls]
+        anew = [page.desk, page.after.bar, *self.controls]
         self._press(page.go.click, composing.go, self.all, "compose")
         self._press(page.four.click, composing.four, self.all, "takes")
         self._press(page.after.on.click, composing.on, self.all, "extend")
         self._press(page.after.anew.click, composing.anew, anew, "anew")
-        chosen = page.seed.cards.surprise(
-            self._nothing, page.session.session, self._seed_outputs(), **_HIDDEN
-        )
+        chosen = page.seed.cards.surprise(self._nothing, page.desk, self._seed_outputs(), **_HIDDEN)
         self._press(chosen.then, composing.surprise, self.all, "surprise")
-        page.stop.click(
-            Desk.stop, page.session.session, None, api_name="stop", queue=False, **_PAGE
-        )
+        page.stop.click(Desk.stop, page.desk, None, api_name="stop", queue=False, **_PAGE)
         self._control("random_seed").input(
-            lambda: True, None, page.session.controls["locked"], queue=False, **_HIDDEN
+            lambda: True, None, page.controls["locked"], queue=False, **_HIDDEN
         )
 
     def _press(self, trigger: Any, handler: Any, inputs: list[Any], name: str) -> None:
@@ -190,14 +186,14 @@ class Wiring:
     def _sound(self) -> None:
         page = self.page
         players = [take.player for take in page.takes]
-        inputs = [page.session.session, page.places, *self.controls]
+        inputs = [page.desk, page.places, *self.controls]
         js = _PLACES % [str(player.elem_id) for player in players]
         how: dict[str, Any] = {"trigger_mode": "always_last", "js": js, **_SOUND, **_HIDDEN}
         changed = [self._control(name) for name in ("reverb", "chorus", "gain_db")]
         events = [each.change for each in changed] + [self._control("soundfont").input]
         gr.on(events, self.composing.remix, inputs, players, **how)
         swapped = page.swap_new.input(
-            swap, [page.session.controls["swaps"], page.swap_old, page.swap_new], page.session.controls["swaps"],
+            swap, [page.controls["swaps"], page.swap_old, page.swap_new], page.controls["swaps"],
             queue=False, **_HIDDEN,
         )  # fmt: skip
         swapped.then(self.composing.remix, inputs, players, **how)
@@ -233,20 +229,20 @@ class Wiring:
     def _links(self) -> None:
         page = self.page
         page.after.link_code.change(None, page.after.link_code, page.after.link, js=_ADDRESS)
-        inputs = [page.session.session, page.recipe, *self.controls]
+        inputs = [page.desk, page.recipe, *self.controls]
         outputs = [*dict.fromkeys([*self.results, *self._seed_outputs(), *self.controls])]
         following = page.recipe.change(
             self.seeding.follow, inputs, outputs, api_name="follow", show_progress="full",
             show_progress_on=page.status, **_WORK,
         )  # fmt: skip
-        following.failure(self.composing.rest, page.session.session, self.results, **_HIDDEN)
+        following.failure(self.composing.rest, page.desk, self.results, **_HIDDEN)
 
     def _model(self) -> None:
         page = self.page
         if page.model_name is not None and page.model_load is not None:
             gr.on(
                 [page.model_load.click, page.model_name.submit], self._load,
-                [page.session.session, page.model_name], page.model_card, api_visibility="private",
+                [page.desk, page.model_name], page.model_card, api_visibility="private",
                 concurrency_id="models", concurrency_limit=1,
             )  # fmt: skip
 

@@ -347,7 +347,7 @@ class Composing:
         return {
             page.swap_old: gr.update(choices=_exchangeable(piece)),
             page.after.link_code: link_of(piece) or "",
-            page.session.controls["random_seed"]: str(piece.sampling.seed),
+            page.controls["random_seed"]: str(piece.sampling.seed),
         }
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from musiclstm.audio import soundfonts as soundfont
 from musiclstm.audio.soundfonts import find_soundfont, soundfonts
-from musiclstm.audio.waveform import soundfonts as soundfont
 from musiclstm.errors import SoundfontNotFoundError
 
 

@@ -15,7 +15,7 @@ from symusic.core import NoteTickList, ScoreTick, TrackTick
 
 from musiclstm.audio.event_list import prepare
 from musiclstm.audio.mix import Mix
-from musiclstm.audio.render import Synth, find_soundfont, render
+from musiclstm.audio.rendering import Synth, find_soundfont, render
 from musiclstm.audio.streaming import LiveSound
 from musiclstm.audio.waveform import PEAK_CEILING, loudness_lufs
 from musiclstm.errors import RenderError

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.hub import fake_hub
+
 ROOT = Path(__file__).parents[2]
-
-
-def _loopback():
-    """The module beside this one; tests are no package that it could be imported from."""
-    name = "musiclstm_tests_loopback"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("loopback.py"))
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-loopback = _loopback()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch) -> Iterator[loopback.Hub]:
+def hub(tmp_path, monkeypatch) -> Iterator[fake_hub.Hub]:
     """An empty Hub; ann is logged in. huggingface_hub of this process talks to it and nobody else.
 
     The client reads its environment when it is imported, so its constants are set as well.
@@ -44,7 +31,7 @@ def hub(tmp_path, monkeypatch) -> Iterator[loopback.Hub]:
     from huggingface_hub import constants
     from huggingface_hub.utils import close_session
 
-    with loopback.running() as running:
+    with fake_hub.running() as running:
         home = tmp_path / "hf_home"
         for name, value in _surroundings(running, home).items():
             monkeypatch.setenv(name, value)
@@ -63,11 +50,11 @@ def hub(tmp_path, monkeypatch) -> Iterator[loopback.Hub]:
         assert running.leaks == []
 
 
-def _surroundings(hub: loopback.Hub, home: Path) -> dict[str, str]:
+def _surroundings(hub: fake_hub.Hub, home: Path) -> dict[str, str]:
     return {
         "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(home),
-        "HF_TOKEN": loopback.TOKEN,
+        "HF_TOKEN": fake_hub.TOKEN,
         "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",

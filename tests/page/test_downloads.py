@@ -23,7 +23,7 @@ from musiclstm import (
     read_recipe,
 )
 from musiclstm.audio.mix import Mix
-from musiclstm.audio.render import Synth, find_soundfont
+from musiclstm.audio.rendering import Synth, find_soundfont
 from musiclstm.export.pianoroll import roll_of
 from page.downloads import KINDS, file_of, from_link, link_of, needs_file, safe_name
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from musiclstm.audio.render import render
+from musiclstm.audio.rendering import render
 from musiclstm.errors import MusicLSTMError, RenderError
 from musiclstm.export.pianoroll_svg import draw_roll
 from musiclstm.generation.composer import Composer

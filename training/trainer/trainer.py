@@ -30,11 +30,11 @@ from training.data.dataset import IGNORED, Windows
 from training.data.features import CarriedFeatures, table_of
 from training.errors import disk_in_plain_words, free_bytes, no_room, not_a_number
 from training.evaluation.held_out import HeldOut, held_out
+from training.trainer import checkpoints
 from training.trainer.checkpoints import Stopwatch
 from training.trainer.ema import WeightAverage
 from training.trainer.param_groups import Rates, split_groups
 from training.trainer.stopping import StopWhenAsked
-from training.trainer.trainer import checkpoints
 
 _STATE_FILE = "lstm_state_{rank}.safetensors"
 

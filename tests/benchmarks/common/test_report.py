@@ -7,13 +7,11 @@ import zipfile
 
 import pytest
 
-from benchmarks import continuations
 from benchmarks.common.report import table
-from benchmarks.quality.compare_architectures import baselines, tokenizer_roundtrip
+from benchmarks.quality import baselines, tokenizer_roundtrip
 
 COMMANDS = {
     "baselines": baselines,
-    "continuations": continuations,
     "roundtrip": tokenizer_roundtrip,
 }
 
@@ -21,7 +19,7 @@ COMMANDS = {
 def options_of(name, tmp_path, model=None):
     """What a command needs beside its data; `roundtrip` takes no model."""
     options = [] if name == "roundtrip" else ["--model", str(model)]
-    return [*options, "--out", str(tmp_path / "out")] if name == "continuations" else options
+    return options
 
 
 def piece_of(corpora):
@@ -75,7 +73,7 @@ def test_an_empty_split_is_one_sentence_and_status_1(
     )
 
 
-@pytest.mark.parametrize("name", ["baselines", "continuations"])
+@pytest.mark.parametrize("name", ["baselines"])
 def test_a_model_that_is_not_there_is_one_sentence_and_status_1(name, tmp_path, data, capsys):
     arguments = ["--data", data, *options_of(name, tmp_path, tmp_path)]
     assert COMMANDS[name].main(arguments) == 1

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
+from benchmarks.quality import baselines
 from benchmarks.quality.baselines import counted
-from benchmarks.quality.compare_architectures import baselines
 from training.data.corpus import read_corpus
 from training.evaluation.held_out import held_out
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import musiclstm
+from benchmarks.quality import architectures, compare_architectures
 from benchmarks.quality.architectures import (
     MASKS,
     OURS,
@@ -20,7 +21,7 @@ from benchmarks.quality.architectures import (
     Changed,
     weights_of,
 )
-from benchmarks.quality.compare_architectures import WHOLE, architectures, compare_architectures
+from benchmarks.quality.compare_architectures import WHOLE
 from musiclstm import MusicLSTMConfig, MusicLSTMForCausalLM, MusicTokenizer
 from musiclstm.model.modeling_musiclstm import feature_tensors
 from musiclstm.model.step_features import StepFeatures, TokenTable

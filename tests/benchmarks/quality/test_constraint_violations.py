@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.quality.compare_architectures import constraint_violations
+from benchmarks.quality import constraint_violations
 from musiclstm.generation.decoding.grammar_state import GrammarState
 
 

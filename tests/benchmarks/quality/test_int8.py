@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.quality.compare_architectures import int8
+from benchmarks.quality import int8
 from benchmarks.quality.int8 import step_logits
 from musiclstm.generation.decoding.stepper import PackedLSTM
 

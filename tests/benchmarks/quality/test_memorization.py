@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.quality.compare_architectures import memorization
+from benchmarks.quality import memorization
 from benchmarks.quality.memorization import Pair, as_text, compared
 from benchmarks.quality.passage_matching import UNIT, Notes
 from training.data.corpus import read_corpus

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.quality.compare_architectures import sample_gallery
+from benchmarks.quality import sample_gallery
 from musiclstm import read_midi
 
 SMALL = ["--sound", "none", "--seed", "3"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from symusic.core import NoteTick, ScoreTick, TimeSignatureTick, TrackTick
 
-from benchmarks.quality.compare_architectures import tokenizer_roundtrip
+from benchmarks.quality import tokenizer_roundtrip
 from benchmarks.quality.tokenizer_roundtrip import round_trip
 from musiclstm.tokens import MusicTokenizer
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from benchmarks.speed import corpus_reading
 from benchmarks.speed.corpus_reading import main, write_small_files
-from benchmarks.speed.decoding import corpus_reading
 
 
 def test_it_prints_and_writes_speed_and_memory(data, tmp_path, capsys, monkeypatch):

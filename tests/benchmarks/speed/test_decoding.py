@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.speed.decoding import decoding
+from benchmarks.speed import decoding
 from musiclstm.core.features import is_available
 
 SHORT = ["--bars", "1", "--prompt_bars", "1", "--examples", "1", "--rounds", "1"]

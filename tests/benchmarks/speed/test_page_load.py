@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from benchmarks.common.http_client import Told
-from benchmarks.speed.decoding import request_bodies
+from benchmarks.speed import request_bodies
 from benchmarks.speed.page_load import _growth, _percentile, _row, _text, main
 
 PLAYED = Told(200, ended=True, first_sound_s=1.0, end_s=2.0)

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.speed.decoding import trainer as training
+from benchmarks.speed import trainer as training
 
 TINY = [
     *("--steps", "3", "--rows", "2", "--window", "8", "--hidden_size", "8", "--layers", "1"),

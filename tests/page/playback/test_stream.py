@@ -14,7 +14,7 @@ import soundfile
 
 from musiclstm import Constraints, RenderError, Sampling, Selection, bundled_seeds
 from musiclstm.audio.mix import Mix
-from musiclstm.audio.render import Synth, find_soundfont
+from musiclstm.audio.rendering import Synth, find_soundfont
 from musiclstm.audio.streaming import LiveSound
 from musiclstm.midi.analysis import bar_starts, last_note_end
 from page.playback import audio_chunks

@@ -435,7 +435,7 @@ def test_the_page_needs_nothing_but_itself(dry):
 
 def test_names_of_files_are_text_on_the_page(dry):
     page = _Page((dry / "data_report.html").read_text())
-    assert "b-<b>bold.mid" in "".join(page.ui.html)
+    assert "b-<b>bold.mid" in "".join(page.words)
     assert page.tags.count("b") == 5 + 1  # the tiles and the minutes, nothing from a name
 
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from training.trainer import malloc
 from training.trainer.malloc import keep_freed_memory
-from training.trainer.trainer import malloc
 
 # Takes 64 MiB and gives them back, twenty times; how many pages the system had to fill.
 TAKE_AND_GIVE = """

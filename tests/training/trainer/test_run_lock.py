@@ -12,9 +12,9 @@ import pytest
 
 from musiclstm.errors import CheckpointError
 from training.finetune import main
+from training.trainer import run_lock
 from training.trainer.checkpoints import finish
 from training.trainer.run_lock import alone_in
-from training.trainer.trainer import run_lock
 
 ROOT = Path(__file__).parents[2]
 HOLD = """

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from symusic import ControlChange, Note, Pedal, PitchBend, Score, Tempo, Track
 from symusic.core import ScoreTick, TrackTick
 
+from musiclstm.audio import soundfonts as soundfont_room
 from musiclstm.audio.event_list import Channels, frame_at
-from musiclstm.audio.render import (
+from musiclstm.audio.rendering import (
     Event,
     Instrument,
     Kind,
@@ -31,7 +32,6 @@ from musiclstm.audio.render import (
     render,
 )
 from musiclstm.audio.waveform import PEAK_CEILING, loudness_lufs
-from musiclstm.audio.waveform import soundfonts as soundfont_room
 from musiclstm.errors import RendererMissingError, RenderError, SoundfontNotFoundError
 
 RATE = 44_100
