@@ -65,7 +65,7 @@ class Wiring:
         self.composing = Composing(page, composer, shelf)
         self.seeding = Seeding(page, shelf, self.composing)
         self.keeping = Keeping(self.composing)
-        self.controls = list(page.desk.controls.values())
+        self.controls = list(page.controls.values())
         self.all = [page.desk, *self.controls]
         self.results = self._results()
 
