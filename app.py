@@ -18,15 +18,15 @@ import torch
 
 from musiclstm import Composer, MusicLSTMError, RenderError
 from musiclstm.audio.rendering import load_instruments
-from page.api import open_doors
-from page.playback.player import Shelf
-from page.server.lifecycle import app_options, stay, trust_proxy
-from page.server.queue_limits import Limits
-from page.server.temp_cleanup import own_folder
+from page.api import register_api
+from page.playback.player import ChunkCache
+from page.server.lifecycle import app_options, serve_until_signal, trust_proxy
+from page.server.queue_limits import ServerLimits
+from page.server.temp_cleanup import temp_dir
 from page.session.history import HELPER
 from page.ui import html
-from page.ui.events import Wiring
-from page.ui.layout import CSS, THEME, lay_out
+from page.ui.events import EventListeners
+from page.ui.layout import CSS, THEME, build_layout
 
 LARGEST_UPLOAD = "2mb"
 MOST_WAITING = 60  # of all kinds; the guard lets fewer wait that compose
@@ -40,11 +40,11 @@ def build_demo(composer: Composer, *, model_box: bool = False) -> gr.Blocks:
         composer: Who composes.
         model_box: Whether visitors may load other models, by Hub id or folder.
     """
-    shelf = Shelf()
+    shelf = ChunkCache()
     with gr.Blocks(title="musiclstm", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
-        page = lay_out(shelf, html.about_model(composer), model_box=model_box)
-        Wiring(page, composer, shelf).connect(demo)
-        open_doors(composer)
+        page = build_layout(shelf, html.model_summary(composer), model_box=model_box)
+        EventListeners(page, composer, shelf).connect(demo)
+        register_api(composer)
     return demo.queue(api_open=False, max_size=MOST_WAITING, default_concurrency_limit=2)
 
 
@@ -55,7 +55,7 @@ def serve(
     port: int | None,
     mcp: bool = False,
     model: str = "",
-    limits: Limits | None = None,
+    limits: ServerLimits | None = None,
 ) -> str:
     """Serve the page with the settings it was made for, and return at once.
 
@@ -65,7 +65,7 @@ def serve(
         port: None: the first free one from 7860.
         mcp: Whether programs may come in by the Model Context Protocol too; needs the extra `mcp`.
         model: The name of the model, for `/healthz`.
-        limits: How much the server takes on. None: as `Limits` has it.
+        limits: How much the server takes on. None: as `ServerLimits` has it.
 
     Returns:
         The page's address.
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _held = warm_up(composer)
     if options.behind_proxy:
         trust_proxy()
-    with own_folder():
+    with temp_dir():
         demo = build_demo(composer, model_box=options.model_box)
         try:
             where = {"host": options.host, "port": options.port}
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "choose another --port or --host."
             )
         print(url, flush=True)
-        stay(demo)
+        serve_until_signal(demo)
     return 0
 
 

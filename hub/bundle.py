@@ -17,8 +17,8 @@ from hub.model_card import CURVE_FILE, write_card
 from hub.pianoroll_png import draw_png
 from musiclstm.audio.rendering import render
 from musiclstm.errors import MusicLSTMError, RenderError
-from musiclstm.examples import bundled_seeds
-from musiclstm.export.pianoroll_svg import draw_roll
+from musiclstm.examples import example_files
+from musiclstm.export.pianoroll_svg import pianoroll_svg
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import Sampling
@@ -33,7 +33,7 @@ AUTO_MAP = {
     "AutoModelForCausalLM": "modeling_musiclstm.MusicLSTMForCausalLM",
 }
 SAMPLES_FOLDER, SAMPLE_BARS, PROMPT_BARS = "samples", 16, 8
-MAX_SAMPLES = len(bundled_seeds())
+MAX_SAMPLES = len(example_files())
 
 _COPIED = (WEIGHTS_FILE, TOKENIZER_FILE)
 _COPIED_IF_THERE = ("generation_config.json", CURVE_FILE)
@@ -95,7 +95,7 @@ def _samples(
     if count:
         (folder / SAMPLES_FOLDER).mkdir()
     made = []
-    for number, (title, tune) in enumerate(list(bundled_seeds().items())[:count], start=1):
+    for number, (title, tune) in enumerate(list(example_files().items())[:count], start=1):
         name = f"{number:02d}-{tune.stem.replace('_', '-')}"
         try:
             piece = composer.compose(
@@ -130,7 +130,7 @@ def _roll(piece: Composition, folder: Path, stem: str) -> str:
     try:
         draw_png(piece, folder / f"{stem}.png")
     except ImportError:
-        picture = draw_roll(piece.score, seed_end_tick=piece.seed_end_tick)
+        picture = pianoroll_svg(piece.score, seed_end_tick=piece.seed_end_tick)
         (folder / f"{stem}.svg").write_text(picture, encoding="utf-8")
         return f"{stem}.svg"
     return f"{stem}.png"

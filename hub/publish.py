@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import constants
 
 from hub.bundle import MAX_SAMPLES, assemble
-from hub.upload import Delivery, deliver, token_at_hand
+from hub.upload import UploadResult, deliver, token_at_hand
 from musiclstm.errors import MusicLSTMError, PublishError
 from musiclstm.model.checkpoint import find_checkpoint
 
@@ -63,7 +63,7 @@ def publish(
     overwrite: bool = False,
     dry_run: bool = False,
     say: Callable[[str], None] = print,
-) -> Delivery:
+) -> UploadResult:
     """Send a checkpoint with everything that others need to hear, judge and use it.
 
     Args:

@@ -17,7 +17,7 @@ from huggingface_hub import get_token
 from hub.revisions import Pin, pin
 from hub.space_files import PYTHON_VERSION, stage
 from hub.space_smoke_test import boot, clean_python
-from hub.upload import Delivery, deliver
+from hub.upload import UploadResult, deliver
 from musiclstm.errors import MusicLSTMError, PublishError
 
 
@@ -53,7 +53,7 @@ def publish_space(options: argparse.Namespace) -> None:
         print(f"Sent {len(sent.files)} files as commit {sent.commit}. Building: {sent.url}")
 
 
-def _deliver(folder: Path, chosen: Pin, options: argparse.Namespace) -> Delivery:
+def _deliver(folder: Path, chosen: Pin, options: argparse.Namespace) -> UploadResult:
     return deliver(
         folder,
         options.repo,

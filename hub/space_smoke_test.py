@@ -25,7 +25,7 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from hub.space_files import APP_FILE, REQUIREMENTS_FILE
-from musiclstm import bundled_seeds
+from musiclstm import example_files
 from musiclstm.core.native import CACHE_VARIABLE
 from musiclstm.errors import PublishError
 
@@ -158,7 +158,7 @@ def _one_bar(url: str) -> bytes:
         OSError, HTTPException: It did not answer, or not to the end.
     """
     call = f"{url}/gradio_api/call/v2/continue"
-    wish = {"midi": None, "tune": next(iter(bundled_seeds())), "bars": 1, "random_seed": 7}
+    wish = {"midi": None, "tune": next(iter(example_files())), "bars": 1, "random_seed": 7}
     asked = Request(call, json.dumps(wish).encode(), {"Content-Type": "application/json"})
     files = _answer(f"{call}/{json.loads(_read(asked))['event_id']}")
     midi = _read(files[0]["url"])

@@ -37,7 +37,7 @@ _OF_THE_HUB = {".gitattributes", "README.md"}
 
 
 @dataclass(frozen=True)
-class Delivery:
+class UploadResult:
     """What was sent, or would be.
 
     Attributes:
@@ -76,7 +76,7 @@ def deliver(
     overwrite: bool = False,
     space_sdk: str | None = None,
     dry_run: bool = False,
-) -> Delivery:
+) -> UploadResult:
     """Send everything in a folder to a repository, in one commit.
 
     The repository is made if there is none. Files of an earlier delivery that the folder no longer
@@ -103,14 +103,14 @@ def deliver(
     names, size = tuple(sorted(contents)), sum(len(_read(each)) for each in contents.values())
     if dry_run:
         place = f"{HfApi().endpoint}/{'spaces/' if repo_type == 'space' else ''}{repo}"
-        return Delivery(place, None, names, size)
+        return UploadResult(place, None, names, size)
     token = token_at_hand()
     _refuse_secret(contents, token)
     with told_plainly(repo, token):
-        parcel = _Parcel(HfApi(token=token), contents, digests, repo_type, revision or "main")
+        parcel = _Upload(HfApi(token=token), contents, digests, repo_type, revision or "main")
         place = parcel.find_place(repo, private=private, space_sdk=space_sdk)
         commit = parcel.send(place.repo_id, message, overwrite=overwrite)
-    return Delivery(str(place), commit, names, size)
+    return UploadResult(str(place), commit, names, size)
 
 
 def token_at_hand() -> str:
@@ -172,7 +172,7 @@ def _refuse_secret(contents: Mapping[str, Path | bytes], token: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Parcel:
+class _Upload:
     """Files on their way to one branch of one repository."""
 
     api: HfApi

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
         ScoreError,
         SoundfontNotFoundError,
     )
-    from musiclstm.examples import bundled_seeds
+    from musiclstm.examples import example_files
     from musiclstm.generation.bar_plan import Surprise
     from musiclstm.generation.composer import Composer
-    from musiclstm.generation.composition import Composition, NoteProbability, Passage
+    from musiclstm.generation.composition import Composition, GeneratedBar, NoteProbability
     from musiclstm.generation.constraints import Constraints
     from musiclstm.generation.decoding.sampling import Sampling
     from musiclstm.generation.logits_processors import logits_processors
     from musiclstm.generation.recipe import Recipe, read_recipe
     from musiclstm.generation.selection import Selection
-    from musiclstm.midi.reader import Limits, SeedReport, read_midi
+    from musiclstm.midi.reader import MidiLimits, MidiSummary, read_midi
     from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
     from musiclstm.model.modeling_musiclstm import (
         LSTMState,
@@ -54,15 +54,16 @@ __all__ = [
     "Composition",
     "Constraints",
     "CorpusError",
+    "GeneratedBar",
     "LSTMState",
-    "Limits",
+    "MidiLimits",
+    "MidiSummary",
     "MusicLSTMConfig",
     "MusicLSTMError",
     "MusicLSTMForCausalLM",
     "MusicLSTMModel",
     "MusicTokenizer",
     "NoteProbability",
-    "Passage",
     "PublishError",
     "Recipe",
     "RecipeError",
@@ -70,12 +71,11 @@ __all__ = [
     "RendererMissingError",
     "Sampling",
     "ScoreError",
-    "SeedReport",
     "Selection",
     "SoundfontNotFoundError",
     "Surprise",
     "__version__",
-    "bundled_seeds",
+    "example_files",
     "logits_processors",
     "read_midi",
     "read_recipe",
@@ -86,7 +86,7 @@ _NAMES_OF = {
     # Importing `checkpoint` registers the network with transformers.
     "musiclstm.model.checkpoint": ("MusicLSTMConfig", "MusicLSTMForCausalLM", "MusicLSTMModel"),
     "musiclstm.generation.composer": ("Composer",),
-    "musiclstm.generation.composition": ("Composition", "NoteProbability", "Passage"),
+    "musiclstm.generation.composition": ("Composition", "NoteProbability", "GeneratedBar"),
     "musiclstm.errors": (
         "CheckpointError",
         "CorpusError",
@@ -98,7 +98,7 @@ _NAMES_OF = {
         "ScoreError",
         "SoundfontNotFoundError",
     ),
-    "musiclstm.midi.reader": ("Limits", "SeedReport", "read_midi"),
+    "musiclstm.midi.reader": ("MidiLimits", "MidiSummary", "read_midi"),
     "musiclstm.generation.bar_plan": ("Surprise",),
     "musiclstm.generation.constraints": ("Constraints",),
     "musiclstm.generation.logits_processors": ("logits_processors",),
@@ -106,7 +106,7 @@ _NAMES_OF = {
     "musiclstm.model.modeling_musiclstm": ("LSTMState",),
     "musiclstm.generation.recipe": ("Recipe", "read_recipe"),
     "musiclstm.audio.rendering": ("Audio", "render"),
-    "musiclstm.examples": ("bundled_seeds",),
+    "musiclstm.examples": ("example_files",),
     "musiclstm.generation.selection": ("Selection",),
     "musiclstm.tokens": ("MusicTokenizer",),
 }

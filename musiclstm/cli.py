@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from musiclstm.audio import rendering
 from musiclstm.audio.waveform import FORMATS
 from musiclstm.errors import MusicLSTMError
-from musiclstm.export.pianoroll_svg import draw_roll
+from musiclstm.export.pianoroll_svg import pianoroll_svg
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
@@ -72,7 +72,7 @@ def _say(text: str) -> None:
 def _compose(arguments: argparse.Namespace) -> None:
     composer = Composer.from_pretrained(arguments.model)
     begin = time.monotonic()
-    pieces = composer.takes(
+    pieces = composer.compose_many(
         arguments.takes,
         bars=arguments.bars,
         prompt=getattr(arguments, "midi", None),
@@ -100,7 +100,7 @@ def _write(arguments: argparse.Namespace, piece: Composition, number: int | None
     if arguments.roll:
         boundary = None if only_new or piece.seed is None else piece.seed_end_tick
         _numbered(arguments.roll, number).write_text(
-            draw_roll(score, seed_end_tick=boundary, title=out.stem), encoding="utf-8"
+            pianoroll_svg(score, seed_end_tick=boundary, title=out.stem), encoding="utf-8"
         )
     if arguments.audio:
         audio = rendering.render(score, soundfont=arguments.soundfont)
@@ -111,7 +111,7 @@ def _write(arguments: argparse.Namespace, piece: Composition, number: int | None
 def _again(arguments: argparse.Namespace) -> None:
     recipe = read_recipe(Path(arguments.piece).read_bytes())
     composer = Composer.from_pretrained(arguments.model)
-    _write(arguments, composer.follow(recipe, prompt=arguments.midi), None)
+    _write(arguments, composer.reproduce(recipe, prompt=arguments.midi), None)
 
 
 def _numbered(path: str, number: int | None) -> Path:
@@ -151,7 +151,7 @@ def _constraints(arguments: argparse.Namespace, composer: Composer) -> Constrain
     if not asked:
         return None
     midi, bars = getattr(arguments, "midi", None), getattr(arguments, "prompt_bars", None)
-    return replace(composer.constraints_of(midi, prompt_bars=bars), **asked)
+    return replace(composer.default_constraints(midi, prompt_bars=bars), **asked)
 
 
 def _surprise(text: str) -> Surprise:

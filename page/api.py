@@ -15,14 +15,14 @@ import gradio as gr
 from musiclstm import Composer, Composition, RenderError, ScoreError
 from page.downloads import file_of
 from page.server.deadlines import TURNS
-from page.session.history import NOTHING, Seed
-from page.session.job import told_to_the_visitor, until
+from page.session.history import NOTHING, PromptChoice
+from page.session.job import show_errors_to_user, stop_when_done
 from page.session.settings import (
     AS_THE_SEED,
     FREE,
     KEYS,
     METERS,
-    Settings,
+    PageSettings,
     constraints_of,
     from_values,
     sampling_of,
@@ -30,7 +30,7 @@ from page.session.settings import (
 )
 
 
-class Doors:
+class Api:
     """The endpoints.
 
     Args:
@@ -45,7 +45,7 @@ class Doors:
         midi: str | None = None,
         tune: str = "",
         bars: int = 8,
-        adventurous: float = Settings.adventurous,
+        adventurous: float = PageSettings.adventurous,
         surprise: float = 0.0,
         key: str = FREE,
         meter: str = AS_THE_SEED,
@@ -66,9 +66,9 @@ class Doors:
         Returns:
             the whole piece as a MIDI file
             its sound as a WAV file, or null where the server cannot play
-            its recipe as JSON, from which `Composer.follow` makes the same piece
+            its recipe as JSON, from which `Composer.reproduce` makes the same piece
         """
-        with told_to_the_visitor(), TemporaryDirectory(prefix="musiclstm-") as folder:
+        with show_errors_to_user(), TemporaryDirectory(prefix="musiclstm-") as folder:
             settings = from_values(
                 {
                     "bars": bars, "adventurous": adventurous, "surprise": surprise, "key": key,
@@ -83,7 +83,7 @@ class Doors:
             recipe = piece.recipe
             yield str(midi_file), sound, recipe.to_json() if recipe else ""
 
-    def _compose(self, seed: Seed, settings: Settings) -> Any:
+    def _compose(self, seed: PromptChoice, settings: PageSettings) -> Any:
         where: dict[str, Any] = {"prompt": seed.prompt, "selection": seed.selection}
         keep = constraints_of(settings, composer=self.composer, **where)
         drafts = self.composer.stream(
@@ -95,16 +95,16 @@ class Doors:
         )
         piece = None
         with TURNS.one() as turn:
-            for piece in until(drafts, turn):  # noqa: B007 - the last one is the whole
+            for piece in stop_when_done(drafts, turn):  # noqa: B007 - the last one is the whole
                 pass
         if turn.why:
             raise ScoreError(turn.why)
         return piece
 
 
-def open_doors(composer: Composer) -> None:
+def register_api(composer: Composer) -> None:
     """Add the endpoints; to be called within `gr.Blocks`."""
-    doors, usual = Doors(composer), Settings()
+    doors, usual = Api(composer), PageSettings()
     with gr.Column(visible=False):
         inputs = [
             gr.File(label="midi"),  # of any name: MCP gives none
@@ -121,10 +121,10 @@ def open_doors(composer: Composer) -> None:
     button.click(doors.continue_midi, inputs, outputs, api_name="continue", concurrency_id="work")
 
 
-def _seed(midi: str | None, tune: str) -> Seed:
+def _seed(midi: str | None, tune: str) -> PromptChoice:
     if midi:
-        return Seed.read(Path(midi))
-    return Seed.bundled(tune) if tune else NOTHING
+        return PromptChoice.read(Path(midi))
+    return PromptChoice.bundled(tune) if tune else NOTHING
 
 
 def _sound_of(piece: Composition, folder: Path, title: str) -> str | None:

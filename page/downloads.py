@@ -16,8 +16,8 @@ from musiclstm import Composition, Recipe, RecipeError, ScoreError, render
 from musiclstm.audio.mix import Mix
 from musiclstm.export.musicxml import to_musicxml
 from musiclstm.generation.recipe import FILE
-from musiclstm.midi.parts import parts_of
-from page.playback.excerpt import heard_of
+from musiclstm.midi.parts import split_parts
+from page.playback.excerpt import excerpt_of
 
 KINDS = {
     "midi": "MIDI",
@@ -75,7 +75,7 @@ def safe_name(title: str) -> str:
 
 def _bytes_of(piece: Composition, kind: str, title: str, mix: Mix | None) -> bytes:
     if kind in ("wav", "mp3"):
-        return render(heard_of(piece).score, mix=mix).to_bytes(kind)
+        return render(excerpt_of(piece).score, mix=mix).to_bytes(kind)
     makers: dict[str, Callable[[], bytes]] = {
         "midi": piece.to_midi,
         "new_midi": lambda: piece.to_midi(only_new=True),
@@ -88,7 +88,7 @@ def _bytes_of(piece: Composition, kind: str, title: str, mix: Mix | None) -> byt
 
 def _tracks(piece: Composition) -> bytes:
     """A zip archive of every track as a MIDI file; the same piece gives the same bytes."""
-    parts = parts_of(piece.score)
+    parts = split_parts(piece.score)
     if not parts:
         raise ScoreError("The piece has no notes, so there are no tracks; compose more bars.")
     archive = io.BytesIO()

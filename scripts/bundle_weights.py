@@ -29,7 +29,7 @@ from musiclstm.model.checkpoint import (  # noqa: E402
     read_facts,
     save_checkpoint,
 )
-from training.pretrain import Settings  # noqa: E402
+from training.pretrain import PretrainingSettings  # noqa: E402
 from training.pretraining.default_corpora import CORPUS_WEIGHTS  # noqa: E402
 from training.pretraining.encoded_corpora import SPLITS  # noqa: E402
 from training.pretraining.networks import load_network  # noqa: E402
@@ -146,7 +146,7 @@ def _split(
 
 
 def _run(session: dict[str, Any]) -> dict[str, Any]:
-    settings = Settings(**session["settings"])
+    settings = PretrainingSettings(**session["settings"])
     done = settings.share_done(session["steps"], session["minutes"])
     stopped = f", stopped at {done:.0%}" if settings.decay and done < 0.99 else ""
     return {

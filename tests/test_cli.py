@@ -10,7 +10,7 @@ from symusic import Note, Score, TimeSignature, Track
 
 from musiclstm import Recipe, read_midi, read_recipe
 from musiclstm.cli import main
-from musiclstm.midi.embedded_text import inscribed
+from musiclstm.midi.embedded_text import embed_text
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ def test_what_version_0_2_made_is_refused_with_that_version(
 ):
     old = tmp_path / "old.mid"
     recipe = '{"format":2,"musiclstm":"0.1.0","model":"default","weights":"","precision":"int8"}'
-    old.write_bytes(inscribed(bytes(Score(480).dumps_midi()), recipe))
+    old.write_bytes(embed_text(bytes(Score(480).dumps_midi()), recipe))
     out = ["--out", str(tmp_path / "x.mid")]
     assert main(["again", str(old), *out, *model]) == 1
     error = capsys.readouterr().err

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from musiclstm import bundled_seeds
+from musiclstm import example_files
 from musiclstm.cli import main
 from training.pretraining.default_corpora import BAND_CORPORA, OLDER_CORPORA
 
@@ -33,7 +33,7 @@ def commands(start):
 @pytest.fixture
 def room(tmp_path, monkeypatch):
     """A folder in which the reader's own file lies."""
-    shutil.copy(next(iter(bundled_seeds().values())), tmp_path / "motif.mid")
+    shutil.copy(next(iter(example_files().values())), tmp_path / "motif.mid")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -28,7 +28,14 @@ from training.data.corpus import SPLITS, Corpus, read_corpus
 from training.data.splits import require_split
 from training.environment import environment
 from training.evaluation.comparison import beside_baseline, compared, read_baseline
-from training.evaluation.continuations import SHORT_BARS, Piece, Plan, choose, compose, plan_from
+from training.evaluation.continuations import (
+    SHORT_BARS,
+    ContinuationPlan,
+    PromptedPiece,
+    choose,
+    compose,
+    plan_from,
+)
 from training.evaluation.held_out import Accuracy, held_out
 from training.trainer.checkpoints import write_record
 
@@ -121,7 +128,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _check(options: argparse.Namespace) -> Plan:
+def _check(options: argparse.Namespace) -> ContinuationPlan:
     """Refuse before the measurement what cannot be done or written after it."""
     if options.workers is not None and options.workers < 1:
         raise EvaluationError(f"--workers must be 1 or more, got {options.workers}.")
@@ -173,7 +180,7 @@ def _bundled() -> Path | None:
     return None
 
 
-def evaluate(options: argparse.Namespace, plan: Plan) -> list[dict[str, Any]]:
+def evaluate(options: argparse.Namespace, plan: ContinuationPlan) -> list[dict[str, Any]]:
     """Return one record per split, ready for JSON; what was not measured is None.
 
     Raises:
@@ -197,7 +204,7 @@ def evaluate(options: argparse.Namespace, plan: Plan) -> list[dict[str, Any]]:
     return records
 
 
-def _record(options: argparse.Namespace, plan: Plan, split: str) -> dict[str, Any]:
+def _record(options: argparse.Namespace, plan: ContinuationPlan, split: str) -> dict[str, Any]:
     """Return what was measured and with what."""
     return {
         "command": "training.evaluate",
@@ -223,9 +230,9 @@ def _bits(composer: Composer, corpus: Corpus, split: str) -> dict[str, Any]:
 
 def _continuations(
     composer: Composer,
-    pieces: Sequence[Piece],
+    pieces: Sequence[PromptedPiece],
     split: str,
-    plan: Plan,
+    plan: ContinuationPlan,
     baseline: Sequence[Mapping[str, Any]] | None,
 ) -> dict[str, Any] | None:
     """Figures of what is composed; None where no piece can be continued."""

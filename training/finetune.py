@@ -33,15 +33,15 @@ from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
 from training.data.corpus import Corpus, read_corpus, refuse_empty
-from training.data.dataset import Windows
+from training.data.dataset import StatefulWindowDataset
 from training.environment import environment
 from training.errors import disk_in_plain_words, memory_in_plain_words
 from training.evaluation.held_out import held_out
 from training.pretraining.augmentation import Augmentation, AugmentationSettings
 from training.pretraining.band_arrangement import Grooves
-from training.pretraining.networks import config_for, plain_copy, set_dropout
+from training.pretraining.networks import config_for, export_copy, set_dropout
 from training.report.data_report import as_text, describe, write_report
-from training.report.time_estimate import rehearse
+from training.report.time_estimate import time_short_run
 from training.trainer.callbacks import (
     EarlyStopping,
     LearningCurve,
@@ -52,19 +52,19 @@ from training.trainer.callbacks import (
 from training.trainer.checkpoints import (
     FINISHED_FILE,
     STATE_FILE,
-    begin_or_go_on,
     check_whole,
     check_writable,
-    damage,
     finish,
     is_exported,
-    newest_whole,
+    latest_valid_checkpoint,
     place_for,
+    start_or_resume,
+    validation_error,
 )
 from training.trainer.listening import Listening
 from training.trainer.malloc import keep_freed_memory
 from training.trainer.param_groups import freeze, parts_of, read_parts, read_rates
-from training.trainer.run_lock import alone_in
+from training.trainer.run_lock import exclusive_run
 from training.trainer.stopping import STOPPED, StoppedError
 from training.trainer.trainer import StatefulTrainer
 
@@ -121,7 +121,7 @@ def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
     if music.hub_repo is not None:
         check_ready(music.hub_repo)  # rather than after hours
     folder = check_writable(Path(str(training.output_dir)))
-    with alone_in(folder) if training.process_index == 0 else nullcontext():
+    with exclusive_run(folder) if training.process_index == 0 else nullcontext():
         return _finetune(folder, music, training)
 
 
@@ -133,7 +133,7 @@ def _finetune(folder: Path, music: MusicArguments, training: TrainingArguments) 
     _check_corpus(corpus, training)
     last = _last_checkpoint(training)
     if training.process_index == 0:
-        begin_or_go_on(folder, {"model": music.model, "pieces": corpus.fingerprint})
+        start_or_resume(folder, {"model": music.model, "pieces": corpus.fingerprint})
     model, tokenizer = _prepare(music, corpus) if last is None else load_checkpoint(last)
     with memory_in_plain_words(training, music.window):
         trainer = _trainer(music, training, model, tokenizer, corpus)
@@ -172,7 +172,7 @@ def dry_run(music: MusicArguments, training: TrainingArguments) -> Path:
         _check_corpus(corpus, training)
         model, tokenizer = _prepare(music, corpus)
         with memory_in_plain_words(training, music.window):
-            estimate = rehearse(
+            estimate = time_short_run(
                 lambda short: _trainer(music, short, model, tokenizer, corpus),
                 training,
                 tokenizer,
@@ -211,7 +211,7 @@ def _train(trainer: StatefulTrainer, last: Path | None, patience: int) -> None:
     _say(f"The run had ended at step {state.global_step:,}; now its model is written.")
     trainer.state = state
     best = place_for(last.parent, state.best_global_step or state.global_step)
-    trainer.use_checkpoint(best if damage(best) is None else last)
+    trainer.use_checkpoint(best if validation_error(best) is None else last)
 
 
 def _export(
@@ -356,9 +356,9 @@ def _trainer(
 
 def _windows(
     music: MusicArguments, training: TrainingArguments, tokenizer: MusicTokenizer, corpus: Corpus
-) -> Windows:
+) -> StatefulWindowDataset:
     rows = training.per_device_train_batch_size * training.world_size
-    return Windows(
+    return StatefulWindowDataset(
         corpus.tokens("train"),
         tokenizer,
         lanes=rows * training.gradient_accumulation_steps,
@@ -395,7 +395,7 @@ def _last_checkpoint(training: TrainingArguments) -> Path | None:
     given = training.resume_from_checkpoint
     if given is not None and str(given).lower() not in ("true", "1", "yes"):
         return check_whole(Path(given))
-    return newest_whole(Path(str(training.output_dir)), _say)
+    return latest_valid_checkpoint(Path(str(training.output_dir)), _say)
 
 
 def _facts(
@@ -440,7 +440,7 @@ def _facts(
         "left_out": len(corpus.skipped),
         "runs": [*before, run],
     }
-    network = plain_copy(trainer.network)  # measured as it will be loaded
+    network = export_copy(trainer.network)  # measured as it will be loaded
     torch.nn.Module.to(network, training.device)
     for split in ("valid", "test"):
         pieces = corpus.tokens(split)

@@ -36,7 +36,7 @@ from musiclstm.model.step_features import FeatureArrays, TokenTable
 from training.data.features import feature_rows, on_device
 from training.environment import environment
 from training.errors import TrainingError, is_full_disk
-from training.evaluation.bits_per_note import bits_of
+from training.evaluation.bits_per_note import bits_per_note
 from training.pretraining.augmentation import IGNORED, Augmentation, AugmentationSettings
 from training.pretraining.band_arrangement import Grooves
 from training.pretraining.default_corpora import CORPUS_WEIGHTS, held_out_sets
@@ -53,13 +53,13 @@ from training.pretraining.progress import (
 from training.pretraining.streams import Batch, PieceStreams
 from training.trainer.checkpoints import (
     checkpoints,
-    damage,
     find_whole,
     place_for,
     remove,
     rotate,
-    seal,
     step_of,
+    validation_error,
+    write_manifest,
     write_record,
 )
 
@@ -70,7 +70,7 @@ _NO_CORPORA = (BadZipFile, EOFError, KeyError, TypeError, ValueError, zlib.error
 
 
 @dataclass(frozen=True)
-class Settings:
+class PretrainingSettings:
     """Everything that decides a session.
 
     Args:
@@ -130,7 +130,7 @@ class Settings:
         )
 
 
-class Run:
+class PretrainingRun:
     """One training run: network, optimizer, data, and the folder where its checkpoints go.
 
     Attributes:
@@ -142,7 +142,7 @@ class Run:
     def __init__(
         self,
         corpora: EncodedCorpora,
-        settings: Settings,
+        settings: PretrainingSettings,
         augmentation: AugmentationSettings,
         out: Path,
         device: str,
@@ -306,7 +306,7 @@ class Run:
     def evaluate(self) -> None:
         """Print and log bits per note of validation pieces."""
         for name, chosen in held_out_sets(self.corpora, "valid", _MEASURED_PIECES).items():
-            found = bits_of(self.model, self.corpora, chosen)
+            found = bits_per_note(self.model, self.corpora, chosen)
             self.log.append({"step": self.step, "tokens": self.tokens, "set": name, **found})
             figures = ", ".join(f"{kind} {bits:.3f}" for kind, bits in found.items())
             _say(f"step {self.step} valid {name}: {figures}")
@@ -334,7 +334,7 @@ class Run:
             "log": self.log,
         }
         write_record(folder / PROGRESS_FILE, progress)
-        seal(folder)
+        write_manifest(folder)
         rotate(self.out, 2, self.step)
 
     def _session(self) -> dict[str, Any]:
@@ -379,7 +379,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--evaluate_every", type=float, default=0, help="minutes; 0: at the end only"
     )
-    for group in (Settings(), AugmentationSettings()):
+    for group in (PretrainingSettings(), AugmentationSettings()):
         _add_options(parser, group)
     options = vars(parser.parse_args(argv))
     try:
@@ -393,7 +393,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _add_options(
-    parser: argparse.ArgumentParser, defaults: Settings | AugmentationSettings
+    parser: argparse.ArgumentParser, defaults: PretrainingSettings | AugmentationSettings
 ) -> None:
     """Add an option for each field; its help is the line of the docstring."""
     lines = dict(re.findall(r"^    (\w+): (.+)$", inspect.getdoc(defaults) or "", re.MULTILINE))
@@ -413,7 +413,9 @@ def _read_corpora(path: Path) -> EncodedCorpora:
 
 
 def _train(options: dict[str, Any]) -> None:
-    settings = Settings(**{name: options[name] for name in asdict(Settings())})
+    settings = PretrainingSettings(
+        **{name: options[name] for name in asdict(PretrainingSettings())}
+    )
     augmentation = AugmentationSettings(
         **{name: options[name] for name in asdict(AugmentationSettings())}
     )
@@ -422,7 +424,7 @@ def _train(options: dict[str, Any]) -> None:
     logging.disable_progress_bar()
     corpora, out = _read_corpora(options["tokens"]), options["out"]
     out.mkdir(parents=True, exist_ok=True)
-    run = Run(corpora, settings, augmentation, out, options["device"], options["resume"])
+    run = PretrainingRun(corpora, settings, augmentation, out, options["device"], options["resume"])
     _clear_after(out, run.step)
     count = sum(p.numel() for p in run.model.parameters())
     _say(f"{count:,} weights, {run.settings}")
@@ -437,7 +439,7 @@ def _clear_after(out: Path, step: int) -> None:
     Raises:
         CheckpointError: There is a whole one.
     """
-    later = {path: damage(path) for path in checkpoints(out) if step_of(path) > step}
+    later = {path: validation_error(path) for path in checkpoints(out) if step_of(path) > step}
     if None in later.values():
         raise CheckpointError(
             f"{str(out)!r} holds checkpoints after step {step:,}; name another folder after "

@@ -13,15 +13,15 @@ from pathlib import Path
 from symusic.core import ScoreTick
 
 from musiclstm.errors import ScoreError
-from musiclstm.midi.reader import Limits, read_midi
-from training.data.corpus import Source
+from musiclstm.midi.reader import MidiLimits, read_midi
+from training.data.corpus import MidiSource
 from training.data.splits import sources_of_split
 from training.pretraining.encoded_corpora import evenly
 
 
 def read_split(
     paths: Sequence[str | Path], split: str, *, at_most: int | None = None
-) -> Iterator[tuple[Source, ScoreTick]]:
+) -> Iterator[tuple[MidiSource, ScoreTick]]:
     """Read every piece of a split with its score; report and leave out broken files.
 
     Args:
@@ -32,8 +32,8 @@ def read_split(
     Raises:
         CorpusError: A path is missing, nothing under the paths can be used, or the split is empty.
     """
-    limits = Limits.training()
-    by_corpus: dict[str, list[Source]] = defaultdict(list)
+    limits = MidiLimits.training()
+    by_corpus: dict[str, list[MidiSource]] = defaultdict(list)
     for source in sources_of_split(paths, split):
         by_corpus[source.corpus].append(source)
     for source in (source for own in by_corpus.values() for source in evenly(own, at_most)):

@@ -32,8 +32,8 @@ from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.architectures import OURS, Contender, ablations, contenders, weights_of
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from training.evaluation.bits_per_note import MEASURED_TOKENS, bits_of
-from training.pretrain import Run, Settings
+from training.evaluation.bits_per_note import MEASURED_TOKENS, bits_per_note
+from training.pretrain import PretrainingRun, PretrainingSettings
 from training.pretraining.augmentation import AugmentationSettings
 from training.pretraining.default_corpora import held_out_sets
 from training.pretraining.encoded_corpora import EncodedCorpora
@@ -60,7 +60,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--ablation_minutes", type=float, default=3.0, help="for each masked feature; 0: none (3)")
     add("--pilot_minutes", type=float, default=1.0, help="for each learning rate (1)")
     add("--learning_rates", default="1e-3,2.5e-3,6e-3", help="tried by each (1e-3,2.5e-3,6e-3)")
-    add("--hidden_size", type=int, default=Settings.hidden_size, help="width of ours (384)")
+    add(
+        "--hidden_size",
+        type=int,
+        default=PretrainingSettings.hidden_size,
+        help="width of ours (384)",
+    )
     add("--layers", type=int, default=3, help="LSTM layers of ours (3)")
     add("--transformer_layers", type=int, default=6, help="(6)")
     add("--context", type=int, default=2048, help="of the transformers, in tokens (2048)")
@@ -209,7 +214,7 @@ def _config(options: argparse.Namespace, corpora: EncodedCorpora) -> MusicLSTMCo
         corpora.fingerprint,
         hidden_size=options.hidden_size,
         num_hidden_layers=options.layers,
-        dropout=Settings.dropout,
+        dropout=PretrainingSettings.dropout,
     )
 
 
@@ -268,12 +273,12 @@ class Results:
 # Training -----------------------------------------------------------------------------------------
 
 
-class _Training(Run):
+class _Training(PretrainingRun):
     """A run of `training.pretrain` with the network of a contender; nothing is saved."""
 
     def __init__(self, contender: Contender, rate: float, minutes: float, work: _Work) -> None:
         self._contender, self.uses_features = contender, contender.uses_features
-        settings = Settings(
+        settings = PretrainingSettings(
             rows=contender.rows,
             steps=contender.steps,
             learning_rate=rate,
@@ -318,7 +323,7 @@ def _pilot(contender: Contender, rates: list[float], work: _Work, results: Resul
 
 def _bits(training: _Training, pieces: Sequence[int]) -> dict[str, float]:
     steps = training._contender.measured_steps
-    return bits_of(training.model, training.corpora, pieces, steps=steps)
+    return bits_per_note(training.model, training.corpora, pieces, steps=steps)
 
 
 def _measured(

@@ -18,7 +18,7 @@ from symusic.core import ScoreTick
 from musiclstm import Constraints
 from musiclstm.generation.constraints import SCALES
 from musiclstm.midi import analysis
-from musiclstm.tokens import DRUMS, plain_meter
+from musiclstm.tokens import DRUMS, normalize_time_signature
 
 _TONICS = ("C", "C#", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _METERS = ((4, 4), (3, 4), (2, 4), (6, 8), (12, 8), (5, 8), (1, 8), (2, 2), (3, 16), (7, 16))
@@ -72,9 +72,9 @@ def _about_time(
     score: ScoreTick, notes: list[_Note], lines: list[int], constraints: Constraints
 ) -> Iterator[str]:
     if constraints.meter is not None:
-        wanted = plain_meter(*constraints.meter)
+        wanted = normalize_time_signature(*constraints.meter)
         for line in lines[:-1]:
-            found = plain_meter(*analysis.meter_at(score, line))
+            found = normalize_time_signature(*analysis.meter_at(score, line))
             if found != wanted:
                 yield f"The bar at tick {line} is a {found[0]}/{found[1]}."
     tempos = {round(tempo.qpm, 2) for tempo in score.tempos}

@@ -22,7 +22,7 @@ from symusic.core import ScoreTick
 
 from benchmarks.common.report import Report, ReportError, parser, run
 from benchmarks.quality.constraint_checks import holds, random_constraints
-from musiclstm.examples import bundled_seeds
+from musiclstm.examples import example_files
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
@@ -90,7 +90,7 @@ def _by_chance(
     """Yield settings, takes and why they failed: a grammar without a way out is a defect too."""
     trained = Composer.from_pretrained(model)
     untrained = Composer(_untrained(trained), trained.tokenizer)
-    tunes = list(bundled_seeds().values())
+    tunes = list(example_files().values())
     while True:
         composer = rng.choice((trained, untrained))
         chosen: dict[str, Any] = {
@@ -103,7 +103,7 @@ def _by_chance(
         pieces: tuple[Composition, ...] = ()
         failure = ""
         try:
-            pieces = composer.takes(TOGETHER, bars=BARS, **chosen)
+            pieces = composer.compose_many(TOGETHER, bars=BARS, **chosen)
         except ValueError as error:
             failure = str(error)
         yield {name: _plain(value) for name, value in chosen.items()}, pieces, failure

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from musiclstm.generation.decoding.stepper import PackedLSTM
+from musiclstm.generation.decoding.stepper import InferenceModel
 from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.data.corpus import read_corpus
@@ -55,7 +55,7 @@ def measure(options: argparse.Namespace) -> Report:
 
 
 def _compared(model: MusicLSTMForCausalLM, streams: Sequence[list[int]]) -> dict[str, Any]:
-    steps, plain = PackedLSTM(model), PackedLSTM(model, engine="torch")
+    steps, plain = InferenceModel(model), InferenceModel(model, engine="torch")
     bits = {"float32": 0.0, "steps": 0.0}
     divergence: list[Tensor] = []
     furthest = 0.0
@@ -81,7 +81,7 @@ def _compared(model: MusicLSTMForCausalLM, streams: Sequence[list[int]]) -> dict
     }
 
 
-def step_logits(network: PackedLSTM, stream: Sequence[int]) -> Tensor:
+def step_logits(network: InferenceModel, stream: Sequence[int]) -> Tensor:
     """Return the logits after each token but the last, read one by one, (tokens - 1, vocab)."""
     stepper = network.stepper([network.read(stream[:1])])
     found = [stepper.scores[0].copy()]

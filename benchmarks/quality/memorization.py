@@ -32,7 +32,14 @@ from musiclstm.model.checkpoint import DEFAULT
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import Corpus, read_corpus
 from training.data.splits import require_split
-from training.evaluation.continuations import Piece, Plan, Take, choose, compose, plan_from
+from training.evaluation.continuations import (
+    ContinuationPlan,
+    ContinuationResult,
+    PromptedPiece,
+    choose,
+    compose,
+    plan_from,
+)
 
 PIECES, TAKES, PROMPT_BARS, BARS, SEED = 200, 2, 8, 16, 7
 TRAIN = "train"
@@ -55,7 +62,7 @@ class Pair:
     original: Notes
 
     @classmethod
-    def of(cls, take: Take, piece: Piece) -> Pair:
+    def of(cls, take: ContinuationResult, piece: PromptedPiece) -> Pair:
         """Both from their first note on, as far as the shorter one goes."""
         both = Notes.of(take.music), Notes.of(piece.original)
         count = min(map(len, both))
@@ -104,7 +111,7 @@ def measure(options: argparse.Namespace) -> Report:
     return Report(as_text(facts), facts)
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def _plan(options: argparse.Namespace) -> ContinuationPlan:
     if options.split == TRAIN:
         raise ReportError(
             "--split must be valid or test, got 'train': those are the pieces to compare with."

@@ -26,12 +26,12 @@ from benchmarks.common.report import Report, ReportError, parser, run, table
 from musiclstm.audio.rendering import render
 from musiclstm.audio.waveform import FORMATS
 from musiclstm.errors import RenderError
-from musiclstm.export.pianoroll_svg import draw_roll
+from musiclstm.export.pianoroll_svg import pianoroll_svg
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.checkpoint import DEFAULT
-from training.evaluation.continuations import Piece, piece_from, read_take
+from training.evaluation.continuations import PromptedPiece, piece_from, read_take
 from training.evaluation.music_metrics import Section, figures, overlaps
 
 COUNT = 10
@@ -75,7 +75,7 @@ class Chosen:
 
     name: str
     source: str
-    piece: Piece
+    piece: PromptedPiece
 
 
 def measure(options: argparse.Namespace) -> Report:
@@ -104,7 +104,7 @@ def measure(options: argparse.Namespace) -> Report:
 # Choosing -----------------------------------------------------------------------------------------
 
 
-def _chosen(options: argparse.Namespace) -> Iterator[tuple[str, str, Piece]]:
+def _chosen(options: argparse.Namespace) -> Iterator[tuple[str, str, PromptedPiece]]:
     """Style, source and piece, in an order drawn by chance within every corpus."""
     found = [
         (source, piece)
@@ -120,11 +120,11 @@ def _chosen(options: argparse.Namespace) -> Iterator[tuple[str, str, Piece]]:
             yield style, f"{source.name} ({source.corpus})", piece
 
 
-def _piece(score: ScoreTick) -> Piece | None:
+def _piece(score: ScoreTick) -> PromptedPiece | None:
     return piece_from(score, prompt_bars=SEED_BARS, bars=BARS, allow_short=False)
 
 
-def _numbered(chosen: Iterator[tuple[str, str, Piece]]) -> Iterator[Chosen]:
+def _numbered(chosen: Iterator[tuple[str, str, PromptedPiece]]) -> Iterator[Chosen]:
     for number, (style, source, piece) in enumerate(islice(chosen, COUNT), start=1):
         yield Chosen(f"{number:02}-{style}", source, piece)
 
@@ -156,7 +156,7 @@ def _row(
 
 def _write(take: Composition, chosen: Chosen, options: argparse.Namespace) -> dict[str, str]:
     path = options.out / chosen.name
-    roll = draw_roll(take.score, seed_end_tick=take.seed_end_tick, title=chosen.name)
+    roll = pianoroll_svg(take.score, seed_end_tick=take.seed_end_tick, title=chosen.name)
     path.with_suffix(".svg").write_text(roll, encoding="utf-8")
     files = {"midi": take.save_midi(path.with_suffix(".mid")).name, "roll": f"{chosen.name}.svg"}
     if options.sound != "none":

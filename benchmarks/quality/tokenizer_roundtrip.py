@@ -20,7 +20,7 @@ from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.note_matching import Floats, Notes, match, nearest, notes_of
 from benchmarks.common.report import Report, parser, run, table
 from musiclstm.midi import analysis
-from musiclstm.tokens import POSITIONS_PER_BEAT, MusicTokenizer, knows_meter
+from musiclstm.tokens import POSITIONS_PER_BEAT, MusicTokenizer, supports_time_signature
 
 LONGEST_BEATS = 32  # the longest duration token, in beats of the meter in force
 ALL = "all"
@@ -173,7 +173,7 @@ def _longest(notes: Notes, back: ScoreTick) -> Floats:
 
 def _unknown_meters(score: ScoreTick) -> tuple[str, ...]:
     meters = {(meter.numerator, meter.denominator) for meter in score.time_signatures}
-    return tuple(f"{n}/{d}" for n, d in sorted(meters) if not knows_meter(n, d))
+    return tuple(f"{n}/{d}" for n, d in sorted(meters) if not supports_time_signature(n, d))
 
 
 def _bar_lines(score: ScoreTick, back: ScoreTick) -> tuple[int, int]:

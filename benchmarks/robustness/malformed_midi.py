@@ -22,7 +22,7 @@ from typing import Any
 from symusic.core import ScoreTick
 
 from benchmarks.common.report import Report, ReportError, check_place, parser, run, table
-from musiclstm.examples import bundled_seeds
+from musiclstm.examples import example_files
 from musiclstm.midi.reader import read_midi
 from musiclstm.midi.sandbox import Helper
 from tests.malformed_midi.archive_cases import ARCHIVES, Archive
@@ -122,7 +122,7 @@ def _helped(named: list[tuple[Upload, Verdict]]) -> dict[str, Any]:
 
 def _normal_file() -> dict[str, float]:
     """What intake and helper add to parsing the bundled seeds; medians, wall seconds."""
-    files = [path.read_bytes() for path in bundled_seeds().values()]
+    files = [path.read_bytes() for path in example_files().values()]
     with Helper(processes=1) as helper:
         helper.warm()
         ways: dict[str, Callable[[bytes], object]] = {

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.common.report import Report, ReportError, parser, run
 from benchmarks.robustness.run_process import KillError, Session, digests
 from musiclstm.model.checkpoint import load_checkpoint, read_facts
-from training.trainer.checkpoints import checkpoints, damage, step_of
+from training.trainer.checkpoints import checkpoints, step_of, validation_error
 
 _EARLY = 0.4  # share of the kills that may strike before the first step
 _EXPORT_KILLS = 3
@@ -187,7 +187,7 @@ def what_is_left(folder: Path) -> dict[str, int]:
     Raises:
         CheckpointError: One that says it is whole cannot be read.
     """
-    whole = [path for path in checkpoints(folder) if damage(path) is None]
+    whole = [path for path in checkpoints(folder) if validation_error(path) is None]
     for path in whole:
         load_checkpoint(path)
     newest = step_of(whole[-1]) if whole else 0

@@ -26,10 +26,10 @@ import torch
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from musiclstm.core.features import FeatureRows
-from musiclstm.examples import bundled_seeds
+from musiclstm.examples import example_files
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.generation.decoding.stepper import PackedLSTM
+from musiclstm.generation.decoding.stepper import InferenceModel
 from musiclstm.generation.logits_processors import logits_processors
 from musiclstm.model.checkpoint import load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
@@ -68,7 +68,7 @@ def notes_in(pieces):
 def timed(count):
     begin, pieces = time.process_time(), []
     for file in files:
-        pieces += composer.takes(count, bars=bars, prompt=read_midi(file)[0], **common)
+        pieces += composer.compose_many(count, bars=bars, prompt=read_midi(file)[0], **common)
     seconds = time.process_time() - begin
     return [notes_in(pieces), seconds, sum(len(piece.tokens) for piece in pieces)]
 
@@ -109,7 +109,7 @@ def measure(options: argparse.Namespace) -> Report:
     torch.set_num_threads(1)
     try:
         model, tokenizer = load_checkpoint(options.model)
-        network = PackedLSTM(model)
+        network = InferenceModel(model)
         facts: dict[str, Any] = {
             "engine": network.engine,
             "steps": [_step_times(network, tokenizer, rows) for rows in ROWS],
@@ -126,7 +126,7 @@ def measure(options: argparse.Namespace) -> Report:
 # Steps --------------------------------------------------------------------------------------------
 
 
-def _step_times(network: PackedLSTM, tokenizer: MusicTokenizer, rows: int) -> dict[str, float]:
+def _step_times(network: InferenceModel, tokenizer: MusicTokenizer, rows: int) -> dict[str, float]:
     """Return microseconds of a step and of its features, for each of so many rows."""
     ids = [token for prompt in _prompts(tokenizer) for token in prompt][: 1_600 // rows]
     stepper = network.stepper([network.read(ids[:1])] * rows)
@@ -140,7 +140,7 @@ def _step_times(network: PackedLSTM, tokenizer: MusicTokenizer, rows: int) -> di
     return {"rows": rows, "step us": whole, "features us": part, "share": part / whole}
 
 
-def _features_s(network: PackedLSTM, ids: Sequence[int], rows: int) -> float:
+def _features_s(network: InferenceModel, ids: Sequence[int], rows: int) -> float:
     """Return the seconds that the step features of these tokens take; 0 without compiled core."""
     names = network.config.token_names
     if names is None or network.engine != "compiled":
@@ -156,7 +156,7 @@ def _features_s(network: PackedLSTM, ids: Sequence[int], rows: int) -> float:
 
 
 def _prompts(tokenizer: MusicTokenizer) -> Iterator[list[int]]:
-    return (tokenizer.encode(symusic.Score(file)) for file in bundled_seeds().values())
+    return (tokenizer.encode(symusic.Score(file)) for file in example_files().values())
 
 
 def _fastest(call: Callable[[], None]) -> float:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run
-from musiclstm.examples import bundled_seeds
+from musiclstm.examples import example_files
 from musiclstm.generation.composer import Composer
-from musiclstm.generation.composition import Passage
+from musiclstm.generation.composition import GeneratedBar
 from musiclstm.generation.decoding.sampling import Sampling
 
 _STATUS = Path("/proc/self/status")
@@ -41,15 +41,15 @@ def measure(options: argparse.Namespace) -> Report:
     if not _STATUS.exists():
         raise ReportError("This system does not tell how much memory a process holds; use Linux.")
     composer = Composer.from_pretrained(options.model)
-    passages = composer.endless(
-        prompt=next(iter(bundled_seeds().values())), sampling=Sampling(seed=1)
+    passages = composer.stream_endless(
+        prompt=next(iter(example_files().values())), sampling=Sampling(seed=1)
     )
     minutes = [_minute(passages) for _ in range(options.minutes)]
     facts = _facts(minutes)
     return Report(_text(facts), facts)
 
 
-def _minute(passages: Iterator[Passage], bpm: float = 120.0) -> dict[str, float]:
+def _minute(passages: Iterator[GeneratedBar], bpm: float = 120.0) -> dict[str, float]:
     """One minute of music at a tempo: how many notes, how long it took, what is held after it."""
     beats, notes, begin = 0.0, 0, time.perf_counter()
     while beats < bpm:

@@ -26,7 +26,7 @@ from benchmarks.common.app_server import Server, served
 from benchmarks.common.http_client import Listener, Told
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.speed import request_bodies
-from musiclstm.examples import bundled_seeds
+from musiclstm.examples import example_files
 
 WARM_UP = 0.25  # of the minutes
 MOST_GROWTH = 0.10
@@ -181,7 +181,7 @@ def _visits(
 ) -> list[Told | None]:
     """One visitor after another, until the time is over."""
     chance, told = random.Random(number), list[Told | None]()
-    tunes = [path.read_bytes() for path in bundled_seeds().values()]
+    tunes = [path.read_bytes() for path in example_files().values()]
     while time.monotonic() < until_s:
         with contextlib.closing(_visitor(server, config, number, bars)) as visitor:
             told += [_pressed(press) for press in _visit(visitor, chance, tunes)]

@@ -26,12 +26,12 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from transformers.utils import logging
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from musiclstm.examples import bundled_seeds
+from musiclstm.examples import example_files
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
 from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
-from training.data.dataset import IGNORED, Windows
+from training.data.dataset import IGNORED, StatefulWindowDataset
 from training.data.features import CarriedFeatures
 from training.pretraining.networks import config_for
 from training.trainer.malloc import keep_freed_memory
@@ -115,14 +115,14 @@ def _trainer(
     )
 
 
-def _windows(options: argparse.Namespace, steps: int) -> Windows:
+def _windows(options: argparse.Namespace, steps: int) -> StatefulWindowDataset:
     """Return one long piece in every lane: the bundled examples, each lane from another place."""
     tokenizer, tokens = MusicTokenizer(), steps * options.window - 1
-    ids = [tokenizer.encode(symusic.Score(file)) for file in bundled_seeds().values()]
+    ids = [tokenizer.encode(symusic.Score(file)) for file in example_files().values()]
     all_ids = np.array([token for piece in ids for token in piece])
     starts = np.arange(options.rows) * len(all_ids) // options.rows
     pieces = [np.resize(np.roll(all_ids, -start), tokens) for start in starts]
-    return Windows(
+    return StatefulWindowDataset(
         pieces, tokenizer, lanes=options.rows, batch_size=options.rows, steps=options.window
     )
 
@@ -233,7 +233,11 @@ class Turns(TrainerCallback):
     """
 
     def __init__(
-        self, windows: Windows, rivals: dict[str, Step], rows: int, device: torch.device
+        self,
+        windows: StatefulWindowDataset,
+        rivals: dict[str, Step],
+        rows: int,
+        device: torch.device,
     ) -> None:
         """Take the rivals by name."""
         self._batches = _batches(windows, rows)
@@ -261,7 +265,7 @@ class Turns(TrainerCallback):
         return time.perf_counter()
 
 
-def _batches(windows: Windows, rows: int) -> Iterator[list[dict[str, Tensor]]]:
+def _batches(windows: StatefulWindowDataset, rows: int) -> Iterator[list[dict[str, Tensor]]]:
     for start in range(0, len(windows), rows):
         yield [windows[i] for i in range(start, start + rows)]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_INSTRUMENTS = 256  # one channel for each, so that no two ever share a program
 
 
-class Kind(IntEnum):
+class EventKind(IntEnum):
     """What can happen at a frame, in the order in which it happens there."""
 
     NOTE_OFF = 0  # before the note-ons: a repeated note ends before it sounds again
@@ -41,7 +41,7 @@ class Event(NamedTuple):
     """One thing FluidSynth is told, and when."""
 
     frame: int
-    kind: Kind
+    kind: EventKind
     channel: int  # 0..255
     number: int  # the key or the controller, 0..127
     value: int  # velocity or controller value, 0..127; pitch bend, -8192..8191
@@ -72,7 +72,7 @@ class TrackKey(NamedTuple):
 Channels: TypeAlias = dict[TrackKey, int]
 
 
-class Part(NamedTuple):
+class EventList(NamedTuple):
     """All that FluidSynth needs to know of a score."""
 
     instruments: tuple[Instrument, ...]
@@ -85,7 +85,9 @@ _CONTROLS = frozenset({1, 7, 10, 11, 64, 66, 67, 91, 93})
 _SUSTAIN = 64
 
 
-def prepare(score: AnyScore, *, sample_rate_hz: int, channels: Channels | None = None) -> Part:
+def build_event_list(
+    score: AnyScore, *, sample_rate_hz: int, channels: Channels | None = None
+) -> EventList:
     """Turn a score into events at sample frames, each track with notes on a channel of its own.
 
     Args:
@@ -102,16 +104,16 @@ def prepare(score: AnyScore, *, sample_rate_hz: int, channels: Channels | None =
     clock = _clock(score, sample_rate_hz)
     notes = [e for channel, track in tracks for e in _note_events(track, channel, clock)]
     if not notes:
-        return Part((), [], 0)
+        return EventList((), [], 0)
     controls = [e for channel, track in tracks for e in _control_events(track, channel, clock)]
-    return Part(
+    return EventList(
         instruments=tuple(_instrument(track, channel) for channel, track in tracks),
         events=sorted(controls + notes, key=lambda event: event[:2]),  # by frame, then kind
         end_frame=max(event.frame for event in notes),
     )
 
 
-def with_mix(part: Part, mix: Mix) -> Part:
+def with_mix(part: EventList, mix: Mix) -> EventList:
     """The part with its instruments exchanged and without the muted ones, as long as before."""
     heard = [each for each in part.instruments if each.number not in mix.muted]
     channels = {each.channel for each in heard}
@@ -191,20 +193,20 @@ def _note_events(track: TrackTick, channel: int, clock: Clock) -> Iterator[Event
     for on, off, key, strength in zip(
         *(values[heard].tolist() for values in (start, end, pitch, velocity)), strict=True
     ):
-        yield Event(on, Kind.NOTE_ON, channel, key, strength)
-        yield Event(off, Kind.NOTE_OFF, channel, key, 0)
+        yield Event(on, EventKind.NOTE_ON, channel, key, strength)
+        yield Event(off, EventKind.NOTE_OFF, channel, key, 0)
 
 
 def _control_events(track: TrackTick, channel: int, clock: Clock) -> Iterator[Event]:
     controls = _controls(track)
     frames = clock(np.array([time for time, _, _ in controls], np.int64)).tolist()
     for frame, (_, number, value) in zip(frames, controls, strict=True):
-        yield Event(frame, Kind.CONTROL, channel, number, min(max(value, 0), 127))
+        yield Event(frame, EventKind.CONTROL, channel, number, min(max(value, 0), 127))
 
     bends = list(track.pitch_bends)
     frames = clock(np.array([bend.time for bend in bends], np.int64)).tolist()
     for frame, bend in zip(frames, bends, strict=True):
-        yield Event(frame, Kind.PITCH_BEND, channel, 0, min(max(bend.value, -8192), 8191))
+        yield Event(frame, EventKind.PITCH_BEND, channel, 0, min(max(bend.value, -8192), 8191))
 
 
 def _controls(track: TrackTick) -> list[tuple[int, int, int]]:

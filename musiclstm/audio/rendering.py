@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from musiclstm.audio.event_list import Event, Instrument, Kind, Part, prepare, with_mix
+from musiclstm.audio.event_list import (
+    Event,
+    Instrument,
+    build_event_list,
+    with_mix,
+)
 from musiclstm.audio.mix import Mix
 from musiclstm.audio.soundfonts import SOUNDFONT_VARIABLE, find_soundfont, soundfonts
 from musiclstm.audio.synthesizer import (
@@ -41,13 +46,11 @@ __all__ = [
     "Audio",
     "Event",
     "Instrument",
-    "Kind",
     "Mix",
-    "Part",
     "Synth",
+    "build_event_list",
     "find_soundfont",
     "load_instruments",
-    "prepare",
     "render",
     "soundfonts",
 ]
@@ -102,7 +105,7 @@ def render(
         "gain_db": gain_db,
     }
     mix = replace(mix or Mix(), **{name: value for name, value in own.items() if value is not None})
-    part = with_mix(prepare(score, sample_rate_hz=sample_rate_hz), mix)
+    part = with_mix(build_event_list(score, sample_rate_hz=sample_rate_hz), mix)
     if not part.end_frame:
         return Audio(np.zeros((0, 2), np.float32), sample_rate_hz)
     frames = _frames_in_all(part.end_frame, sample_rate_hz, tail_s)

@@ -17,11 +17,11 @@ import numpy as np
 from musiclstm.audio.event_list import (
     Channels,
     Event,
+    EventKind,
+    EventList,
     Instrument,
-    Kind,
-    Part,
+    build_event_list,
     frame_at,
-    prepare,
     with_mix,
 )
 from musiclstm.audio.limiter import Limiter
@@ -51,7 +51,7 @@ _LEAD_IN_S = 4.0  # what is played unheard when music is passed over
 _FADE_IN_S = 0.01
 
 
-class LiveSound:
+class StreamingRenderer:
     """The sound of a growing piece, in chunks that join without a gap or a click.
 
     >>> with LiveSound(mix) as live:
@@ -196,12 +196,12 @@ class LiveSound:
 
     def _raw(self, score: AnyScore, until_tick: int) -> NDArray[np.float32]:
         """Up to a tick, before any level."""
-        part = prepare(score, sample_rate_hz=self.sample_rate_hz, channels=self._channels)
+        part = build_event_list(score, sample_rate_hz=self.sample_rate_hz, channels=self._channels)
         until = frame_at(score, until_tick, sample_rate_hz=self.sample_rate_hz)
         self._take_over(with_mix(part, self.mix))
         return self._advance(until)
 
-    def _take_over(self, draft: Part) -> None:
+    def _take_over(self, draft: EventList) -> None:
         """Go by this draft from here on."""
         here = bisect_left(draft.events, self._synth.frame, key=lambda event: event.frame)
         self._introduce(draft.instruments, draft.events[:here])
@@ -215,17 +215,17 @@ class LiveSound:
         self._synth.choose(new.values())
         self._chosen |= new
         for event in past:
-            if event.channel in new and event.kind in (Kind.CONTROL, Kind.PITCH_BEND):
+            if event.channel in new and event.kind in (EventKind.CONTROL, EventKind.PITCH_BEND):
                 self._synth.send(event)
 
     def _forgotten(self, due: Iterable[Event]) -> list[Event]:
         """Ends for keys that sound and that the draft, against the agreement, never ends."""
-        coming: dict[tuple[int, int], Kind] = {}
+        coming: dict[tuple[int, int], EventKind] = {}
         for event in due:
-            if event.kind in (Kind.NOTE_OFF, Kind.NOTE_ON):
+            if event.kind in (EventKind.NOTE_OFF, EventKind.NOTE_ON):
                 coming.setdefault((event.channel, event.number), event.kind)
-        lost = [key for key in self._sounding if coming.get(key) is not Kind.NOTE_OFF]
-        return [Event(self._synth.frame, Kind.NOTE_OFF, *key, 0) for key in sorted(lost)]
+        lost = [key for key in self._sounding if coming.get(key) is not EventKind.NOTE_OFF]
+        return [Event(self._synth.frame, EventKind.NOTE_OFF, *key, 0) for key in sorted(lost)]
 
     def _advance(self, until: int) -> NDArray[np.float32]:
         frames = max(0, until - self._synth.frame)
@@ -242,10 +242,10 @@ class LiveSound:
 
     def _remember(self, events: Iterable[Event]) -> None:
         for event in events:
-            if event.kind is Kind.NOTE_ON:
+            if event.kind is EventKind.NOTE_ON:
                 self._velocities.append(event.value)
                 self._sounding.add((event.channel, event.number))
-            elif event.kind is Kind.NOTE_OFF:
+            elif event.kind is EventKind.NOTE_OFF:
                 self._sounding.discard((event.channel, event.number))
 
     def _refuse_when_begun(self, name: str) -> None:

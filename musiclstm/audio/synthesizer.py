@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from musiclstm.audio.event_list import MAX_INSTRUMENTS, Event, Instrument, Kind
+from musiclstm.audio.event_list import MAX_INSTRUMENTS, Event, EventKind, Instrument
 from musiclstm.audio.mix import USUAL_CHORUS, USUAL_REVERB, Mix
 from musiclstm.audio.soundfonts import find_soundfont, packages
 from musiclstm.errors import RendererMissingError, RenderError
@@ -222,13 +222,13 @@ class Synth:
     def send(self, event: Event) -> None:
         """Tell FluidSynth one thing, now, whatever its frame."""
         match event.kind:
-            case Kind.NOTE_OFF:
+            case EventKind.NOTE_OFF:
                 self._synth.noteoff(event.channel, event.number)
-            case Kind.CONTROL:
+            case EventKind.CONTROL:
                 self._synth.cc(event.channel, event.number, event.value)
-            case Kind.PITCH_BEND:
+            case EventKind.PITCH_BEND:
                 self._synth.pitch_bend(event.channel, event.value)
-            case Kind.NOTE_ON:
+            case EventKind.NOTE_ON:
                 self._synth.noteon(event.channel, event.number, event.value)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.example_tunes.tunes import TUNES
 
 
-def bundled_seeds() -> dict[str, Path]:
+def example_files() -> dict[str, Path]:
     """The files of all bundled seeds by title, such as `Minuet in G (Petzold)`."""
     here = Path(__file__).parent
     return {f"{tune.title} ({tune.composer})": here / tune.file for tune in TUNES}

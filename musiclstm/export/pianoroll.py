@@ -29,7 +29,7 @@ _UNKNOWN = -1  # how sure the model was, where nobody asked it
 _DETAIL_LETTERS = 80
 
 
-def roll_of(
+def pianoroll_data(
     score: AnyScore,
     *,
     seed_end_tick: int,

@@ -71,7 +71,7 @@ _PARTS = ("seed", "new")
 _KEYS = 128  # drums are rows 128 to 255 of the marks
 
 
-def draw_roll(
+def pianoroll_svg(
     score: AnyScore,
     *,
     seed_end_tick: int | None = None,

@@ -14,12 +14,12 @@ from symusic.core import TempoTick
 
 from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
-from musiclstm.generation.composition import Composition, Passage, Seed
+from musiclstm.generation.composition import Composition, GeneratedBar, Prompt
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
-from musiclstm.generation.decoding.stepper import MAX_ROWS, Engine, PackedLSTM
+from musiclstm.generation.decoding.stepper import MAX_ROWS, Engine, InferenceModel
 from musiclstm.generation.pipeline import CONTEXT_BARS, Pipeline, Request, end_of
-from musiclstm.generation.prompt import Prompt, check_bars, find_prompt, read_seed
+from musiclstm.generation.prompt import PromptSource, check_bars, find_prompt, read_prompt_source
 from musiclstm.generation.recipe import MAX_BARS, Maker, Recipe, digest_of
 from musiclstm.generation.selection import Selection
 from musiclstm.midi import analysis
@@ -27,7 +27,7 @@ from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
 
-__all__ = ["CONTEXT_BARS", "MAX_BARS", "Composer", "Precision", "Prompt"]
+__all__ = ["CONTEXT_BARS", "MAX_BARS", "Composer", "Precision", "PromptSource"]
 
 Precision: TypeAlias = Literal["int8", "float32"]
 
@@ -51,7 +51,7 @@ class Composer:
         `name` is what recipes call the model.
         """
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self._network = PackedLSTM(model, engine=_engine(precision))
+        self._network = InferenceModel(model, engine=_engine(precision))
         self._pipeline = Pipeline(self._network, tokenizer, model.config.programs)
 
     @classmethod
@@ -81,7 +81,7 @@ class Composer:
         self,
         *,
         bars: int = 16,
-        prompt: Prompt | None = None,
+        prompt: PromptSource | None = None,
         prompt_bars: int | None = None,
         prompt_selection: Selection | None = None,
         sampling: Sampling | None = None,
@@ -109,13 +109,13 @@ class Composer:
         piece = self._begin(self._seed(prompt, prompt_bars, prompt_selection), request)
         return self._pipeline.extended(piece, bars, end_of(piece, bars))
 
-    def takes(
+    def compose_many(
         self,
         count: int,
         *,
         bars: int = 16,
         after: Composition | None = None,
-        prompt: Prompt | None = None,
+        prompt: PromptSource | None = None,
         prompt_bars: int | None = None,
         prompt_selection: Selection | None = None,
         sampling: Sampling | None = None,
@@ -144,15 +144,15 @@ class Composer:
         """
         request = Request(sampling, constraints, surprise)
         first = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
-        return self._pipeline.takes(_counted_up(first, count), bars)
+        return self._pipeline.compose_many(_counted_up(first, count), bars)
 
-    def stream_takes(
+    def stream_many(
         self,
         count: int,
         *,
         bars: int = 16,
         after: Composition | None = None,
-        prompt: Prompt | None = None,
+        prompt: PromptSource | None = None,
         prompt_bars: int | None = None,
         prompt_selection: Selection | None = None,
         sampling: Sampling | None = None,
@@ -173,7 +173,7 @@ class Composer:
         *,
         bars: int = 16,
         after: Composition | None = None,
-        prompt: Prompt | None = None,
+        prompt: PromptSource | None = None,
         prompt_bars: int | None = None,
         prompt_selection: Selection | None = None,
         sampling: Sampling | None = None,
@@ -188,16 +188,16 @@ class Composer:
         piece = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
         return (draft for _, draft in self._pipeline.drafts([piece], bars))
 
-    def endless(
+    def stream_endless(
         self,
         *,
-        prompt: Prompt | None = None,
+        prompt: PromptSource | None = None,
         prompt_bars: int | None = None,
         prompt_selection: Selection | None = None,
         sampling: Sampling | None = None,
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
-    ) -> Iterator[Passage]:
+    ) -> Iterator[GeneratedBar]:
         """Yield bars without end, in constant memory; they equal those of `compose`.
 
         Args:
@@ -216,7 +216,7 @@ class Composer:
         piece = self._begin(self._seed(prompt, prompt_bars, prompt_selection), request)
         if piece.constraints.ending:
             raise ValueError("Endless music has no ending; leave constraints.ending out.")
-        return (_with_tempo(passage, piece) for passage in self._pipeline.endless(piece))
+        return (_with_tempo(passage, piece) for passage in self._pipeline.stream_endless(piece))
 
     def extend(
         self,
@@ -245,7 +245,7 @@ class Composer:
         piece = self._pipeline.changed(piece, Request(sampling, constraints, surprise))
         return self._pipeline.extended(piece, bars, end_of(piece, bars))
 
-    def follow(self, recipe: Recipe, *, prompt: Prompt | None = None) -> Composition:
+    def reproduce(self, recipe: Recipe, *, prompt: PromptSource | None = None) -> Composition:
         """Compose a piece again from its recipe, with the same MIDI bytes.
 
         Args:
@@ -274,9 +274,9 @@ class Composer:
         _check_music(recipe, piece)
         return piece
 
-    def constraints_of(
+    def default_constraints(
         self,
-        prompt: Prompt | None = None,
+        prompt: PromptSource | None = None,
         *,
         prompt_bars: int | None = None,
         prompt_selection: Selection | None = None,
@@ -326,21 +326,23 @@ class Composer:
             )
 
     def _seed(
-        self, prompt: Prompt | None, prompt_bars: int | None, selection: Selection | None
-    ) -> Seed | None:
+        self, prompt: PromptSource | None, prompt_bars: int | None, selection: Selection | None
+    ) -> Prompt | None:
         if prompt is None:
             return None
         grid = self.tokenizer.ticks_per_quarter
-        return read_seed(prompt, prompt_bars=prompt_bars, selection=selection, grid_ticks=grid)
+        return read_prompt_source(
+            prompt, prompt_bars=prompt_bars, selection=selection, grid_ticks=grid
+        )
 
-    def _begin(self, seed: Seed | None, request: Request) -> Composition:
+    def _begin(self, seed: Prompt | None, request: Request) -> Composition:
         return self._pipeline.begin(seed, request, self._maker)
 
     def _start(
         self,
         bars: int,
         after: Composition | None,
-        prompt: Prompt | None,
+        prompt: PromptSource | None,
         prompt_bars: int | None,
         selection: Selection | None,
         request: Request,
@@ -384,7 +386,7 @@ def _counted_up(piece: Composition, count: int) -> list[Composition]:
     return [replace(piece, sampling=replace(sampling, seed=seed)) for seed in seeds]
 
 
-def _with_tempo(passage: Passage, piece: Composition) -> Passage:
+def _with_tempo(passage: GeneratedBar, piece: Composition) -> GeneratedBar:
     """Return the passage; the first one of endless music states its tempo."""
     bpm = piece.constraints.tempo_bpm
     if bpm is None and piece.seed is None and all(t.time > 0 for t in passage.score.tempos):

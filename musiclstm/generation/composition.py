@@ -22,7 +22,7 @@ from symusic.core import ScoreTick, TempoTick
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.generation.decoding.stepper import Snapshot
+from musiclstm.generation.decoding.stepper import DecoderState
 from musiclstm.generation.loudness import PromptLoudness
 from musiclstm.generation.recipe import (
     MAX_BARS_IN_ALL,
@@ -36,26 +36,26 @@ from musiclstm.generation.recipe import (
     shortened,
 )
 from musiclstm.midi import analysis
-from musiclstm.midi.embedded_text import inscribed
+from musiclstm.midi.embedded_text import embed_text
 from musiclstm.midi.score_ops import (
-    appended,
-    excerpt,
-    finished,
+    append_bar_scores,
+    concat_prompt,
+    drop_empty_tracks,
     first_ticks,
-    joined,
-    section,
-    with_notes,
+    slice_notes,
+    slice_score,
+    trim_to_end,
 )
-from musiclstm.tokens import Part, program_of
+from musiclstm.tokens import PartName, program_of
 
 # Tracks of the prompt's score by the part that they are in the tokens.
-PartTracks: TypeAlias = Mapping[Part, tuple[int, ...]]
+PartTracks: TypeAlias = Mapping[PartName, tuple[int, ...]]
 
 _LEAST = sys.float_info.min  # a note that was sampled has no probability of 0
 
 
 @dataclass(frozen=True)
-class Seed:
+class Prompt:
     """A prompt as composing uses it.
 
     Attributes:
@@ -98,7 +98,7 @@ class NoteProbability(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Passage:
+class GeneratedBar:
     """One new bar.
 
     Attributes:
@@ -118,8 +118,8 @@ class Passage:
     score: ScoreTick
     length_ticks: int
     tokens: tuple[int, ...] = field(repr=False)
-    state: Snapshot = field(repr=False, compare=False)
-    parts: tuple[Part, ...] = ()
+    state: DecoderState = field(repr=False, compare=False)
+    parts: tuple[PartName, ...] = ()
     log_probs: tuple[float, ...] = field(repr=False, compare=False, default=())
     note_log_probs: tuple[tuple[float, ...], ...] = field(repr=False, compare=False, default=())
 
@@ -148,27 +148,27 @@ class Composition:
         track_parts: Part of each track of `score`. None: it has no new notes, or only accompanies.
         maker: Weights and version that composed. None: unknown, and there is no recipe.
         accompaniment_tracks: Number of tracks of `score`, after those of the prompt, that are
-            `Seed.others`. All drafts have them, also before their first note, so that a track keeps
+            `Prompt.others`. All drafts have them, also before their first note, so that a track keeps
             its index while the piece grows.
     """
 
     score: ScoreTick
     bars: int
     bar_tokens: tuple[tuple[int, ...], ...] = field(repr=False)
-    state: Snapshot = field(repr=False, compare=False)
+    state: DecoderState = field(repr=False, compare=False)
     sampling: Sampling
     constraints: Constraints
     surprise: Surprise = field(default_factory=Surprise)
-    seed: Seed | None = field(repr=False, default=None)
+    seed: Prompt | None = field(repr=False, default=None)
     steps: tuple[Step, ...] = field(repr=False, default=())
-    passages: tuple[Passage, ...] = field(repr=False, compare=False, default=())
-    opening: Snapshot | None = field(repr=False, compare=False, default=None)
+    passages: tuple[GeneratedBar, ...] = field(repr=False, compare=False, default=())
+    opening: DecoderState | None = field(repr=False, compare=False, default=None)
     prompt_ids: tuple[int, ...] = field(repr=False, compare=False, default=())
     part_tracks: PartTracks = field(repr=False, compare=False, default_factory=dict)
     loudness: PromptLoudness = field(repr=False, compare=False, default_factory=PromptLoudness)
     decoded: ScoreTick | None = field(repr=False, compare=False, default=None)
-    decoded_parts: tuple[Part, ...] = field(repr=False, compare=False, default=())
-    track_parts: tuple[Part | None, ...] = field(repr=False, compare=False, default=())
+    decoded_parts: tuple[PartName, ...] = field(repr=False, compare=False, default=())
+    track_parts: tuple[PartName | None, ...] = field(repr=False, compare=False, default=())
     maker: Maker | None = field(repr=False, compare=False, default=None)
     accompaniment_tracks: int = field(repr=False, default=0)
 
@@ -210,13 +210,13 @@ class Composition:
         passages = self.passages[:bars]
         early = first_ticks(self.decoded, sum(passage.length_ticks for passage in passages))
         sounding = [len(track.notes) > 0 for track in early.tracks].count(True)
-        # Tracks stand in the order of their first notes, see `appended`.
+        # Tracks stand in the order of their first notes, see `append_bar_scores`.
         early.tracks = type(early.tracks)(early.tracks[:sounding])
         steps = _first_steps(self.steps, bars)
         last = steps[-1:] or self.steps[:1]
         return _made(self, passages, (early, self.decoded_parts[:sounding]), steps, *last)
 
-    def prompt_tracks(self, part: Part) -> dict[int, int]:
+    def prompt_tracks(self, part: PartName) -> dict[int, int]:
         """Return the tracks of the prompt's score that are a part, each with its program.
 
         The programs differ from the part's where the network was not trained on them.
@@ -245,9 +245,9 @@ class Composition:
             for log_prob in [known[part, tick, pitch]]
         )
 
-    def _continuation(self) -> tuple[ScoreTick, list[Part | None]]:
+    def _continuation(self) -> tuple[ScoreTick, list[PartName | None]]:
         """Return `continuation`, and the part of each of its tracks."""
-        new, parts = excerpt(self.score, self.seed_end_tick), list(self.track_parts)
+        new, parts = slice_notes(self.score, self.seed_end_tick), list(self.track_parts)
         own = 0 if self.seed is None else len(self.seed.score.tracks)
         del (
             new.tracks[own : own + self.accompaniment_tracks],
@@ -255,11 +255,11 @@ class Composition:
         )
         pairs = zip(parts, new.tracks, strict=True)
         playing = [part for part, track in pairs if len(track.notes)]
-        return with_notes(new), playing
+        return drop_empty_tracks(new), playing
 
-    def _log_probs_of_notes(self) -> dict[tuple[Part | None, int, int], float]:
+    def _log_probs_of_notes(self) -> dict[tuple[PartName | None, int, int], float]:
         """Return log-probabilities by part, tick and pitch, which tell all new notes apart."""
-        found: dict[tuple[Part | None, int, int], float] = {}
+        found: dict[tuple[PartName | None, int, int], float] = {}
         begin = 0
         for passage in self.passages:
             scale = self.score.ticks_per_quarter / passage.score.ticks_per_quarter
@@ -275,7 +275,7 @@ class Composition:
 
     @property
     def recipe(self) -> Recipe | None:
-        """What `Composer.follow` needs to compose the piece again; None: unknown, or too long."""
+        """What `Composer.reproduce` needs to compose the piece again; None: unknown, or too long."""
         if self.maker is None or len(self.steps) > MAX_STEPS or self.bars > MAX_BARS_IN_ALL:
             return None
         usual = self.seed.constraints if self.seed else Constraints()
@@ -287,7 +287,7 @@ class Composition:
         midi = bytes((self.continuation if only_new else self.score).dumps_midi())
         recipe = self.recipe
         text = "" if recipe is None else recipe.to_json()
-        return inscribed(midi, text) if 0 < len(text) <= MAX_CHARACTERS else midi
+        return embed_text(midi, text) if 0 < len(text) <= MAX_CHARACTERS else midi
 
     def save_midi(self, path: str | Path, *, only_new: bool = False) -> Path:
         """Write `to_midi` into a file and return its path."""
@@ -296,7 +296,7 @@ class Composition:
         return path
 
 
-def grown(piece: Composition, new: Sequence[Passage], *, end: int | None) -> Composition:
+def append_bars(piece: Composition, new: Sequence[GeneratedBar], *, end: int | None) -> Composition:
     """Return a piece with further bars, which were composed under its present settings.
 
     Args:
@@ -307,20 +307,20 @@ def grown(piece: Composition, new: Sequence[Passage], *, end: int | None) -> Com
     assert piece.decoded is not None
     step = Step(len(new), piece.sampling, piece.constraints, piece.surprise, end)
     length = sum(passage.length_ticks for passage in piece.passages)
-    longer = appended(piece.decoded, piece.decoded_parts, length, new)
+    longer = append_bar_scores(piece.decoded, piece.decoded_parts, length, new)
     return _made(piece, (*piece.passages, *new), longer, _with_step(piece.steps, step), step)
 
 
 def _made(
     piece: Composition,
-    passages: tuple[Passage, ...],
-    decoded: tuple[ScoreTick, tuple[Part, ...]],
+    passages: tuple[GeneratedBar, ...],
+    decoded: tuple[ScoreTick, tuple[PartName, ...]],
     steps: tuple[Step, ...],
     last: Step | None = None,
 ) -> Composition:
     """Return the same piece with other bars, and with the settings of the last step."""
     lines = [0, *accumulate(passage.length_ticks for passage in passages)]
-    new, parts = finished(decoded[0], lines[-1]), decoded[1]
+    new, parts = trim_to_end(decoded[0], lines[-1]), decoded[1]
     _set_tempos(new, piece.seed, steps, lines)
     score, track_parts, others = _with_seed(new, parts, piece, lines[-1])
     state = passages[-1].state if passages else piece.opening
@@ -349,8 +349,8 @@ def _as_in(piece: Composition, step: Step) -> Composition:
 
 
 def _with_seed(
-    new: ScoreTick, parts: tuple[Part, ...], piece: Composition, length: int
-) -> tuple[ScoreTick, tuple[Part | None, ...], int]:
+    new: ScoreTick, parts: tuple[PartName, ...], piece: Composition, length: int
+) -> tuple[ScoreTick, tuple[PartName | None, ...], int]:
     """Return the whole score, the part of each track, and the number of accompaniment tracks.
 
     The latter follow those of the prompt.
@@ -359,7 +359,7 @@ def _with_seed(
     if seed is None:
         return new, parts, 0
     own = len(seed.score.tracks)
-    owners: list[Part | None] = [None] * own
+    owners: list[PartName | None] = [None] * own
     for part, tracks_of_part in piece.part_tracks.items():
         for track in tracks_of_part:
             owners[track] = part
@@ -367,19 +367,19 @@ def _with_seed(
         [at for at, each in piece.prompt_tracks(part).items() if each == program_of(track)]
         for part, track in zip(parts, new.tracks, strict=True)
     ]
-    score, added = joined(seed.score, seed.end_tick, new, members)
+    score, added = concat_prompt(seed.score, seed.end_tick, new, members)
     added_parts = [parts[number] for number in added]
     if seed.others is None:
         return score, (*owners, *added_parts), 0
     end = seed.end_tick + round(length * score.ticks_per_quarter / new.ticks_per_quarter)
-    others = section(seed.others, 0, end).tracks
+    others = slice_score(seed.others, 0, end).tracks
     tracks = [*score.tracks[:own], *others, *score.tracks[own:]]
     score.tracks = type(score.tracks)(tracks)
     return score, (*owners, *(None for _ in others), *added_parts), len(others)
 
 
 def _set_tempos(
-    new: ScoreTick, seed: Seed | None, steps: Sequence[Step], lines: Sequence[int]
+    new: ScoreTick, seed: Prompt | None, steps: Sequence[Step], lines: Sequence[int]
 ) -> None:
     """Set the requested tempos; default: that of the prompt, or the usual one in a new piece."""
     bar = 0
@@ -397,7 +397,7 @@ def _set_tempos(
         bar += step.bars
 
 
-def _mspq_at(new: ScoreTick, seed: Seed | None, tick: int) -> int:
+def _mspq_at(new: ScoreTick, seed: Prompt | None, tick: int) -> int:
     if seed is not None and all(tempo.time > tick for tempo in new.tempos):
         return TempoTick(0, analysis.tempo_at(seed.score, seed.end_tick)).mspq
     return TempoTick(0, analysis.tempo_at(new, tick)).mspq

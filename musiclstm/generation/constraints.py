@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TypeAlias
 
-from musiclstm.tokens import DRUMS, POSITIONS_PER_BEAT, knows_meter, plain_meter
+from musiclstm.tokens import (
+    DRUMS,
+    POSITIONS_PER_BEAT,
+    normalize_time_signature,
+    supports_time_signature,
+)
 
 MAX_NOTES_AT_ONCE = 32  # started together, unless the constraints allow fewer
 KEY_OF_PROMPT = "prompt"  # a key that is yet to be estimated
@@ -168,7 +173,7 @@ class Constraints:
             raise ValueError(f"programs must be from -1 (drums) to 127, got {wrong}.")
 
     def _check_time(self) -> None:
-        if self.meter is not None and not knows_meter(*self.meter):
+        if self.meter is not None and not supports_time_signature(*self.meter):
             raise ValueError(
                 f"meter {self.meter[0]}/{self.meter[1]} is not one the tokens can say; use 1 to 12 "
                 "quarters, 1 to 16 eighths, or a meter as long as one of these."
@@ -228,10 +233,12 @@ class Constraints:
                 f"notes_per_bar must be fewest and most notes with 0 <= fewest <= most and most at "
                 f"least 1, got {fewest} and {most}."
             )
-        if self.meter is not None and fewest > self.max_notes_in_bar(plain_meter(*self.meter)):
+        if self.meter is not None and fewest > self.max_notes_in_bar(
+            normalize_time_signature(*self.meter)
+        ):
             raise ValueError(
                 f"notes_per_bar asks for at least {fewest} notes, but a bar of {self.meter[0]}/"
-                f"{self.meter[1]} has room for {self.max_notes_in_bar(plain_meter(*self.meter))}; "
+                f"{self.meter[1]} has room for {self.max_notes_in_bar(normalize_time_signature(*self.meter))}; "
                 "ask for fewer or raise max_polyphony and max_notes_at_once."
             )
 

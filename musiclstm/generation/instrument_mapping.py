@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from musiclstm.generation.constraints import Constraints
-from musiclstm.tokens import DRUMS, relatives
+from musiclstm.tokens import DRUMS, nearest_programs
 
 
 def map_programs(
@@ -22,7 +22,7 @@ def map_programs(
     mapping: dict[int, int] = {}
     for programs in requested:
         joining = set(programs) - mapping.keys()
-        mapping |= relatives(joining, _free_programs(joining, mapping, trained))
+        mapping |= nearest_programs(joining, _free_programs(joining, mapping, trained))
     return mapping
 
 

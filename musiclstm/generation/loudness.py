@@ -16,7 +16,7 @@ import numpy.typing as npt
 from symusic.core import NoteTickList, ScoreTick
 
 from musiclstm.midi.analysis import bar_starts, last_note_end, meters_at
-from musiclstm.tokens import DRUMS, Part
+from musiclstm.tokens import DRUMS, PartName
 
 DEFAULT_VELOCITY = 80
 DEFAULT_DRUM_VELOCITY = 90
@@ -36,7 +36,7 @@ class PromptLoudness:
     def __init__(
         self,
         prompt: ScoreTick | None = None,
-        part_tracks: Mapping[Part, Sequence[int]] | None = None,
+        part_tracks: Mapping[PartName, Sequence[int]] | None = None,
     ) -> None:
         """Read the velocities of a prompt.
 
@@ -47,7 +47,7 @@ class PromptLoudness:
         self._known = {} if prompt is None else _prompt_velocities(prompt, part_tracks or {})
 
     def with_velocities(
-        self, score: ScoreTick, parts: Sequence[Part], gain: float = 1.0
+        self, score: ScoreTick, parts: Sequence[PartName], gain: float = 1.0
     ) -> ScoreTick:
         """Copy a composed score with velocities by the rule of this module.
 
@@ -74,7 +74,7 @@ class PromptLoudness:
             )
         return copy
 
-    def _velocities(self, part: Part, slot: Integers, accent: Integers) -> Integers:
+    def _velocities(self, part: PartName, slot: Integers, accent: Integers) -> Integers:
         """Return the velocity of notes of a part, by eighth of the bar and accent."""
         if part in self._known:
             return self._known[part].at(slot)
@@ -139,10 +139,10 @@ def _medians(groups: Integers, values: Integers) -> tuple[Integers, Integers]:
 
 
 def _prompt_velocities(
-    prompt: ScoreTick, part_tracks: Mapping[Part, Sequence[int]]
-) -> dict[Part, _PartVelocities]:
+    prompt: ScoreTick, part_tracks: Mapping[PartName, Sequence[int]]
+) -> dict[PartName, _PartVelocities]:
     places = _Places(prompt, early=int(prompt.ticks_per_quarter * _EARLY_QUARTERS))
-    found: dict[Part, _PartVelocities] = {}
+    found: dict[PartName, _PartVelocities] = {}
     for part, members in part_tracks.items():
         notes = [prompt.tracks[track].notes.numpy() for track in members]
         ticks, velocities = (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from symusic.core import ScoreTick
 
 from musiclstm.model.step_features import Kind
-from musiclstm.tokens import Part, most_parts
+from musiclstm.tokens import PartName, most_parts
 from musiclstm.tokens.vocabulary import TABLE
 
 
@@ -29,7 +29,7 @@ class TokenNote:
         log_prob: Natural logarithm of its probability.
     """
 
-    part: Part
+    part: PartName
     position: int
     pitch: int
     log_prob: float
@@ -45,7 +45,7 @@ def notes_of_bar(ids: Sequence[int], log_probs: Sequence[float]) -> list[TokenNo
     notes: list[TokenNote] = []
     blocks: dict[int, int] = {}
     pending: dict[int, float] = {}  # log-probabilities of Program tokens without a note so far
-    part, position = Part(0, 0), 0
+    part, position = PartName(0, 0), 0
     block = onset = 0  # the first note of each
     of_onset = 0.0
     for token, log_prob in zip(ids, log_probs, strict=True):
@@ -55,7 +55,7 @@ def notes_of_bar(ids: Sequence[int], log_probs: Sequence[float]) -> list[TokenNo
             position, of_onset, onset = value, log_prob, len(notes)
         if kind == Kind.PROGRAM:
             _share_block(pending, part, notes[block:])
-            part = Part(value, min(blocks.get(value, 0), most_parts(value) - 1))
+            part = PartName(value, min(blocks.get(value, 0), most_parts(value) - 1))
             blocks[value] = blocks.get(value, 0) + 1
             pending[value] = pending.get(value, 0.0) + log_prob
             of_onset, block = 0.0, len(notes)
@@ -68,7 +68,7 @@ def notes_of_bar(ids: Sequence[int], log_probs: Sequence[float]) -> list[TokenNo
     return notes
 
 
-def _share_block(pending: dict[int, float], part: Part, notes: Sequence[TokenNote]) -> None:
+def _share_block(pending: dict[int, float], part: PartName, notes: Sequence[TokenNote]) -> None:
     if notes:
         _share(pending.pop(part.program, 0.0), notes)
 
@@ -79,7 +79,7 @@ def _share(log_prob: float, notes: Sequence[TokenNote]) -> None:
 
 
 def log_probs_by_track(
-    score: ScoreTick, parts: Sequence[Part], notes: Sequence[TokenNote]
+    score: ScoreTick, parts: Sequence[PartName], notes: Sequence[TokenNote]
 ) -> tuple[tuple[float, ...], ...]:
     """Return the log-probability of each note of a decoded bar, in the order of its tracks.
 

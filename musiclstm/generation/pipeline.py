@@ -11,7 +11,13 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm.generation.bar_plan import BarPlanner, Bars, GenerationRequest, Surprise
-from musiclstm.generation.composition import Composition, PartTracks, Passage, Seed, grown
+from musiclstm.generation.composition import (
+    Composition,
+    GeneratedBar,
+    PartTracks,
+    Prompt,
+    append_bars,
+)
 from musiclstm.generation.constraints import Constraints, Scale
 from musiclstm.generation.decoding.decode_loop import (
     SequenceRequest,
@@ -20,7 +26,7 @@ from musiclstm.generation.decoding.decode_loop import (
     compose_sequences,
 )
 from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.generation.decoding.stepper import PackedLSTM
+from musiclstm.generation.decoding.stepper import InferenceModel
 from musiclstm.generation.instrument_mapping import (
     invert_mapping,
     map_programs,
@@ -33,10 +39,10 @@ from musiclstm.generation.prompt import ruling_meter, with_key_named
 from musiclstm.generation.recipe import Maker
 from musiclstm.midi import analysis
 from musiclstm.midi.general_midi import instrument_name
-from musiclstm.midi.score_ops import excerpt, sorted_notes
+from musiclstm.midi.score_ops import slice_notes, sorted_notes
 from musiclstm.tokens import (
     MusicTokenizer,
-    Part,
+    PartName,
     most_parts,
     program_of,
     programs_of,
@@ -60,13 +66,13 @@ class Pipeline:
     """Composes bars and puts compositions together; holds no state of any piece."""
 
     def __init__(
-        self, network: PackedLSTM, tokenizer: MusicTokenizer, programs: Sequence[int] | None
+        self, network: InferenceModel, tokenizer: MusicTokenizer, programs: Sequence[int] | None
     ) -> None:
         """Take a network, its tokenizer, and the programs it was trained on; None: all."""
         self._network, self._tokenizer, self._programs = network, tokenizer, programs
         self._planner = BarPlanner()
 
-    def begin(self, seed: Seed | None, request: Request, maker: Maker | None) -> Composition:
+    def begin(self, seed: Prompt | None, request: Request, maker: Maker | None) -> Composition:
         """Return a composition whose prompt is read, without new bars."""
         usual = Constraints() if seed is None else seed.constraints
         constraints = with_key_named(request.constraints or usual, seed)
@@ -138,9 +144,9 @@ class Pipeline:
     def extended(self, piece: Composition, bars: int, end: int | None) -> Composition:
         """Return a piece with so many more bars; `end` as in `Step`."""
         new = islice(compose_bars(self._network, self._sequence(piece, end)), bars)
-        return grown(piece, [*self._passages(piece, new)], end=end)
+        return append_bars(piece, [*self._passages(piece, new)], end=end)
 
-    def endless(self, piece: Composition) -> Iterator[Passage]:
+    def stream_endless(self, piece: Composition) -> Iterator[GeneratedBar]:
         """Return new bars of a piece, one by one and without end.
 
         Raises:
@@ -148,13 +154,13 @@ class Pipeline:
         """
         return self._passages(piece, compose_bars(self._network, self._sequence(piece, None)))
 
-    def takes(self, pieces: list[Composition], bars: int) -> tuple[Composition, ...]:
+    def compose_many(self, pieces: list[Composition], bars: int) -> tuple[Composition, ...]:
         """Return each piece with so many more bars, composed side by side."""
         new: list[list[TokenBar]] = [[] for _ in pieces]
         for number, bar in self._bars_of(pieces, bars):
             new[number].append(bar)
         return tuple(
-            grown(piece, [*self._passages(piece, own)], end=end_of(piece, bars))
+            append_bars(piece, [*self._passages(piece, own)], end=end_of(piece, bars))
             for piece, own in zip(pieces, new, strict=True)
         )
 
@@ -177,17 +183,17 @@ class Pipeline:
         for number, bar in bars:
             piece = drafts[number]
             passage = self._passage(piece, mappings[number], piece.bars, bar)
-            drafts[number] = grown(piece, [passage], end=ends[number])
+            drafts[number] = append_bars(piece, [passage], end=ends[number])
             yield number, drafts[number]
 
-    def _passages(self, piece: Composition, bars: Iterable[TokenBar]) -> Iterator[Passage]:
+    def _passages(self, piece: Composition, bars: Iterable[TokenBar]) -> Iterator[GeneratedBar]:
         mapping = self._mapping_of(piece)
         numbered = enumerate(bars, piece.bars)
         return (self._passage(piece, mapping, number, bar) for number, bar in numbered)
 
     def _passage(
         self, piece: Composition, mapping: dict[int, int], number: int, bar: TokenBar
-    ) -> Passage:
+    ) -> GeneratedBar:
         """Return a new bar in the instruments and the loudness of the music."""
         score, parts = self._tokenizer.decode_parts(bar.tokens)
         sorted_notes(score)
@@ -198,7 +204,7 @@ class Pipeline:
             track.name = _track_name(program, part)
             if not track.is_drum:
                 track.program = program
-        return Passage(
+        return GeneratedBar(
             number=number,
             score=score,
             length_ticks=self._tokenizer.length_ticks(bar.tokens),
@@ -212,7 +218,7 @@ class Pipeline:
     # What may be played.
 
     def _mapping(
-        self, seed: Seed | None, constraints: Iterable[Constraints | None]
+        self, seed: Prompt | None, constraints: Iterable[Constraints | None]
     ) -> dict[int, int]:
         """Return a trained program for each program of the music."""
         played = set() if seed is None else programs_of(seed.score)
@@ -235,14 +241,14 @@ class Pipeline:
 
     # Reading a prompt.
 
-    def _read(self, seed: Seed | None, mapping: dict[int, int]) -> _ReadPrompt:
+    def _read(self, seed: Prompt | None, mapping: dict[int, int]) -> _ReadPrompt:
         begin = self._tokenizer.bos_id
         if seed is None:
             return _ReadPrompt((begin,), {}, PromptLoudness())
         score = with_programs(seed.score, mapping)
         lines = analysis.bar_starts(score, end_tick=seed.end_tick)
         bars = min(len(lines) - 1, CONTEXT_BARS)
-        context = excerpt(score, int(lines[-1 - bars]), seed.end_tick)
+        context = slice_notes(score, int(lines[-1 - bars]), seed.end_tick)
         order = self._tokenizer.part_order(context)
         tracks = _part_tracks(score, order, self._tokenizer.parts(context, order))
         meter = ruling_meter(seed) or analysis.DEFAULT_METER
@@ -275,7 +281,7 @@ class _ReadPrompt:
 
 
 def _part_tracks(
-    score: ScoreTick, order: Sequence[Sequence[int]], parts: Sequence[Part]
+    score: ScoreTick, order: Sequence[Sequence[int]], parts: Sequence[PartName]
 ) -> PartTracks:
     """Return the tracks of each part.
 
@@ -288,14 +294,14 @@ def _part_tracks(
     counts = Counter(part.program for part in parts)
     for at in sorted(silent, key=lambda at: -score.tracks[at].notes.numpy()["pitch"].mean()):
         program = program_of(score.tracks[at])
-        part = Part(program, min(counts[program], most_parts(program) - 1))
+        part = PartName(program, min(counts[program], most_parts(program) - 1))
         counts[program] += 1
         found[part] = (*found.get(part, ()), at)
     return found
 
 
 def _programs_of_parts(
-    piece: Composition, mapping: dict[int, int], parts: Sequence[Part]
+    piece: Composition, mapping: dict[int, int], parts: Sequence[PartName]
 ) -> list[int]:
     """Return the program of the music that each part sounds as.
 
@@ -312,7 +318,7 @@ def _programs_of_parts(
     return found
 
 
-def _track_name(program: int, part: Part) -> str:
+def _track_name(program: int, part: PartName) -> str:
     """Return `Violin`, `Violin (2)` and so on."""
     name = instrument_name(program)
     return name if part.number == 0 else f"{name} ({part.number + 1})"

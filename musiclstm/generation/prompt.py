@@ -12,19 +12,25 @@ from typing import TypeAlias
 from symusic.core import ScoreTick
 
 from musiclstm.errors import RecipeError, ScoreError
-from musiclstm.examples import bundled_seeds
-from musiclstm.generation.composition import Seed
+from musiclstm.examples import example_files
+from musiclstm.generation.composition import Prompt
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Constraints
 from musiclstm.generation.recipe import BUNDLED, FILE, MAX_BARS, Source
 from musiclstm.generation.selection import Selection
 from musiclstm.midi import analysis
 from musiclstm.midi.reader import check_score, read_bounded, read_midi
-from musiclstm.midi.score_ops import first_bars, most_at_once, on_grid, section, with_notes
-from musiclstm.tokens import knows_meter, plain_meter, programs_of
+from musiclstm.midi.score_ops import (
+    drop_empty_tracks,
+    first_bars,
+    max_simultaneous_onsets,
+    resample_to_grid,
+    slice_score,
+)
+from musiclstm.tokens import normalize_time_signature, programs_of, supports_time_signature
 
 _FEWEST_AT_ONCE = 4  # a melody may get an accompaniment
 
-Prompt: TypeAlias = "str | Path | bytes | analysis.AnyScore"
+PromptSource: TypeAlias = "str | Path | bytes | analysis.AnyScore"
 
 
 def check_bars(name: str, bars: int) -> None:
@@ -39,13 +45,13 @@ def check_bars(name: str, bars: int) -> None:
         )
 
 
-def read_seed(
-    prompt: Prompt,
+def read_prompt_source(
+    prompt: PromptSource,
     *,
     prompt_bars: int | None = None,
     selection: Selection | None = None,
     grid_ticks: int,
-) -> Seed:
+) -> Prompt:
     """Read a prompt and cut it to a selection.
 
     Args:
@@ -63,35 +69,37 @@ def read_seed(
         if selection is not None:
             raise ValueError("prompt_bars and a selection contradict each other; use last_bar.")
     score, names = _read_prompt(prompt)
-    score = on_grid(score, grid_ticks)
+    score = resample_to_grid(score, grid_ticks)
     seed = _first(score, prompt_bars) if selection is None else _chosen(score, selection)
     source = Source(names[0], selection, None if seed.score is score else prompt_bars)
-    return replace(seed, constraints=as_the_seed(seed), source=source)
+    return replace(seed, constraints=default_constraints(seed), source=source)
 
 
-def _first(score: ScoreTick, prompt_bars: int | None) -> Seed:
+def _first(score: ScoreTick, prompt_bars: int | None) -> Prompt:
     lines = analysis.bar_starts(score)
     if prompt_bars is not None and prompt_bars < len(lines) - 1:
         lines = lines[: prompt_bars + 1]
         score = first_bars(score, int(lines[-1]), prompt_bars)
-    return Seed(score=score, bars=len(lines) - 1, end_tick=int(lines[-1]))
+    return Prompt(score=score, bars=len(lines) - 1, end_tick=int(lines[-1]))
 
 
-def _chosen(score: ScoreTick, selection: Selection) -> Seed:
+def _chosen(score: ScoreTick, selection: Selection) -> Prompt:
     lines = analysis.bar_starts(score)
     selection.check(len(score.tracks), len(lines) - 1)
     last = selection.last_bar or len(lines) - 1
     start, end = int(lines[selection.first_bar - 1]), int(lines[last])
     everything = range(len(score.tracks))
     tracks = everything if selection.tracks is None else selection.tracks
-    read = with_notes(section(_tracks(score, tracks), start, end))
+    read = drop_empty_tracks(slice_score(_tracks(score, tracks), start, end))
     if not len(read.tracks):
         raise ScoreError(
             f"The chosen tracks have no note in bars {selection.first_bar} to {last}; choose other "
             "bars or more tracks."
         )
-    others = with_notes(section(_tracks(score, set(everything) - set(tracks)), start, None))
-    return Seed(
+    others = drop_empty_tracks(
+        slice_score(_tracks(score, set(everything) - set(tracks)), start, None)
+    )
+    return Prompt(
         score=read,
         bars=last - selection.first_bar + 1,
         end_tick=end - start,
@@ -108,7 +116,7 @@ def _tracks(score: ScoreTick, numbers: range | frozenset[int] | set[int]) -> Sco
 # Default constraints ------------------------------------------------------------------------------
 
 
-def as_the_seed(seed: Seed | None) -> Constraints:
+def default_constraints(seed: Prompt | None) -> Constraints:
     """Return the default constraints, see `Composer.constraints_of`."""
     if seed is None:
         return Constraints()
@@ -116,11 +124,13 @@ def as_the_seed(seed: Seed | None) -> Constraints:
         programs=frozenset(programs_of(seed.score)),
         meter=ruling_meter(seed),
         tempo_changes=False,
-        max_notes_at_once=min(max(most_at_once(seed.score), _FEWEST_AT_ONCE), MAX_NOTES_AT_ONCE),
+        max_notes_at_once=min(
+            max(max_simultaneous_onsets(seed.score), _FEWEST_AT_ONCE), MAX_NOTES_AT_ONCE
+        ),
     )
 
 
-def with_key_named(constraints: Constraints, seed: Seed | None) -> Constraints:
+def with_key_named(constraints: Constraints, seed: Prompt | None) -> Constraints:
     """Return the constraints with the name of the key if that of the prompt is requested.
 
     Raises:
@@ -137,16 +147,16 @@ def with_key_named(constraints: Constraints, seed: Seed | None) -> Constraints:
     return replace(constraints, key=str(found))
 
 
-def ruling_meter(seed: Seed) -> tuple[int, int] | None:
+def ruling_meter(seed: Prompt) -> tuple[int, int] | None:
     """Return the last meter of a prompt, as tokens write it. None: there is no such token."""
-    meter = plain_meter(*analysis.meter_at(seed.score, seed.end_tick))
-    return meter if knows_meter(*meter) else None
+    meter = normalize_time_signature(*analysis.meter_at(seed.score, seed.end_tick))
+    return meter if supports_time_signature(*meter) else None
 
 
 # Identity of prompts ------------------------------------------------------------------------------
 
 
-def find_prompt(source: Source | None, prompt: Prompt | None) -> Prompt | None:
+def find_prompt(source: Source | None, prompt: PromptSource | None) -> PromptSource | None:
     """Return the prompt of a recipe.
 
     Args:
@@ -174,7 +184,7 @@ def find_prompt(source: Source | None, prompt: Prompt | None) -> Prompt | None:
 def _bundled(name: str) -> Path:
     if not name.startswith(BUNDLED):
         raise RecipeError(f"This recipe goes on from {_shown(name)}; pass it as the prompt.")
-    files = {file.stem: file for file in bundled_seeds().values()}
+    files = {file.stem: file for file in example_files().values()}
     file = files.get(name.removeprefix(BUNDLED))
     if file is None:
         raise RecipeError(
@@ -192,7 +202,7 @@ def _shown(name: str) -> str:
     return f"a file with SHA-256 {shown[:12]}…"
 
 
-def _read_prompt(prompt: Prompt) -> tuple[ScoreTick, list[str]]:
+def _read_prompt(prompt: PromptSource) -> tuple[ScoreTick, list[str]]:
     """Return the score, and all names that a recipe may give it, the preferred one first."""
     if not isinstance(prompt, str | Path | bytes):
         score = check_score(prompt)[0]
@@ -211,7 +221,7 @@ def _names(digest: str) -> list[str]:
 def _bundled_digests() -> dict[str, str]:
     """Return names of bundled seeds by the digests of their files and of their scores."""
     found: dict[str, str] = {}
-    for file in bundled_seeds().values():
+    for file in example_files().values():
         data = file.read_bytes()
         found[_digest(data)] = found[_digest(_canonical(read_midi(data)[0]))] = file.stem
     return found

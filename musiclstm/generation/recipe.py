@@ -21,20 +21,20 @@ from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.recipe_schema import (
+    boolean,
+    integer,
     list_of,
     number,
     pair,
-    plain,
     ranges,
     read_record,
-    shown,
+    shorten,
     text,
-    told,
-    truth,
-    whole,
+    to_json_dict,
+    to_json_value,
 )
 from musiclstm.generation.selection import Selection
-from musiclstm.midi.embedded_text import inscription
+from musiclstm.midi.embedded_text import extract_text
 
 FORMAT = 3  # formats 1 and 2 belong to the network of version 0.2
 MAX_BARS = 4_096  # of one step
@@ -115,7 +115,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a piece was composed, for `Composer.follow`.
+    """How a piece was composed, for `Composer.reproduce`.
 
     Args:
         maker: Weights and version.
@@ -158,7 +158,7 @@ class Recipe:
         if self.source is not None:
             content["seed"] = self.source.name
             if self.source.selection is not None:
-                content["selection"] = told(self.source.selection, Selection())
+                content["selection"] = to_json_dict(self.source.selection, Selection())
             if self.source.prompt_bars is not None:
                 content["prompt_bars"] = int(self.source.prompt_bars)
         content["steps"] = [_step_content(step) for step in self.steps]
@@ -218,7 +218,7 @@ def read_recipe(midi: bytes) -> Recipe:
     Raises:
         RecipeError: There is none, or it cannot be read.
     """
-    found = inscription(midi)
+    found = extract_text(midi)
     if found is None:
         raise RecipeError(
             "This file has no recipe in it; pass a MIDI file that musiclstm composed."
@@ -254,11 +254,14 @@ def shortened(steps: tuple[Step, ...], usual: Constraints) -> tuple[Step, ...]:
 
 
 def _step_content(step: Step) -> dict[str, Any]:
-    content: dict[str, Any] = {"bars": int(step.bars), "sampling": told(step.sampling, Sampling())}
+    content: dict[str, Any] = {
+        "bars": int(step.bars),
+        "sampling": to_json_dict(step.sampling, Sampling()),
+    }
     if step.constraints is not None:
-        content["constraints"] = told(step.constraints, Constraints())
+        content["constraints"] = to_json_dict(step.constraints, Constraints())
     if step.surprise != Surprise():
-        content["surprise"] = plain(step.surprise.schedule)
+        content["surprise"] = to_json_value(step.surprise.schedule)
     if step.end is not None:
         content["end"] = int(step.end)
     return content
@@ -270,26 +273,26 @@ _SAMPLING = {
         number,
     ),
     **dict.fromkeys(("pitch_temperature", "rhythm_temperature"), number),
-    **dict.fromkeys(("top_k", "seed", "repetition_bars"), whole),
+    **dict.fromkeys(("top_k", "seed", "repetition_bars"), integer),
 }
 _CONSTRAINTS = {
-    "programs": list_of(whole, most=129, what="programs"),
+    "programs": list_of(integer, most=129, what="programs"),
     "meter": pair,
     "tempo_bpm": number,
-    "tempo_changes": truth,
+    "tempo_changes": boolean,
     "key": text,
     "pitch_ranges": ranges,
-    "max_polyphony": whole,
-    "max_notes_at_once": whole,
+    "max_polyphony": integer,
+    "max_notes_at_once": integer,
     "notes_per_bar": pair,
-    "max_empty_bars": whole,
-    "ending": truth,
+    "max_empty_bars": integer,
+    "ending": boolean,
 }
 _SELECTION = {
-    "tracks": list_of(whole, most=1_024, what="tracks"),
-    "first_bar": whole,
-    "last_bar": whole,
-    "keep_others": truth,
+    "tracks": list_of(integer, most=1_024, what="tracks"),
+    "first_bar": integer,
+    "last_bar": integer,
+    "keep_others": boolean,
 }
 
 
@@ -300,21 +303,21 @@ def _surprise(value: Any) -> Surprise:
 
 
 _STEP = {
-    "bars": whole,
+    "bars": integer,
     "sampling": lambda data: read_record(Sampling, data, _SAMPLING, where="sampling"),
     "constraints": lambda data: read_record(Constraints, data, _CONSTRAINTS, where="constraints"),
     "surprise": _surprise,
-    "end": whole,
+    "end": integer,
 }
 _CHECKS = {
-    "format": whole,
+    "format": integer,
     "musiclstm": text,
     "model": text,
     "weights": text,
     "precision": text,
     "seed": text,
     "selection": lambda data: read_record(Selection, data, _SELECTION, where="selection"),
-    "prompt_bars": whole,
+    "prompt_bars": integer,
     "music": text,
     "steps": list_of(
         lambda data: read_record(Step, data, _STEP, where="step", needed=("bars", "sampling")),
@@ -356,7 +359,7 @@ def _check_format(content: Any) -> None:
         raise RecipeError("This is no recipe: it does not state its format. Copy it unchanged.")
     if found > FORMAT:
         raise RecipeError(
-            f"This recipe has format {shown(found)}, and this musiclstm reads up to {FORMAT}; "
+            f"This recipe has format {shorten(found)}, and this musiclstm reads up to {FORMAT}; "
             "update musiclstm."
         )
     if found < FORMAT:

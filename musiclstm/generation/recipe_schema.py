@@ -31,18 +31,18 @@ class Mismatch(ValueError):  # noqa: N818 - never leaves this module's callers
 # Written ------------------------------------------------------------------------------------------
 
 
-def told(record: Any, default: Any) -> dict[str, Any]:
+def to_json_dict(record: Any, default: Any) -> dict[str, Any]:
     """The fields in which a record differs from a default, as JSON values."""
     pairs = ((f.name, getattr(record, f.name), getattr(default, f.name)) for f in fields(record))
-    return {name: plain(value) for name, value, usual in pairs if value != usual}
+    return {name: to_json_value(value) for name, value, usual in pairs if value != usual}
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """A value of a record as JSON has it; equal numbers are written alike."""
     if isinstance(value, frozenset):
-        return [plain(each) for each in sorted(value)]
+        return [to_json_value(each) for each in sorted(value)]
     if isinstance(value, tuple):
-        return [plain(each) for each in value]
+        return [to_json_value(each) for each in value]
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, np.bool_):
@@ -78,11 +78,11 @@ def read_record(
         RecipeError: Something is missing, unknown, or not what it must be.
     """
     if not isinstance(data, dict):
-        raise RecipeError(f"The recipe's {where} must be a JSON object, got {shown(data)}.")
+        raise RecipeError(f"The recipe's {where} must be a JSON object, got {shorten(data)}.")
     unknown = sorted(data.keys() - checks.keys())
     if unknown:
         raise RecipeError(
-            f"The recipe's {where} has {shown(unknown[0])}, which no recipe of this format has; "
+            f"The recipe's {where} has {shorten(unknown[0])}, which no recipe of this format has; "
             "use it as it was written."
         )
     missing = [name for name in needed if name not in data]
@@ -94,7 +94,7 @@ def read_record(
             values[name] = checks[name](value)
         except Mismatch as error:
             raise RecipeError(
-                f"{name} in the recipe's {where} must be {error}, got {shown(value)}."
+                f"{name} in the recipe's {where} must be {error}, got {shorten(value)}."
             ) from error
         except ValueError as error:
             raise RecipeError(f"{name} in the recipe's {where} cannot be used: {error}") from error
@@ -104,7 +104,7 @@ def read_record(
         raise RecipeError(f"The recipe's {where} cannot be used: {error}") from error
 
 
-def shown(value: Any) -> str:
+def shorten(value: Any) -> str:
     """Return an untrusted value for a sentence, in ASCII and at most 40 characters."""
     text = ascii(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
@@ -118,14 +118,14 @@ def number(value: Any) -> float:
     return float(value)
 
 
-def whole(value: Any) -> int:
+def integer(value: Any) -> int:
     """A whole number."""
     if type(value) is not int or abs(value) > _LARGEST:
         raise Mismatch("a whole number")
     return value
 
 
-def truth(value: Any) -> bool:
+def boolean(value: Any) -> bool:
     """True or false."""
     if type(value) is not bool:
         raise Mismatch("true or false")
@@ -154,7 +154,7 @@ def pair(value: Any) -> tuple[int, int]:
     """Two whole numbers."""
     if not isinstance(value, list) or len(value) != 2:
         raise Mismatch("two whole numbers")
-    return whole(value[0]), whole(value[1])
+    return integer(value[0]), integer(value[1])
 
 
 def ranges(value: Any) -> dict[int, tuple[int, int]]:
@@ -163,5 +163,5 @@ def ranges(value: Any) -> dict[int, tuple[int, int]]:
     for each in list_of(lambda part: part, most=129, what="pitch ranges")(value):
         if not isinstance(each, list) or len(each) != 2:
             raise Mismatch("programs, each with its lowest and highest pitch")
-        found[whole(each[0])] = pair(each[1])
+        found[integer(each[0])] = pair(each[1])
     return found

@@ -13,7 +13,7 @@ _EMPTY_TRACK = b"\0\xff\x2f\0"
 _MOST_EVENTS = 64  # that may stand before it, where another program wrote the file anew
 
 
-def inscribed(midi: bytes, text: str) -> bytes:
+def embed_text(midi: bytes, text: str) -> bytes:
     """The file with a text in its first track.
 
     Args:
@@ -30,8 +30,8 @@ def inscribed(midi: bytes, text: str) -> bytes:
     return midi[: start - 4] + size.to_bytes(4, "big") + event + midi[start:]
 
 
-def inscription(midi: bytes) -> str | None:
-    """The text that `inscribed` wrote, also where another program wrote the file anew; else None.
+def extract_text(midi: bytes) -> str | None:
+    """The text that `embed_text` wrote, also where another program wrote the file anew; else None.
 
     Only what stands at the beginning of the first track is looked at, so that no file can take
     long.

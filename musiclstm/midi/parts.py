@@ -8,7 +8,7 @@ from musiclstm.midi.analysis import AnyScore, in_ticks
 from musiclstm.midi.general_midi import DRUMS, instrument_name
 
 
-def parts_of(score: AnyScore) -> dict[str, ScoreTick]:
+def split_parts(score: AnyScore) -> dict[str, ScoreTick]:
     """Every track with notes as a score of its own, in ticks, with tempos, meters and keys.
 
     Args:

@@ -27,12 +27,11 @@ from musiclstm.midi.sanitize import (
     copy_tracks,
 )
 from musiclstm.midi.smf import Canonical, canonical_midi, mended_midi, refuse_long_walk
-from musiclstm.midi.summary import SeedReport, TrackReport, report_on
+from musiclstm.midi.summary import MidiSummary, summarize
 
 __all__ = [
-    "Limits",
-    "SeedReport",
-    "TrackReport",
+    "MidiLimits",
+    "MidiSummary",
     "check_score",
     "clean_text",
     "read_midi",
@@ -46,7 +45,7 @@ _PARSER_ERRORS = (RuntimeError, ValueError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
-class Limits:
+class MidiLimits:
     """How much of a file is accepted; the defaults are those for uploads.
 
     Args:
@@ -62,17 +61,17 @@ class Limits:
     minutes: int = 60
 
     @classmethod
-    def training(cls) -> Limits:
+    def training(cls) -> MidiLimits:
         """Limits for files of one's own: whole symphonies."""
         return cls(bytes=20_000_000, notes=1_000_000, beats=65_536, minutes=600)
 
 
-UPLOAD = Limits()
+UPLOAD = MidiLimits()
 
 
 def read_midi(
-    source: str | Path | bytes, *, name: str | None = None, limits: Limits = UPLOAD
-) -> tuple[ScoreTick, SeedReport]:
+    source: str | Path | bytes, *, name: str | None = None, limits: MidiLimits = UPLOAD
+) -> tuple[ScoreTick, MidiSummary]:
     """Read a MIDI file from anywhere.
 
     Args:
@@ -93,7 +92,7 @@ def read_midi(
 
 
 def read_bounded(
-    source: str | Path | bytes, *, name: str | None = None, limits: Limits = UPLOAD
+    source: str | Path | bytes, *, name: str | None = None, limits: MidiLimits = UPLOAD
 ) -> tuple[bytes, str]:
     """The bytes of a file and a clean name for it: the only place where a file is opened.
 
@@ -111,7 +110,7 @@ def read_bounded(
     return _read_file(Path(source), label=called(shown), most=limits.bytes), shown
 
 
-def read_midi_bytes(data: bytes, *, name: str, limits: Limits) -> tuple[ScoreTick, SeedReport]:
+def read_midi_bytes(data: bytes, *, name: str, limits: MidiLimits) -> tuple[ScoreTick, MidiSummary]:
     """`read_midi` for bytes and a clean name: everything after the disk, and nothing but numbers.
 
     All that goes in and comes out can be pickled, so that a helper process can do it.
@@ -131,9 +130,9 @@ def check_score(
     score: analysis.AnyScore,
     *,
     name: str = "",
-    limits: Limits = UPLOAD,
+    limits: MidiLimits = UPLOAD,
     repairs: tuple[str, ...] = (),
-) -> tuple[ScoreTick, SeedReport]:
+) -> tuple[ScoreTick, MidiSummary]:
     """Copy from a score what the music needs, within the limits.
 
     Args:
@@ -162,7 +161,7 @@ def check_score(
     clean.key_signatures = clean_keys(score, end)
     copy_controls(pairs, end, told)
     clean.sort()
-    report = report_on(clean, name=name, repairs=tuple(told))
+    report = summarize(clean, name=name, repairs=tuple(told))
     _refuse_time(report, label=label, limits=limits)
     return clean, report
 
@@ -228,7 +227,7 @@ def _try_to_parse(data: bytes, *, sanitize: bool = False) -> ScoreTick | None:
 # Limits -----------------------------------------------------------------------------------------
 
 
-def _refuse_counts(score: ScoreTick, *, label: str, limits: Limits) -> None:
+def _refuse_counts(score: ScoreTick, *, label: str, limits: MidiLimits) -> None:
     notes = score.note_num()
     tracks = sum(1 for track in score.tracks if len(track.notes))
     if notes == 0:
@@ -242,7 +241,7 @@ def _refuse_counts(score: ScoreTick, *, label: str, limits: Limits) -> None:
         )
 
 
-def _refuse_length(score: ScoreTick, *, label: str, limits: Limits) -> int:
+def _refuse_length(score: ScoreTick, *, label: str, limits: MidiLimits) -> int:
     """The tick where the last note ends."""
     if score.note_num() == 0:
         raise ScoreError(
@@ -255,7 +254,7 @@ def _refuse_length(score: ScoreTick, *, label: str, limits: Limits) -> int:
     return end
 
 
-def _refuse_time(report: SeedReport, *, label: str, limits: Limits) -> None:
+def _refuse_time(report: MidiSummary, *, label: str, limits: MidiLimits) -> None:
     _refuse_more(report.bars, limits.beats, "bars", label=label)
     _refuse_more(int(report.seconds / 60), limits.minutes, "minutes of music", label=label)
 

@@ -26,7 +26,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musiclstm.errors import ScoreError
-from musiclstm.midi.reader import UPLOAD, Limits, SeedReport, called, read_bounded, read_midi_bytes
+from musiclstm.midi.reader import (
+    UPLOAD,
+    MidiLimits,
+    MidiSummary,
+    called,
+    read_bounded,
+    read_midi_bytes,
+)
 from musiclstm.midi.sandbox_worker import receive, send
 
 if TYPE_CHECKING:
@@ -97,8 +104,8 @@ class Helper:
         self.run(_nothing)
 
     def read_midi(
-        self, source: str | Path | bytes, *, name: str | None = None, limits: Limits = UPLOAD
-    ) -> tuple[ScoreTick, SeedReport]:
+        self, source: str | Path | bytes, *, name: str | None = None, limits: MidiLimits = UPLOAD
+    ) -> tuple[ScoreTick, MidiSummary]:
         """`musiclstm.read_midi` in a helper; a path is opened here, and only its bytes go there.
 
         Raises:

@@ -22,7 +22,7 @@ from symusic.core import (
     TrackTick,
 )
 
-from musiclstm.midi.summary import count
+from musiclstm.midi.summary import pluralize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -172,4 +172,4 @@ def _changes(time: NDArray[Any], *values: NDArray[Any], finest: int = 1) -> NDAr
 
 def _tell(told: list[str], number: int, sentence: str, what: str) -> None:
     if number:
-        told.append(sentence.format(count(number, what)))
+        told.append(sentence.format(pluralize(number, what)))

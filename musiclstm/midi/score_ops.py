@@ -1,6 +1,6 @@
 """Cut scores at bar lines and join them again.
 
-The functions return copies, except `with_notes` and `sorted_notes`, which change their argument.
+The functions return copies, except `drop_empty_tracks` and `sorted_notes`, which change their argument.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from symusic.core import (
 
 from musiclstm.errors import ScoreError
 from musiclstm.midi import analysis
-from musiclstm.tokens import Part, plain_meter, program_of
+from musiclstm.tokens import PartName, normalize_time_signature, program_of
 
 _MOST_TICKS = 32_767  # per quarter note: what a MIDI file can say
 _PEDAL, _VOLUME, _EXPRESSION = 64, 7, 11
@@ -45,7 +45,7 @@ _Events = TypeVar(
 )
 
 
-def most_at_once(score: ScoreTick) -> int:
+def max_simultaneous_onsets(score: ScoreTick) -> int:
     """Return the largest number of notes with one onset, over all tracks; 0 without notes."""
     onsets = Counter[int]()
     for track in score.tracks:
@@ -53,7 +53,7 @@ def most_at_once(score: ScoreTick) -> int:
     return max(onsets.values(), default=0)
 
 
-def on_grid(score: ScoreTick, grid_ticks: int) -> ScoreTick:
+def resample_to_grid(score: ScoreTick, grid_ticks: int) -> ScoreTick:
     """Return the score in ticks that the grid divides.
 
     Exact, unless the common multiple is more than a MIDI file can state; then it stays as it is.
@@ -68,7 +68,7 @@ def first_bars(score: ScoreTick, end: int, bars: int) -> ScoreTick:
     Raises:
         ScoreError: No note begins there.
     """
-    first = with_notes(section(score, 0, end))
+    first = drop_empty_tracks(slice_score(score, 0, end))
     if not len(first.tracks):
         raise ScoreError(
             f"The prompt has notes, but none in its first {bars} bars; pass a larger prompt_bars "
@@ -77,13 +77,13 @@ def first_bars(score: ScoreTick, end: int, bars: int) -> ScoreTick:
     return first
 
 
-def with_notes(score: ScoreTick) -> ScoreTick:
+def drop_empty_tracks(score: ScoreTick) -> ScoreTick:
     """Remove the tracks without notes from the score; changed in place."""
     score.tracks = type(score.tracks)(track for track in score.tracks if len(track.notes))
     return score
 
 
-def section(score: ScoreTick, start: int, end: int | None) -> ScoreTick:
+def slice_score(score: ScoreTick, start: int, end: int | None) -> ScoreTick:
     """Return [start, end) of a sorted score, moved to 0, with what is in force at the start.
 
     Notes that begin earlier are left out, and what reaches beyond the end is cut off there; None:
@@ -122,7 +122,7 @@ def _pedals_between(pedals: PedalTickList, start: int, end: int | None) -> Pedal
     return PedalTickList.from_numpy(begin[keep] - start, (stop - begin)[keep])
 
 
-def excerpt(score: ScoreTick, start: int, end: int | None = None) -> ScoreTick:
+def slice_notes(score: ScoreTick, start: int, end: int | None = None) -> ScoreTick:
     """Return notes that begin in [start, end), cut off at the end and moved to 0, with meters."""
     part = ScoreTick(score.ticks_per_quarter)
     part.tempos.append(TempoTick(0, analysis.tempo_at(score, start)))
@@ -153,7 +153,7 @@ def notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList:
     return NoteTickList.from_numpy(*picked.values())
 
 
-def joined(
+def concat_prompt(
     score: ScoreTick, at: int, new: ScoreTick, members: Sequence[Sequence[int]]
 ) -> tuple[ScoreTick, list[int]]:
     """Return a score with new music in its tracks from a bar line on.
@@ -204,7 +204,7 @@ def _reset_controls(track: TrackTick, at: int) -> None:
 
 def _add_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) -> None:
     """Add the meters of the new music that differ from the one in force."""
-    current = plain_meter(*analysis.meter_at(whole, at))
+    current = normalize_time_signature(*analysis.meter_at(whole, at))
     for meter in new.time_signatures:
         signature = (meter.numerator, meter.denominator)
         if signature != current:
@@ -229,7 +229,7 @@ def _middle(track: TrackTick) -> float:
     return float(np.median(track.notes.numpy()["pitch"])) if len(track.notes) else 60.0
 
 
-def without_overlaps(notes: NoteTickList) -> NoteTickList:
+def trim_overlapping_notes(notes: NoteTickList) -> NoteTickList:
     """End notes where the same pitch starts again; return them by time, then by pitch."""
     table = notes.numpy()
     order = np.lexsort((table["time"], table["pitch"]))
@@ -252,15 +252,15 @@ class NewBar(Protocol):
     def score(self) -> ScoreTick: ...  # noqa: D102
 
     @property
-    def parts(self) -> tuple[Part, ...]: ...  # noqa: D102
+    def parts(self) -> tuple[PartName, ...]: ...  # noqa: D102
 
     @property
     def length_ticks(self) -> int: ...  # noqa: D102
 
 
-def appended(
-    score: ScoreTick, parts: Sequence[Part], at: int, bars: Iterable[NewBar]
-) -> tuple[ScoreTick, tuple[Part, ...]]:
+def append_bar_scores(
+    score: ScoreTick, parts: Sequence[PartName], at: int, bars: Iterable[NewBar]
+) -> tuple[ScoreTick, tuple[PartName, ...]]:
     """Copy a score and append bars, one track for each part and program that has notes.
 
     Args:
@@ -315,11 +315,11 @@ def first_ticks(score: ScoreTick, end: int) -> ScoreTick:
     return first
 
 
-def finished(score: ScoreTick, end: int) -> ScoreTick:
+def trim_to_end(score: ScoreTick, end: int) -> ScoreTick:
     """Return a copy in which no note sounds beyond the end, or overlaps one of its pitch."""
     whole = score.copy()
     for track in whole.tracks:
-        track.notes = without_overlaps(notes_within(track, 0, end))
+        track.notes = trim_overlapping_notes(notes_within(track, 0, end))
     return whole
 
 

@@ -16,7 +16,7 @@ _PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 @dataclass(frozen=True)
-class TrackReport:
+class TrackSummary:
     """What one track holds.
 
     Args:
@@ -38,7 +38,7 @@ class TrackReport:
     def __str__(self) -> str:
         own = self.name if self.name.casefold() != self.instrument.casefold() else ""
         title = f"{own} ({self.instrument})" if own else self.instrument
-        return f"{title}: {count(self.notes, 'note')}{self._span()}"
+        return f"{title}: {pluralize(self.notes, 'note')}{self._span()}"
 
     def _span(self) -> str:
         if self.program == DRUMS:
@@ -48,7 +48,7 @@ class TrackReport:
 
 
 @dataclass(frozen=True)
-class SeedReport:
+class MidiSummary:
     """What was read; `str(report)` is a few plain lines for the terminal.
 
     Args:
@@ -70,22 +70,22 @@ class SeedReport:
     tempo_bpm: float
     meter: str
     key: str | None
-    tracks: tuple[TrackReport, ...]
+    tracks: tuple[TrackSummary, ...]
     repairs: tuple[str, ...]
 
     def __str__(self) -> str:
         in_key = f" in {self.key}" if self.key else ""
         lines = [
             self.name or "Untitled",
-            f"  {count(self.bars, 'bar')} of {self.meter} at {self.tempo_bpm:.0f} bpm{in_key}",
-            f"  {count(self.notes, 'note')}, {self.seconds:,.1f} seconds",
+            f"  {pluralize(self.bars, 'bar')} of {self.meter} at {self.tempo_bpm:.0f} bpm{in_key}",
+            f"  {pluralize(self.notes, 'note')}, {self.seconds:,.1f} seconds",
         ]
         lines += [f"  track {number}: {track}" for number, track in enumerate(self.tracks, 1)]
         lines += [f"  repaired: {repair}" for repair in self.repairs]
         return "\n".join(lines)
 
 
-def report_on(score: ScoreTick, *, name: str = "", repairs: tuple[str, ...] = ()) -> SeedReport:
+def summarize(score: ScoreTick, *, name: str = "", repairs: tuple[str, ...] = ()) -> MidiSummary:
     """Describe a score in which every track has notes.
 
     Args:
@@ -96,7 +96,7 @@ def report_on(score: ScoreTick, *, name: str = "", repairs: tuple[str, ...] = ()
     first = min(int(track.notes.numpy()["time"].min()) for track in score.tracks)
     numerator, denominator = analysis.meter_at(score, first)
     key = analysis.estimate_key(score)
-    return SeedReport(
+    return MidiSummary(
         name=name,
         bars=len(analysis.bar_starts(score)) - 1,
         notes=score.note_num(),
@@ -114,15 +114,15 @@ def pitch_name(pitch: int) -> str:
     return f"{_PITCHES[pitch % 12]}{pitch // 12 - 1}"
 
 
-def count(number: int, what: str) -> str:
+def pluralize(number: int, what: str) -> str:
     """A number and what it counts, such as `1 note` or `1,203 notes`."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
-def _track_report(track: TrackTick) -> TrackReport:
+def _track_report(track: TrackTick) -> TrackSummary:
     program = DRUMS if track.is_drum else track.program
     pitches = track.notes.numpy()["pitch"]
-    return TrackReport(
+    return TrackSummary(
         name=track.name,
         instrument=instrument_name(program),
         program=program,

@@ -442,7 +442,7 @@ def _reorder(x: Tensor, order: Tensor) -> Tensor:
     return x.gather(1, order.to(x.device)[..., None].expand(-1, -1, x.shape[-1]))
 
 
-class LockedDropout(nn.Module):
+class VariationalDropout(nn.Module):
     """Dropout of the same features at every step of a window (Gal and Ghahramani 2016)."""
 
     def __init__(self, share: float) -> None:
@@ -457,7 +457,7 @@ class LockedDropout(nn.Module):
         return x * mask / (1 - self.share)
 
 
-class CarriedLSTM(nn.LSTM):
+class StatefulLSTM(nn.LSTM):
     """One layer of LSTM that starts from a state and skips padding.
 
     The weights are looked up at every call: accelerate's offloading and sharded training put them
@@ -531,8 +531,8 @@ class MusicLSTMLayer(GradientCheckpointingLayer):
         super().__init__()
         size = config.hidden_size
         self.norm = nn.LayerNorm(size) if config.layer_norm else nn.Identity()
-        self.lstm = CarriedLSTM(size)
-        self.dropout = LockedDropout(config.dropout)
+        self.lstm = StatefulLSTM(size)
+        self.dropout = VariationalDropout(config.dropout)
         self.residual = config.residual
 
     def forward(
@@ -782,7 +782,7 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
             config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id
         )
         self.step_inputs = StepInputs(config) if config.token_names is not None else None
-        self.embedding_dropout = LockedDropout(config.embedding_dropout)
+        self.embedding_dropout = VariationalDropout(config.embedding_dropout)
         self.layers = nn.ModuleList(MusicLSTMLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size) if config.layer_norm else nn.Identity()
         self.post_init()

@@ -1,12 +1,12 @@
 """Scores as token ids: MidiTok's REMI in bar-part order, without velocities and merges."""
 
-from musiclstm.tokens.meters import knows_meter, plain_meter
+from musiclstm.tokens.meters import normalize_time_signature, supports_time_signature
 from musiclstm.tokens.programs import (
-    Part,
+    PartName,
     most_parts,
+    nearest_programs,
     program_of,
     programs_of,
-    relatives,
     with_programs,
 )
 from musiclstm.tokens.tokenizer import TOKENIZER_FILE, MusicTokenizer
@@ -18,12 +18,12 @@ __all__ = [
     "POSITIONS_PER_BEAT",
     "TOKENIZER_FILE",
     "MusicTokenizer",
-    "Part",
-    "knows_meter",
+    "PartName",
     "most_parts",
-    "plain_meter",
+    "nearest_programs",
+    "normalize_time_signature",
     "program_of",
     "programs_of",
-    "relatives",
+    "supports_time_signature",
     "with_programs",
 ]

@@ -24,7 +24,7 @@ from symusic.core import (
 from musiclstm.midi.analysis import DEFAULT_METER
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.meters import Integers
-from musiclstm.tokens.programs import Part
+from musiclstm.tokens.programs import PartName
 
 VELOCITY = 64
 """Of decoded notes; `musiclstm.generation.loudness` replaces it."""
@@ -32,7 +32,7 @@ VELOCITY = 64
 Mask = npt.NDArray[np.bool_]
 
 
-def decode_ids(ids: Iterable[int]) -> tuple[ScoreTick, list[Part]]:
+def decode_ids(ids: Iterable[int]) -> tuple[ScoreTick, list[PartName]]:
     """Return the score of a stream, and its parts in order of appearance, one for each track."""
     tokens = _musical(ids)
     times, blocks = _times(tokens), _blocks(tokens)
@@ -135,7 +135,7 @@ class _Blocks:
         part: Index into `parts` at each step, (steps,).
     """
 
-    parts: list[Part]
+    parts: list[PartName]
     part: Integers
 
 
@@ -159,9 +159,9 @@ def _blocks(tokens: Integers) -> _Blocks:
     return _Blocks([_part(int(code)) for code in known[appearance]], part)
 
 
-def _part(code: int) -> Part:
+def _part(code: int) -> PartName:
     program, number = divmod(code, v.MAX_TRACKS_PER_PROGRAM)
-    return Part(v.DRUMS if program == 128 else program, number)
+    return PartName(v.DRUMS if program == 128 else program, number)
 
 
 def _counted(keys: Integers) -> Integers:

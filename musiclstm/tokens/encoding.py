@@ -10,7 +10,7 @@ from symusic.core import ScoreTick
 
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.meters import Integers
-from musiclstm.tokens.programs import Part, most_parts, program_of
+from musiclstm.tokens.programs import PartName, most_parts, program_of
 from musiclstm.tokens.quantize import Notes, Quantized
 
 Order = list[list[int]]
@@ -44,13 +44,13 @@ def order_parts(notes: Notes, programs: Sequence[int], *, merge_tracks: bool = F
     tracks = np.unique(notes.track).tolist()
     highest_first = [part[0] for part in _by_pitch([[track] for track in tracks], notes, programs)]
     most = 1 if merge_tracks else v.MAX_TRACKS_PER_PROGRAM
-    groups: dict[Part, list[int]] = {}
+    groups: dict[PartName, list[int]] = {}
     counts: dict[int, int] = {}
     for track in highest_first:
         program = programs[track]
         number = min(counts.get(program, 0), most_parts(program) - 1, most - 1)
         counts[program] = counts.get(program, 0) + 1
-        groups.setdefault(Part(program, number), []).append(track)
+        groups.setdefault(PartName(program, number), []).append(track)
     merged = [sorted(group) for group in groups.values()]
     if len(merged) == len(highest_first):
         return merged
@@ -80,7 +80,7 @@ def ranks_of(order: Order, tracks: int) -> Integers:
     return ranks
 
 
-def parts_of(order: Order, programs: Sequence[int]) -> list[Part]:
+def parts_of(order: Order, programs: Sequence[int]) -> list[PartName]:
     """Return program and number of each part of an order.
 
     Raises:
@@ -88,14 +88,14 @@ def parts_of(order: Order, programs: Sequence[int]) -> list[Part]:
             program has more parts than tokens can tell apart.
     """
     _check_tracks([track for members in order for track in members], len(programs))
-    found: list[Part] = []
+    found: list[PartName] = []
     counts: dict[int, int] = {}
     for members in order:
         own = {programs[track] for track in members}
         if len(own) != 1:
             raise ValueError(f"A part needs tracks of one program, not of {sorted(own)}.")
         program = own.pop()
-        found.append(Part(program, counts.get(program, 0)))
+        found.append(PartName(program, counts.get(program, 0)))
         counts[program] = found[-1].number + 1
     for program, count in counts.items():
         if count > (limit := most_parts(program)):
@@ -110,7 +110,7 @@ def _check_tracks(named: Sequence[int], tracks: int) -> None:
         raise ValueError(f"The order names a track that the score lacks; it has {tracks}.")
 
 
-def stream(piece: Quantized, order: Order, parts: Sequence[Part], tracks: int) -> Integers:
+def stream(piece: Quantized, order: Order, parts: Sequence[PartName], tracks: int) -> Integers:
     """Return the ids of a piece in bar-part order, (steps,), int64.
 
     Args:
@@ -198,7 +198,7 @@ def _add_notes(
     bar: Integers,
     rank: Integers,
     position: Integers,
-    parts: Sequence[Part],
+    parts: Sequence[PartName],
 ) -> None:
     """Add all notes, the first of a block with its Program, the first of an onset with Position."""
     by_bar = np.lexsort((notes.pitch, position, rank, bar))
@@ -222,12 +222,14 @@ def _changes(values: Integers) -> npt.NDArray[np.bool_]:
     return np.diff(values, prepend=values[:1] - 1) != 0
 
 
-def _program_tokens(parts: Sequence[Part]) -> Integers:
+def _program_tokens(parts: Sequence[PartName]) -> Integers:
     programs = np.array([part.program for part in parts], dtype=np.int64)
     return np.where(programs == v.DRUMS, v.PROGRAM_DRUMS, v.PROGRAM_0 + programs)
 
 
-def _add_empty_blocks(rows: _Rows, bar: Integers, rank: Integers, parts: Sequence[Part]) -> None:
+def _add_empty_blocks(
+    rows: _Rows, bar: Integers, rank: Integers, parts: Sequence[PartName]
+) -> None:
     """Add a Program for each track that rests where a later one of its program plays."""
     numbers = [part.number for part in parts]
     if max(numbers, default=0) == 0:

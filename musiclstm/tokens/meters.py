@@ -15,7 +15,7 @@ Integers = npt.NDArray[np.int64]
 _Change = tuple[int, int, int]  # tick, numerator, denominator
 
 
-def plain_meter(numerator: int, denominator: int) -> tuple[int, int]:
+def normalize_time_signature(numerator: int, denominator: int) -> tuple[int, int]:
     """Return a meter of the same length that the grid can express: 2/2 as 4/4, 6/16 as 3/8.
 
     The grid has twelve positions for each beat that the denominator names, so halves would be too
@@ -28,9 +28,9 @@ def plain_meter(numerator: int, denominator: int) -> tuple[int, int]:
     return numerator, denominator
 
 
-def knows_meter(numerator: int, denominator: int) -> bool:
+def supports_time_signature(numerator: int, denominator: int) -> bool:
     """Return whether a token exists for this meter or for one of the same length."""
-    numerator, denominator = plain_meter(numerator, denominator)
+    numerator, denominator = normalize_time_signature(numerator, denominator)
     return numerator in METERS.get(denominator, ())
 
 
@@ -84,8 +84,11 @@ def plain_changes(score: ScoreTick) -> list[tuple[int, int, int]]:
     Unknown meters are left out; of several at one tick the last one counts. A bar that a change
     cuts off gets the meter of what is left of it.
     """
-    meters = [(s.time, *plain_meter(s.numerator, s.denominator)) for s in score.time_signatures]
-    last = {tick: (tick, n, d) for tick, n, d in meters if knows_meter(n, d)}
+    meters = [
+        (s.time, *normalize_time_signature(s.numerator, s.denominator))
+        for s in score.time_signatures
+    ]
+    last = {tick: (tick, n, d) for tick, n, d in meters if supports_time_signature(n, d)}
     return _with_cut_bars(sorted(last.values()), max(1, score.ticks_per_quarter))
 
 

@@ -11,7 +11,7 @@ from musiclstm.midi.analysis import AnyScore, in_ticks
 from musiclstm.tokens.vocabulary import DRUMS, MAX_TRACKS_PER_PROGRAM
 
 
-class Part(NamedTuple):
+class PartName(NamedTuple):
     """A track in a token stream.
 
     Attributes:
@@ -33,7 +33,7 @@ def most_parts(program: int) -> int:
     return 1 if program == DRUMS else MAX_TRACKS_PER_PROGRAM
 
 
-def relatives(programs: Iterable[int], trained: Iterable[int] | None) -> dict[int, int]:
+def nearest_programs(programs: Iterable[int], trained: Iterable[int] | None) -> dict[int, int]:
     """Map each program of a prompt to a trained program.
 
     A trained program maps to itself. Another maps to the nearest trained program of its General

@@ -15,7 +15,7 @@ from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.decoding import decode_ids
 from musiclstm.tokens.encoding import order_parts, parts_of, programs_by_track, stream
 from musiclstm.tokens.files import TOKENIZER_FILE, check_tokenizer_file, write_tokenizer_file
-from musiclstm.tokens.programs import Part
+from musiclstm.tokens.programs import PartName
 from musiclstm.tokens.quantize import quantize
 
 __all__ = ["TOKENIZER_FILE", "MusicTokenizer"]
@@ -77,7 +77,9 @@ class MusicTokenizer:
             quantize(ticks).notes, programs_by_track(ticks), merge_tracks=merge_tracks
         )
 
-    def parts(self, score: AnyScore, order: Sequence[Sequence[int]] | None = None) -> list[Part]:
+    def parts(
+        self, score: AnyScore, order: Sequence[Sequence[int]] | None = None
+    ) -> list[PartName]:
         """Return program and number of each part of `order`, or of `part_order(score)`."""
         chosen = self.part_order(score) if order is None else [list(part) for part in order]
         return parts_of(chosen, programs_by_track(in_ticks(score)))
@@ -125,11 +127,11 @@ class MusicTokenizer:
         """
         return self.decode_parts(ids)[0]
 
-    def decode_parts(self, ids: Iterable[int]) -> tuple[ScoreTick, list[Part]]:
+    def decode_parts(self, ids: Iterable[int]) -> tuple[ScoreTick, list[PartName]]:
         """Return the score of `decode`, and the part of each of its tracks."""
         return decode_ids(ids)
 
-    def parts_in(self, ids: Iterable[int]) -> list[Part]:
+    def parts_in(self, ids: Iterable[int]) -> list[PartName]:
         """Return the part of each track of `decode`."""
         return self.decode_parts(ids)[1]
 

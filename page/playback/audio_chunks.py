@@ -11,10 +11,10 @@ import numpy as np
 
 from musiclstm.audio.event_list import frame_at
 from musiclstm.audio.mix import Mix
-from musiclstm.audio.streaming import LiveSound
+from musiclstm.audio.streaming import StreamingRenderer
 from musiclstm.audio.waveform import PEAK_CEILING
 from musiclstm.midi.analysis import AnyScore
-from page.playback.player import RATE_HZ, Chunk, chunk_of
+from page.playback.player import RATE_HZ, Chunk, encode_chunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def frame_of(score: AnyScore, tick: int) -> int:
     return frame_at(score, tick, sample_rate_hz=RATE_HZ)
 
 
-class Sound:
+class ChunkRenderer:
     """The sound of a growing piece from one tick on.
 
     To be closed; closing twice does no harm.
@@ -45,7 +45,7 @@ class Sound:
     """
 
     def __init__(self, score: AnyScore, tick: int, mix: Mix | None) -> None:
-        self._live = LiveSound(mix, sample_rate_hz=RATE_HZ)
+        self._live = StreamingRenderer(mix, sample_rate_hz=RATE_HZ)
         self._tick, self._mix = tick, mix
         self._start = self._frame = frame_of(score, tick)
         self._first: tuple[AnyScore, int, Samples] | None = None
@@ -78,7 +78,7 @@ class Sound:
 
     def _chunks(self, samples: Samples) -> list[Chunk]:
         start, self._frame = self._frame, self._frame + len(samples)
-        return [chunk_of(samples, start_frame=start)] if len(samples) else []
+        return [encode_chunk(samples, start_frame=start)] if len(samples) else []
 
     def before(self) -> list[Chunk]:
         """All that lies before, as loud as what comes after it.
@@ -91,11 +91,11 @@ class Sound:
         if not self._start or self._first is None:
             return []
         score, tick, after = self._first
-        with LiveSound(self._mix, sample_rate_hz=RATE_HZ) as live:
+        with StreamingRenderer(self._mix, sample_rate_hz=RATE_HZ) as live:
             samples = live.play(score, self._tick)
             samples *= _factor(live.play(score, tick), after, peak=_peak(samples))
         starts = range(0, len(samples), _CHUNK_FRAMES)
-        return [chunk_of(samples[at : at + _CHUNK_FRAMES], start_frame=at) for at in starts]
+        return [encode_chunk(samples[at : at + _CHUNK_FRAMES], start_frame=at) for at in starts]
 
     def close(self) -> None:
         """Free the synthesizer."""

@@ -10,14 +10,14 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from musiclstm import Composition
-from musiclstm.export.pianoroll import roll_of
+from musiclstm.export.pianoroll import pianoroll_data
 from musiclstm.midi.analysis import AnyScore, bar_starts
-from musiclstm.midi.score_ops import section
+from musiclstm.midi.score_ops import slice_score
 
 MOST_SEED_BARS = 16  # who drops a symphony wants to hear how it goes on
 
 
-class Heard(NamedTuple):
+class Excerpt(NamedTuple):
     """What is drawn and heard of a piece.
 
     Attributes:
@@ -37,18 +37,18 @@ class Heard(NamedTuple):
 
     def roll(self) -> dict[str, Any]:
         """What the player draws of it."""
-        return roll_of(self.score, seed_end_tick=self.begin_tick, probabilities=self.sure)
+        return pianoroll_data(self.score, seed_end_tick=self.begin_tick, probabilities=self.sure)
 
 
-def heard_of(piece: Composition) -> Heard:
+def excerpt_of(piece: Composition) -> Excerpt:
     """The end of the seed and all new bars."""
     old = [0]
     if piece.seed is not None:
         old = bar_starts(piece.seed.score, end_tick=piece.seed_end_tick).tolist()
     old = old[-1 - MOST_SEED_BARS :]
     start, end = old[0], piece.seed_end_tick
-    return Heard(
-        score=section(piece.score, start, None) if start else piece.score,
+    return Excerpt(
+        score=slice_score(piece.score, start, None) if start else piece.score,
         begin_tick=end - start,
         seed_bars=len(old) - 1,
         lines=(*(line - start for line in old), *(line - start for line in _new_lines(piece))),
@@ -56,9 +56,9 @@ def heard_of(piece: Composition) -> Heard:
     )
 
 
-def roll_of_piece(piece: Composition) -> dict[str, Any]:
+def pianoroll_of_piece(piece: Composition) -> dict[str, Any]:
     """What the player draws of a piece, with how sure the model was of each note."""
-    return heard_of(piece).roll()
+    return excerpt_of(piece).roll()
 
 
 def new_bar_of(piece: Composition, bar: int) -> int:

@@ -1,7 +1,7 @@
 """The player: a piano roll and its sound, which may still be on its way, as one `gr.HTML`.
 
 An update names every chunk of sound there is and carries only the newest; whatever a browser lacks,
-because an update was lost or it came late, it asks the `Shelf` for. So updates may be lost, doubled
+because an update was lost or it came late, it asks the `ChunkCache` for. So updates may be lost, doubled
 or come in any order.
 
 This file does not know who composes or renders; it is handed a roll (roll.py) and samples. What the
@@ -41,14 +41,14 @@ _ANSWER_BYTES = 2_000_000  # of sound in one answer; the browser asks again for 
 # ------------------------------------------------------------------------------------ the component
 
 
-def player(elem_id: str, *, label: str, shelf: Shelf, armed_by: Sequence[str] = ()) -> gr.HTML:
-    """A piano roll that plays, to be fed with the updates of a `Broadcast`.
+def player(elem_id: str, *, label: str, shelf: ChunkCache, armed_by: Sequence[str] = ()) -> gr.HTML:
+    """A piano roll that plays, to be fed with the updates of a `PlayerUpdates`.
 
     Use it as an output with `show_progress="hidden"`, and never as an input, for then its sound
     would travel back. It triggers three events of its own, whose data stands in `gr.EventData`:
 
     - `mute`: `muted`, a list of programs (-1: drums) that should be silent, `position_s` and
-      `bar`, where the listener is. The answer is updates from `Broadcast.with_muted`.
+      `bar`, where the listener is. The answer is updates from `PlayerUpdates.with_muted`.
     - `bars`: `first` and `last`, the bars chosen, counted from 1; both None: nothing is chosen.
     - `listen`: `position_s`, where somebody wants to hear what has no sound yet. Only where the
       broadcast is `on_request`; the answer is updates of a new one.
@@ -113,7 +113,7 @@ class Chunk:
             )
 
 
-def chunk_of(samples: NDArray[np.float32], *, start_frame: int) -> Chunk:
+def encode_chunk(samples: NDArray[np.float32], *, start_frame: int) -> Chunk:
     """Pack samples of shape (frames, 2) in -1..1, 44,100 a second, as FLAC of 16 bits.
 
     Raises:
@@ -124,7 +124,7 @@ def chunk_of(samples: NDArray[np.float32], *, start_frame: int) -> Chunk:
     return Chunk(start_frame, len(samples), data)
 
 
-class Shelf:
+class ChunkCache:
     """The chunks of recent takes, for browsers that missed some; shared by all visitors.
 
     Args:
@@ -195,7 +195,7 @@ def _read(question: Any) -> tuple[str, int, list[int]]:
 # ------------------------------------------------------------------------------------------ updates
 
 
-class Broadcast:
+class PlayerUpdates:
     """What a player is told about one take, update by update.
 
     A new broadcast is a new take: the player forgets what it had. `with_muted` goes on with the
@@ -215,7 +215,7 @@ class Broadcast:
 
     def __init__(
         self,
-        shelf: Shelf,
+        shelf: ChunkCache,
         *,
         planned_bars: int | None = None,
         cue_frame: int = 0,
@@ -233,7 +233,7 @@ class Broadcast:
         self._chunks: list[list[int]] = []
         self._complete = False
 
-    def with_muted(self, muted: Iterable[int]) -> Broadcast:
+    def with_muted(self, muted: Iterable[int]) -> PlayerUpdates:
         """The same take with other instruments silent, without any sound yet.
 
         Its updates make the player leave the former sound as soon as the first chunk is there that

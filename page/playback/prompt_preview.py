@@ -12,17 +12,17 @@ from contextlib import closing
 from typing import Any
 
 from musiclstm.audio.mix import Mix
-from musiclstm.export.pianoroll import roll_of
+from musiclstm.export.pianoroll import pianoroll_data
 from musiclstm.midi.analysis import bar_starts
-from page.playback.audio_chunks import Sound, frame_of
-from page.playback.player import RATE_HZ, Broadcast, Chunk, Shelf
-from page.session.history import Seed
+from page.playback.audio_chunks import ChunkRenderer, frame_of
+from page.playback.player import RATE_HZ, Chunk, ChunkCache, PlayerUpdates
+from page.session.history import PromptChoice
 
 MOST_S = 180.0  # of one press on play; who wants to hear more presses again
 _MOST_BARS = 4  # in one chunk
 
 
-class Overture:
+class PromptPreview:
     """A seed for the player of its picture, as a take of its own.
 
     Args:
@@ -31,16 +31,16 @@ class Overture:
         from_s: Where the listener is; playing begins there, at its end from the beginning.
     """
 
-    def __init__(self, seed: Seed, shelf: Shelf, *, from_s: float = 0.0) -> None:
+    def __init__(self, seed: PromptChoice, shelf: ChunkCache, *, from_s: float = 0.0) -> None:
         assert seed.score is not None
-        self._score, self._roll = seed.score, roll_of_seed(seed)
+        self._score, self._roll = seed.score, pianoroll_of_prompt(seed)
         self._lines = bar_starts(self._score).tolist()
         end = frame_of(self._score, self._lines[-1])
         self._cue = round(from_s * RATE_HZ) if 0 < from_s * RATE_HZ < end else 0
-        self._broadcast = Broadcast(shelf, cue_frame=self._cue, on_request=True)
+        self._broadcast = PlayerUpdates(shelf, cue_frame=self._cue, on_request=True)
         self.choose(seed)
 
-    def choose(self, seed: Seed) -> None:
+    def choose(self, seed: PromptChoice) -> None:
         """Mark the bars that go on, where these are not all."""
         chosen, self._chosen = seed.selection, None
         if chosen is not None and seed.report is not None:
@@ -61,7 +61,7 @@ class Overture:
             RenderError: There is no SoundFont, or it lacks what is needed.
         """
         at, last, bars = self._bar(), len(self._lines) - 1, 1
-        with closing(Sound(self._score, self._lines[at], mix)) as sound:
+        with closing(ChunkRenderer(self._score, self._lines[at], mix)) as sound:
             while at < last and sound.seconds < MOST_S:
                 at = min(at + bars, last)
                 yield self._told(sound.until(self._score, self._lines[at]))
@@ -81,9 +81,9 @@ class Overture:
         )
 
 
-def roll_of_seed(seed: Seed) -> dict[str, Any]:
+def pianoroll_of_prompt(seed: PromptChoice) -> dict[str, Any]:
     """What a player draws of a seed, all of it in the colour of what is there already."""
     assert seed.score is not None
-    roll = roll_of(seed.score, seed_end_tick=0)
+    roll = pianoroll_data(seed.score, seed_end_tick=0)
     roll["seed_end_tick"] = roll["bars"]["ticks"][-1]
     return roll

@@ -14,22 +14,20 @@ from functools import partial
 from musiclstm import Composition
 from musiclstm.audio.mix import Mix
 from page.playback.audio_chunks import frame_of
-from page.playback.excerpt import Heard, heard_of, new_bar_of, roll_of_piece
-from page.playback.player import Broadcast, Chunk, Shelf
-from page.playback.take import Take, Update, Wanted, line_at
+from page.playback.excerpt import excerpt_of, new_bar_of
+from page.playback.player import Chunk, ChunkCache, PlayerUpdates
+from page.playback.take import PlaybackStream, StreamOptions, Update, line_at
 
 __all__ = [
     "CUE_BARS",
-    "Heard",
+    "StreamOptions",
     "Update",
-    "Wanted",
-    "again",
-    "hear",
-    "hear_takes",
-    "heard_of",
+    "excerpt_of",
     "new_bar_of",
-    "roll_of_piece",
-    "show",
+    "replay",
+    "show_piece",
+    "stream_piece",
+    "stream_pieces",
 ]
 
 CUE_BARS = 2  # so many bars before the new ones playing begins
@@ -39,14 +37,14 @@ _SAFE_S = 8.0  # with so much ahead of the listener there is time for what lies 
 # ---------------------------------------------------------------------------- while it is composed
 
 
-def hear(
+def stream_piece(
     drafts: Iterable[Composition],
     *,
-    shelf: Shelf,
+    shelf: ChunkCache,
     mix: Mix | None = None,
     planned_bars: int | None = None,
     cue_bars: int = CUE_BARS,
-    wanted: Callable[[int], Wanted] | None = None,
+    wanted: Callable[[int], StreamOptions] | None = None,
 ) -> Iterator[Update]:
     """Draw and play a piece while it is composed: an update for each draft, then those of its end.
 
@@ -68,7 +66,7 @@ def hear(
     """
     press = _Press(shelf, mix, planned_bars, cue_bars, wanted)
     with ExitStack() as stack:
-        take: Take | None = None
+        take: PlaybackStream | None = None
         for draft in drafts:
             if take is None:
                 take = press.take(draft)
@@ -80,33 +78,33 @@ def hear(
             yield from take.end()
 
 
-def hear_takes(
+def stream_pieces(
     drafts: Iterable[tuple[int, Composition]],
     *,
     count: int,
-    shelf: Shelf,
+    shelf: ChunkCache,
     mix: Mix | None = None,
     planned_bars: int | None = None,
     cue_bars: int = CUE_BARS,
-    wanted: Callable[[int], Wanted] | None = None,
+    wanted: Callable[[int], StreamOptions] | None = None,
 ) -> Iterator[Update]:
     """Draw and play several takes while they are composed, in turns.
 
     Args:
-        drafts: As `Composer.stream_takes` gives them.
+        drafts: As `Composer.stream_many` gives them.
         count: How many takes there are.
-        shelf: As in `hear`, as are the others.
+        shelf: As in `stream_piece`, as are the others.
         mix: Likewise.
         planned_bars: Likewise.
         cue_bars: Likewise.
         wanted: Likewise.
 
     Raises:
-        MusicLSTMError: As in `hear`.
+        MusicLSTMError: As in `stream_piece`.
         ValueError: A draft of a take that there is not.
     """
     press = _Press(shelf, mix, planned_bars, cue_bars, wanted)
-    takes: dict[int, Take] = {}
+    takes: dict[int, PlaybackStream] = {}
     with ExitStack() as stack:
         for number, draft in drafts:
             if not 0 <= number < count:
@@ -119,8 +117,8 @@ def hear_takes(
             yield from takes[number].end()
 
 
-def again(
-    piece: Composition, *, broadcast: Broadcast, mix: Mix | None = None, from_s: float = 0.0
+def replay(
+    piece: Composition, *, broadcast: PlayerUpdates, mix: Mix | None = None, from_s: float = 0.0
 ) -> Iterator[Update]:
     """Play a piece that is there already in another mix; the listener keeps the place.
 
@@ -132,15 +130,15 @@ def again(
         mix: How it is to sound; its silent programs are those that the player shows as muted.
         from_s: Where the listener is, in seconds from the beginning of what is heard.
     """
-    heard = heard_of(piece)
+    heard = excerpt_of(piece)
     other = broadcast.with_muted(mix.muted if mix else ())
-    return _played(Take(piece, heard, line_at(heard, from_s), other, mix))
+    return _played(PlaybackStream(piece, heard, line_at(heard, from_s), other, mix))
 
 
-def show(
+def show_piece(
     piece: Composition,
     *,
-    shelf: Shelf,
+    shelf: ChunkCache,
     mix: Mix | None = None,
     old_bars: int = 0,
     cue_bars: int = CUE_BARS,
@@ -154,14 +152,14 @@ def show(
         old_bars: So many of the new bars are known to the listener.
         cue_bars: Playing begins so many bars before the others.
     """
-    heard = heard_of(piece)
+    heard = excerpt_of(piece)
     line = max(0, min(heard.seed_bars + old_bars, len(heard.lines) - 1) - cue_bars)
     tick = heard.lines[line]
-    broadcast = Broadcast(shelf, cue_frame=frame_of(heard.score, tick))
-    return _played(Take(piece, heard, tick, broadcast, mix))
+    broadcast = PlayerUpdates(shelf, cue_frame=frame_of(heard.score, tick))
+    return _played(PlaybackStream(piece, heard, tick, broadcast, mix))
 
 
-def _played(take: Take) -> Iterator[Update]:
+def _played(take: PlaybackStream) -> Iterator[Update]:
     """A piece that is there already, to its end."""
     with closing(take):
         yield from take.play_to(take.heard.lines[-1])
@@ -172,19 +170,19 @@ def _played(take: Take) -> Iterator[Update]:
 class _Press:
     """What the takes of one press have in common."""
 
-    shelf: Shelf
+    shelf: ChunkCache
     mix: Mix | None
     planned_bars: int | None
     cue_bars: int
-    wanted: Callable[[int], Wanted] | None
+    wanted: Callable[[int], StreamOptions] | None
     before: list[Chunk] = field(default_factory=list)  # filled by the first that plays it
 
-    def take(self, draft: Composition, number: int = 0) -> Take:
+    def take(self, draft: Composition, number: int = 0) -> PlaybackStream:
         """A take, by its first draft; the bar that this one brings is the last one."""
-        heard = heard_of(draft)
+        heard = excerpt_of(draft)
         tick = heard.lines[max(0, len(heard.lines) - 2 - self.cue_bars)]
         planned = None if self.planned_bars is None else heard.seed_bars + self.planned_bars
         frame = frame_of(heard.score, tick)
-        broadcast = Broadcast(self.shelf, planned_bars=planned, cue_frame=frame)
+        broadcast = PlayerUpdates(self.shelf, planned_bars=planned, cue_frame=frame)
         wanted = partial(self.wanted, number) if self.wanted else None
-        return Take(draft, heard, tick, broadcast, self.mix, number, self.before, wanted)
+        return PlaybackStream(draft, heard, tick, broadcast, self.mix, number, self.before, wanted)

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from musiclstm import Composition, RenderError
 from musiclstm.audio.mix import Mix
 from musiclstm.midi.analysis import in_ticks, meter_at
-from page.playback.audio_chunks import Sound, frame_of
-from page.playback.excerpt import Heard, heard_of
-from page.playback.player import RATE_HZ, Broadcast, Chunk
+from page.playback.audio_chunks import ChunkRenderer, frame_of
+from page.playback.excerpt import Excerpt, excerpt_of
+from page.playback.player import RATE_HZ, Chunk, PlayerUpdates
 
 _FIRST_BEATS = 2  # of the first chunk: the less, the sooner it is there
 _MOST_BARS = 4  # in one chunk of music that is there already
 
 
-class Wanted(NamedTuple):
+class StreamOptions(NamedTuple):
     """How a take should sound by now.
 
     Attributes:
@@ -48,13 +48,13 @@ class Update(NamedTuple):
 
     value: dict[str, Any]
     piece: Composition
-    broadcast: Broadcast
+    broadcast: PlayerUpdates
     take: int = 0
     complete: bool = False
     trouble: str = ""
 
 
-class Take:
+class PlaybackStream:
     """A take on its way to its player; to be closed.
 
     Args:
@@ -71,19 +71,19 @@ class Take:
     def __init__(
         self,
         piece: Composition,
-        heard: Heard,
+        heard: Excerpt,
         cue_tick: int,
-        broadcast: Broadcast,
+        broadcast: PlayerUpdates,
         mix: Mix | None,
         number: int = 0,
         before: list[Chunk] | None = None,
-        wanted: Callable[[], Wanted] | None = None,
+        wanted: Callable[[], StreamOptions] | None = None,
     ) -> None:
         self.heard = heard
         self._piece, self._broadcast, self._number = piece, broadcast, number
         self._wanted = wanted
         self._roll = heard.roll()
-        self._sound: Sound | None = None
+        self._sound: ChunkRenderer | None = None
         self._begin(mix or Mix(), cue_tick, [] if before is None else before)
 
     def _begin(self, mix: Mix, tick: int, before: list[Chunk]) -> None:
@@ -93,7 +93,7 @@ class Take:
         self._cue_tick = self._at_tick = tick
         self._trouble, self._sound = "", None
         with self._told():
-            self._sound = Sound(self.heard.score, tick, mix)
+            self._sound = ChunkRenderer(self.heard.score, tick, mix)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -123,7 +123,7 @@ class Take:
         So the sound stays some bars behind the drafts, and no update is a heavy one.
         """
         if draft is not self._piece:
-            self._piece, self.heard = draft, heard_of(draft)
+            self._piece, self.heard = draft, excerpt_of(draft)
             self._roll = self.heard.roll()
         yield from self._as_wanted()
         until = next(self._lines_ahead(), self._at_tick)
@@ -191,14 +191,14 @@ class Take:
         return Update(value, self._piece, self._broadcast, take, complete, self._trouble)
 
 
-def line_at(heard: Heard, from_s: float) -> int:
+def line_at(heard: Excerpt, from_s: float) -> int:
     """The last bar line, in ticks, that a listener has passed; the first one before all."""
     lines = heard.lines[:-1] or (0,)
     starts = [frame_of(heard.score, line) / RATE_HZ for line in lines]
     return lines[max(0, bisect_right(starts, from_s) - 1)]
 
 
-def _first_ticks(heard: Heard, tick: int) -> int:
+def _first_ticks(heard: Excerpt, tick: int) -> int:
     """How long the first beats are."""
     _, denominator = meter_at(heard.score, tick)
     return _FIRST_BEATS * 4 * in_ticks(heard.score).ticks_per_quarter // denominator

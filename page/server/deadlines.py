@@ -30,7 +30,7 @@ class ClosingError(MusicLSTMError):
     """The server closes and begins nothing new."""
 
 
-class Turn:
+class JobDeadline:
     """One turn at composing, from where it is registered on.
 
     Attributes:
@@ -67,7 +67,7 @@ class Turn:
         return GIVEN_WAY if waiting and spent_s > UNDISTURBED_S else ""
 
 
-class Turns:
+class Deadlines:
     """All turns of a process.
 
     Attributes:
@@ -76,13 +76,13 @@ class Turns:
 
     def __init__(self) -> None:
         self.closed = False
-        self._running: set[Turn] = set()
+        self._running: set[JobDeadline] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def begin(self, turn: Turn) -> None:
+    def begin(self, turn: JobDeadline) -> None:
         """Watch over a turn from now on.
 
         Raises:
@@ -94,19 +94,19 @@ class Turns:
             turn.began_s = time.monotonic()
             self._running.add(turn)
 
-    def over(self, turn: Turn) -> None:
+    def over(self, turn: JobDeadline) -> None:
         """It has ended."""
         with self._lock:
             self._running.discard(turn)
 
     @contextmanager
-    def one(self) -> Iterator[Turn]:
+    def one(self) -> Iterator[JobDeadline]:
         """A turn that lasts as long as the block.
 
         Raises:
             ClosingError: No more begin.
         """
-        turn = Turn()
+        turn = JobDeadline()
         self.begin(turn)
         try:
             yield turn
@@ -133,9 +133,9 @@ class Turns:
             turn.cut = True
             turn.end(CLOSING)
 
-    def _all(self) -> list[Turn]:
+    def _all(self) -> list[JobDeadline]:
         with self._lock:
             return list(self._running)
 
 
-TURNS = Turns()
+TURNS = Deadlines()

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from musiclstm import __version__
 from page.server.deadlines import TURNS
-from page.server.queue_limits import Jobs
+from page.server.queue_limits import QueueLimits
 
 
 class Health:
@@ -25,7 +25,7 @@ class Health:
         model: The name of the model that composes; empty: it has none.
     """
 
-    def __init__(self, jobs: Jobs, model: str) -> None:
+    def __init__(self, jobs: QueueLimits, model: str) -> None:
         self._jobs, self._model = jobs, model
         self._began_s = time.monotonic()
 

@@ -20,25 +20,25 @@ from starlette.middleware import Middleware
 
 from page.server.deadlines import TURNS
 from page.server.health import Health
-from page.server.middleware import Guard
-from page.server.queue_limits import Jobs, Limits
+from page.server.middleware import RequestGuard
+from page.server.queue_limits import QueueLimits, ServerLimits
 
 FAREWELL_S = 3.0  # so long running jobs may take to end
 _PRIVATE = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
 
 
 def app_options(
-    demo: gr.Blocks, *, model: str = "", limits: Limits | None = None
+    demo: gr.Blocks, *, model: str = "", limits: ServerLimits | None = None
 ) -> dict[str, Any]:
     """Guard, health and the watch over jobs, for `demo.launch(app_kwargs=…)`.
 
     Args:
         demo: The page, with its queue.
         model: The name of the model that composes.
-        limits: How much the server takes on. None: as `Limits` has it.
+        limits: How much the server takes on. None: as `ServerLimits` has it.
     """
-    limits = limits or Limits()
-    jobs = Jobs(demo, limits)
+    limits = limits or ServerLimits()
+    jobs = QueueLimits(demo, limits)
 
     @asynccontextmanager
     async def watched(_app: Any) -> AsyncIterator[None]:
@@ -53,7 +53,9 @@ def app_options(
         "redoc_url": None,
         "openapi_url": None,
         "routes": [Health(jobs, model).route],
-        "middleware": [Middleware(Guard, jobs=jobs, limits=limits, files=get_upload_folder())],
+        "middleware": [
+            Middleware(RequestGuard, jobs=jobs, limits=limits, files=get_upload_folder())
+        ],
         "lifespan": watched,
     }
 
@@ -66,7 +68,7 @@ def trust_proxy() -> None:
     os.environ.setdefault("FORWARDED_ALLOW_IPS", _PRIVATE)
 
 
-def stay(demo: gr.Blocks) -> None:
+def serve_until_signal(demo: gr.Blocks) -> None:
     """Serve until somebody ends the process (SIGTERM, SIGINT), then let visitors know and close.
 
     To be called in the main thread.

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
-from page.server.queue_limits import Jobs, Limits, RefusedError, address_of
+from page.server.queue_limits import QueueLimits, RefusedError, ServerLimits, address_of
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -22,7 +22,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 API = "/gradio_api/"
-OPEN_PAGES = {
+ALLOWED_PATHS = {
     "/", "/config", "/config/", "/favicon.ico", "/healthz", "/manifest.json", "/pwa_icon",
     "/robots.txt", "/theme.css",
 }  # fmt: skip
@@ -48,7 +48,7 @@ _TOO_SLOW = "What was sent did not arrive within {limit:.0f} seconds; send it ag
 _TOO_MANY = "Too many requests at once from your address; try again in a moment."
 
 
-class Guard:
+class RequestGuard:
     """Middleware around Gradio.
 
     Args:
@@ -58,7 +58,7 @@ class Guard:
         files: The folder whose files may be fetched, as Gradio names it.
     """
 
-    def __init__(self, app: Any, *, jobs: Jobs, limits: Limits, files: str) -> None:
+    def __init__(self, app: Any, *, jobs: QueueLimits, limits: ServerLimits, files: str) -> None:
         self._app, self._jobs, self._limits, self._files = app, jobs, limits, files
         self._requests: Counter[str] = Counter()
         self._bodies: Counter[str] = Counter()
@@ -76,7 +76,7 @@ class Guard:
         who = address_of(visit.scope)
         with ExitStack() as stack:
             try:
-                check_door(visit.path, self._files)
+                check_route_allowed(visit.path, self._files)
                 visit.check_declared()
                 stack.enter_context(self._counted(who, visit))
                 await self._pass(who, visit, stack)
@@ -132,7 +132,7 @@ class _Visit:
         on_whole: Called once, when the body has come or nobody waits for it any more.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: ServerLimits) -> None:
         self.scope, self._receive, self._send, self._limits = scope, receive, send, limits
         self.path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         self.refusal: RefusedError | None = None
@@ -253,7 +253,7 @@ class _Visit:
             return
 
 
-def check_door(path: str, files: str) -> None:
+def check_route_allowed(path: str, files: str) -> None:
     """Let only those in who want something that is open.
 
     Args:
@@ -274,7 +274,7 @@ def _is_open(path: str, files: str) -> bool:
         return path.startswith(f"{API}file={files}/")
     if path.startswith(API):
         return path.removeprefix(API).partition("/")[0] in OPEN_API
-    return path in OPEN_PAGES or path.startswith(OPEN_FOLDERS)
+    return path in ALLOWED_PATHS or path.startswith(OPEN_FOLDERS)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

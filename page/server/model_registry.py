@@ -13,7 +13,7 @@ from musiclstm import Composer, ScoreError
 MOST_KEPT = 2  # besides everybody's
 
 
-class Models:
+class ModelRegistry:
     """Composers by the name they were asked for, the last ones kept.
 
     Args:

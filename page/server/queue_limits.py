@@ -43,7 +43,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """How much the server takes on.
 
     Args:
@@ -105,7 +105,7 @@ def _networks(listed: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(found)
 
 
-class Jobs:
+class QueueLimits:
     """The jobs of a page.
 
     Args:
@@ -113,7 +113,7 @@ class Jobs:
         limits: How much it takes on.
     """
 
-    def __init__(self, demo: gr.Blocks, limits: Limits) -> None:
+    def __init__(self, demo: gr.Blocks, limits: ServerLimits) -> None:
         self._demo, self._limits = demo, limits
         self._joining: Counter[tuple[str, bool]] = Counter()
         self._heard: Counter[str] = Counter()

@@ -27,7 +27,7 @@ class _File(NamedTuple):
     size: int
 
 
-class Janitor(threading.Thread):
+class TempCleaner(threading.Thread):
     """Cleans a folder from time to time, whatever happens in it meanwhile.
 
     Args:
@@ -89,7 +89,7 @@ class Janitor(threading.Thread):
 
 
 @contextmanager
-def own_folder() -> Iterator[Path]:
+def temp_dir() -> Iterator[Path]:
     """A folder that Gradio writes to, kept clean while the block lasts and gone afterwards.
 
     It lies in the one that GRADIO_TEMP_DIR names, or with the system's other temporary files; the
@@ -100,7 +100,7 @@ def own_folder() -> Iterator[Path]:
         Path(before).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="musiclstm-page-", dir=before)).resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    janitor = Janitor(folder)
+    janitor = TempCleaner(folder)
     janitor.start()
     try:
         yield folder

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from musiclstm import MusicLSTMError
 from musiclstm.generation.constraints import MAX_BPM, MAX_NOTES_AT_ONCE, MIN_BPM
 from musiclstm.generation.decoding.sampling import MAX_SEED
-from musiclstm.generation.recipe_schema import shown
+from musiclstm.generation.recipe_schema import shorten
 from musiclstm.midi.analysis import Key
 from musiclstm.midi.general_midi import DRUMS
 
@@ -68,7 +68,7 @@ def number(name: str, value: Any) -> int | float:
     return int(value) if is_whole else float(value)
 
 
-def truth(name: str, value: Any) -> None:
+def boolean(name: str, value: Any) -> None:
     """Refuse what is neither true nor false."""
     if not isinstance(value, bool):
         _refuse(name, "true or false", value)
@@ -116,4 +116,4 @@ def _digits(value: Any) -> Any:
 
 
 def _refuse(name: str, expected: str, value: Any) -> NoReturn:
-    raise SettingsError(f"{name.replace('_', ' ')} must be {expected}, got {shown(value)}.")
+    raise SettingsError(f"{name.replace('_', ' ')} must be {expected}, got {shorten(value)}.")

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from musiclstm import Composition, ScoreError, SeedReport, Selection, bundled_seeds, read_midi
-from musiclstm.generation.recipe_schema import shown
+from musiclstm import Composition, MidiSummary, ScoreError, Selection, example_files, read_midi
+from musiclstm.generation.recipe_schema import shorten
 from musiclstm.midi.analysis import AnyScore
 from musiclstm.midi.reader import read_bounded
 from musiclstm.midi.sandbox import Helper
-from musiclstm.midi.summary import count
-from page.session.settings import Settings
+from musiclstm.midi.summary import pluralize
+from page.session.settings import PageSettings
 
 LETTERS = "ABCD"  # of the takes of one press
 HELPER = Helper()  # reads visitors' files; its processes start when the first one comes
@@ -31,7 +31,7 @@ _STEP = "\u2003"  # an em space for each level of the tree
 
 
 @dataclass(frozen=True, eq=False)
-class Seed:
+class PromptChoice:
     """The music that is to go on.
 
     Args:
@@ -46,11 +46,11 @@ class Seed:
     title: str
     prompt: bytes | Path | None = None
     score: AnyScore | None = None
-    report: SeedReport | None = None
+    report: MidiSummary | None = None
     selection: Selection | None = None
 
     @classmethod
-    def read(cls, source: bytes | Path, *, title: str = "") -> Seed:
+    def read(cls, source: bytes | Path, *, title: str = "") -> PromptChoice:
         """Read a MIDI file from anywhere.
 
         Args:
@@ -65,16 +65,16 @@ class Seed:
         return cls(title or report.name or "Untitled", data, score, report)
 
     @classmethod
-    def bundled(cls, title: str) -> Seed:
-        """One of `bundled_seeds()`, by its title or by the name that recipes give it.
+    def bundled(cls, title: str) -> PromptChoice:
+        """One of `example_files()`, by its title or by the name that recipes give it.
 
         Raises:
             ScoreError: There is none of that name.
         """
-        for each, path in bundled_seeds().items():
+        for each, path in example_files().items():
             if title in (each, path.stem):
                 return cls(each, path, *read_midi(path))
-        raise ScoreError(f"There is no bundled seed {shown(title)}; choose one of those listed.")
+        raise ScoreError(f"There is no bundled seed {shorten(title)}; choose one of those listed.")
 
     def choosing(
         self,
@@ -83,7 +83,7 @@ class Seed:
         first_bar: int = 1,
         last_bar: int | None = None,
         keep_others: bool = True,
-    ) -> Seed:
+    ) -> PromptChoice:
         """The same seed with a part of it chosen; what is all of it is no choice.
 
         Args:
@@ -122,13 +122,13 @@ class Seed:
         if report is None:
             return ("A new piece, from nothing.",)
         in_key = f" in {report.key}" if report.key else ""
-        facts = f"{count(report.bars, 'bar')} of {report.meter} at {report.tempo_bpm:.0f} bpm"
+        facts = f"{pluralize(report.bars, 'bar')} of {report.meter} at {report.tempo_bpm:.0f} bpm"
         tracks = [str(track) for track in report.tracks]
         repairs = [f"We {each}." for each in report.repairs]
         return (facts + in_key, *tracks, *repairs)
 
 
-NOTHING = Seed("Surprise me")
+NOTHING = PromptChoice("Surprise me")
 
 # -------------------------------------------------------------------------------- what became of it
 
@@ -153,7 +153,7 @@ class Version:
     what: str
     letter: str = ""
     title: str = ""
-    settings: Settings | None = None
+    settings: PageSettings | None = None
 
     def __str__(self) -> str:
         letter = f"{self.letter}: " if self.letter else ""
@@ -208,7 +208,7 @@ class History:
         parent: int | None = None,
         letter: str = "",
         title: str = "",
-        settings: Settings | None = None,
+        settings: PageSettings | None = None,
     ) -> History:
         """The history with one more version, which is shown.
 

@@ -18,11 +18,11 @@ import gradio as gr
 from musiclstm import Composer, Composition, MusicLSTMError, ScoreError
 from musiclstm.audio.mix import Mix
 from musiclstm.midi.analysis import last_note_end, seconds_at
-from page.playback.stream import Update, Wanted
-from page.server.deadlines import Turn
+from page.playback.stream import StreamOptions, Update
+from page.server.deadlines import JobDeadline
 from page.session.history import LETTERS
-from page.session.session import Desk, Origin, Press, Shown
-from page.session.settings import Settings, mix_of
+from page.session.session import GenerationJob, PlayerState, Session, StartPoint
+from page.session.settings import PageSettings, mix_of
 from page.ui import html
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ AHEAD_S = 45.0  # music without end is composed so far ahead of the listener
 
 
 @contextmanager
-def told_to_the_visitor() -> Iterator[None]:
+def show_errors_to_user() -> Iterator[None]:
     """A refusal becomes one sentence in a corner; all else on the page stays as it is.
 
     So does a mistake of ours, which is logged besides.
@@ -52,7 +52,7 @@ def told_to_the_visitor() -> Iterator[None]:
 
 
 @dataclass
-class Run:
+class GenerationProgress:
     """One press, as it goes on.
 
     Args:
@@ -71,10 +71,10 @@ class Run:
         trouble: Why nothing is heard; empty where it is.
     """
 
-    desk: Desk
-    press: Press
-    origin: Origin
-    settings: Settings
+    desk: Session
+    press: GenerationJob
+    origin: StartPoint
+    settings: PageSettings
     count: int
     bars: int
     what: str
@@ -113,12 +113,12 @@ class Run:
             desk.remember(number, self.origin)
             self.numbers.append(number)
 
-    def wanted(self, take: int) -> Wanted:
+    def wanted(self, take: int) -> StreamOptions:
         """How a take should sound by now; what was muted before it began is no part of it."""
-        player = self.desk.players[take] if take in self.begun else Shown()
+        player = self.desk.players[take] if take in self.begun else PlayerState()
         mix = mix_of(self.press.sound or self.settings, muted=player.muted)
         self.sounding[take] = mix
-        return Wanted(mix, player.from_s)
+        return StreamOptions(mix, player.from_s)
 
     def progress(self) -> str:
         """Bars done, and the time left by what they took."""
@@ -133,7 +133,7 @@ class Run:
 # ----------------------------------------------------------------------------------- small helpers
 
 
-def number_in(value: Any) -> Any:
+def parse_number(value: Any) -> Any:
     """The number that a text says; whatever else it is, unchanged."""
     try:
         return float(value) if isinstance(value, str) and value.strip() else value
@@ -141,7 +141,7 @@ def number_in(value: Any) -> Any:
         return value
 
 
-def until(drafts: Iterable[Any], turn: Turn) -> Iterator[Any]:
+def stop_when_done(drafts: Iterable[Any], turn: JobDeadline) -> Iterator[Any]:
     """Drafts, until the visitor presses Stop or something else, or the turn is over."""
     for draft in drafts:
         yield draft
@@ -149,7 +149,9 @@ def until(drafts: Iterable[Any], turn: Turn) -> Iterator[Any]:
             return
 
 
-def paced(drafts: Iterable[Composition], press: Press) -> Iterator[Composition]:
+def throttle_to_playback(
+    drafts: Iterable[Composition], press: GenerationJob
+) -> Iterator[Composition]:
     """Drafts, not further ahead of a listener than need be.
 
     The newest comes once more where it is to sound otherwise meanwhile.
@@ -167,7 +169,7 @@ def paced(drafts: Iterable[Composition], press: Press) -> Iterator[Composition]:
                 yield draft
 
 
-def check_maker(piece: Composition, composer: Composer) -> None:
+def check_model(piece: Composition, composer: Composer) -> None:
     """Refuse to let a composer go on in what another one made.
 
     Raises:
@@ -180,13 +182,13 @@ def check_maker(piece: Composition, composer: Composer) -> None:
         )
 
 
-def programs_in(muted: Any) -> tuple[int, ...]:
+def parse_programs(muted: Any) -> tuple[int, ...]:
     """The whole numbers of a list; nothing where it is none."""
     listed = muted if isinstance(muted, list) else []
     return tuple(each for each in listed[:129] if isinstance(each, int))
 
 
-def seconds_in(place: Any) -> float:
+def parse_seconds(place: Any) -> float:
     """Seconds from the beginning, 0 where it says none."""
     return float(place) if isinstance(place, int | float) and 0 < place < float("inf") else 0.0
 

@@ -10,34 +10,34 @@ import threading
 from dataclasses import dataclass, replace
 from functools import cache
 
-from musiclstm import Composer, Composition, Recipe, bundled_seeds
-from page.playback.player import Broadcast
-from page.playback.prompt_preview import Overture
-from page.server.deadlines import TURNS, ClosingError, Turn
-from page.session.history import LETTERS, NOTHING, History, Seed
-from page.session.settings import Settings
+from musiclstm import Composer, Composition, Recipe, example_files
+from page.playback.player import PlayerUpdates
+from page.playback.prompt_preview import PromptPreview
+from page.server.deadlines import TURNS, ClosingError, JobDeadline
+from page.session.history import LETTERS, NOTHING, History, PromptChoice
+from page.session.settings import PageSettings
 
 PLAYERS = len(LETTERS)
 PATIENCE_S = 60.0  # how long a press waits for the one before to end
 
 
 @cache
-def first_seed() -> Seed:
+def default_prompt() -> PromptChoice:
     """What a visitor finds chosen."""
-    return Seed.bundled(next(iter(bundled_seeds())))
+    return PromptChoice.bundled(next(iter(example_files())))
 
 
-def seed_of(recipe: Recipe, dropped: Seed) -> Seed:
+def prompt_of_recipe(recipe: Recipe, dropped: PromptChoice) -> PromptChoice:
     """What a recipe goes on from: a bundled tune, the file that was dropped, or nothing."""
     if recipe.source is None:
         return NOTHING
     kind, _, name = recipe.source.name.partition(":")
-    seed = Seed.bundled(name) if kind == "bundled" else dropped
+    seed = PromptChoice.bundled(name) if kind == "bundled" else dropped
     return replace(seed, selection=recipe.source.selection)
 
 
 @dataclass(frozen=True)
-class Origin:
+class StartPoint:
     """Where a version begins.
 
     Args:
@@ -47,13 +47,13 @@ class Origin:
         bars: How many are to be composed; None: what the control says.
     """
 
-    seed: Seed
+    seed: PromptChoice
     after: Composition | None = None
     parent: int | None = None
     bars: int | None = None
 
 
-class Press(Turn):
+class GenerationJob(JobDeadline):
     """One run of the composer for one visitor.
 
     Attributes:
@@ -65,7 +65,7 @@ class Press(Turn):
     def __init__(self) -> None:
         super().__init__()
         self.left = threading.Event()
-        self.sound: Settings | None = None
+        self.sound: PageSettings | None = None
         self.changed = threading.Event()
 
     def leave(self) -> None:
@@ -75,7 +75,7 @@ class Press(Turn):
 
 
 @dataclass
-class Shown:
+class PlayerState:
     """What one player shows.
 
     Args:
@@ -87,13 +87,13 @@ class Shown:
     """
 
     number: int | None = None
-    broadcast: Broadcast | None = None
+    broadcast: PlayerUpdates | None = None
     muted: tuple[int, ...] = ()
     from_s: float = 0.0
     turn: int = 0
 
 
-class Desk:
+class Session:
     """All that is one visitor's.
 
     Attributes:
@@ -111,24 +111,24 @@ class Desk:
     # No dataclass: Gradio would take it apart, copying what it holds.
 
     def __init__(self) -> None:
-        self.seed = first_seed()
+        self.seed = default_prompt()
         self.fresh = True
         self.history = History()
-        self.origins: dict[int, Origin] = {}
-        self.players = [Shown() for _ in range(PLAYERS)]
-        self.overture: Overture | None = None
+        self.origins: dict[int, StartPoint] = {}
+        self.players = [PlayerState() for _ in range(PLAYERS)]
+        self.overture: PromptPreview | None = None
         self.composer: Composer | None = None
         self.waiting: Recipe | None = None
-        self.press: Press | None = None
+        self.press: GenerationJob | None = None
         self._one_press = threading.Lock()
 
-    def __deepcopy__(self, memo: object) -> Desk:
+    def __deepcopy__(self, memo: object) -> Session:
         """A new visitor gets an empty desk, never a copy of another's."""
-        return Desk()
+        return Session()
 
     # ------------------------------------------------------------------------------- one at a time
 
-    def begin(self) -> Press:
+    def begin(self) -> GenerationJob:
         """Start a run, after the one before has ended.
 
         Raises:
@@ -138,7 +138,7 @@ class Desk:
         self.leave()
         if not self._one_press.acquire(timeout=PATIENCE_S):
             raise TimeoutError("The press before has not ended yet; try again in a moment.")
-        press = Press()
+        press = GenerationJob()
         try:
             TURNS.begin(press)
         except ClosingError:
@@ -166,14 +166,14 @@ class Desk:
 
     # ------------------------------------------------------------------------------ where to begin
 
-    def origin(self) -> Origin:
+    def origin(self) -> StartPoint:
         """Where Continue begins: the seed, or once more where the shown version began."""
         number = self.history.current
         if self.fresh or number not in self.origins:
-            return Origin(self.seed)
+            return StartPoint(self.seed)
         return self.origins[number]
 
-    def origin_on(self) -> Origin:
+    def origin_on(self) -> StartPoint:
         """The end of what is shown.
 
         Raises:
@@ -181,23 +181,23 @@ class Desk:
         """
         return self.origin_from_bar(None)
 
-    def origin_from_bar(self, bar: int | None) -> Origin:
+    def origin_from_bar(self, bar: int | None) -> StartPoint:
         """What is shown, as it was before a new bar, counted from 1; None: its end.
 
         Raises:
             ScoreError: Nothing is shown, or it has no such bar.
         """
         if bar is None and (version := self.history.version) is not None:
-            return Origin(self.origin_seed(), version.piece, version.number)
+            return StartPoint(self.origin_seed(), version.piece, version.number)
         piece, bars = self.history.redo_from_bar(1 if bar is None else bar)
-        return Origin(self.origin_seed(), piece, self.history.current, bars)
+        return StartPoint(self.origin_seed(), piece, self.history.current, bars)
 
-    def origin_seed(self) -> Seed:
+    def origin_seed(self) -> PromptChoice:
         """What the shown version goes on from at the root of its tree."""
         known = self.origins.get(self.history.current or 0)
         return known.seed if known else self.seed
 
-    def remember(self, number: int, origin: Origin) -> None:
+    def remember(self, number: int, origin: StartPoint) -> None:
         """Keep how a version was begun; forget those that the history has let go."""
         kept = {version.number for version in self.history.versions}
         self.origins = {n: each for n, each in self.origins.items() if n in kept}

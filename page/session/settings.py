@@ -1,6 +1,6 @@
 """What a visitor can steer: every control of the page as one frozen record.
 
-`Settings` trusts nothing it is given; the other functions say what the library is to be asked for.
+`PageSettings` trusts nothing it is given; the other functions say what the library is to be asked for.
 This file knows no components, no visitors, and composes nothing.
 """
 
@@ -21,9 +21,9 @@ from musiclstm import (
 )
 from musiclstm.audio.mix import USUAL_CHORUS, USUAL_REVERB, Mix
 from musiclstm.audio.soundfonts import soundfonts
-from musiclstm.generation.composer import Prompt
 from musiclstm.generation.constraints import KEY_OF_PROMPT as KEY_OF_THE_SEED
-from musiclstm.generation.recipe_schema import shown
+from musiclstm.generation.prompt import PromptSource
+from musiclstm.generation.recipe_schema import shorten
 from musiclstm.midi.general_midi import DRUMS, instrument_name
 from page.session.controls import (
     AS_THE_SEED,
@@ -32,11 +32,11 @@ from page.session.controls import (
     KEYS,
     METERS,
     SettingsError,
+    boolean,
     choice,
     number,
     programs,
     swaps,
-    truth,
 )
 
 __all__ = [
@@ -46,7 +46,7 @@ __all__ = [
     "FREE",
     "KEYS",
     "METERS",
-    "Settings",
+    "PageSettings",
     "SettingsError",
     "constraints_of",
     "from_values",
@@ -63,7 +63,7 @@ _LOCKED = {"locked": True}
 
 
 @dataclass(frozen=True)
-class Settings:
+class PageSettings:
     """Every control of the page.
 
     Args:
@@ -131,10 +131,10 @@ class Settings:
         """Bring every value into its form, and refuse what has none."""
         for name in BOUNDS:
             value = getattr(self, name)
-            if value is not None or getattr(Settings, name) is not None:
+            if value is not None or getattr(PageSettings, name) is not None:
                 self._set(name, number(name, value))
         for name in ("endless", "locked", "ending"):
-            truth(name, getattr(self, name))
+            boolean(name, getattr(self, name))
         choice("key", self.key, KEYS)
         choice("meter", self.meter, METERS)
         if self.soundfont is not None:
@@ -169,7 +169,7 @@ class Settings:
         """How many new bars there will be; None where nobody knows."""
         return None if self.endless else self.bars
 
-    def after(self, random_seed: int) -> Settings:
+    def after(self, random_seed: int) -> PageSettings:
         """The settings for the next press: the random seed that was used stays if it is locked."""
         return replace(self, random_seed=random_seed if self.locked else None)
 
@@ -181,7 +181,7 @@ class Settings:
 # --------------------------------------------------------------------------- in and out of the page
 
 
-def from_values(values: Mapping[str, Any]) -> Settings:
+def from_values(values: Mapping[str, Any]) -> PageSettings:
     """The settings that the controls show.
 
     Args:
@@ -189,19 +189,19 @@ def from_values(values: Mapping[str, Any]) -> Settings:
             and an empty list mean the default, as does a field that is not there.
 
     Raises:
-        SettingsError: As in `Settings`, or a field that does not exist.
+        SettingsError: As in `PageSettings`, or a field that does not exist.
     """
-    unknown = sorted(set(values) - {each.name for each in fields(Settings)}, key=str)
+    unknown = sorted(set(values) - {each.name for each in fields(PageSettings)}, key=str)
     if unknown:
-        raise SettingsError(f"There is no setting {shown(unknown[0])}; leave it out.")
-    return Settings(**{name: value for name, value in values.items() if not _is_nothing(value)})
+        raise SettingsError(f"There is no setting {shorten(unknown[0])}; leave it out.")
+    return PageSettings(**{name: value for name, value in values.items() if not _is_nothing(value)})
 
 
 def _is_nothing(value: Any) -> bool:
     return value is None or (isinstance(value, str | list | tuple | dict) and not value)
 
 
-def values_of(settings: Settings) -> dict[str, Any]:
+def values_of(settings: PageSettings) -> dict[str, Any]:
     """The settings as plain JSON values, field by field; `from_values` reads them."""
     values = {each.name: getattr(settings, each.name) for each in fields(settings)}
     values["instruments"] = list(settings.instruments or ())
@@ -209,14 +209,14 @@ def values_of(settings: Settings) -> dict[str, Any]:
     return values
 
 
-def settings_of(recipe: Recipe) -> Settings:
+def settings_of(recipe: Recipe) -> PageSettings:
     """The settings of the last step of a recipe, as far as the controls can show them, locked.
 
     What the page has no control for is left at its default, and a number beyond its control is
     brought to the end of it.
     """
     if not recipe.steps:
-        return Settings()
+        return PageSettings()
     step, sampling = recipe.steps[-1], recipe.steps[-1].sampling
     asked = [each.constraints for each in recipe.steps if each.constraints is not None]
     values = {
@@ -261,7 +261,7 @@ def _within(name: str, value: Any) -> Any:
 # ----------------------------------------------------------------------- what the library is asked
 
 
-def sampling_of(settings: Settings) -> Sampling:
+def sampling_of(settings: PageSettings) -> Sampling:
     """How notes are chosen."""
     return Sampling(
         temperature=settings.adventurous,
@@ -275,14 +275,14 @@ def sampling_of(settings: Settings) -> Sampling:
     )
 
 
-def surprise_of(settings: Settings) -> Surprise:
+def surprise_of(settings: PageSettings) -> Surprise:
     """When the music takes a turn."""
     if settings.surprise == 0:
         return Surprise()
     return Surprise("bold" if settings.surprise > _OFTEN else "gentle")
 
 
-def mix_of(settings: Settings, *, muted: Iterable[int] = ()) -> Mix:
+def mix_of(settings: PageSettings, *, muted: Iterable[int] = ()) -> Mix:
     """How it sounds.
 
     Args:
@@ -300,10 +300,10 @@ def mix_of(settings: Settings, *, muted: Iterable[int] = ()) -> Mix:
 
 
 def constraints_of(
-    settings: Settings,
+    settings: PageSettings,
     *,
     composer: Composer,
-    prompt: Prompt | None = None,
+    prompt: PromptSource | None = None,
     selection: Selection | None = None,
     after: Composition | None = None,
 ) -> Constraints:
@@ -324,7 +324,7 @@ def constraints_of(
         usual = after.seed.constraints if after.seed else Constraints()
         from_nothing = after.seed is None
     else:
-        usual = composer.constraints_of(prompt, prompt_selection=selection)
+        usual = composer.default_constraints(prompt, prompt_selection=selection)
         from_nothing = prompt is None
     try:
         return replace(usual, **_changes(settings, usual, from_nothing))
@@ -332,7 +332,7 @@ def constraints_of(
         raise SettingsError(str(error)) from error
 
 
-def _changes(settings: Settings, usual: Constraints, from_nothing: bool) -> dict[str, Any]:
+def _changes(settings: PageSettings, usual: Constraints, from_nothing: bool) -> dict[str, Any]:
     """What differs from what the seed asks for."""
     programs = usual.programs if settings.instruments is None else settings.instruments
     changes: dict[str, Any] = {
@@ -354,7 +354,7 @@ def _changes(settings: Settings, usual: Constraints, from_nothing: bool) -> dict
     return changes
 
 
-def _key(settings: Settings, usual: Constraints, from_nothing: bool) -> str | None:
+def _key(settings: PageSettings, usual: Constraints, from_nothing: bool) -> str | None:
     if settings.key != AS_THE_SEED:
         return None if settings.key == FREE else settings.key
     only_drums = usual.programs == frozenset({DRUMS})
@@ -371,7 +371,7 @@ def _meter(name: str) -> tuple[int, int] | None:
 # ------------------------------------------------------------------------------------------- words
 
 
-def _told(settings: Settings) -> list[str]:
+def _told(settings: PageSettings) -> list[str]:
     """What a take is asked for, the usual left out."""
     bars = "1 bar" if settings.bars == 1 else f"{settings.bars} bars"
     told = ["endless" if settings.endless else bars, f"adventurous {settings.adventurous:g}"]

@@ -12,16 +12,16 @@ from typing import Any
 import gradio as gr
 
 from musiclstm import Composer
-from page.playback.player import Shelf, switch_to
-from page.server.model_registry import Models
-from page.desk.history import NOTHING
-from page.desk.job import told_to_the_visitor
-from page.desk.session import Desk
+from page.playback.player import ChunkCache, switch_to
+from page.server.model_registry import ModelRegistry
+from page.session.history import NOTHING
+from page.session.job import show_errors_to_user
+from page.session.session import Session
 from page.ui import html
-from page.ui.generate_handlers import Changes, Composing
-from page.ui.history_handlers import Keeping
+from page.ui.generate_handlers import Changes, GenerateHandlers
+from page.ui.history_handlers import HistoryHandlers
 from page.ui.layout import Page
-from page.ui.prompt_handlers import Seeding
+from page.ui.prompt_handlers import PromptHandlers
 
 # One more than two at a time would only make all of them slower: they share the processor.
 # Where an event brings data of its own, "always_last" would bring those of an earlier one again.
@@ -50,7 +50,7 @@ _DOWNLOAD = """(file) => {
 }"""
 
 
-class Wiring:
+class EventListeners:
     """The events of a page.
 
     Args:
@@ -59,12 +59,12 @@ class Wiring:
         shelf: Where sound lies.
     """
 
-    def __init__(self, page: Page, composer: Composer, shelf: Shelf) -> None:
+    def __init__(self, page: Page, composer: Composer, shelf: ChunkCache) -> None:
         self.page = page
-        self.models = Models(composer)
-        self.composing = Composing(page, composer, shelf)
-        self.seeding = Seeding(page, shelf, self.composing)
-        self.keeping = Keeping(self.composing)
+        self.models = ModelRegistry(composer)
+        self.composing = GenerateHandlers(page, composer, shelf)
+        self.seeding = PromptHandlers(page, shelf, self.composing)
+        self.keeping = HistoryHandlers(self.composing)
         self.controls = list(page.controls.values())
         self.all = [page.desk, *self.controls]
         self.results = self._results()
@@ -112,7 +112,7 @@ class Wiring:
         self._press(page.after.anew.click, composing.anew, anew, "anew")
         chosen = page.seed.cards.surprise(self._nothing, page.desk, self._seed_outputs(), **_HIDDEN)
         self._press(chosen.then, composing.surprise, self.all, "surprise")
-        page.stop.click(Desk.stop, page.desk, None, api_name="stop", queue=False, **_PAGE)
+        page.stop.click(Session.stop, page.desk, None, api_name="stop", queue=False, **_PAGE)
         self._control("random_seed").input(
             lambda: True, None, page.controls["locked"], queue=False, **_HIDDEN
         )
@@ -122,7 +122,7 @@ class Wiring:
         # On the status line Gradio says how many are waiting before this visitor.
         how: dict[str, Any] = {"show_progress": "full", "show_progress_on": self.page.status}
         if name != "surprise":
-            trigger(Desk.leave, self.page.desk, None, queue=False, **_HIDDEN)
+            trigger(Session.leave, self.page.desk, None, queue=False, **_HIDDEN)
         run = trigger(handler, inputs, self.results, api_name=name, **how, **_WORK)
         run.failure(self.composing.rest, self.page.desk, self.results, **_HIDDEN)
 
@@ -131,7 +131,7 @@ class Wiring:
 
     # ---------------------------------------------------------------------------------------- seed
 
-    def _nothing(self, desk: Desk) -> Changes:
+    def _nothing(self, desk: Session) -> Changes:
         desk.seed, desk.fresh = NOTHING, True
         return self.seeding.show(desk)
 
@@ -178,7 +178,7 @@ class Wiring:
         )  # fmt: skip
 
     def _mute(self, number: int) -> Any:
-        def mute(desk: Desk, event: gr.EventData, *values: Any) -> Iterator[Changes]:
+        def mute(desk: Session, event: gr.EventData, *values: Any) -> Iterator[Changes]:
             yield from self.composing.mute(number, desk, values, event._data)
 
         return mute
@@ -206,7 +206,7 @@ class Wiring:
         page.after.undo.click(keeping.undo, self.all, self.results, api_name="undo", **how)
         page.after.redo.click(keeping.redo, self.all, self.results, api_name="redo", **how)
 
-        def go_to(desk: Desk, event: gr.EventData, *values: Any) -> Iterator[Changes]:
+        def go_to(desk: Session, event: gr.EventData, *values: Any) -> Iterator[Changes]:
             number = event._data.get("number")
             yield from keeping.go_to(desk, *values, number=number if isinstance(number, int) else 0)
 
@@ -232,7 +232,7 @@ class Wiring:
         inputs = [page.desk, page.recipe, *self.controls]
         outputs = [*dict.fromkeys([*self.results, *self._seed_outputs(), *self.controls])]
         following = page.recipe.change(
-            self.seeding.follow, inputs, outputs, api_name="follow", show_progress="full",
+            self.seeding.reproduce, inputs, outputs, api_name="follow", show_progress="full",
             show_progress_on=page.status, **_WORK,
         )  # fmt: skip
         following.failure(self.composing.rest, page.desk, self.results, **_HIDDEN)
@@ -246,11 +246,11 @@ class Wiring:
                 concurrency_id="models", concurrency_limit=1,
             )  # fmt: skip
 
-    def _load(self, desk: Desk, name: str) -> str:
-        with told_to_the_visitor():
+    def _load(self, desk: Session, name: str) -> str:
+        with show_errors_to_user():
             desk.composer = self.models.named(name)
         desk.fresh = True
-        return html.about_model(desk.composer)
+        return html.model_summary(desk.composer)
 
 
 def swap(swaps: dict[str, int], old: int | None, new: int) -> dict[str, int]:

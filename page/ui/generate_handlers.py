@@ -15,23 +15,23 @@ import gradio as gr
 
 from musiclstm import Composer, Composition, Recipe, ScoreError
 from page.downloads import link_of
-from page.playback.player import Shelf
-from page.playback.stream import Update, again, hear, hear_takes, show
+from page.playback.player import ChunkCache
+from page.playback.stream import Update, replay, show_piece, stream_piece, stream_pieces
 from page.session.history import LETTERS, NOTHING, History, Version
 from page.session.job import (
-    Run,
-    check_maker,
+    GenerationProgress,
+    check_model,
     closing_after,
-    number_in,
-    paced,
-    programs_in,
-    seconds_in,
-    told_to_the_visitor,
-    until,
+    parse_number,
+    parse_programs,
+    parse_seconds,
+    show_errors_to_user,
+    stop_when_done,
+    throttle_to_playback,
 )
-from page.session.session import Desk, Origin, Press, Shown, seed_of
+from page.session.session import GenerationJob, PlayerState, Session, StartPoint, prompt_of_recipe
 from page.session.settings import (
-    Settings,
+    PageSettings,
     constraints_of,
     from_values,
     mix_of,
@@ -46,7 +46,7 @@ MOST_BARS_IN_ALL = 1_024  # of one piece; longer ones only cost memory
 Changes: TypeAlias = dict[Any, Any]  # component -> what it becomes
 
 
-class Composing:
+class GenerateHandlers:
     """The handlers of everything that fills a player.
 
     Args:
@@ -55,35 +55,35 @@ class Composing:
         shelf: Where the sound lies, likewise.
     """
 
-    def __init__(self, page: Page, composer: Composer, shelf: Shelf) -> None:
+    def __init__(self, page: Page, composer: Composer, shelf: ChunkCache) -> None:
         self.page, self.composer, self.shelf = page, composer, shelf
 
     # ------------------------------------------------------------------------------- the presses
 
-    def go(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+    def go(self, desk: Session, *values: Any) -> Iterator[Changes]:
         """Go on from the seed, or try again what was done last."""
         yield from self._run(desk, values, desk.origin)
 
-    def four(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+    def four(self, desk: Session, *values: Any) -> Iterator[Changes]:
         """The same, four takes at once."""
         yield from self._run(desk, values, desk.origin, count=len(LETTERS))
 
-    def surprise(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+    def surprise(self, desk: Session, *values: Any) -> Iterator[Changes]:
         """Begin from nothing."""
         desk.seed, desk.fresh = NOTHING, True
         yield from self._run(desk, values, desk.origin)
 
-    def on(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+    def on(self, desk: Session, *values: Any) -> Iterator[Changes]:
         """Go on from the end of what is shown."""
         yield from self._run(desk, values, desk.origin_on, prefix="more: ")
 
-    def anew(self, desk: Desk, bar: Any, *values: Any) -> Iterator[Changes]:
+    def anew(self, desk: Session, bar: Any, *values: Any) -> Iterator[Changes]:
         """Compose what is shown again from a new bar on, counted from 1."""
         number = bar if isinstance(bar, int) else 0
         prefix = f"from bar {number}: "
         yield from self._run(desk, values, lambda: desk.origin_from_bar(number), prefix=prefix)
 
-    def settings(self, values: Iterable[Any]) -> Settings:
+    def settings(self, values: Iterable[Any]) -> PageSettings:
         """What the controls say; a random seed counts only where it is locked.
 
         Raises:
@@ -92,18 +92,18 @@ class Composing:
         said = dict(zip(self.page.controls, values, strict=True))
         if not said["locked"]:
             said["random_seed"] = None
-        return from_values({name: number_in(value) for name, value in said.items()})
+        return from_values({name: parse_number(value) for name, value in said.items()})
 
     def _run(
         self,
-        desk: Desk,
+        desk: Session,
         values: Iterable[Any],
-        origin_of: Callable[[], Origin],
+        origin_of: Callable[[], StartPoint],
         *,
         count: int = 1,
         prefix: str = "",
     ) -> Iterator[Changes]:
-        with told_to_the_visitor():
+        with show_errors_to_user():
             settings = self.settings(values)
             yield {
                 self.page.desk: desk,
@@ -115,18 +115,18 @@ class Composing:
                 origin = origin_of()
                 bars = settings.new_bars if settings.endless else origin.bars or settings.new_bars
                 what = prefix + str(replace(settings, bars=min(bars, 64)))
-                run = Run(desk, press, origin, settings, count, bars, what)
+                run = GenerationProgress(desk, press, origin, settings, count, bars, what)
                 yield from self._compose(run)
 
     @contextmanager
-    def _turn(self, desk: Desk) -> Iterator[Press]:
+    def _turn(self, desk: Session) -> Iterator[GenerationJob]:
         press = desk.begin()
         try:
             yield press
         finally:
             desk.end()
 
-    def _compose(self, run: Run) -> Iterator[Changes]:
+    def _compose(self, run: GenerationProgress) -> Iterator[Changes]:
         with closing_after(self._updates(run)) as updates:
             for update in updates:
                 run.keep(update)
@@ -141,7 +141,7 @@ class Composing:
         yield self.rest(run.desk, trouble=" ".join(filter(None, (run.trouble, run.press.why))))
         yield from self._late(run)
 
-    def _late(self, run: Run) -> Iterator[Changes]:
+    def _late(self, run: GenerationProgress) -> Iterator[Changes]:
         """What was to sound otherwise when all of it was played already."""
         for take in range(len(run.numbers)):
             before = run.sounding.get(take)
@@ -150,23 +150,23 @@ class Composing:
                 settings = run.press.sound or run.settings
                 yield from self._sound(run.desk, take, settings, from_s=from_s)
 
-    def _updates(self, run: Run) -> Any:
+    def _updates(self, run: GenerationProgress) -> Any:
         """The takes as they are heard; closing it frees the synthesizer."""
         common: dict[str, Any] = {"shelf": self.shelf, "mix": mix_of(run.settings)}
         common |= {"planned_bars": run.planned, "wanted": run.wanted}
         if run.count > 1:
-            takes = self.composer_of(run.desk).stream_takes(run.count, **self._asked(run))
-            return hear_takes(until(takes, run.press), count=run.count, **common)
+            takes = self.composer_of(run.desk).stream_many(run.count, **self._asked(run))
+            return stream_pieces(stop_when_done(takes, run.press), count=run.count, **common)
         drafts = self.composer_of(run.desk).stream(**self._asked(run))
         if run.settings.endless:
-            drafts = paced(drafts, run.press)
-        return hear(until(drafts, run.press), **common)
+            drafts = throttle_to_playback(drafts, run.press)
+        return stream_piece(stop_when_done(drafts, run.press), **common)
 
-    def composer_of(self, desk: Desk) -> Composer:
+    def composer_of(self, desk: Session) -> Composer:
         """The visitor's own, or everybody's."""
         return desk.composer or self.composer
 
-    def _asked(self, run: Run) -> dict[str, Any]:
+    def _asked(self, run: GenerationProgress) -> dict[str, Any]:
         """What the composer is asked for."""
         composer, settings, origin = self.composer_of(run.desk), run.settings, run.origin
         if run.base + run.bars > MOST_BARS_IN_ALL:
@@ -176,7 +176,7 @@ class Composing:
             )
         begin: dict[str, Any] = {"prompt": origin.seed.prompt, "selection": origin.seed.selection}
         if origin.after is not None:
-            check_maker(origin.after, composer)
+            check_model(origin.after, composer)
             begin = {"after": origin.after}
         keep = constraints_of(settings, composer=composer, **begin)
         if "selection" in begin:
@@ -184,7 +184,7 @@ class Composing:
         how = {"sampling": sampling_of(settings), "surprise": surprise_of(settings)}
         return {"bars": run.bars, "constraints": keep, **begin, **how}
 
-    def _told(self, run: Run, update: Update) -> Changes:
+    def _told(self, run: GenerationProgress, update: Update) -> Changes:
         """What a draft changes on the page."""
         player = run.desk.players[update.take]
         changes: Changes = {
@@ -192,17 +192,17 @@ class Composing:
             self.page.status: run.progress(),
         }
         if player.broadcast is None or player.broadcast.take != update.broadcast.take:
-            run.desk.players[update.take] = player = Shown(turn=player.turn + 1)
+            run.desk.players[update.take] = player = PlayerState(turn=player.turn + 1)
             run.begun.add(update.take)
             for hidden in range(run.count, len(LETTERS)):
-                run.desk.players[hidden] = Shown(turn=run.desk.players[hidden].turn + 1)
+                run.desk.players[hidden] = PlayerState(turn=run.desk.players[hidden].turn + 1)
             changes |= self._captions(run) | self._unexchanged(update.piece)
         player.broadcast = update.broadcast
         if update.take < len(run.numbers):
             player.number = run.numbers[update.take]
         return changes
 
-    def _captions(self, run: Run) -> Changes:
+    def _captions(self, run: GenerationProgress) -> Changes:
         """One line above every player that has something; the others hide."""
         history, said = run.desk.history, []
         for take in range(len(LETTERS)):
@@ -215,7 +215,7 @@ class Composing:
 
     def show(
         self,
-        desk: Desk,
+        desk: Session,
         values: Iterable[Any],
         step: Callable[[History], History],
     ) -> Iterator[Changes]:
@@ -225,29 +225,33 @@ class Composing:
             desk.history = step(desk.history)
             yield from self._show(desk, settings, press)
 
-    def follow(self, desk: Desk, recipe: Recipe, values: Iterable[Any]) -> Iterator[Changes]:
+    def reproduce(self, desk: Session, recipe: Recipe, values: Iterable[Any]) -> Iterator[Changes]:
         """Make a piece again from its recipe; one that goes on from a file takes the seed's."""
         settings = self.settings(values)
         with self._turn(desk) as press:
             prompt = desk.seed.prompt if isinstance(desk.seed.prompt, bytes) else None
-            piece = self.composer_of(desk).follow(recipe, prompt=prompt)
-            seed, desk.waiting = seed_of(recipe, desk.seed), None
+            piece = self.composer_of(desk).reproduce(recipe, prompt=prompt)
+            seed, desk.waiting = prompt_of_recipe(recipe, desk.seed), None
             desk.history = desk.history.add(
                 piece, what="from a link", title=seed.title, settings=settings
             )
             assert desk.history.current is not None
-            desk.remember(desk.history.current, Origin(seed))
+            desk.remember(desk.history.current, StartPoint(seed))
             yield from self._show(desk, settings, press)
 
-    def _show(self, desk: Desk, settings: Settings, press: Press) -> Iterator[Changes]:
+    def _show(
+        self, desk: Session, settings: PageSettings, press: GenerationJob
+    ) -> Iterator[Changes]:
         version = desk.history.version
         if version is None:
             raise ScoreError("There is no piece yet; press Continue first.")
         desk.fresh = False
-        desk.players = [Shown(turn=each.turn + 1) for each in desk.players]
+        desk.players = [PlayerState(turn=each.turn + 1) for each in desk.players]
         desk.players[0].number = version.number
         trouble, changes = "", self._alone(version)
-        with closing_after(show(version.piece, shelf=self.shelf, mix=mix_of(settings))) as updates:
+        with closing_after(
+            show_piece(version.piece, shelf=self.shelf, mix=mix_of(settings))
+        ) as updates:
             for update in updates:
                 desk.players[0].broadcast = update.broadcast
                 trouble = update.trouble or trouble
@@ -271,7 +275,7 @@ class Composing:
 
     # ----------------------------------------------------------------------- the same, otherwise
 
-    def remix(self, desk: Desk, places: str, *values: Any) -> Iterator[Changes]:
+    def remix(self, desk: Session, places: str, *values: Any) -> Iterator[Changes]:
         """Play all that is shown with the sound that the controls ask for.
 
         Args:
@@ -279,10 +283,10 @@ class Composing:
             places: Where the listener is on each player, in seconds.
             values: What the controls say.
         """
-        with told_to_the_visitor():
+        with show_errors_to_user():
             settings = self.settings(values)
             for player, place in zip(desk.players, places.split(), strict=False):
-                player.from_s = seconds_in(number_in(place))
+                player.from_s = parse_seconds(parse_number(place))
             if (press := desk.press) is not None:
                 press.sound = settings
                 press.changed.set()
@@ -291,15 +295,15 @@ class Composing:
                     yield from self._sound(desk, take, settings, from_s=player.from_s)
 
     def mute(
-        self, take: int, desk: Desk, values: Iterable[Any], data: dict[str, Any]
+        self, take: int, desk: Session, values: Iterable[Any], data: dict[str, Any]
     ) -> Iterator[Changes]:
         """Make instruments of a take silent; while it is composed, at its next bar."""
-        with told_to_the_visitor():
+        with show_errors_to_user():
             settings = self.settings(values)
-            mix = mix_of(settings, muted=programs_in(data.get("muted")))
+            mix = mix_of(settings, muted=parse_programs(data.get("muted")))
             player = desk.players[take]
             player.muted = tuple(sorted(mix.muted))
-            player.from_s = seconds_in(data.get("position_s"))
+            player.from_s = parse_seconds(data.get("position_s"))
             if (press := desk.press) is not None:
                 press.changed.set()
             else:
@@ -307,7 +311,7 @@ class Composing:
         yield {}
 
     def _sound(
-        self, desk: Desk, take: int, settings: Settings, *, from_s: float = 0.0
+        self, desk: Session, take: int, settings: PageSettings, *, from_s: float = 0.0
     ) -> Iterator[Changes]:
         """New sound for a player, unless it is overtaken by newer."""
         player = desk.players[take]
@@ -317,7 +321,7 @@ class Composing:
         turn, piece = player.turn, desk.history.version_of(player.number).piece
         mix = mix_of(settings, muted=player.muted)
         with closing_after(
-            again(piece, broadcast=player.broadcast, mix=mix, from_s=from_s)
+            replay(piece, broadcast=player.broadcast, mix=mix, from_s=from_s)
         ) as updates:
             for update in updates:
                 if desk.players[take] is not player or player.turn != turn:
@@ -327,7 +331,7 @@ class Composing:
 
     # --------------------------------------------------------------------------------- at rest
 
-    def rest(self, desk: Desk, *, trouble: str = "") -> Changes:
+    def rest(self, desk: Session, *, trouble: str = "") -> Changes:
         """What the page says when nothing runs."""
         page, history = self.page, desk.history
         version, of_four = history.version, desk.players[1].number is not None

@@ -16,52 +16,52 @@ from musiclstm import ScoreError
 from page.downloads import file_of
 from page.playback.stream import new_bar_of
 from page.session.history import History
-from page.session.job import told_to_the_visitor
-from page.session.session import Desk
+from page.session.job import show_errors_to_user
+from page.session.session import Session
 from page.session.settings import mix_of
-from page.ui.generate_handlers import Changes, Composing
+from page.ui.generate_handlers import Changes, GenerateHandlers
 
 
-class Keeping:
+class HistoryHandlers:
     """The handlers of history and files.
 
     Args:
         composing: Who shows what is gone back to.
     """
 
-    def __init__(self, composing: Composing) -> None:
+    def __init__(self, composing: GenerateHandlers) -> None:
         self.composing, self.page = composing, composing.page
 
     # ------------------------------------------------------------------------------------- history
 
-    def undo(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+    def undo(self, desk: Session, *values: Any) -> Iterator[Changes]:
         """What was shown before."""
         yield from self._move(desk, values, History.undo)
 
-    def redo(self, desk: Desk, *values: Any) -> Iterator[Changes]:
+    def redo(self, desk: Session, *values: Any) -> Iterator[Changes]:
         """What was shown before an undo."""
         yield from self._move(desk, values, History.redo)
 
-    def go_to(self, desk: Desk, *values: Any, number: int) -> Iterator[Changes]:
+    def go_to(self, desk: Session, *values: Any, number: int) -> Iterator[Changes]:
         """Any version."""
         yield from self._move(desk, values, lambda history: history.go_to(number))
 
-    def keep(self, take: int, desk: Desk, *values: Any) -> Iterator[Changes]:
+    def keep(self, take: int, desk: Session, *values: Any) -> Iterator[Changes]:
         """One of several takes; those that nobody went on from are let go."""
         number = desk.players[take].number
-        with told_to_the_visitor():
+        with show_errors_to_user():
             if number is None:
                 raise ScoreError("There is nothing to keep yet; press Continue first.")
         yield from self._move(desk, values, lambda history: history.keep(number))
 
     def _move(
-        self, desk: Desk, values: tuple[Any, ...], step: Callable[[History], History]
+        self, desk: Session, values: tuple[Any, ...], step: Callable[[History], History]
     ) -> Iterator[Changes]:
-        with told_to_the_visitor():
+        with show_errors_to_user():
             desk.leave()
             yield from self.composing.show(desk, values, step)
 
-    def bar(self, desk: Desk, event: gr.EventData) -> Changes:
+    def bar(self, desk: Session, event: gr.EventData) -> Changes:
         """A bar that was marked on the roll: the new bar to begin again at."""
         first = event._data.get("first")
         version = desk.history.version
@@ -72,9 +72,9 @@ class Keeping:
 
     # --------------------------------------------------------------------------------------- files
 
-    def fetch(self, kind: str, desk: Desk, *values: Any) -> Iterator[Changes]:
+    def fetch(self, kind: str, desk: Session, *values: Any) -> Iterator[Changes]:
         """Make one file of what is shown."""
-        with told_to_the_visitor(), TemporaryDirectory(prefix="musiclstm-") as folder:
+        with show_errors_to_user(), TemporaryDirectory(prefix="musiclstm-") as folder:
             version = desk.history.version
             if version is None:
                 raise ScoreError("There is no piece to take home yet; press Continue first.")

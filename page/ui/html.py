@@ -10,9 +10,9 @@ from html import escape
 
 from musiclstm import Composer
 from musiclstm.midi.general_midi import instrument_name
-from musiclstm.midi.summary import count
-from musiclstm.tokens import relatives
-from page.session.history import History, Seed, Version
+from musiclstm.midi.summary import pluralize
+from musiclstm.tokens import nearest_programs
+from page.session.history import History, PromptChoice, Version
 
 _MARK = "".join(
     f'<rect x="{x}" y="{y}" width="{width}" height="5" rx="2.5" class="{part}"/>'
@@ -39,7 +39,7 @@ element.addEventListener("click", (event) => {
 """
 
 
-def about_seed(seed: Seed, trained: Collection[int] | None = None) -> str:
+def prompt_summary(seed: PromptChoice, trained: Collection[int] | None = None) -> str:
     """Name, facts, tracks and repairs of a seed, and what the model has not heard of it.
 
     Args:
@@ -53,27 +53,27 @@ def about_seed(seed: Seed, trained: Collection[int] | None = None) -> str:
     return f"<h2{empty}>{escape(seed.title)}</h2><p>{escape(facts)}{part}</p><ul>{items}</ul>"
 
 
-def _stand_ins(seed: Seed, trained: Collection[int] | None) -> Iterator[str]:
+def _stand_ins(seed: PromptChoice, trained: Collection[int] | None) -> Iterator[str]:
     """Which instruments are new to the model, and which ones it takes them for."""
     found = {track.program for track in seed.report.tracks} if seed.report else ()
-    for program, other in relatives(found, trained).items():
+    for program, other in nearest_programs(found, trained).items():
         if program != other:
             new, known = instrument_name(program), instrument_name(other)
             yield f"This model has never heard {new}; it writes for it as for {known}."
 
 
-def tracks(seed: Seed) -> list[tuple[str, int]]:
+def tracks(seed: PromptChoice) -> list[tuple[str, int]]:
     """Choices for a list: every track of a seed in words, and its number from 0."""
     found = seed.report.tracks if seed.report else ()
     return [(str(track), number) for number, track in enumerate(found)]
 
 
-def _part(seed: Seed) -> str:
+def _part(seed: PromptChoice) -> str:
     chosen, report = seed.selection, seed.report
     assert chosen is not None
     assert report is not None
     last = chosen.last_bar or report.bars
-    tracks = "all tracks" if chosen.tracks is None else count(len(chosen.tracks), "track")
+    tracks = "all tracks" if chosen.tracks is None else pluralize(len(chosen.tracks), "track")
     return f"bars {chosen.first_bar} to {last} of {tracks} go on"
 
 
@@ -111,9 +111,9 @@ def done(version: Version | None, *, of_four: bool = False, trouble: str = "") -
 
 def _summary(version: Version) -> str:
     piece = version.piece
-    said = count(piece.bars, "bar")
+    said = pluralize(piece.bars, "bar")
     if piece.seed_bars:
-        said += f" after {count(piece.seed_bars, 'bar')} of {version.title}"
+        said += f" after {pluralize(piece.seed_bars, 'bar')} of {version.title}"
     else:
         said += " from nothing"
     return said + "."
@@ -143,7 +143,7 @@ def _line(text: str, number: int, current: bool) -> str:
     return f'<li><button type="button" data-number="{number}"{here}>{escape(text)}</button></li>'
 
 
-def about_model(composer: Composer) -> str:
+def model_summary(composer: Composer) -> str:
     """Name and facts of the model that composes."""
     config = composer.model.config
     weights = sum(each.numel() for each in composer.model.parameters()) / 1e6

@@ -13,17 +13,17 @@ from pathlib import Path
 import gradio as gr
 from gradio.components import Component
 
-from musiclstm import bundled_seeds, read_midi
+from musiclstm import example_files, read_midi
 from musiclstm.audio.soundfonts import soundfonts
 from musiclstm.midi.general_midi import NAMES, instrument_name
 from page.downloads import KINDS
-from page.playback.player import Shelf, player
-from page.playback.prompt_preview import Overture
+from page.playback.player import ChunkCache, player
+from page.playback.prompt_preview import PromptPreview
 from page.session.history import LETTERS
-from page.session.session import Desk, first_seed
-from page.session.settings import BOUNDS, KEYS, METERS, Settings
+from page.session.session import Session, default_prompt
+from page.session.settings import BOUNDS, KEYS, METERS, PageSettings
 from page.ui import html
-from page.ui.prompt_cards import cards
+from page.ui.prompt_cards import example_cards
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 PRESSES = ("go", "four", "on", "anew", "surprise")  # buttons after which the first player begins
@@ -50,7 +50,7 @@ THEME = gr.themes.Base(
 
 
 @dataclass(frozen=True)
-class SeedPanel:
+class PromptPanel:
     """Where the music to go on from is chosen."""
 
     cards: gr.HTML
@@ -69,7 +69,7 @@ class SeedPanel:
 
 
 @dataclass(frozen=True)
-class Take:
+class PlayerPanel:
     """One of four players and what belongs to it."""
 
     caption: gr.HTML
@@ -79,7 +79,7 @@ class Take:
 
 
 @dataclass(frozen=True)
-class After:
+class ResultPanel:
     """What can be done with a piece."""
 
     on: gr.Button
@@ -100,19 +100,19 @@ class Page:
 
     Args:
         desk: What the visitor has.
-        controls: By the field of `Settings` that each of them sets.
+        controls: By the field of `PageSettings` that each of them sets.
         recipe: The recipe in the page's address, or one that waits for its file.
         places: Where the listener is on each player, in seconds; filled by the browser.
     """
 
     desk: gr.State
-    seed: SeedPanel
+    seed: PromptPanel
     go: gr.Button
     four: gr.Button
     stop: gr.Button
     status: gr.HTML
-    takes: tuple[Take, ...]
-    after: After
+    takes: tuple[PlayerPanel, ...]
+    after: ResultPanel
     controls: Mapping[str, Component]
     swap_old: gr.Dropdown
     swap_new: gr.Dropdown
@@ -123,7 +123,7 @@ class Page:
     places: gr.Textbox
 
 
-def lay_out(shelf: Shelf, model_card: str, *, model_box: bool = False) -> Page:
+def build_layout(shelf: ChunkCache, model_card: str, *, model_box: bool = False) -> Page:
     """Build all components; to be called within `gr.Blocks`.
 
     Args:
@@ -131,7 +131,7 @@ def lay_out(shelf: Shelf, model_card: str, *, model_box: bool = False) -> Page:
         model_card: What is said about the model, as HTML.
         model_box: Whether visitors may choose another model.
     """
-    desk = gr.State(Desk())
+    desk = gr.State(Session())
     gr.HTML(html.HEADER, elem_id="top")
     seed = _seed_panel(shelf)
     with gr.Row(elem_id="work"):
@@ -157,17 +157,17 @@ def lay_out(shelf: Shelf, model_card: str, *, model_box: bool = False) -> Page:
 # ------------------------------------------------------------------------------------- the seed
 
 
-def _seed_panel(shelf: Shelf) -> SeedPanel:
-    tunes = {title: read_midi(path)[0] for title, path in bundled_seeds().items()}
-    first = first_seed()
+def _seed_panel(shelf: ChunkCache) -> PromptPanel:
+    tunes = {title: read_midi(path)[0] for title, path in example_files().items()}
+    first = default_prompt()
     with gr.Row(elem_id="begin", equal_height=True):
-        chosen = cards(tunes, chosen=first.title)
+        chosen = example_cards(tunes, chosen=first.title)
         kinds = [".mid", ".midi"]
         upload = gr.File(file_types=kinds, label="Your own MIDI file", elem_id="drop")
     with gr.Column(elem_id="seed"):
-        about = gr.HTML(html.about_seed(first), elem_id="about")
+        about = gr.HTML(html.prompt_summary(first), elem_id="about")
         roll = player("seed-roll", label="The seed", shelf=shelf)
-        roll.value = Overture(first, shelf).picture()
+        roll.value = PromptPreview(first, shelf).picture()
         with gr.Accordion("Choose tracks and bars", open=False, elem_id="part"):
             names = html.tracks(first)
             tracks = gr.CheckboxGroup(
@@ -179,7 +179,7 @@ def _seed_panel(shelf: Shelf) -> SeedPanel:
                 keep = gr.Checkbox(
                     True, label="The other tracks play along", min_width=200, container=False
                 )
-    return SeedPanel(chosen, upload, about, roll, tracks, first_bar, last_bar, keep)
+    return PromptPanel(chosen, upload, about, roll, tracks, first_bar, last_bar, keep)
 
 
 # ------------------------------------------------------------------------------------ the result
@@ -197,7 +197,7 @@ def _buttons() -> tuple[gr.Button, gr.Button, gr.Button]:
     return go, four, stop
 
 
-def _take(letter: str, shelf: Shelf) -> Take:
+def _take(letter: str, shelf: ChunkCache) -> PlayerPanel:
     low = letter.lower()
     armed_by = PRESSES if letter == LETTERS[0] else ()
     with gr.Column(elem_id=f"take-{low}", elem_classes="take", min_width=280):
@@ -206,10 +206,10 @@ def _take(letter: str, shelf: Shelf) -> Take:
         with gr.Row(elem_classes="choose"):
             switch = gr.Button(f"Hear {letter} from here", size="sm", min_width=120)
             keep = gr.Button(f"Keep {letter}", size="sm", min_width=80)
-    return Take(caption, shown, keep, switch)
+    return PlayerPanel(caption, shown, keep, switch)
 
 
-def _after() -> After:
+def _after() -> ResultPanel:
     """Hidden by page.css until there is a piece."""
     with gr.Column(elem_id="after"):
         with gr.Row(elem_id="next"):
@@ -234,14 +234,14 @@ def _after() -> After:
             max_lines=1, elem_id="link",
         )  # fmt: skip
         fetched = gr.DownloadButton(visible="hidden")
-    return After(on, anew, bar, undo, redo, history, files, fetched, link_code, link)
+    return ResultPanel(on, anew, bar, undo, redo, history, files, fetched, link_code, link)
 
 
 # ---------------------------------------------------------------------------------- the controls
 
 
 def _controls() -> tuple[dict[str, Component], gr.Dropdown, gr.Dropdown]:
-    usual = Settings()
+    usual = PageSettings()
     controls = _main_controls(usual)
     with gr.Accordion("More", open=False):
         controls |= _more_controls(usual)
@@ -250,7 +250,7 @@ def _controls() -> tuple[dict[str, Component], gr.Dropdown, gr.Dropdown]:
     return controls | sound, swap_old, swap_new
 
 
-def _main_controls(usual: Settings) -> dict[str, Component]:
+def _main_controls(usual: PageSettings) -> dict[str, Component]:
     playable = [(instrument_name(program), program) for program in (*range(128), -1)]
     controls: dict[str, Component] = {
         "bars": _slider("bars", usual, "New bars", step=1),
@@ -277,7 +277,7 @@ def _main_controls(usual: Settings) -> dict[str, Component]:
     return controls
 
 
-def _more_controls(usual: Settings) -> dict[str, Component]:
+def _more_controls(usual: PageSettings) -> dict[str, Component]:
     controls: dict[str, Component] = {
         "ending": gr.Checkbox(False, label="Come to a close", container=False),
         "tempo_bpm": _wish("Tempo", "as the seed", "quarters a minute"),
@@ -299,7 +299,7 @@ def _more_controls(usual: Settings) -> dict[str, Component]:
     }
 
 
-def _sound_controls(usual: Settings) -> tuple[dict[str, Component], gr.Dropdown, gr.Dropdown]:
+def _sound_controls(usual: PageSettings) -> tuple[dict[str, Component], gr.Dropdown, gr.Dropdown]:
     fonts = list(soundfonts())
     controls: dict[str, Component] = {
         "soundfont": gr.Dropdown(fonts, value=fonts[0] if fonts else None, label="SoundFont"),
@@ -317,7 +317,9 @@ def _sound_controls(usual: Settings) -> tuple[dict[str, Component], gr.Dropdown,
     return controls, old, new
 
 
-def _slider(name: str, usual: Settings, label: str, info: str = "", *, step: float) -> gr.Slider:
+def _slider(
+    name: str, usual: PageSettings, label: str, info: str = "", *, step: float
+) -> gr.Slider:
     least, most = BOUNDS[name]
     return gr.Slider(
         least, most, getattr(usual, name), step=step, label=label, info=info or None, buttons=[]
@@ -327,7 +329,7 @@ def _slider(name: str, usual: Settings, label: str, info: str = "", *, step: flo
 def _number(name: str, label: str, info: str = "") -> gr.Number:
     least, most = BOUNDS[name]
     return gr.Number(
-        getattr(Settings, name), label=label, info=info or None, minimum=least, maximum=most,
+        getattr(PageSettings, name), label=label, info=info or None, minimum=least, maximum=most,
         precision=0, min_width=100,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from musiclstm.export.pianoroll import roll_of
+from musiclstm.export.pianoroll import pianoroll_data
 from musiclstm.midi.analysis import AnyScore
 
 _WIDTH, _HEIGHT = 1000, 100  # of a picture's own coordinates
@@ -39,7 +39,7 @@ mark();
 """
 
 
-def cards(tunes: Mapping[str, AnyScore], *, chosen: str) -> gr.HTML:
+def example_cards(tunes: Mapping[str, AnyScore], *, chosen: str) -> gr.HTML:
     """All cards as one component, whose value is the title of the chosen one.
 
     It triggers `choose`, with `title` in its `gr.EventData`, and `surprise` for the card that
@@ -72,7 +72,7 @@ def _card(title: str, picture: str, *, name: str = "", by: str = "", known_as: s
 
 def tiny_roll(score: AnyScore) -> str:
     """A score as an <svg> of nothing but its notes, for decoration."""
-    notes = roll_of(score, seed_end_tick=0)["notes"]
+    notes = pianoroll_data(score, seed_end_tick=0)["notes"]
     end = max(map(sum, zip(notes["start"], notes["length"], strict=True)), default=1)
     low, high = min(notes["key"], default=60), max(notes["key"], default=60)
     spare = max(0, _FEWEST_KEYS - (high - low + 1))

@@ -14,21 +14,21 @@ import gradio as gr
 
 from musiclstm import RenderError
 from page.downloads import from_link, needs_file
-from page.playback.player import Shelf
-from page.playback.prompt_preview import Overture
-from page.session.history import Seed
-from page.session.job import number_in, seconds_in, told_to_the_visitor
-from page.session.session import Desk
+from page.playback.player import ChunkCache
+from page.playback.prompt_preview import PromptPreview
+from page.session.history import PromptChoice
+from page.session.job import parse_number, parse_seconds, show_errors_to_user
+from page.session.session import Session
 from page.session.settings import mix_of, settings_of, values_of
 from page.ui import html
-from page.ui.generate_handlers import Changes, Composing
+from page.ui.generate_handlers import Changes, GenerateHandlers
 from page.ui.layout import Page
 
 OWN_FILE = "own file"  # the value of the cards when none of them is chosen
 MOST_BARS_FOLLOWED = 256  # of a recipe in a link: it is composed at once
 
 
-class Seeding:
+class PromptHandlers:
     """The handlers of the seed's panel and of links.
 
     Args:
@@ -37,55 +37,55 @@ class Seeding:
         composing: Who composes what a link asks for.
     """
 
-    def __init__(self, page: Page, shelf: Shelf, composing: Composing) -> None:
+    def __init__(self, page: Page, shelf: ChunkCache, composing: GenerateHandlers) -> None:
         self.page, self.shelf, self.composing = page, shelf, composing
 
     # ------------------------------------------------------------------------------------ choosing
 
-    def choose(self, desk: Desk, event: gr.EventData) -> Changes:
+    def choose(self, desk: Session, event: gr.EventData) -> Changes:
         """One of the bundled tunes."""
         return self.chosen(desk, str(event._data.get("title", "")))
 
-    def chosen(self, desk: Desk, title: str) -> Changes:
+    def chosen(self, desk: Session, title: str) -> Changes:
         """The same, by its title.
 
         Raises:
             gr.Error: There is none.
         """
-        with told_to_the_visitor():
-            return self._taken(desk, Seed.bundled(title)) | {self.page.seed.upload: None}
+        with show_errors_to_user():
+            return self._taken(desk, PromptChoice.bundled(title)) | {self.page.seed.upload: None}
 
-    def drop(self, desk: Desk, file: str) -> Changes:
+    def drop(self, desk: Session, file: str) -> Changes:
         """A visitor's own file.
 
         Raises:
             gr.Error: It cannot be read; the sentence says why.
         """
-        with told_to_the_visitor():
-            changes = self._taken(desk, Seed.read(Path(file)))
+        with show_errors_to_user():
+            changes = self._taken(desk, PromptChoice.read(Path(file)))
         if desk.waiting is not None:  # then the recipe of the link is tried with this file
             changes[self.page.recipe] = gr.update(value=desk.waiting.to_link() + " ")
         return changes | {self.page.seed.cards: OWN_FILE}
 
-    def part(self, desk: Desk, tracks: list[int], first: Any, last: Any, keep: bool) -> Changes:
+    def part(self, desk: Session, tracks: list[int], first: Any, last: Any, keep: bool) -> Changes:
         """Which tracks and bars go on.
 
         Raises:
             gr.Error: Nothing is left, or there is no such bar.
         """
-        with told_to_the_visitor():
+        with show_errors_to_user():
             desk.seed = desk.seed.choosing(
                 tracks=tracks, first_bar=first or 1, last_bar=_bar(last), keep_others=keep
             )
         desk.fresh = True
         changes: Changes = {self.page.seed.about: self._about(desk)}
         if desk.seed.score is not None:
-            desk.overture = desk.overture or Overture(desk.seed, self.shelf)
+            desk.overture = desk.overture or PromptPreview(desk.seed, self.shelf)
             desk.overture.choose(desk.seed)
             changes[self.page.seed.roll] = desk.overture.picture()
         return changes
 
-    def bars(self, desk: Desk, tracks: list[int], keep: bool, event: gr.EventData) -> Changes:
+    def bars(self, desk: Session, tracks: list[int], keep: bool, event: gr.EventData) -> Changes:
         """Bars that were marked on the roll; none: all."""
         first, last = event._data.get("first") or 1, event._data.get("last")
         changes = self.part(desk, tracks, first, str(last or ""), keep)
@@ -95,7 +95,7 @@ class Seeding:
             self.page.seed.last_bar: str(last or ""),
         }
 
-    def listen(self, desk: Desk, event: gr.EventData, *values: Any) -> Iterator[Changes]:
+    def listen(self, desk: Session, event: gr.EventData, *values: Any) -> Iterator[Changes]:
         """Play the seed from where the listener is, until another one is chosen or asked for.
 
         Raises:
@@ -103,9 +103,9 @@ class Seeding:
         """
         if desk.seed.score is None:
             return
-        from_s = seconds_in(event._data.get("position_s"))
-        desk.overture = overture = Overture(desk.seed, self.shelf, from_s=from_s)
-        with told_to_the_visitor():
+        from_s = parse_seconds(event._data.get("position_s"))
+        desk.overture = overture = PromptPreview(desk.seed, self.shelf, from_s=from_s)
+        with show_errors_to_user():
             mix = mix_of(self.composing.settings(values))
             try:
                 with closing(overture.play(mix)) as updates:
@@ -117,14 +117,14 @@ class Seeding:
                 yield {self.page.seed.roll: overture.picture(complete=True)}
                 raise
 
-    def show(self, desk: Desk) -> Changes:
+    def show(self, desk: Session) -> Changes:
         """What a seed's panel says about the seed."""
         panel, seed = self.page.seed, desk.seed
         changes: Changes = {panel.about: self._about(desk)}
         if seed.report is None:
             return changes | {panel.cards: "", panel.upload: None}
         names = html.tracks(seed)
-        desk.overture = Overture(seed, self.shelf)
+        desk.overture = PromptPreview(seed, self.shelf)
         return changes | {
             panel.roll: desk.overture.picture(),
             panel.tracks: gr.update(choices=names, value=[number for _, number in names]),
@@ -133,17 +133,17 @@ class Seeding:
             panel.keep_others: True,
         }
 
-    def _about(self, desk: Desk) -> str:
+    def _about(self, desk: Session) -> str:
         trained = self.composing.composer_of(desk).model.config.programs
-        return html.about_seed(desk.seed, trained)
+        return html.prompt_summary(desk.seed, trained)
 
-    def _taken(self, desk: Desk, seed: Seed) -> Changes:
+    def _taken(self, desk: Session, seed: PromptChoice) -> Changes:
         desk.seed, desk.fresh = seed, True
         return self.show(desk)
 
     # --------------------------------------------------------------------------------------- links
 
-    def follow(self, desk: Desk, text: str, *values: Any) -> Iterator[Changes]:
+    def reproduce(self, desk: Session, text: str, *values: Any) -> Iterator[Changes]:
         """Make the piece of a link again.
 
         Args:
@@ -153,12 +153,12 @@ class Seeding:
         """
         if not text.strip():
             return
-        with told_to_the_visitor():
+        with show_errors_to_user():
             recipe = from_link(text.strip())
             if sum(step.bars for step in recipe.steps) > MOST_BARS_FOLLOWED:
                 raise ValueError(
                     f"This link asks for more than {MOST_BARS_FOLLOWED} bars; open its recipe in "
-                    "Python: composer.follow(recipe)."
+                    "Python: composer.reproduce(recipe)."
                 )
             if needs_file(recipe) and text == text.strip():
                 desk.waiting = recipe
@@ -166,7 +166,7 @@ class Seeding:
                 return
             yield {self.page.status: html.progress("Composing the piece of the link", 0, None)}
             yield self._controls(recipe)
-            yield from self.composing.follow(desk, recipe, values)
+            yield from self.composing.reproduce(desk, recipe, values)
 
     def _controls(self, recipe: Any) -> Changes:
         values = values_of(settings_of(recipe))
@@ -184,7 +184,7 @@ def _bar(text: str) -> int | None:
     Raises:
         ValueError: It says no whole number.
     """
-    number = number_in(text)
+    number = parse_number(text)
     if number is None or number == "":
         return None
     if not isinstance(number, float) or number != int(number):

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from musiclstm.audio.event_list import Instrument, Kind, Part, prepare, with_mix
+from musiclstm.audio.event_list import EventKind, EventList, Instrument, build_event_list, with_mix
 from musiclstm.audio.mix import Mix
 
 DRUMS = -1
@@ -63,11 +63,11 @@ def test_what_is_outside_its_range_is_refused(options, sentence):
 
 
 @pytest.fixture
-def part(invented) -> Part:
-    return prepare(invented(bars=1, programs=(0, 40, DRUMS)), sample_rate_hz=44_100)
+def part(invented) -> EventList:
+    return build_event_list(invented(bars=1, programs=(0, 40, DRUMS)), sample_rate_hz=44_100)
 
 
-def test_instruments_are_exchanged_and_drums_stay(part: Part):
+def test_instruments_are_exchanged_and_drums_stay(part: EventList):
     exchanged = with_mix(part, Mix(programs={0: 73, 40: 0}))
     assert exchanged.instruments == (
         Instrument(0, 73, False),
@@ -81,9 +81,9 @@ def test_instruments_are_exchanged_and_drums_stay(part: Part):
 def test_a_muted_instrument_says_nothing_and_the_others_all(part, program, channel):
     rest = with_mix(part, Mix(muted=frozenset([program]), programs={0: 40, 40: 0}))
     assert rest.events == [event for event in part.events if event.channel != channel]
-    assert {event.kind for event in rest.events} == {Kind.NOTE_ON, Kind.NOTE_OFF}
+    assert {event.kind for event in rest.events} == {EventKind.NOTE_ON, EventKind.NOTE_OFF}
     assert rest.end_frame == part.end_frame
 
 
-def test_a_plain_mix_changes_nothing(part: Part):
+def test_a_plain_mix_changes_nothing(part: EventList):
     assert with_mix(part, Mix()) == part

@@ -1,6 +1,6 @@
 """A score becomes sound: when each event falls, what is heard, and what is said when it cannot be.
 
-Most of these need no sound at all: `prepare` gives the events. Those marked `fluidsynth` listen.
+Most of these need no sound at all: `build_event_list` gives the events. Those marked `fluidsynth` listen.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from symusic import ControlChange, Note, Pedal, PitchBend, Score, Tempo, Track
 from symusic.core import ScoreTick, TrackTick
 
 from musiclstm.audio import soundfonts as soundfont_room
-from musiclstm.audio.event_list import Channels, frame_at
+from musiclstm.audio.event_list import Channels, EventKind, EventList, frame_at
 from musiclstm.audio.rendering import (
     Event,
     Instrument,
-    Kind,
     Mix,
-    Part,
     Synth,
+    build_event_list,
     find_soundfont,
     load_instruments,
-    prepare,
     render,
 )
 from musiclstm.audio.waveform import PEAK_CEILING, loudness_lufs
@@ -38,7 +36,7 @@ RATE = 44_100
 BEAT = 480  # ticks; half a second at the usual tempo
 PIANO, ORGAN, FLUTE = 0, 19, 73
 SIDE_STICK = 37  # the key of a short dry drum
-STICK = [Event(0, Kind.NOTE_ON, 0, SIDE_STICK, 100)]
+STICK = [Event(0, EventKind.NOTE_ON, 0, SIDE_STICK, 100)]
 
 
 def track_of(notes: Sequence[Note] = (), *, program: int = PIANO, drums: bool = False) -> TrackTick:
@@ -62,13 +60,17 @@ def note(beat: float, beats: float = 1.0, pitch: int = 69, velocity: int = 90) -
     return Note(round(beat * BEAT), round(beats * BEAT), pitch, velocity)
 
 
-def events_of(score: ScoreTick, *kinds: Kind) -> list[Event]:
-    return [event for event in prepare(score, sample_rate_hz=RATE).events if event.kind in kinds]
+def events_of(score: ScoreTick, *kinds: EventKind) -> list[Event]:
+    return [
+        event
+        for event in build_event_list(score, sample_rate_hz=RATE).events
+        if event.kind in kinds
+    ]
 
 
 def on_and_off(score: ScoreTick) -> list[tuple[int, str]]:
     """(beat, what) for notes at the usual tempo."""
-    events = events_of(score, Kind.NOTE_ON, Kind.NOTE_OFF)
+    events = events_of(score, EventKind.NOTE_ON, EventKind.NOTE_OFF)
     return [(event.frame * 2 / RATE, event.kind.name[5:].lower()) for event in events]
 
 
@@ -76,10 +78,10 @@ def on_and_off(score: ScoreTick) -> list[tuple[int, str]]:
 
 
 def test_a_note_begins_and_ends_on_its_sample_frame():
-    part = prepare(piano(note(2, 1, pitch=60, velocity=77)), sample_rate_hz=RATE)
+    part = build_event_list(piano(note(2, 1, pitch=60, velocity=77)), sample_rate_hz=RATE)
     assert part.events == [
-        (RATE, Kind.NOTE_ON, 0, 60, 77),
-        (RATE + RATE // 2, Kind.NOTE_OFF, 0, 60, 0),
+        (RATE, EventKind.NOTE_ON, 0, 60, 77),
+        (RATE + RATE // 2, EventKind.NOTE_OFF, 0, 60, 0),
     ]
     assert part.end_frame == RATE + RATE // 2
 
@@ -89,40 +91,44 @@ def test_the_tempo_map_is_followed():
         track_of([note(0), note(1), note(2), note(4)]),
         tempos=[(0, 60), (BEAT, 120), (3 * BEAT, 30)],
     )
-    seconds = [event.frame / RATE for event in events_of(score, Kind.NOTE_ON)]
+    seconds = [event.frame / RATE for event in events_of(score, EventKind.NOTE_ON)]
     assert seconds == pytest.approx([0, 1, 1.5, 4.0], abs=1 / RATE)
 
 
 def test_the_order_in_which_tempos_are_written_does_not_matter():
     first, second = ([(0, 60), (BEAT, 90)], [(BEAT, 90), (0, 60)])
     one, other = (score_of(track_of([note(2)]), tempos=tempos) for tempos in (first, second))
-    assert prepare(one, sample_rate_hz=RATE) == prepare(other, sample_rate_hz=RATE)
+    assert build_event_list(one, sample_rate_hz=RATE) == build_event_list(
+        other, sample_rate_hz=RATE
+    )
 
 
 def test_before_the_first_tempo_a_beat_is_half_a_second():
     score = score_of(track_of([note(1)]), tempos=[(4 * BEAT, 240)])
-    assert events_of(score, Kind.NOTE_ON)[0].frame == RATE // 2
+    assert events_of(score, EventKind.NOTE_ON)[0].frame == RATE // 2
 
 
 def test_a_score_in_seconds_or_beats_has_the_same_events():
     score = score_of(track_of([note(0), note(1), note(2.5)]), tempos=[(0, 93), (BEAT, 117)])
-    events = prepare(score, sample_rate_hz=RATE).events
-    assert prepare(score.to("quarter"), sample_rate_hz=RATE).events == events
-    assert prepare(score.to("second"), sample_rate_hz=RATE).events == events
+    events = build_event_list(score, sample_rate_hz=RATE).events
+    assert build_event_list(score.to("quarter"), sample_rate_hz=RATE).events == events
+    assert build_event_list(score.to("second"), sample_rate_hz=RATE).events == events
 
 
 def test_after_fifty_minutes_a_note_still_ends_where_the_next_begins():
     start = 3_001 * 2 + 1 / 3  # beats
-    part = prepare(piano(note(start, 1 / 3), note(start + 1 / 3, 1 / 3)), sample_rate_hz=RATE)
+    part = build_event_list(
+        piano(note(start, 1 / 3), note(start + 1 / 3, 1 / 3)), sample_rate_hz=RATE
+    )
     kinds = [event.kind for event in part.events]
-    assert kinds == [Kind.NOTE_ON, Kind.NOTE_OFF, Kind.NOTE_ON, Kind.NOTE_OFF]
+    assert kinds == [EventKind.NOTE_ON, EventKind.NOTE_OFF, EventKind.NOTE_ON, EventKind.NOTE_OFF]
     assert part.events[1].frame == part.events[2].frame
 
 
 def test_the_score_is_left_unchanged():
     score = piano(note(0), note(0, 2))
     before = score.copy()
-    prepare(score, sample_rate_hz=RATE)
+    build_event_list(score, sample_rate_hz=RATE)
     assert score == before
 
 
@@ -157,17 +163,17 @@ def test_different_keys_may_overlap():
 
 @pytest.mark.parametrize("beats", [0, -1])
 def test_a_note_without_length_is_struck_and_released(beats: int):
-    on, off = events_of(piano(note(1, beats)), Kind.NOTE_ON, Kind.NOTE_OFF)
-    assert (on.kind, off.kind) == (Kind.NOTE_ON, Kind.NOTE_OFF)
+    on, off = events_of(piano(note(1, beats)), EventKind.NOTE_ON, EventKind.NOTE_OFF)
+    assert (on.kind, off.kind) == (EventKind.NOTE_ON, EventKind.NOTE_OFF)
     assert off.frame == on.frame + 1
 
 
 def test_a_note_before_the_beginning_starts_at_the_beginning():
-    assert events_of(piano(note(-1, 2)), Kind.NOTE_ON)[0].frame == 0
+    assert events_of(piano(note(-1, 2)), EventKind.NOTE_ON)[0].frame == 0
 
 
 def test_notes_nobody_can_hear_are_left_out():
-    assert prepare(piano(note(0, velocity=0)), sample_rate_hz=RATE) == Part((), [], 0)
+    assert build_event_list(piano(note(0, velocity=0)), sample_rate_hz=RATE) == EventList((), [], 0)
 
 
 # -- Instruments ---------------------------------------------------------------------------------
@@ -175,13 +181,13 @@ def test_notes_nobody_can_hear_are_left_out():
 
 def test_every_track_with_notes_has_a_channel_of_its_own():
     tracks = [track_of([note(0)], program=program) for program in range(40)]
-    part = prepare(score_of(track_of(), *tracks), sample_rate_hz=RATE)
+    part = build_event_list(score_of(track_of(), *tracks), sample_rate_hz=RATE)
     assert part.instruments == tuple(Instrument(n, n, False) for n in range(40))
     assert {event.channel for event in part.events} == set(range(40))
 
 
 def test_drums_are_told_apart_from_the_instrument_of_the_same_number():
-    part = prepare(
+    part = build_event_list(
         score_of(track_of([note(0)], program=8), track_of([note(0)], program=8, drums=True)),
         sample_rate_hz=RATE,
     )
@@ -191,7 +197,7 @@ def test_drums_are_told_apart_from_the_instrument_of_the_same_number():
 def test_more_instruments_than_channels_are_refused():
     score = score_of(*(track_of([note(0)]) for _ in range(257)))
     with pytest.raises(RenderError) as refusal:
-        prepare(score, sample_rate_hz=RATE)
+        build_event_list(score, sample_rate_hz=RATE)
     assert str(refusal.value) == (
         "The score has 257 tracks with notes, and at most 256 can sound together; merge tracks "
         "that share an instrument."
@@ -205,19 +211,21 @@ def test_volume_expression_and_pan_are_sent_to_the_channel_of_their_track():
     track = track_of([note(0)])
     track.controls.extend([ControlChange(0, 7, 90), ControlChange(BEAT, 11, 40)])
     score = score_of(track_of([note(0)]), track)
-    assert events_of(score, Kind.CONTROL) == [
-        (0, Kind.CONTROL, 1, 7, 90),
-        (RATE // 2, Kind.CONTROL, 1, 11, 40),
+    assert events_of(score, EventKind.CONTROL) == [
+        (0, EventKind.CONTROL, 1, 7, 90),
+        (RATE // 2, EventKind.CONTROL, 1, 11, 40),
     ]
 
 
 def test_controls_come_before_the_notes_of_the_same_moment():
     track = track_of([note(0)])
     track.controls.append(ControlChange(0, 7, 90))
-    assert [event.kind for event in prepare(score_of(track), sample_rate_hz=RATE).events] == [
-        Kind.CONTROL,
-        Kind.NOTE_ON,
-        Kind.NOTE_OFF,
+    assert [
+        event.kind for event in build_event_list(score_of(track), sample_rate_hz=RATE).events
+    ] == [
+        EventKind.CONTROL,
+        EventKind.NOTE_ON,
+        EventKind.NOTE_OFF,
     ]
 
 
@@ -225,13 +233,13 @@ def test_controls_come_before_the_notes_of_the_same_moment():
 def test_messages_that_reach_beyond_their_channel_stay_out(number: int):
     track = track_of([note(0)])
     track.controls.append(ControlChange(0, number, 1))
-    assert events_of(score_of(track), Kind.CONTROL) == []
+    assert events_of(score_of(track), EventKind.CONTROL) == []
 
 
 def test_pedals_become_messages_and_are_lifted_before_they_are_pressed_again():
     track = track_of([note(0)])
     track.pedals.extend([Pedal(0, BEAT), Pedal(BEAT, BEAT)])
-    values = [(event.frame, event.value) for event in events_of(score_of(track), Kind.CONTROL)]
+    values = [(event.frame, event.value) for event in events_of(score_of(track), EventKind.CONTROL)]
     half = RATE // 2
     assert values == [(0, 127), (half, 0), (half, 127), (2 * half, 0)]
 
@@ -240,14 +248,14 @@ def test_a_pedal_that_is_there_in_both_forms_is_sent_once():
     track = track_of([note(0)])
     track.pedals.append(Pedal(0, BEAT))
     track.controls.extend([ControlChange(0, 64, 100), ControlChange(BEAT, 64, 0)])
-    assert [event.value for event in events_of(score_of(track), Kind.CONTROL)] == [100, 0]
+    assert [event.value for event in events_of(score_of(track), EventKind.CONTROL)] == [100, 0]
 
 
 def test_pitch_bends_are_sent():
     track = track_of([note(0)])
     track.pitch_bends.append(PitchBend(BEAT, -4_096))
-    assert events_of(score_of(track), Kind.PITCH_BEND) == [
-        (RATE // 2, Kind.PITCH_BEND, 0, 0, -4_096)
+    assert events_of(score_of(track), EventKind.PITCH_BEND) == [
+        (RATE // 2, EventKind.PITCH_BEND, 0, 0, -4_096)
     ]
 
 
@@ -617,7 +625,7 @@ def played(
 @pytest.mark.fluidsynth
 def test_a_piece_played_in_parts_equals_the_piece_played_at_once(soundfont: Path):
     score = piano(*(note(n / 3, 1, pitch=50 + n) for n in range(9)))
-    part = prepare(score, sample_rate_hz=RATE)
+    part = build_event_list(score, sample_rate_hz=RATE)
     at_once = played(soundfont, part.instruments, part.events, 2 * RATE)
     in_parts = played(soundfont, part.instruments, part.events, 777, RATE, RATE + 1, 2 * RATE)
     assert np.array_equal(at_once, in_parts)
@@ -636,7 +644,7 @@ def test_the_room_rings_on_for_a_second_and_then_is_still(soundfont: Path):
 
 @pytest.mark.fluidsynth
 def test_blocks_come_as_they_are_played(soundfont: Path):
-    part = prepare(piano(note(0, 20)), sample_rate_hz=RATE)
+    part = build_event_list(piano(note(0, 20)), sample_rate_hz=RATE)
     with Synth(soundfont, sample_rate_hz=RATE) as synth:
         synth.choose(part.instruments)
         first = next(synth.play(part.events, until=part.end_frame))
@@ -649,7 +657,7 @@ def test_an_instrument_sounds_the_same_on_every_channel(soundfont: Path, channel
     others = [Instrument(n, PIANO, False) for n in range(256)]
 
     def flute_on(channel: int) -> NDArray[np.float32]:
-        events = [Event(0, Kind.NOTE_ON, channel, 69, 90)]
+        events = [Event(0, EventKind.NOTE_ON, channel, 69, 90)]
         return played(soundfont, [*others, Instrument(channel, FLUTE, False)], events, 9_000)
 
     assert np.array_equal(flute_on(channel), flute_on(0))
@@ -658,7 +666,7 @@ def test_an_instrument_sounds_the_same_on_every_channel(soundfont: Path, channel
 
 @pytest.mark.fluidsynth
 def test_a_kit_the_soundfont_lacks_is_played_by_the_standard_kit(soundfont: Path):
-    events = [Event(0, Kind.NOTE_ON, 0, 38, 100)]
+    events = [Event(0, EventKind.NOTE_ON, 0, 38, 100)]
     rare, standard = (
         played(soundfont, [Instrument(0, kit, True)], events, 9_000) for kit in (77, 0)
     )
@@ -701,7 +709,7 @@ def test_fluidsynth_writes_nothing_on_the_terminal(
 ):
     with Synth(soundfont) as synth:
         synth.choose([Instrument(0, 77, True)])  # a kit it lacks, about which it would warn
-        events = [Event(0, Kind.NOTE_ON, 0, 60, 100)]
+        events = [Event(0, EventKind.NOTE_ON, 0, 60, 100)]
         assert size(np.concatenate(list(synth.play(events, until=999)))) > 0
     assert capfd.readouterr() == ("", "")
 
@@ -777,8 +785,8 @@ def test_loading_instruments_beforehand_changes_no_sample(soundfont: Path):
 def test_a_track_finds_its_channel_again_in_every_draft():
     channels: Channels = {}
     flute, organ = (track_of([note(0)], program=program) for program in (FLUTE, ORGAN))
-    first = prepare(score_of(flute), sample_rate_hz=RATE, channels=channels)
-    second = prepare(score_of(organ, flute, flute), sample_rate_hz=RATE, channels=channels)
+    first = build_event_list(score_of(flute), sample_rate_hz=RATE, channels=channels)
+    second = build_event_list(score_of(organ, flute, flute), sample_rate_hz=RATE, channels=channels)
     assert first.instruments == (Instrument(0, FLUTE, False),)
     assert second.instruments == (
         Instrument(1, ORGAN, False),
@@ -789,5 +797,5 @@ def test_a_track_finds_its_channel_again_in_every_draft():
 
 def test_a_tick_has_the_frame_of_the_note_that_begins_there():
     score = score_of(track_of([note(5)]), tempos=[(0, 60), (2 * BEAT, 97)])
-    (event,) = events_of(score, Kind.NOTE_ON)
+    (event,) = events_of(score, EventKind.NOTE_ON)
     assert frame_at(score, 5 * BEAT, sample_rate_hz=RATE) == event.frame

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from symusic import ControlChange, Note, Score, Tempo, Track
 from symusic.core import NoteTickList, ScoreTick, TrackTick
 
-from musiclstm.audio.event_list import prepare
+from musiclstm.audio.event_list import build_event_list
 from musiclstm.audio.mix import Mix
 from musiclstm.audio.rendering import Synth, find_soundfont, render
-from musiclstm.audio.streaming import LiveSound
+from musiclstm.audio.streaming import StreamingRenderer
 from musiclstm.audio.waveform import PEAK_CEILING, loudness_lufs
 from musiclstm.errors import RenderError
 
@@ -75,9 +75,9 @@ def wave(*, size: float) -> NDArray[np.float32]:
     return np.stack([one_side, one_side], axis=1)
 
 
-def live(mix: Mix | None = None, *, level: float = 0.05) -> LiveSound:
+def live(mix: Mix | None = None, *, level: float = 0.05) -> StreamingRenderer:
     """A live sound whose level is settled, so that it does not hang on the first chunk."""
-    sound = LiveSound(mix, sample_rate_hz=RATE)
+    sound = StreamingRenderer(mix, sample_rate_hz=RATE)
     sound.level_from(wave(size=level))
     return sound
 
@@ -125,7 +125,7 @@ def test_bar_by_bar_equals_all_at_once():
 
 def test_what_is_streamed_is_what_the_synthesizer_gives_times_one_factor():
     score = piano(note(0, 3), note(1, 4, pitch=60))
-    part = prepare(score, sample_rate_hz=RATE)
+    part = build_event_list(score, sample_rate_hz=RATE)
     with Synth(find_soundfont(), sample_rate_hz=RATE) as synth:
         synth.choose(part.instruments)
         plain = np.concatenate(list(synth.play(part.events, until=part.end_frame)))
@@ -241,7 +241,7 @@ def test_what_was_heard_before_gives_the_level():
 @pytest.mark.parametrize("velocity", [40, 100])
 def test_without_it_the_first_chunk_brings_it_near_the_usual_loudness(velocity: int):
     score = piano(*(note(n, 1, 60 + n, velocity) for n in range(12)))
-    with LiveSound(sample_rate_hz=RATE) as sound:
+    with StreamingRenderer(sample_rate_hz=RATE) as sound:
         chunks = [sound.play(draft(score, bar * BAR), bar * BAR) for bar in (1, 2, 3)]
     assert lufs(np.concatenate(chunks)) == pytest.approx(-18, abs=8)
     quiet, usual = (-18 - lufs(chunk) for chunk in (chunks[2], chunks[0]))
@@ -251,8 +251,8 @@ def test_without_it_the_first_chunk_brings_it_near_the_usual_loudness(velocity: 
 def test_gain_is_counted_from_the_usual_loudness():
     score = piano(*(note(n, 1, 60 + n) for n in range(4)))
     with (
-        LiveSound(sample_rate_hz=RATE) as one,
-        LiveSound(Mix(gain_db=-6), sample_rate_hz=RATE) as b,
+        StreamingRenderer(sample_rate_hz=RATE) as one,
+        StreamingRenderer(Mix(gain_db=-6), sample_rate_hz=RATE) as b,
     ):
         usual, softer = one.play(score, BAR), b.play(score, BAR)
     assert lufs(usual) - lufs(softer) == pytest.approx(6, abs=0.01)
@@ -260,7 +260,7 @@ def test_gain_is_counted_from_the_usual_loudness():
 
 def test_silence_before_the_first_note_settles_nothing():
     score = piano(note(4), note(5))
-    with LiveSound(sample_rate_hz=RATE) as sound:
+    with StreamingRenderer(sample_rate_hz=RATE) as sound:
         assert np.abs(sound.play(score, BAR)).max() < 1e-4
         assert lufs(sound.play(score, 2 * BAR)) == pytest.approx(-18, abs=8)
 
@@ -268,7 +268,7 @@ def test_silence_before_the_first_note_settles_nothing():
 def test_however_loud_it_gets_it_stays_below_the_ceiling():
     crowd = [note(beat, 2, pitch, 127) for beat in range(4) for pitch in range(36, 96, 3)]
     score = score_of(track_of([note(0, 1, 60, 20)], FLUTE), track_of([], 19))
-    with LiveSound(Mix(gain_db=30), sample_rate_hz=RATE) as sound:
+    with StreamingRenderer(Mix(gain_db=30), sample_rate_hz=RATE) as sound:
         sound.play(score, BEAT)
         loud = sound.play(score_of(score.tracks[0], track_of(crowd, 19)), BAR)
     assert 0.5 < np.abs(loud).max() <= PEAK_CEILING
@@ -299,7 +299,7 @@ def test_muted_and_exchanged_instruments_are_those_of_render():
 
 
 def test_when_all_is_muted_it_is_as_long_and_silent():
-    with LiveSound(Mix(muted=frozenset({PIANO})), sample_rate_hz=RATE) as sound:
+    with StreamingRenderer(Mix(muted=frozenset({PIANO})), sample_rate_hz=RATE) as sound:
         chunk = sound.play(piano(note(0)), BAR)
     assert len(chunk) == 2 * RATE
     assert np.abs(chunk).max() < 1e-5
@@ -310,7 +310,7 @@ def test_when_all_is_muted_it_is_as_long_and_silent():
 
 def test_what_is_passed_over_is_not_heard_but_rings_on():
     score = piano(note(0, 20), note(18, 4, pitch=60))
-    with LiveSound(sample_rate_hz=RATE) as sound:
+    with StreamingRenderer(sample_rate_hz=RATE) as sound:
         sound.skip_to(score, 5 * BAR)
         assert sound.seconds == 10.0
         assert size(sound.play(score, 6 * BAR)[:RATE]) > 1e-3
@@ -319,7 +319,7 @@ def test_what_is_passed_over_is_not_heard_but_rings_on():
 def test_after_passing_over_it_goes_on_as_if_all_had_been_played():
     notes = [note(n, 1, 60 + n % 5) for n in range(24)]
     score = piano(*notes)
-    with LiveSound(Mix(reverb=0, chorus=0), sample_rate_hz=RATE) as sound:
+    with StreamingRenderer(Mix(reverb=0, chorus=0), sample_rate_hz=RATE) as sound:
         sound.skip_to(score, 5 * BAR)
         later = sound.play(score, 6 * BAR)
     assert lufs(later) == pytest.approx(-18, abs=1.5)
@@ -331,7 +331,7 @@ def test_after_passing_over_it_goes_on_as_if_all_had_been_played():
 def test_volume_and_pedal_are_as_they_would_be():
     track = track_of([note(n, 1) for n in range(24)])
     track.controls.append(ControlChange(0, 7, 0))
-    with LiveSound(Mix(reverb=0), sample_rate_hz=RATE) as sound:
+    with StreamingRenderer(Mix(reverb=0), sample_rate_hz=RATE) as sound:
         sound.skip_to(score_of(track), 5 * BAR)
         assert np.abs(sound.play(score_of(track), 6 * BAR)).max() < 1e-4
 
@@ -370,7 +370,7 @@ def test_hours_at_once_are_refused():
 @pytest.mark.parametrize("rate", [7_999, 96_001])
 def test_a_rate_outside_the_range_is_refused(rate: int):
     with pytest.raises(ValueError, match="sample_rate_hz must be 8_000 to 96_000"):
-        LiveSound(sample_rate_hz=rate)
+        StreamingRenderer(sample_rate_hz=rate)
 
 
 def test_one_that_is_abandoned_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch):

@@ -45,8 +45,8 @@ class WatchedComposer:
     def stream(self, **options: Any) -> Iterator[Composition]:
         return self._watched(self._composer.stream(**options), lambda draft: draft)
 
-    def stream_takes(self, count: int, **options: Any) -> Iterator[tuple[int, Composition]]:
-        drafts = self._composer.stream_takes(count, **options)
+    def stream_many(self, count: int, **options: Any) -> Iterator[tuple[int, Composition]]:
+        drafts = self._composer.stream_many(count, **options)
         return self._watched(drafts, lambda draft: draft[1])
 
     def _watched(self, drafts: Iterator[Any], piece_of: Callable[[Any], Composition]) -> Any:

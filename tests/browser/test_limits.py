@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from symusic.core import ScoreTick, TextMetaTick
 
-from page.server.queue_limits import Jobs, RefusedError
+from page.server.queue_limits import QueueLimits, RefusedError
 from tests.browser.session_driver import Visitor
 
 pytestmark = [
@@ -93,12 +93,12 @@ def test_a_press_that_is_refused_is_told_at_once_and_the_next_one_counts(
 ) -> None:
     ann = visit()
 
-    def refuse(jobs: Jobs, who: str, *, work: bool) -> None:
+    def refuse(jobs: QueueLimits, who: str, *, work: bool) -> None:
         if work:
             raise refusal
 
     with monkeypatch.context() as patch:
-        patch.setattr(Jobs, "_check", refuse)
+        patch.setattr(QueueLimits, "_check", refuse)
         ann.press(bars=1)
         ann.page.get_by_text(shown).first.wait_for()
     assert ann.compose(bars=1).startswith("1 bar after")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from symusic.core import ScoreTick
 
-from musiclstm.examples import bundled_seeds
-from musiclstm.midi.reader import SeedReport, read_midi
+from musiclstm.examples import example_files
+from musiclstm.midi.reader import MidiSummary, read_midi
 from scripts.example_tunes.tunes import TUNES, Part, Tune
 from scripts.example_tunes.write import TICKS_PER_QUARTER, midi_bytes
 
@@ -36,7 +36,7 @@ def tune(request: pytest.FixtureRequest) -> Tune:
 
 
 @pytest.fixture
-def seed(tune: Tune) -> tuple[ScoreTick, SeedReport]:
+def seed(tune: Tune) -> tuple[ScoreTick, MidiSummary]:
     return read_midi(midi_bytes(tune), name=tune.file)
 
 
@@ -58,7 +58,7 @@ def line(*music: str, unit: int = 4) -> ScoreTick:
 
 
 def test_every_seed_is_listed_with_its_title_and_has_a_file() -> None:
-    seeds = bundled_seeds()
+    seeds = example_files()
     assert seeds["Minuet in G (Petzold)"].name == "minuet_in_g.mid"
     assert len(seeds) == len(TUNES) >= 6
     assert all(path.is_file() for path in seeds.values())
@@ -69,17 +69,17 @@ def test_every_seed_says_why_it_is_free() -> None:
 
 
 def test_the_files_are_what_the_text_gives(tune: Tune) -> None:
-    path = next(path for path in bundled_seeds().values() if path.name == tune.file)
+    path = next(path for path in example_files().values() if path.name == tune.file)
     assert path.read_bytes() == midi_bytes(tune), "run: python -m scripts.example_tunes.write"
 
 
 def test_there_are_no_other_files_than_the_listed_ones() -> None:
-    folder = Path(next(iter(bundled_seeds().values()))).parent
+    folder = Path(next(iter(example_files().values()))).parent
     assert {path.name for path in folder.glob("*.mid")} == set(FILES)
 
 
 def test_a_seed_is_read_without_repairs_and_keeps_what_is_written(
-    tune: Tune, seed: tuple[ScoreTick, SeedReport]
+    tune: Tune, seed: tuple[ScoreTick, MidiSummary]
 ) -> None:
     score, report = seed
     assert report.repairs == ()
@@ -92,7 +92,7 @@ def test_a_seed_is_read_without_repairs_and_keeps_what_is_written(
 
 
 def test_a_seed_is_short_and_ends_at_a_bar_line(
-    tune: Tune, seed: tuple[ScoreTick, SeedReport]
+    tune: Tune, seed: tuple[ScoreTick, MidiSummary]
 ) -> None:
     score, report = seed
     bar = 4 * TICKS_PER_QUARTER * tune.meter[0] // tune.meter[1]
@@ -100,13 +100,13 @@ def test_a_seed_is_short_and_ends_at_a_bar_line(
     assert score.end() == report.bars * bar
 
 
-def test_no_key_is_struck_while_it_sounds(seed: tuple[ScoreTick, SeedReport]) -> None:
+def test_no_key_is_struck_while_it_sounds(seed: tuple[ScoreTick, MidiSummary]) -> None:
     notes = starts_and_ends(seed[0])
     for (*before, _, end), (*after, start, _) in pairwise(notes):
         assert before != after or start >= end
 
 
-def test_instruments_play_what_they_can(seed: tuple[ScoreTick, SeedReport]) -> None:
+def test_instruments_play_what_they_can(seed: tuple[ScoreTick, MidiSummary]) -> None:
     for track in seed[1].tracks:
         lowest, highest = RANGES.get(track.program, (35, 81))
         assert lowest <= track.lowest
@@ -114,7 +114,7 @@ def test_instruments_play_what_they_can(seed: tuple[ScoreTick, SeedReport]) -> N
 
 
 def test_notes_lie_on_the_grid_and_have_living_velocities(
-    seed: tuple[ScoreTick, SeedReport],
+    seed: tuple[ScoreTick, MidiSummary],
 ) -> None:
     for track in seed[0].tracks:
         notes = track.notes.numpy()
@@ -125,7 +125,7 @@ def test_notes_lie_on_the_grid_and_have_living_velocities(
 
 
 def test_a_seed_sounds_in_the_key_it_is_written_in(
-    tune: Tune, seed: tuple[ScoreTick, SeedReport]
+    tune: Tune, seed: tuple[ScoreTick, MidiSummary]
 ) -> None:
     sharps = {"C major": 0, "G major": 1, "D major": 2, "F major": -1, "A minor": 0, "E minor": 1}
     key = seed[1].key or ""
@@ -133,7 +133,7 @@ def test_a_seed_sounds_in_the_key_it_is_written_in(
 
 
 def test_the_seeds_differ_in_meter_key_texture_and_instruments() -> None:
-    reports = [read_midi(path)[1] for path in bundled_seeds().values()]
+    reports = [read_midi(path)[1] for path in example_files().values()]
     assert len({report.meter for report in reports}) >= 4
     assert len({report.key for report in reports}) >= 5
     assert len({len(report.tracks) for report in reports}) >= 3
@@ -141,7 +141,7 @@ def test_the_seeds_differ_in_meter_key_texture_and_instruments() -> None:
 
 
 def test_the_minuet_begins_as_everyone_knows_it() -> None:
-    score = read_midi(bundled_seeds()["Minuet in G (Petzold)"])[0]
+    score = read_midi(example_files()["Minuet in G (Petzold)"])[0]
     tune = [(note.time, note.duration, note.pitch) for note in score.tracks[0].notes][:8]
     assert tune == [
         (0, 480, 74),

@@ -13,7 +13,7 @@ from symusic import KeySignature, Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick, TrackTick
 
 from musiclstm.errors import RendererMissingError
-from musiclstm.examples import bundled_seeds
+from musiclstm.examples import example_files
 from musiclstm.export.musicxml import to_musicxml
 from musiclstm.midi import analysis
 
@@ -92,9 +92,9 @@ def test_onsets_pitches_and_durations_come_back(invented, read_back, meter: tupl
         assert close(read_heads(part), written(track))
 
 
-@pytest.mark.parametrize("title", sorted(bundled_seeds()))
+@pytest.mark.parametrize("title", sorted(example_files()))
 def test_the_bundled_tunes_come_back(read_back, title: str):
-    score = Score(bundled_seeds()[title]).resample(BEAT)
+    score = Score(example_files()[title]).resample(BEAT)
     parts = read_back(to_musicxml(score)).parts
     for part, track in zip(parts, score.tracks, strict=True):
         if not track.is_drum:

@@ -13,7 +13,7 @@ import pytest
 from symusic import Note, Score, TimeSignature, Track
 from symusic.core import ScoreTick
 
-from musiclstm.export.pianoroll_svg import MAX_MARKS, draw_roll
+from musiclstm.export.pianoroll_svg import MAX_MARKS, pianoroll_svg
 
 BEAT = 480
 BAR = 4 * BEAT
@@ -36,7 +36,7 @@ def note(bar: float, bars: float = 1.0, pitch: int = 60, velocity: int = 100) ->
 
 
 def drawn(score: ScoreTick, **options: object) -> ElementTree.Element:
-    return ElementTree.fromstring(draw_roll(score, **options))
+    return ElementTree.fromstring(pianoroll_svg(score, **options))
 
 
 def texts(picture: ElementTree.Element) -> list[str]:
@@ -134,13 +134,15 @@ def test_a_single_note_is_shown_among_two_octaves(pitch: int):
 
 def test_a_score_in_seconds_looks_the_same():
     score = score_of(note(0), note(1.5, pitch=64))
-    assert draw_roll(score.to("second"), seed_end_tick=BAR) == draw_roll(score, seed_end_tick=BAR)
+    assert pianoroll_svg(score.to("second"), seed_end_tick=BAR) == pianoroll_svg(
+        score, seed_end_tick=BAR
+    )
 
 
 def test_the_score_is_left_unchanged():
     score = score_of(note(0), drums=[note(1)])
     before = score.copy()
-    draw_roll(score, seed_end_tick=BAR)
+    pianoroll_svg(score, seed_end_tick=BAR)
     assert score == before
 
 
@@ -280,7 +282,7 @@ def test_the_picture_is_described_to_those_who_cannot_see_it():
 
 def test_a_title_is_text_and_nothing_else():
     hostile = '</title><script>alert("1")</script><img src=x onerror=alert(1)>\x00\x1b\ud800&amp;'
-    svg = draw_roll(score_of(note(0)), title=hostile)
+    svg = pianoroll_svg(score_of(note(0)), title=hostile)
     assert "<script" not in svg
     assert "<img" not in svg
     title = ElementTree.fromstring(svg)[0].text
@@ -294,11 +296,11 @@ def test_a_title_without_end_is_cut():
 def test_names_inside_a_score_are_not_drawn():
     score = score_of(note(0))
     score.tracks[0].name = "<script>alert(1)</script>"
-    assert "alert" not in draw_roll(score)
+    assert "alert" not in pianoroll_svg(score)
 
 
 def test_nothing_outside_the_picture_is_named():
-    svg = draw_roll(score_of(note(0), note(1)), seed_end_tick=BAR)
+    svg = pianoroll_svg(score_of(note(0), note(1)), seed_end_tick=BAR)
     assert svg.count("http") == 1  # the name of the SVG language itself
     assert not re.search(r"url\(|href|@import|<script|\bid=", svg)
 
@@ -314,7 +316,7 @@ def test_a_score_without_notes_is_a_picture_that_says_so(score: ScoreTick):
 def test_a_picture_too_small_to_read_is_refused(size: dict[str, int]):
     width, height = size.get("width_px", 960), size.get("height_px", 260)
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the whole sentence is compared
-        draw_roll(score_of(note(0)), **size)
+        pianoroll_svg(score_of(note(0)), **size)
     assert str(refusal.value) == (
         f"width_px and height_px must be 120 or more, got {width} x {height}."
     )
@@ -341,7 +343,7 @@ def test_up_to_the_limit_every_note_is_drawn():
 
 
 def test_sixty_thousand_notes_make_a_small_picture():
-    svg = draw_roll(crowd(60_000), seed_end_tick=500 * BAR)
+    svg = pianoroll_svg(crowd(60_000), seed_end_tick=500 * BAR)
     assert len(svg) < 100_000
     found = marks(ElementTree.fromstring(svg))
     assert 100 < len(found) <= MAX_MARKS
@@ -377,7 +379,7 @@ def test_the_picture_fits_a_phone_and_follows_a_dark_page():
         pytest.skip("Chromium is not installed")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     score = score_of(*(note(n, pitch=50 + n) for n in range(24)), drums=[note(3, pitch=36)])
-    svg = draw_roll(score, seed_end_tick=8 * BAR)
+    svg = pianoroll_svg(score, seed_end_tick=8 * BAR)
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 360, "height": 640})

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from musiclstm.generation.constraints import Constraints
-from musiclstm.tokens import DRUMS, plain_meter
+from musiclstm.tokens import DRUMS, normalize_time_signature
 from musiclstm.tokens.vocabulary import TOKEN_NAMES
 
 NAMES = list(TOKEN_NAMES)
@@ -156,7 +156,9 @@ def _about_bars(referee: Referee, constraints: Constraints) -> Iterator[str]:
         empty = 0 if bar.notes else empty + 1
         if empty > constraints.max_empty_bars:
             yield f"bar {number} is empty bar {empty} in a row"
-        if constraints.meter is not None and bar.meter != plain_meter(*constraints.meter):
+        if constraints.meter is not None and bar.meter != normalize_time_signature(
+            *constraints.meter
+        ):
             yield f"bar {number} is a {bar.meter}"
         if bar.tempos and not constraints.allows_tempos:
             yield f"bar {number} has a tempo"

@@ -26,7 +26,7 @@ from musiclstm import (
     Composer,
     Composition,
     Constraints,
-    Passage,
+    GeneratedBar,
     Sampling,
     ScoreError,
     Surprise,
@@ -34,14 +34,14 @@ from musiclstm import (
 from musiclstm.generation.bar_plan import tonic_chord
 from musiclstm.generation.constraints import Scale
 from musiclstm.generation.decoding.sampling import MAX_SEED
-from musiclstm.generation.decoding.stepper import PackedLSTM
+from musiclstm.generation.decoding.stepper import InferenceModel
 from musiclstm.midi.analysis import bar_starts, estimate_key, last_note_end, meter_at, tempo_at
 from musiclstm.model.checkpoint import save_checkpoint
 from musiclstm.tokens import (
     DRUMS,
     POSITIONS_PER_BEAT,
     TOKENIZER_FILE,
-    plain_meter,
+    normalize_time_signature,
     programs_of,
 )
 
@@ -233,7 +233,7 @@ def test_bars_are_exact_and_notes_on_the_grid(
     assert piece.seed_end_tick == 2 * bar
     assert (piece.bars, piece.seed_bars) == (3, 2)
     assert last_note_end(piece.score) <= end
-    grid = 4 * tpq // plain_meter(*meter)[1] // POSITIONS_PER_BEAT
+    grid = 4 * tpq // normalize_time_signature(*meter)[1] // POSITIONS_PER_BEAT
     assert new_notes(piece)
     assert {(note.time - piece.seed_end_tick) % grid for note in new_notes(piece)} == {0}
     assert words(tiny_composer, piece).count("Bar_None") == 3
@@ -533,7 +533,9 @@ def test_the_pitches_of_a_rare_instrument_are_kept(with_prompt, chamber, invente
     )
     prompt = invented(bars=1, programs=(0,)) if with_prompt else None
     seen = set()
-    for take in chamber.takes(6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=constraints):
+    for take in chamber.compose_many(
+        6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=constraints
+    ):
         new = notes_of(take.score, start=take.seed_end_tick)
         for program, _, _, pitch, _ in new:
             low, high = ranges[program]
@@ -549,7 +551,9 @@ def test_pitches_are_those_of_the_instrument_and_not_of_its_stand_in(chamber, in
     ranges = {19: (60, 64), 16: (30, 33), 0: (70, 80)}
     constraints = Constraints(meter=(2, 4), pitch_ranges=ranges, notes_per_bar=(8, 20))
     found = {19: [], 16: [], 0: []}
-    for take in chamber.takes(6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=constraints):
+    for take in chamber.compose_many(
+        6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=constraints
+    ):
         for program, pitches in found.items():
             pitches += pitches_of(take, program)
     assert {*found[19]} <= {*range(60, 65)}
@@ -607,7 +611,7 @@ def test_a_rare_instrument_ends_a_piece_and_is_heard_without_end(chamber) -> Non
     piece = chamber.compose(bars=3, sampling=SAMPLING, constraints=ending)
     assert_it_ends(chamber, piece, {7, 11, 2})
     assert programs_of(piece.score) == {19}
-    for passage in islice(chamber.endless(sampling=SAMPLING, constraints=constraints), 3):
+    for passage in islice(chamber.stream_endless(sampling=SAMPLING, constraints=constraints), 3):
         assert programs_of(passage.score) <= {19}
         assert all(55 <= pitch <= 67 for *_, pitch, _ in notes_of(passage.score))
 
@@ -916,7 +920,7 @@ def test_takes_are_what_composing_with_their_seeds_gives(
     if not with_prompt:
         plain["constraints"] = PIANO
     asked = everything(prompt) if constraints == "everything" else plain
-    takes = tiny_composer.takes(3, bars=3, **asked)
+    takes = tiny_composer.compose_many(3, bars=3, **asked)
     assert [take.sampling.seed for take in takes] == [7, 8, 9]
     for take in takes:
         alone = tiny_composer.compose(bars=3, **(asked | {"sampling": take.sampling}))
@@ -929,27 +933,29 @@ def test_takes_are_what_composing_with_their_seeds_gives(
 
 def test_takes_differ_in_their_seed_only(tiny_composer) -> None:
     asked = everything(None)
-    for take in tiny_composer.takes(2, bars=1, **asked):
+    for take in tiny_composer.compose_many(2, bars=1, **asked):
         assert replace(take.sampling, seed=7) == asked["sampling"]
         assert (take.constraints, take.surprise) == (asked["constraints"], asked["surprise"])
 
 
 def test_the_last_seed_of_all_is_followed_by_the_first(tiny_composer) -> None:
-    takes = tiny_composer.takes(3, bars=1, sampling=Sampling(seed=MAX_SEED - 1), constraints=PIANO)
+    takes = tiny_composer.compose_many(
+        3, bars=1, sampling=Sampling(seed=MAX_SEED - 1), constraints=PIANO
+    )
     assert [take.sampling.seed for take in takes] == [MAX_SEED - 1, MAX_SEED, 0]
     first = tiny_composer.compose(bars=1, sampling=Sampling(seed=0), constraints=PIANO)
     assert takes[2].tokens == first.tokens
 
 
 def test_takes_draw_a_seed_where_there_is_none(tiny_composer) -> None:
-    one, other = tiny_composer.takes(2, bars=1, constraints=PIANO)
+    one, other = tiny_composer.compose_many(2, bars=1, constraints=PIANO)
     assert other.sampling.seed == (one.sampling.seed + 1) % (MAX_SEED + 1)
     again = tiny_composer.compose(bars=1, constraints=PIANO, sampling=other.sampling)
     assert again.tokens == other.tokens
 
 
 def test_as_many_takes_as_there_may_be(tiny_composer) -> None:
-    takes = tiny_composer.takes(32, bars=1, sampling=SAMPLING, constraints=PIANO)
+    takes = tiny_composer.compose_many(32, bars=1, sampling=SAMPLING, constraints=PIANO)
     assert [take.bars for take in takes] == [1] * 32
     last = tiny_composer.compose(bars=1, sampling=Sampling(1.0, seed=38), constraints=PIANO)
     assert takes[31].tokens == last.tokens
@@ -957,21 +963,21 @@ def test_as_many_takes_as_there_may_be(tiny_composer) -> None:
 
 def test_a_take_goes_on_like_any_piece(tiny_composer) -> None:
     asked = everything(None)
-    _, second = tiny_composer.takes(2, bars=2, **asked)
-    whole = tiny_composer.takes(2, bars=5, **asked)[1]
+    _, second = tiny_composer.compose_many(2, bars=2, **asked)
+    whole = tiny_composer.compose_many(2, bars=5, **asked)[1]
     assert tiny_composer.extend(second, bars=3).to_midi() == whole.to_midi()
 
 
 @pytest.mark.parametrize("count", [0, -1, 33, 2.0, "2", None])
 def test_a_wrong_number_of_takes_is_refused(count, tiny_composer) -> None:
     with pytest.raises(ValueError, match=f"^count must be from 1 to 32, got {count}"):
-        tiny_composer.takes(count, bars=1, constraints=PIANO)
+        tiny_composer.compose_many(count, bars=1, constraints=PIANO)
 
 
 @pytest.mark.parametrize("bars", [0, 4_097, 1.5])
 def test_takes_of_a_wrong_number_of_bars_are_refused(bars, tiny_composer) -> None:
     with pytest.raises(ValueError, match=r"^bars must be from 1 to 4096"):
-        tiny_composer.takes(2, bars=bars)
+        tiny_composer.compose_many(2, bars=bars)
 
 
 # -- However it is asked for, the same music -----------------------------------------------------
@@ -1032,7 +1038,7 @@ def test_endless_music_has_the_bars_of_the_piece_whatever_was_wished_for(
     asked, tiny_composer
 ) -> None:
     whole = tiny_composer.compose(bars=5, **asked)
-    passages = list(islice(tiny_composer.endless(**asked), 5))
+    passages = list(islice(tiny_composer.stream_endless(**asked), 5))
     assert tuple(passage.tokens for passage in passages) == whole.bar_tokens
     assert [passage.number for passage in passages] == [*range(5)]
     assert passages[-1].state.to_bytes() == whole.state.to_bytes()
@@ -1073,14 +1079,14 @@ def test_a_very_long_piece_can_be_extended_as_well(tiny_composer) -> None:
     for cut in (66, 90):
         piece = tiny_composer.extend(tiny_composer.compose(bars=cut, **asked), bars=100 - cut)
         assert piece.bar_tokens == whole.bar_tokens
-    passages = islice(tiny_composer.endless(**asked), 100)
+    passages = islice(tiny_composer.stream_endless(**asked), 100)
     assert tuple(passage.tokens for passage in passages) == whole.bar_tokens
 
 
 # -- Music without end ---------------------------------------------------------------------------
 
 
-def side_by_side(passages: list[Passage]) -> list[tuple]:
+def side_by_side(passages: list[GeneratedBar]) -> list[tuple]:
     """Every note as (program, beat, pitch, velocity, beats), the bars one after the other."""
     found, at = [], 0.0
     for passage in passages:
@@ -1098,7 +1104,7 @@ def test_bars_without_end_side_by_side_are_the_piece(with_prompt, tiny_composer,
     prompt = invented(bars=2, programs=(0, -1)) if with_prompt else None
     constraints = Constraints(programs={0, 40, DRUMS}, notes_per_bar=(4, 12))
     asked = {"prompt": prompt, "sampling": Sampling(1.2, seed=5), "constraints": constraints}
-    passages = list(islice(tiny_composer.endless(**asked), 8))
+    passages = list(islice(tiny_composer.stream_endless(**asked), 8))
     piece = tiny_composer.compose(bars=8, **asked)
     found = side_by_side(passages)
     expected = sorted(
@@ -1125,7 +1131,9 @@ def test_bars_without_end_side_by_side_are_the_piece(with_prompt, tiny_composer,
 
 def test_a_passage_is_a_bar_alone(tiny_composer) -> None:
     constraints = Constraints(programs={0, 40}, meter=(3, 4))
-    passages = list(islice(tiny_composer.endless(sampling=SAMPLING, constraints=constraints), 4))
+    passages = list(
+        islice(tiny_composer.stream_endless(sampling=SAMPLING, constraints=constraints), 4)
+    )
     tpq = tiny_composer.tokenizer.ticks_per_quarter
     for passage in passages:
         assert passage.length_ticks == 3 * tpq
@@ -1137,7 +1145,7 @@ def test_a_passage_is_a_bar_alone(tiny_composer) -> None:
 
 def test_a_passage_stands_where_its_tokens_end(tiny_composer, invented) -> None:
     asked = {"prompt": invented(bars=1), "sampling": SAMPLING, "constraints": PIANO}
-    first, second = islice(tiny_composer.endless(**asked), 2)
+    first, second = islice(tiny_composer.stream_endless(**asked), 2)
     piece = tiny_composer.compose(bars=1, **asked)
     assert first.state.to_bytes() == piece.state.to_bytes()
     read = first.state.history.ids().tolist()
@@ -1152,7 +1160,7 @@ def test_the_tempo_is_said_once(tiny_composer, invented) -> None:
         (invented(bars=1, tempo_bpm=90), replace(PIANO, tempo_changes=False), []),
     ]:
         asked = {"prompt": prompt, "sampling": SAMPLING, "constraints": constraints}
-        first, *rest = islice(tiny_composer.endless(**asked), 3)
+        first, *rest = islice(tiny_composer.stream_endless(**asked), 3)
         assert [round(tempo.qpm, 2) for tempo in first.score.tempos] == expected
         assert not any(len(passage.score.tempos) for passage in rest)
 
@@ -1160,13 +1168,13 @@ def test_the_tempo_is_said_once(tiny_composer, invented) -> None:
 def test_endless_music_refuses_before_its_first_bar(tiny_composer) -> None:
     constraints = Constraints(programs={0}, ending=True)
     with pytest.raises(ValueError, match=r"has no ending; leave constraints\.ending out"):
-        tiny_composer.endless(constraints=constraints)
+        tiny_composer.stream_endless(constraints=constraints)
     with pytest.raises(ScoreError):
-        tiny_composer.endless(prompt=b"not MIDI")
+        tiny_composer.stream_endless(prompt=b"not MIDI")
 
 
 def test_endless_music_can_be_left(tiny_composer) -> None:
-    passages = tiny_composer.endless(sampling=SAMPLING, constraints=PIANO)
+    passages = tiny_composer.stream_endless(sampling=SAMPLING, constraints=PIANO)
     assert next(passages).number == 0
     passages.close()
     assert next(passages, None) is None
@@ -1197,7 +1205,9 @@ def assert_it_ends(composer: Composer, piece: Composition, chord: set[int]) -> N
 )
 def test_an_ending_is_in_the_key_asked_for(key, chord, bars, tiny_composer) -> None:
     constraints = Constraints(programs={0, 40, DRUMS}, key=key, ending=True)
-    for take in tiny_composer.takes(4, bars=bars, sampling=SAMPLING, constraints=constraints):
+    for take in tiny_composer.compose_many(
+        4, bars=bars, sampling=SAMPLING, constraints=constraints
+    ):
         assert_it_ends(tiny_composer, take, chord)
         assert take.bars == bars
 
@@ -1208,7 +1218,7 @@ def test_an_ending_is_in_the_key_of_the_seed(named, tiny_composer, invented) -> 
         prompt = invented(bars=2, seed=seed)
         key = Scale.named(str(estimate_key(prompt)))
         constraints = replace(
-            tiny_composer.constraints_of(prompt), ending=True, key="prompt" if named else None
+            tiny_composer.default_constraints(prompt), ending=True, key="prompt" if named else None
         )
         piece = tiny_composer.compose(
             bars=3, prompt=prompt, sampling=SAMPLING, constraints=constraints
@@ -1218,7 +1228,7 @@ def test_an_ending_is_in_the_key_of_the_seed(named, tiny_composer, invented) -> 
 
 def test_an_ending_of_a_piece_from_nothing_is_in_its_own_key(tiny_composer) -> None:
     constraints = Constraints(programs={0, 40}, ending=True)
-    for take in tiny_composer.takes(8, bars=4, sampling=SAMPLING, constraints=constraints):
+    for take in tiny_composer.compose_many(8, bars=4, sampling=SAMPLING, constraints=constraints):
         before = [token for bar in take.bar_tokens[:-1] for token in bar]
         key = Scale.named(str(estimate_key(tiny_composer.tokenizer.decode(before))))
         assert_it_ends(tiny_composer, take, {*tonic_chord(key)})
@@ -1228,7 +1238,7 @@ def test_an_ending_of_a_piece_from_nothing_is_in_its_own_key(tiny_composer) -> N
 def test_nothing_rings_on_where_the_last_bars_are_shorter_than_others(seed, tiny_composer) -> None:
     constraints = Constraints(programs={0, 40}, key="C major", ending=True)  # in any meter
     wild = Sampling(temperature=2.0, seed=seed)
-    for take in tiny_composer.takes(32, bars=3, sampling=wild, constraints=constraints):
+    for take in tiny_composer.compose_many(32, bars=3, sampling=wild, constraints=constraints):
         assert_it_ends(tiny_composer, take, {0, 4, 7})
 
 
@@ -1242,7 +1252,7 @@ def test_an_ending_comes_in_every_meter(meter, tiny_composer) -> None:
 def test_an_ending_keeps_to_all_else_that_was_wished_for(tiny_composer) -> None:
     asked = everything(None)
     constraints = replace(asked["constraints"], ending=True)
-    for take in tiny_composer.takes(4, bars=4, **(asked | {"constraints": constraints})):
+    for take in tiny_composer.compose_many(4, bars=4, **(asked | {"constraints": constraints})):
         assert_it_ends(tiny_composer, take, {2, 5, 9})
         ranges = constraints.ranges
         for program, _, _, pitch, _ in notes_of(take.score):
@@ -1256,7 +1266,7 @@ def test_all_ways_to_ask_for_an_ending_give_the_same(tiny_composer, invented) ->
     asked = {"prompt": invented(bars=1), "sampling": SAMPLING, "constraints": constraints}
     whole = tiny_composer.compose(bars=4, **asked)
     *_, draft = tiny_composer.stream(bars=4, **asked)
-    assert draft == whole == tiny_composer.takes(1, bars=4, **asked)[0]
+    assert draft == whole == tiny_composer.compose_many(1, bars=4, **asked)[0]
 
 
 def test_a_piece_that_has_ended_may_go_on_and_end_again(tiny_composer) -> None:
@@ -1273,7 +1283,7 @@ def test_a_piece_that_has_ended_may_go_on_and_end_again(tiny_composer) -> None:
 def test_the_key_of_the_seed_is_named_and_kept(tiny_composer, invented) -> None:
     prompt = invented(bars=2, programs=(0, 40, DRUMS), seed=3)
     name = str(estimate_key(prompt))
-    constraints = replace(tiny_composer.constraints_of(prompt), key="prompt")
+    constraints = replace(tiny_composer.default_constraints(prompt), key="prompt")
     piece = tiny_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     assert piece.constraints == replace(constraints, key=name)
     new = notes_of(piece.score, start=piece.seed_end_tick)
@@ -1303,11 +1313,11 @@ def test_only_the_bars_that_are_used_speak_for_a_key(tiny_composer) -> None:
 
 def test_the_key_of_a_seed_needs_a_seed(tiny_composer) -> None:
     constraints = Constraints(key="prompt")
-    for ask in (tiny_composer.compose, tiny_composer.stream, tiny_composer.endless):
+    for ask in (tiny_composer.compose, tiny_composer.stream, tiny_composer.stream_endless):
         with pytest.raises(ValueError, match="key='prompt' needs a prompt whose key can be"):
             ask(constraints=constraints)
     with pytest.raises(ValueError, match="key='prompt' needs a prompt"):
-        tiny_composer.takes(2, constraints=constraints)
+        tiny_composer.compose_many(2, constraints=constraints)
 
 
 def test_a_seed_of_drums_has_no_key_to_keep_to(tiny_composer, invented) -> None:
@@ -1322,7 +1332,7 @@ def tempos(score: ScoreTick) -> list[tuple[float, float]]:
 
 def test_a_tempo_that_is_asked_for_begins_with_the_new_music(tiny_composer) -> None:
     seed = band(meter=(3, 4), bars=3)  # 97.3, from the second bar on 61.7
-    constraints = replace(tiny_composer.constraints_of(seed), tempo_bpm=144)
+    constraints = replace(tiny_composer.default_constraints(seed), tempo_bpm=144)
     asked = {"prompt": seed, "sampling": SAMPLING, "constraints": constraints}
     expected = [(0, 97.3), (3, 61.7), (9, 144)]
     piece = tiny_composer.compose(bars=3, **asked)
@@ -1340,7 +1350,7 @@ def test_a_tempo_later_in_the_prompt_than_its_last_note_does_not_rule(tiny_compo
     seed = band(meter=(3, 4), bars=1)
     seed.tempos.append(TempoTick(3 * 480, 50))
     seed.tempos.append(TempoTick(30 * 480, 40))
-    constraints = replace(tiny_composer.constraints_of(seed), tempo_bpm=144)
+    constraints = replace(tiny_composer.default_constraints(seed), tempo_bpm=144)
     piece = tiny_composer.compose(bars=12, prompt=seed, sampling=SAMPLING, constraints=constraints)
     end = last_note_end(piece.score)
     assert tempo_at(piece.score, piece.seed_end_tick) == pytest.approx(144, abs=0.01)
@@ -1356,21 +1366,21 @@ def test_a_piece_from_nothing_has_the_tempo_asked_for(tiny_composer) -> None:
 
 def test_what_composing_keeps_to_by_itself_can_be_asked_for(tiny_composer, invented) -> None:
     seed = band()
-    constraints = tiny_composer.constraints_of(seed)
+    constraints = tiny_composer.default_constraints(seed)
     assert constraints == Constraints(
         programs={40, 33, DRUMS}, meter=(3, 4), tempo_changes=False, max_notes_at_once=4
     )
     plain = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
     asked = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING, constraints=constraints)
     assert asked == plain
-    assert tiny_composer.constraints_of() == Constraints()
+    assert tiny_composer.default_constraints() == Constraints()
     long = invented(bars=2, programs=(0,))
     long.tracks.append(band(bars=6).tracks[2])  # the bass begins with the first bar
-    assert tiny_composer.constraints_of(long, prompt_bars=1).programs == {0, 33}
+    assert tiny_composer.default_constraints(long, prompt_bars=1).programs == {0, 33}
     with pytest.raises(ScoreError):
-        tiny_composer.constraints_of(b"not MIDI")
+        tiny_composer.default_constraints(b"not MIDI")
     with pytest.raises(ValueError, match="prompt_bars must be"):
-        tiny_composer.constraints_of(seed, prompt_bars=0)
+        tiny_composer.default_constraints(seed, prompt_bars=0)
 
 
 IMPOSSIBLE = [
@@ -1393,7 +1403,7 @@ def test_what_cannot_be_is_refused_before_anything_is_composed(
     def compose(*_: object) -> None:
         raise AssertionError("this would have been composed")
 
-    monkeypatch.setattr(PackedLSTM, "stepper", compose)
+    monkeypatch.setattr(InferenceModel, "stepper", compose)
     ask = getattr(tiny_composer, way)
     count = (2,) if way == "takes" else ()
     if way == "endless" and constraints.ending:
@@ -1425,7 +1435,7 @@ def test_steps_are_as_precise_as_asked_for(precision, tiny_checkpoint, tiny_mode
     assert piece.bars == 3
     again = Composer(tiny_model, composer.tokenizer, precision=precision)
     assert again.compose(**asked) == piece
-    assert composer.takes(2, **asked)[0] == piece
+    assert composer.compose_many(2, **asked)[0] == piece
     assert composer.extend(composer.compose(**(asked | {"bars": 1})), bars=2) == piece
 
 

@@ -11,7 +11,7 @@ from symusic.core import NoteTick, ScoreTick, TimeSignatureTick, TrackTick
 
 from musiclstm import Composer, Composition, Constraints, Sampling, Surprise
 from musiclstm.generation import pipeline
-from musiclstm.generation.decoding.stepper import PackedLSTM, Snapshot
+from musiclstm.generation.decoding.stepper import DecoderState, InferenceModel
 from musiclstm.tokens import DRUMS, MusicTokenizer
 
 TOKENIZER = MusicTokenizer()
@@ -68,7 +68,7 @@ def test_of_a_bar_that_is_too_long_the_last_tokens_are_read(tiny_composer, monke
     whole = TOKENIZER.encode(prompt)
     assert piece.prompt_ids == (TOKENIZER.bos_id, *whole[:-2][-50:])
     assert piece.bars == 2
-    assert tiny_composer.follow(piece.recipe, prompt=prompt).to_midi() == piece.to_midi()
+    assert tiny_composer.reproduce(piece.recipe, prompt=prompt).to_midi() == piece.to_midi()
 
 
 def test_the_prompt_is_read_in_bars_up_to_its_end(tiny_composer) -> None:
@@ -94,7 +94,7 @@ def test_drums_that_have_no_token_are_read_as_silence(tiny_composer) -> None:
 # -- The state -----------------------------------------------------------------------------------
 
 
-def assert_equal_states(one: Snapshot, other: Snapshot) -> None:
+def assert_equal_states(one: DecoderState, other: DecoderState) -> None:
     for name in ("logits", "hidden", "cell"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
     assert np.array_equal(one.history.ids(), other.history.ids())
@@ -111,7 +111,7 @@ def test_the_state_is_that_of_a_network_that_reads_everything(
         "prompt": prompt,
     }
     piece = tiny_composer.compose(bars=4, **asked)
-    network = PackedLSTM(tiny_composer.model)
+    network = InferenceModel(tiny_composer.model)
     assert_equal_states(piece.opening, network.read(piece.prompt_ids))
     ids = list(piece.prompt_ids)
     for passage in piece.passages:
@@ -122,7 +122,7 @@ def test_the_state_is_that_of_a_network_that_reads_everything(
 
 def from_bytes(piece: Composition) -> Composition:
     """The piece as another process has it that was given its state as bytes."""
-    return replace(piece, state=Snapshot.from_bytes(piece.state.to_bytes()))
+    return replace(piece, state=DecoderState.from_bytes(piece.state.to_bytes()))
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
@@ -166,13 +166,13 @@ def test_the_copy_weight_changes_the_music(tiny_network, invented) -> None:
     longer = composer.extend(pieces[0].first(1), bars=2, sampling=Sampling(seed=3, copy_weight=2.0))
     assert longer.bar_tokens[:1] == pieces[0].bar_tokens[:1]
     assert longer.bar_tokens[1:] != pieces[0].bar_tokens[1:]
-    assert composer.follow(longer.recipe, prompt=prompt).to_midi() == longer.to_midi()
+    assert composer.reproduce(longer.recipe, prompt=prompt).to_midi() == longer.to_midi()
 
 
 def test_composing_leaves_what_it_begins_with_as_it_was(tiny_composer, invented) -> None:
     piece = tiny_composer.compose(bars=2, prompt=invented(bars=1), sampling=SAMPLING)
     opening, middle = piece.opening.to_bytes(), piece.first(1).state.to_bytes()
     tiny_composer.extend(piece.first(0), bars=2, sampling=Sampling(seed=1))
-    tiny_composer.takes(2, after=piece.first(1), bars=2)
+    tiny_composer.compose_many(2, after=piece.first(1), bars=2)
     assert piece.opening.to_bytes() == opening
     assert piece.first(1).state.to_bytes() == middle

@@ -11,7 +11,7 @@ from symusic.core import ScoreTick
 from benchmarks.quality.constraint_checks import random_constraints
 from musiclstm import Composer, Composition, Constraints, Sampling, Surprise
 from musiclstm.midi.analysis import bar_starts, last_note_end
-from musiclstm.tokens import DRUMS, MusicTokenizer, Part, programs_of
+from musiclstm.tokens import DRUMS, MusicTokenizer, PartName, programs_of
 from tests.generation.referee import Referee, complaints
 
 TOKENIZER = MusicTokenizer()
@@ -54,7 +54,7 @@ def check(case: int, composer: Composer, invented) -> bool:
     """Check two takes of one request; whether the constraints could be kept at all."""
     request = random_request(random.Random(case), invented)
     try:
-        takes = composer.takes(2, **request)
+        takes = composer.compose_many(2, **request)
     except ValueError:  # refused before anything is composed: too few different notes
         return False
     for take in takes:
@@ -83,10 +83,10 @@ def check_score(take: Composition, case: int) -> None:
     end = start + round(TOKENIZER.length_ticks(take.tokens) * scale)
     assert max(last_note_end(take.score), start) <= end, case
     assert len(bar_starts(take.score, end_tick=end)) == take.seed_bars + take.bars + 1, case
-    expected = Counter[tuple[Part, int]]()
+    expected = Counter[tuple[PartName, int]]()
     for part, track in zip(TOKENIZER.parts_in(take.tokens), decoded.tracks, strict=True):
         expected.update((part, note.pitch) for note in track.notes)
-    found = Counter[tuple[Part | None, int]]()
+    found = Counter[tuple[PartName | None, int]]()
     for part, track in zip(take.track_parts, take.score.tracks, strict=True):
         found.update((part, note.pitch) for note in track.notes if note.time >= start)
         assert part is None or part.program == (DRUMS if track.is_drum else track.program), case

@@ -19,7 +19,7 @@ from musiclstm import (
     ScoreError,
     Selection,
     Surprise,
-    bundled_seeds,
+    example_files,
     read_midi,
     read_recipe,
 )
@@ -68,7 +68,7 @@ def test_only_what_is_chosen_is_heard(tiny_composer, quartet) -> None:
     assert piece.tokens == same.tokens
     assert piece.score == same.score
     assert piece.constraints == same.constraints
-    assert piece.constraints == tiny_composer.constraints_of(quartet, prompt_selection=chosen)
+    assert piece.constraints == tiny_composer.default_constraints(quartet, prompt_selection=chosen)
     assert (piece.seed_bars, piece.seed_end_tick, piece.accompaniment_tracks) == (3, 3 * BAR, 0)
 
 
@@ -164,12 +164,12 @@ def test_everything_else_stays_true_with_a_selection(
     assert len(piece.note_probabilities()) == piece.continuation.note_num()
     new = [n for t in piece.continuation.tracks for n in t.notes]
     assert all(0 <= note.time < bars * BAR for note in new)
-    followed = tiny_composer.follow(piece.recipe, prompt=quartet)
+    followed = tiny_composer.reproduce(piece.recipe, prompt=quartet)
     assert followed == piece
     assert followed.to_midi() == piece.to_midi()
 
 
-@pytest.mark.parametrize("way", ["compose", "stream", "takes", "stream_takes", "endless"])
+@pytest.mark.parametrize("way", ["compose", "stream", "takes", "stream_many", "endless"])
 def test_what_is_not_there_is_refused_wherever_it_is_asked_for(way, tiny_composer, quartet) -> None:
     count = (2,) if "takes" in way else ()
     with pytest.raises(ScoreError, match="no track 4; choose of its 4, numbers 0 to 3"):
@@ -180,7 +180,7 @@ def test_endless_music_goes_on_from_what_is_chosen(tiny_composer, quartet) -> No
     chosen = Selection(tracks={1}, first_bar=2, last_bar=4)
     asked = {"prompt": quartet, "prompt_selection": chosen, "sampling": SAMPLING}
     piece = tiny_composer.compose(bars=2, **asked)
-    passages = tiny_composer.endless(**asked)
+    passages = tiny_composer.stream_endless(**asked)
     assert [next(passages).tokens for _ in range(2)] == list(piece.bar_tokens)
 
 
@@ -192,7 +192,7 @@ def assert_made_again(composer: Composer, piece: Composition, prompt: object = N
         midi = piece.to_midi(only_new=only_new)
         recipe = read_recipe(midi)
         assert recipe == piece.recipe == Recipe.from_link(recipe.to_link())
-        again = composer.follow(recipe, prompt=prompt)
+        again = composer.reproduce(recipe, prompt=prompt)
         assert again.to_midi(only_new=only_new) == midi
         assert again == piece
 
@@ -219,7 +219,7 @@ def test_a_piece_from_a_score_is_made_again_from_its_file(tiny_composer, file) -
 
 
 def test_a_piece_from_a_bundled_seed_needs_no_file(tiny_composer) -> None:
-    for seed in list(bundled_seeds().values())[:2]:
+    for seed in list(example_files().values())[:2]:
         piece = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
         assert piece.recipe.source.name == f"bundled:{seed.stem}"
         assert_made_again(tiny_composer, piece)
@@ -244,12 +244,12 @@ def test_a_piece_that_was_steered_is_made_again(tiny_composer, file) -> None:
     for bars in range(1, 8):
         assert_made_again(tiny_composer, slow.first(bars), file)
     begin = slow.first(0)
-    assert tiny_composer.follow(begin.recipe, prompt=file).to_midi() == begin.to_midi()
+    assert tiny_composer.reproduce(begin.recipe, prompt=file).to_midi() == begin.to_midi()
 
 
 def test_takes_and_drafts_are_made_again(tiny_composer) -> None:
     constraints = replace(PIANO, ending=True)
-    for take in tiny_composer.takes(3, bars=3, sampling=SAMPLING, constraints=constraints):
+    for take in tiny_composer.compose_many(3, bars=3, sampling=SAMPLING, constraints=constraints):
         assert_made_again(tiny_composer, take)
     for draft in tiny_composer.stream(bars=3, sampling=SAMPLING, constraints=constraints):
         assert_made_again(tiny_composer, draft)
@@ -271,7 +271,7 @@ def test_another_composer_with_the_same_weights_makes_the_same_file(
     piece = tiny_composer.compose(bars=2, sampling=SAMPLING, constraints=PIANO)
     assert other.name == "elsewhere"
     assert other.fingerprint == tiny_composer.fingerprint
-    assert other.follow(piece.recipe).to_midi() == piece.to_midi()
+    assert other.reproduce(piece.recipe).to_midi() == piece.to_midi()
     assert str(tmp_path) not in other.compose(bars=1, constraints=PIANO).recipe.to_json()
 
 
@@ -279,7 +279,7 @@ def test_other_weights_are_refused(tiny_composer, tiny_network, tiny_tokenizer) 
     other = Composer(tiny_network(seed=1), tiny_tokenizer)
     recipe = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
     with pytest.raises(RecipeError) as refusal:
-        other.follow(recipe)
+        other.reproduce(recipe)
     assert str(refusal.value) == (
         f"This recipe was made with weights {tiny_composer.fingerprint} ({tiny_composer.name}), "
         f"and these are {other.fingerprint} (no name); load the model it names."
@@ -292,7 +292,7 @@ def test_what_a_stranger_says_of_weights_stays_short_and_plain(tiny_composer) ->
     for name in ("weights", "precision"):
         hostile = replace(recipe, maker=replace(recipe.maker, model=strange, **{name: strange}))
         with pytest.raises(RecipeError) as refusal:
-            tiny_composer.follow(hostile)
+            tiny_composer.reproduce(hostile)
         assert str(refusal.value).isascii()
         assert "\n" not in str(refusal.value)
         assert len(str(refusal.value)) < 300
@@ -305,7 +305,7 @@ def test_another_precision_is_refused(tiny_checkpoint) -> None:
     )
     recipe = coarse.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
     with pytest.raises(RecipeError, match="int8 steps, and this composer computes float32 steps"):
-        fine.follow(recipe)
+        fine.reproduce(recipe)
 
 
 def test_another_file_is_refused(tiny_composer, file, invented) -> None:
@@ -313,11 +313,13 @@ def test_another_file_is_refused(tiny_composer, file, invented) -> None:
     with pytest.raises(
         RecipeError, match=r"goes on from a file with SHA-256 .*, and the prompt is"
     ):
-        tiny_composer.follow(recipe, prompt=invented(bars=3))
+        tiny_composer.reproduce(recipe, prompt=invented(bars=3))
     with pytest.raises(RecipeError, match="pass it as the prompt"):
-        tiny_composer.follow(recipe)
+        tiny_composer.reproduce(recipe)
     with pytest.raises(RecipeError, match="begins from nothing"):
-        tiny_composer.follow(tiny_composer.compose(bars=1, constraints=PIANO).recipe, prompt=file)
+        tiny_composer.reproduce(
+            tiny_composer.compose(bars=1, constraints=PIANO).recipe, prompt=file
+        )
 
 
 def test_the_weights_alone_do_not_name_the_music(tiny_composer, tiny_model, tiny_tokenizer) -> None:
@@ -333,7 +335,7 @@ def test_a_constraint_that_cannot_be_kept_is_refused(tiny_composer) -> None:
     (step,) = piece.recipe.steps
     bad = replace(step, constraints=Constraints(programs={-1}, pitch_ranges={-1: (0, 20)}))
     with pytest.raises(ValueError, match="leaves nothing to play"):
-        tiny_composer.follow(replace(piece.recipe, steps=(bad,)))
+        tiny_composer.reproduce(replace(piece.recipe, steps=(bad,)))
 
 
 def test_other_music_than_where_it_was_made_is_told(tiny_composer) -> None:
@@ -342,5 +344,5 @@ def test_other_music_than_where_it_was_made_is_told(tiny_composer) -> None:
     assert len(recipe.music) == 8
     elsewhere = replace(recipe, music="00000000")
     with pytest.raises(RecipeError, match="gives other music here than where it was made"):
-        tiny_composer.follow(elsewhere)
-    assert tiny_composer.follow(replace(recipe, music="")).recipe == recipe
+        tiny_composer.reproduce(elsewhere)
+    assert tiny_composer.reproduce(replace(recipe, music="")).recipe == recipe

@@ -95,7 +95,7 @@ def test_before_the_first_bar_there_is_only_the_seed(tiny_composer, invented) ->
     assert begin.note_probabilities() == ()
     nothing = tiny_composer.compose(bars=2, sampling=SAMPLING).first(0)
     assert nothing.score.note_num() == 0
-    assert tiny_composer.follow(nothing.recipe).to_midi() == nothing.to_midi()
+    assert tiny_composer.reproduce(nothing.recipe).to_midi() == nothing.to_midi()
 
 
 @pytest.mark.parametrize("bars", [-1, 4, 1.5, "2", None])
@@ -232,19 +232,19 @@ def test_streamed_takes_are_the_takes(with_piece, tiny_composer, invented) -> No
     asked |= {"after": piece} if with_piece else {"prompt": invented(bars=1)}
     bars_of = {0: [], 1: [], 2: []}
     latest = {}
-    for number, draft in tiny_composer.stream_takes(3, bars=3, **asked):
+    for number, draft in tiny_composer.stream_many(3, bars=3, **asked):
         bars_of[number].append(draft.bars)
         latest[number] = draft
     before = 2 if with_piece else 0
     assert list(bars_of.values()) == [[before + 1, before + 2, before + 3]] * 3
-    for take, number in zip(tiny_composer.takes(3, bars=3, **asked), range(3), strict=True):
+    for take, number in zip(tiny_composer.compose_many(3, bars=3, **asked), range(3), strict=True):
         assert_same(latest[number], take)
         assert take.sampling.seed == 7 + number
 
 
 def test_takes_after_a_piece_begin_with_what_extending_gives(tiny_composer) -> None:
     piece = tiny_composer.compose(bars=2, sampling=SAMPLING, constraints=PIANO)
-    takes = tiny_composer.takes(3, after=piece, bars=2)
+    takes = tiny_composer.compose_many(3, after=piece, bars=2)
     assert_same(takes[0], tiny_composer.extend(piece, bars=2))
     assert len({take.tokens for take in takes}) == 3
     assert {take.bar_tokens[:2] for take in takes} == {piece.bar_tokens}
@@ -252,13 +252,13 @@ def test_takes_after_a_piece_begin_with_what_extending_gives(tiny_composer) -> N
 
 def test_a_piece_and_a_prompt_contradict_each_other(tiny_composer, invented) -> None:
     piece = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO)
-    for ask in (tiny_composer.stream, lambda **a: tiny_composer.takes(2, **a)):
+    for ask in (tiny_composer.stream, lambda **a: tiny_composer.compose_many(2, **a)):
         with pytest.raises(ValueError, match="prompt and after contradict each other"):
             ask(after=piece, prompt=invented())
     with pytest.raises(ValueError, match="count must be from 1 to 32, got 0"):
-        tiny_composer.stream_takes(0)
+        tiny_composer.stream_many(0)
     with pytest.raises(ScoreError):
-        tiny_composer.stream_takes(2, prompt=b"no MIDI")
+        tiny_composer.stream_many(2, prompt=b"no MIDI")
 
 
 def test_a_draft_decodes_only_its_new_bar(tiny_composer, monkeypatch) -> None:

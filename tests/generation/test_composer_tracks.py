@@ -14,7 +14,7 @@ from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, Trac
 from musiclstm import Composer, Composition, Constraints, Sampling, Selection
 from musiclstm.generation import pipeline
 from musiclstm.generation.note_probabilities import notes_of_bar
-from musiclstm.tokens import DRUMS, MusicTokenizer, Part, programs_of
+from musiclstm.tokens import DRUMS, MusicTokenizer, PartName, programs_of
 
 TOKENIZER = MusicTokenizer()
 SAMPLING = Sampling(seed=7, copy_weight=1, top_p=0.98, repetition_penalty=1)
@@ -42,14 +42,14 @@ def score_of(*tracks: tuple, bars: int = 2) -> ScoreTick:
 
 TRIO = score_of(("Middle", 40, 72), ("Low", 40, 57), ("High", 40, 88), ("Cello", 42, 40))
 PARTS_OF_TRIO = {
-    Part(40, 0): "High",
-    Part(40, 1): "Middle",
-    Part(40, 2): "Low",
-    Part(42, 0): "Cello",
+    PartName(40, 0): "High",
+    PartName(40, 1): "Middle",
+    PartName(40, 2): "Low",
+    PartName(42, 0): "Cello",
 }
 
 
-def written(piece: Composition) -> dict[Part, list[tuple[float, int]]]:
+def written(piece: Composition) -> dict[PartName, list[tuple[float, int]]]:
     """Beat and pitch of every note of each part, as the tokens say, from the first new bar on."""
     score = TOKENIZER.decode(piece.tokens)
     return {
@@ -69,7 +69,7 @@ def new_by_track(piece: Composition) -> list[tuple[str, list[tuple[float, int]]]
     return [(name, notes) for name, notes in found if notes]
 
 
-def assert_in_its_tracks(piece: Composition, names: dict[Part, str]) -> None:
+def assert_in_its_tracks(piece: Composition, names: dict[PartName, str]) -> None:
     expected = {names[part]: notes for part, notes in written(piece).items()}
     assert dict(new_by_track(piece)) == expected
 
@@ -108,7 +108,7 @@ def test_the_violins_stay_apart_in_extended_pieces_drafts_and_takes(busy_compose
     for draft in busy_composer.stream(bars=4, prompt=TRIO, sampling=SAMPLING):
         assert_in_its_tracks(draft, PARTS_OF_TRIO)
         assert draft.to_midi() == trio.first(draft.bars).to_midi()
-    for take in busy_composer.takes(3, bars=3, prompt=TRIO, sampling=SAMPLING):
+    for take in busy_composer.compose_many(3, bars=3, prompt=TRIO, sampling=SAMPLING):
         assert_in_its_tracks(take, PARTS_OF_TRIO)
 
 
@@ -123,13 +123,13 @@ def test_the_violins_stay_apart_after_going_back(busy_composer, trio) -> None:
 
 
 def test_the_violins_stay_apart_in_a_piece_made_again(busy_composer, trio) -> None:
-    again = busy_composer.follow(trio.recipe, prompt=TRIO)
+    again = busy_composer.reproduce(trio.recipe, prompt=TRIO)
     assert again.to_midi() == trio.to_midi()
     assert_in_its_tracks(again, PARTS_OF_TRIO)
 
 
 def test_endless_music_has_a_track_for_every_violin(busy_composer, trio) -> None:
-    passages = list(islice(busy_composer.endless(prompt=TRIO, sampling=SAMPLING), 8))
+    passages = list(islice(busy_composer.stream_endless(prompt=TRIO, sampling=SAMPLING), 8))
     assert tuple(passage.tokens for passage in passages) == trio.bar_tokens
     for passage in passages:
         programs = [track.program for track in passage.score.tracks]
@@ -162,7 +162,7 @@ def test_a_chosen_violin_does_not_take_up_the_others(busy_composer) -> None:
         bars=6, prompt=TRIO, prompt_selection=Selection(tracks={0}, last_bar=1), sampling=SAMPLING
     )
     assert [name for name, _ in new_by_track(piece)][:1] == ["Middle"]
-    assert written(piece).keys() == {Part(40, 0)}
+    assert written(piece).keys() == {PartName(40, 0)}
     # The other tracks play along in bar 2, unchanged.
     assert [len(track.notes) for track in piece.score.tracks[1:]] == [8, 8, 8]
 
@@ -175,7 +175,7 @@ def test_a_solo_line_goes_on_in_its_track(busy_composer) -> None:
     piece = busy_composer.compose(bars=8, prompt=solo, sampling=SAMPLING)
     (track,) = piece.score.tracks
     assert (track.name, track.program) == ("Solo", 73)
-    assert_in_its_tracks(piece, {Part(73, 0): "Solo"})
+    assert_in_its_tracks(piece, {PartName(73, 0): "Solo"})
     assert written(piece)
 
 
@@ -186,9 +186,11 @@ def test_tracks_beyond_the_eighth_share_a_part_and_its_notes_by_pitch(busy_compo
     )
     found, expected = dict(new_by_track(piece)), written(piece)
     for number in range(7):
-        assert found.get(f"Violin {number}", []) == expected.get(Part(40, number), [])
+        assert found.get(f"Violin {number}", []) == expected.get(PartName(40, number), [])
     shared = [f"Violin {number}" for number in (7, 8, 9)]  # around 58, 52 and 46
-    assert sorted(note for name in shared for note in found.get(name, [])) == expected[Part(40, 7)]
+    assert (
+        sorted(note for name in shared for note in found.get(name, [])) == expected[PartName(40, 7)]
+    )
     for name, (low, high) in zip(shared, [(55, 128), (49, 56), (0, 50)], strict=True):
         assert all(low <= pitch <= high for _, pitch in found.get(name, []))
     assert len(piece.score.tracks) == 10
@@ -200,7 +202,7 @@ def test_drum_tracks_are_one_part_and_get_its_notes_by_pitch(busy_composer) -> N
     piece = busy_composer.compose(bars=8, prompt=kit, sampling=SAMPLING)
     found = dict(new_by_track(piece))
     assert found.keys() == {"Kick", "Cymbals"}
-    assert sorted(found["Kick"] + found["Cymbals"]) == written(piece)[Part(DRUMS, 0)]
+    assert sorted(found["Kick"] + found["Cymbals"]) == written(piece)[PartName(DRUMS, 0)]
     assert max(pitch for _, pitch in found["Kick"]) < min(pitch for _, pitch in found["Cymbals"])
     assert len(piece.score.tracks) == 2
 
@@ -214,7 +216,7 @@ def test_a_track_that_is_silent_where_the_prompt_is_read_goes_on_all_the_same(
     constraints = Constraints(programs={73}, meter=(4, 4))
     piece = busy_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     assert TOKENIZER.ids["Program_73"] not in piece.prompt_ids
-    assert_in_its_tracks(piece, {Part(73, 0): "High Flute"})  # an unread program has one track
+    assert_in_its_tracks(piece, {PartName(73, 0): "High Flute"})  # an unread program has one track
     assert [track.name for track in piece.score.tracks] == ["Piano", "Low Flute", "High Flute"]
 
 
@@ -309,7 +311,7 @@ def chamber(tiny_network) -> Composer:
 
 # The viola is read as a piano, which nothing else needs; violin and cello are read as violins.
 STRINGS = score_of(("Violin", 40, 84), ("Viola", 41, 65), ("Cello", 42, 48))
-PARTS_OF_STRINGS = {Part(40, 0): "Violin", Part(40, 1): "Cello", Part(0, 0): "Viola"}
+PARTS_OF_STRINGS = {PartName(40, 0): "Violin", PartName(40, 1): "Cello", PartName(0, 0): "Viola"}
 
 
 def test_programs_with_one_substitute_stay_apart(chamber) -> None:
@@ -317,14 +319,16 @@ def test_programs_with_one_substitute_stay_apart(chamber) -> None:
     assert_in_its_tracks(piece, PARTS_OF_STRINGS)
     assert programs_of(piece.continuation) == {40, 41, 42}
     assert chamber.extend(piece.first(3), bars=5).to_midi() == piece.to_midi()
-    assert chamber.follow(piece.recipe, prompt=STRINGS).to_midi() == piece.to_midi()
+    assert chamber.reproduce(piece.recipe, prompt=STRINGS).to_midi() == piece.to_midi()
 
 
 def test_endless_music_has_the_programs_of_the_prompt(chamber) -> None:
     seen = set()
-    for passage in islice(chamber.endless(prompt=STRINGS, sampling=SAMPLING), 8):
+    for passage in islice(chamber.stream_endless(prompt=STRINGS, sampling=SAMPLING), 8):
         for part, track in zip(passage.parts, passage.score.tracks, strict=True):
-            assert {Part(40, 0): 40, Part(40, 1): 42, Part(0, 0): 41}[part] == track.program
+            assert {PartName(40, 0): 40, PartName(40, 1): 42, PartName(0, 0): 41}[
+                part
+            ] == track.program
             seen.add(track.program)
     assert seen == {40, 41, 42}
 
@@ -366,8 +370,8 @@ def test_other_programs_asked_for_at_the_first_bar_equal_those_asked_for_at_once
     later = chamber.extend(plain.first(0), bars=4, constraints=asked)
     assert later == at_once
     assert later.to_midi() == at_once.to_midi()
-    assert chamber.follow(later.recipe, prompt=prompt).to_midi() == later.to_midi()
-    (take,) = chamber.takes(1, bars=4, after=plain.first(0), constraints=asked)
+    assert chamber.reproduce(later.recipe, prompt=prompt).to_midi() == later.to_midi()
+    (take,) = chamber.compose_many(1, bars=4, after=plain.first(0), constraints=asked)
     assert take.to_midi() == at_once.to_midi()
 
 
@@ -379,11 +383,11 @@ def test_substitutes_have_the_loudness_of_the_track_that_they_stand_for(chamber)
 
 def test_a_take_knows_the_tracks_of_its_prompt(trio) -> None:
     assert trio.part_tracks == {
-        Part(40, 0): (2,),
-        Part(40, 1): (0,),
-        Part(40, 2): (1,),
-        Part(42, 0): (3,),
+        PartName(40, 0): (2,),
+        PartName(40, 1): (0,),
+        PartName(40, 2): (1,),
+        PartName(42, 0): (3,),
     }
-    assert trio.track_parts == (Part(40, 1), Part(40, 2), Part(40, 0), Part(42, 0))
-    assert replace(trio, seed=None).prompt_tracks(Part(40, 0)) == {}
-    assert trio.prompt_tracks(Part(40, 0)) == {2: 40}
+    assert trio.track_parts == (PartName(40, 1), PartName(40, 2), PartName(40, 0), PartName(42, 0))
+    assert replace(trio, seed=None).prompt_tracks(PartName(40, 0)) == {}
+    assert trio.prompt_tracks(PartName(40, 0)) == {2: 40}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from musiclstm import Composition, Constraints, Passage, Sampling, Surprise
-from musiclstm.generation.composition import Seed
+from musiclstm import Composition, Constraints, GeneratedBar, Sampling, Surprise
+from musiclstm.generation.composition import Prompt
 from musiclstm.generation.decoding.history import History
-from musiclstm.generation.decoding.stepper import Snapshot
+from musiclstm.generation.decoding.stepper import DecoderState
 
 
 def score(*notes: tuple[int, int, int]) -> ScoreTick:
@@ -27,14 +27,14 @@ def score(*notes: tuple[int, int, int]) -> ScoreTick:
 
 
 @pytest.fixture
-def state() -> Snapshot:
+def state() -> DecoderState:
     layers = np.zeros((1, 4), np.float32)
-    return Snapshot(np.zeros(6, np.float32), layers, layers, History())
+    return DecoderState(np.zeros(6, np.float32), layers, layers, History())
 
 
 @pytest.fixture
 def piece(state) -> Composition:
-    seed = Seed(score((0, 12, 60)), bars=1, end_tick=36)
+    seed = Prompt(score((0, 12, 60)), bars=1, end_tick=36)
     return Composition(
         score=score((0, 12, 60), (36, 24, 64), (72, 12, 67)),
         bars=2,
@@ -80,7 +80,7 @@ def test_two_pieces_are_equal_whatever_their_states_are_objects_of(piece, state)
 
 
 def test_records_cannot_be_changed(piece, state) -> None:
-    passage = Passage(number=0, score=score(), length_ticks=36, tokens=(1,), state=state)
+    passage = GeneratedBar(number=0, score=score(), length_ticks=36, tokens=(1,), state=state)
     for record in (piece, passage, piece.seed):
         for field in fields(record):
             with pytest.raises(FrozenInstanceError):
@@ -88,7 +88,7 @@ def test_records_cannot_be_changed(piece, state) -> None:
 
 
 def test_a_record_is_told_in_a_few_words(piece, state) -> None:
-    passage = Passage(number=3, score=score(), length_ticks=36, tokens=(1, 2), state=state)
+    passage = GeneratedBar(number=3, score=score(), length_ticks=36, tokens=(1, 2), state=state)
     for record in (piece, passage):
         assert "tokens" not in repr(record)
         assert "array" not in repr(record)

@@ -14,7 +14,7 @@ from musiclstm.generation.loudness import (
     DOWNBEAT_ACCENT,
     PromptLoudness,
 )
-from musiclstm.tokens import DRUMS, MusicTokenizer, Part
+from musiclstm.tokens import DRUMS, MusicTokenizer, PartName
 
 BEAT, BAR = 480, 4 * 480
 TOKENIZER = MusicTokenizer()
@@ -45,9 +45,9 @@ def loudness_of(prompt: ScoreTick, order: Sequence[Sequence[int]] | None = None)
     return PromptLoudness(prompt, dict(zip(parts, chosen, strict=True)))
 
 
-def continued(new: ScoreTick, prompt: ScoreTick, *parts: Part, gain: float = 1.0) -> ScoreTick:
+def continued(new: ScoreTick, prompt: ScoreTick, *parts: PartName, gain: float = 1.0) -> ScoreTick:
     """The new score with velocities of the prompt; its tracks are the first of their programs."""
-    own = parts or [Part(DRUMS if each.is_drum else each.program, 0) for each in new.tracks]
+    own = parts or [PartName(DRUMS if each.is_drum else each.program, 0) for each in new.tracks]
     return loudness_of(prompt).with_velocities(new, own, gain)
 
 
@@ -90,7 +90,7 @@ def test_the_beat_of_a_compound_meter_is_a_dotted_quarter() -> None:
 
 def test_tracks_of_one_program_are_as_loud_as_their_own_track_of_the_prompt() -> None:
     prompt = score(track([(0, 100)], pitch=40), track([(0, 50)], pitch=80))
-    new, parts = score(track([(0, 64)]), track([(0, 64)])), [Part(0, 0), Part(0, 1)]
+    new, parts = score(track([(0, 64)]), track([(0, 64)])), [PartName(0, 0), PartName(0, 1)]
     assert velocities(continued(new, prompt, *parts)) == [[50], [100]]
     assert velocities(continued(new, prompt, *parts[::-1])) == [[100], [50]]
     loudness = loudness_of(prompt, order=[[0], [1]])
@@ -159,7 +159,7 @@ def test_scores_without_notes_are_no_problem() -> None:
 
 def test_parts_must_match_the_tracks() -> None:
     with pytest.raises(ValueError, match="2 parts were given for 1 tracks"):
-        continued(composed([0]), ScoreTick(480), Part(0, 0), Part(0, 1))
+        continued(composed([0]), ScoreTick(480), PartName(0, 0), PartName(0, 1))
 
 
 def test_bar_by_bar_is_as_loud_as_all_bars_at_once() -> None:
@@ -172,4 +172,4 @@ def test_bar_by_bar_is_as_loud_as_all_bars_at_once() -> None:
 
 def test_without_a_prompt_all_notes_have_the_default() -> None:
     new = composed([0, 240], program=5)
-    assert velocities(PromptLoudness().with_velocities(new, [Part(5, 0)])) == [[88, 80]]
+    assert velocities(PromptLoudness().with_velocities(new, [PartName(5, 0)])) == [[88, 80]]

@@ -6,11 +6,11 @@ import pytest
 from symusic.core import NoteTick, ScoreTick, TrackTick
 
 from musiclstm.generation.note_probabilities import TokenNote, log_probs_by_track, notes_of_bar
-from musiclstm.tokens import Part
+from musiclstm.tokens import PartName
 from tests.generation.referee import IDS
 
 OPENING = ("Bar_None", "TimeSig_4/4")
-PIANO, DRUMS = Part(0, 0), Part(-1, 0)
+PIANO, DRUMS = PartName(0, 0), PartName(-1, 0)
 
 
 def notes_of(*names: str) -> list[TokenNote]:
@@ -44,7 +44,7 @@ def test_the_program_of_an_empty_block_counts_with_the_next_one_of_its_program()
     found = notes_of(*words, "Program_40", "Position_0", "Pitch_62", "Duration_1.0.12")
     assert found == [
         TokenNote(PIANO, 0, 60, -(2.0 + 3 + 4 + 5)),
-        TokenNote(Part(40, 1), 0, 62, -(1.0 + 6 + 7 + 8 + 9)),
+        TokenNote(PartName(40, 1), 0, 62, -(1.0 + 6 + 7 + 8 + 9)),
     ]
 
 
@@ -67,7 +67,7 @@ def test_numbers_come_in_the_order_of_tracks_and_notes() -> None:
         track = TrackTick("", program, is_drum)
         track.notes.extend(type(track.notes)([NoteTick(t, 6, p, 80) for t, p in notes]))
         score.tracks.append(track)
-    parts = [Part(40, 0), Part(40, 1), DRUMS]
+    parts = [PartName(40, 0), PartName(40, 1), DRUMS]
     notes = [
         TokenNote(parts[0], 0, 64, -1.0),
         TokenNote(DRUMS, 0, 38, -2.0),

@@ -16,8 +16,8 @@ from symusic.core import (
     TrackTick,
 )
 
-from musiclstm import RecipeError, ScoreError, Selection, bundled_seeds, read_midi
-from musiclstm.generation.prompt import as_the_seed, find_prompt, read_seed
+from musiclstm import RecipeError, ScoreError, Selection, example_files, read_midi
+from musiclstm.generation.prompt import default_constraints, find_prompt, read_prompt_source
 from musiclstm.generation.recipe import Source
 
 GRID = 48
@@ -43,7 +43,7 @@ def trio() -> ScoreTick:
 
 
 def read(score: ScoreTick, **chosen: object):
-    return read_seed(score, selection=Selection(**chosen), grid_ticks=GRID)
+    return read_prompt_source(score, selection=Selection(**chosen), grid_ticks=GRID)
 
 
 def pitches(score: ScoreTick) -> dict[str, list[int]]:
@@ -51,7 +51,7 @@ def pitches(score: ScoreTick) -> dict[str, list[int]]:
 
 
 def test_all_is_heard_where_nothing_is_chosen(trio) -> None:
-    plain, chosen = read_seed(trio, grid_ticks=GRID), read(trio)
+    plain, chosen = read_prompt_source(trio, grid_ticks=GRID), read(trio)
     assert (chosen.score, chosen.bars, chosen.end_tick) == (plain.score, 6, 14 * 480)
     assert chosen.others is plain.others is None
 
@@ -81,7 +81,7 @@ def test_only_what_is_heard_says_what_the_music_keeps_to(trio) -> None:
     early, late = read(trio, tracks={0}, last_bar=2), read(trio, tracks={0, 1}, first_bar=3)
     assert (early.constraints.programs, early.constraints.meter) == ({73}, (3, 4))
     assert (late.constraints.programs, late.constraints.meter) == ({73, 33}, (2, 4))
-    assert late.constraints == as_the_seed(late)
+    assert late.constraints == default_constraints(late)
 
 
 def test_what_ruled_before_the_first_bar_rules_at_it(trio) -> None:
@@ -115,7 +115,7 @@ def test_what_is_not_there_is_refused(trio) -> None:
     with pytest.raises(ScoreError, match=r"no bar 7: it has 6"):
         read(trio, first_bar=7)
     with pytest.raises(ValueError, match="prompt_bars and a selection contradict each other"):
-        read_seed(trio, prompt_bars=1, selection=Selection(), grid_ticks=GRID)
+        read_prompt_source(trio, prompt_bars=1, selection=Selection(), grid_ticks=GRID)
 
 
 # -- Which prompt it was -------------------------------------------------------------------------
@@ -126,27 +126,27 @@ def test_a_file_is_known_by_its_bytes_and_a_score_by_its_own(trio, tmp_path) -> 
     path = tmp_path / "trio.mid"
     path.write_bytes(data)
     name = "sha256:" + hashlib.sha256(data).hexdigest()
-    assert read_seed(data, grid_ticks=GRID).source == Source(name)
-    assert read_seed(path, prompt_bars=2, grid_ticks=GRID).source == Source(name, None, 2)
-    assert read_seed(path, prompt_bars=99, grid_ticks=GRID).source == Source(name)
+    assert read_prompt_source(data, grid_ticks=GRID).source == Source(name)
+    assert read_prompt_source(path, prompt_bars=2, grid_ticks=GRID).source == Source(name, None, 2)
+    assert read_prompt_source(path, prompt_bars=99, grid_ticks=GRID).source == Source(name)
     score = read_midi(path)[0]
     canonical = "sha256:" + hashlib.sha256(bytes(score.dumps_midi())).hexdigest()
-    assert read_seed(score, grid_ticks=GRID).source == Source(canonical)
+    assert read_prompt_source(score, grid_ticks=GRID).source == Source(canonical)
     assert find_prompt(Source(name), path) == path
     assert find_prompt(Source(canonical), path) == path  # the score was read from it
 
 
-@pytest.mark.parametrize("file", bundled_seeds().values(), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", example_files().values(), ids=lambda file: file.stem)
 def test_a_bundled_seed_is_known_by_its_name(file) -> None:
     named = Source(f"bundled:{file.stem}")
-    assert read_seed(file, grid_ticks=GRID).source == named
-    assert read_seed(read_midi(file)[0], grid_ticks=GRID).source == named
+    assert read_prompt_source(file, grid_ticks=GRID).source == named
+    assert read_prompt_source(read_midi(file)[0], grid_ticks=GRID).source == named
     assert find_prompt(named, None) == file
     assert find_prompt(named, file) == file
 
 
 def test_another_prompt_is_refused_by_what_differs(trio) -> None:
-    source = read_seed(bytes(trio.dumps_midi()), grid_ticks=GRID).source
+    source = read_prompt_source(bytes(trio.dumps_midi()), grid_ticks=GRID).source
     trio.tracks[0].notes[0].pitch = 99
     with pytest.raises(RecipeError, match=rf"a file with SHA-256 {source.name[7:19]}…, and the "):
         find_prompt(source, bytes(trio.dumps_midi()))
@@ -168,5 +168,5 @@ def test_a_hostile_name_stays_short(trio) -> None:
 
 
 def test_where_a_seed_came_from_is_no_part_of_the_music(trio) -> None:
-    seed = read_seed(trio, grid_ticks=GRID)
+    seed = read_prompt_source(trio, grid_ticks=GRID)
     assert replace(seed, source=None) == seed

@@ -15,7 +15,7 @@ from symusic.core import ScoreTick
 
 from musiclstm import Constraints, Recipe, RecipeError, Sampling, Selection, Surprise, read_recipe
 from musiclstm.generation.recipe import MAX_BARS_IN_ALL, MAX_STEPS, Maker, Source, Step, shortened
-from musiclstm.midi.embedded_text import inscribed
+from musiclstm.midi.embedded_text import embed_text
 
 MAKER = Maker("default", "0123456789abcdef", "int8", "0.3.0")
 PLAIN = Recipe(MAKER, (Step(8, Sampling(seed=7)),))
@@ -171,7 +171,7 @@ def test_what_goes_without_saying_is_left_out_of_steps() -> None:
 
 
 def test_a_recipe_is_read_from_a_file() -> None:
-    midi = inscribed(bytes(ScoreTick(48).dumps_midi()), PLAIN.to_json())
+    midi = embed_text(bytes(ScoreTick(48).dumps_midi()), PLAIN.to_json())
     assert read_recipe(midi) == PLAIN
 
 

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import ModelCard
 
 from hub.publish import publish
-from musiclstm import Composer, Sampling, bundled_seeds
+from musiclstm import Composer, Sampling, example_files
 from musiclstm.model.checkpoint import load_checkpoint
 from training.finetune import main as finetune
 
@@ -22,7 +22,7 @@ STEPS = ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--warmup
 QUICK = [
     *("--preset", "cpu-quick", *STEPS, "--window", "32", "--per_device_train_batch_size", "2"),
     *("--disable_tqdm", "true", "--bf16", "false", "--report_to", "none", "--samples", "0"),
-    *("--workers", "1", "--data", str(next(iter(bundled_seeds().values())).parent)),
+    *("--workers", "1", "--data", str(next(iter(example_files().values())).parent)),
 ]
 SMALL = ["--model", "scratch", "--hidden_size", "16", "--num_hidden_layers", "2"]
 
@@ -99,7 +99,7 @@ def test_a_stranger_with_torch_and_transformers_hears_the_same(
 
 def test_through_the_composer_the_midi_is_the_same(hub, trained) -> None:
     publish(trained, FIRST)
-    tune = next(iter(bundled_seeds().values()))
+    tune = next(iter(example_files().values()))
     here, there = (
         composer.compose(prompt=tune, bars=4, sampling=Sampling(seed=3))
         for composer in (

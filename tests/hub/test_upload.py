@@ -192,16 +192,16 @@ def test_a_first_page_by_hand_is_not_mistaken_for_that_of_the_hub(hub, folder) -
 def test_whoever_commits_in_between_is_not_run_over(hub, folder, monkeypatch) -> None:
     deliver(folder, "ann/model")
     (folder / "README.md").write_text(CARD + "Better now.\n")
-    from hub.upload import _Parcel
+    from hub.upload import _Upload
 
-    look = _Parcel._listing
+    look = _Upload._listing
 
     def somebody_is_quicker(self, repo, commit):
         found = look(self, repo, commit)
         hub.put("ann/model", {"README.md": b"---\nlicense: mit\n---\nby hand"})
         return found
 
-    monkeypatch.setattr(_Parcel, "_listing", somebody_is_quicker)
+    monkeypatch.setattr(_Upload, "_listing", somebody_is_quicker)
     with pytest.raises(PublishError, match="Somebody else has just changed 'ann/model'; look at"):
         deliver(folder, "ann/model")
     assert hub.files("ann/model")["README.md"].endswith(b"by hand")

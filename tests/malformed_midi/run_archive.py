@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from musiclstm.errors import CorpusError, ScoreError
-from musiclstm.midi.reader import Limits, read_midi
+from musiclstm.midi.reader import MidiLimits, read_midi
 from tests.malformed_midi.archive_cases import Archive
 from training.data.corpus import find_sources
-from training.data.sources import Source
+from training.data.sources import MidiSource
 
-LIMITS = Limits.training()
+LIMITS = MidiLimits.training()
 # As training.data.corpus reports them.
 _UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
 _REFUSAL = re.compile(r"'x\.zip' (?:is|holds|has|looks) .+; (?:pack|unpack|split) .+\.")
@@ -60,7 +60,7 @@ def archive_faults(archive: Archive, found: Outcome) -> Iterator[str]:
         yield f"{archive}: skipped {found.skipped}"
 
 
-def _is_read(source: Source) -> bool:
+def _is_read(source: MidiSource) -> bool:
     try:
         read_midi(source.read(LIMITS.bytes), name=source.name, limits=LIMITS)
     except (ScoreError, *_UNREADABLE):

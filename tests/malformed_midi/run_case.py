@@ -11,7 +11,7 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm.errors import MusicLSTMError
-from musiclstm.midi.reader import Limits, SeedReport, read_midi
+from musiclstm.midi.reader import MidiLimits, MidiSummary, read_midi
 from tests.malformed_midi.midi_builder import MUSIC, SENTENCE
 
 NAME = "upload.mid"
@@ -21,7 +21,7 @@ _SENTENCE = re.compile(
     rf"'{re.escape(NAME)}' (?:is|has|holds|breaks|does|needs) .+; (?:{_TO_DO}) .+\."
 )
 
-Read = Callable[..., tuple[ScoreTick, SeedReport]]
+Read = Callable[..., tuple[ScoreTick, MidiSummary]]
 
 
 class Verdict(NamedTuple):
@@ -57,7 +57,7 @@ def judge(data: bytes, *, read: Read = read_midi) -> Verdict:
     return Verdict(kind, text, wrong, cpu_s)
 
 
-def _told(report: SeedReport) -> str:
+def _told(report: MidiSummary) -> str:
     notes = f"{report.notes:,} note{'s' * (report.notes != 1)}"
     bars = f"{report.bars:,} bar{'s' * (report.bars != 1)}"
     return "; ".join([f"{notes}, {bars}", *report.repairs])
@@ -73,9 +73,9 @@ def sentence_faults(text: str) -> Iterator[str]:
         yield f"is {len(text)} characters long"
 
 
-def music_faults(score: ScoreTick, report: SeedReport) -> Iterator[str]:
+def music_faults(score: ScoreTick, report: MidiSummary) -> Iterator[str]:
     """What keeps a score from being clean, or its report from being true."""
-    limits, end = Limits(), 0
+    limits, end = MidiLimits(), 0
     for track in score.tracks:
         notes = track.notes.numpy()
         if not len(notes["time"]):

@@ -16,12 +16,12 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as some
 
 from musiclstm import MusicTokenizer, Sampling, ScoreError
-from musiclstm.examples import bundled_seeds
+from musiclstm.examples import example_files
 from musiclstm.generation import pipeline
 from musiclstm.midi import analysis, reader
 from musiclstm.midi.reader import read_midi
 from musiclstm.midi.sandbox import Helper
-from page.session.history import Seed
+from page.session.history import PromptChoice
 from tests.malformed_midi.cases import UPLOADS
 from tests.malformed_midi.midi_builder import MUSIC, meter, midi, note, tempo, track
 
@@ -92,7 +92,7 @@ def test_of_a_prompt_that_is_too_full_the_network_reads_the_end(
 
 # -- Who opens the file --------------------------------------------------------------------------
 
-TUNE = next(iter(bundled_seeds().values()))
+TUNE = next(iter(example_files().values()))
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks inotify of Linux")
 _IN_OPEN, _NON_BLOCKING = 0x20, 0x800
 
@@ -124,7 +124,7 @@ def _events(data: bytes) -> int:
 
 
 def _from_a_page(path: Path, composer: Any) -> None:
-    seed = Seed.read(path)
+    seed = PromptChoice.read(path)
     composer.compose(prompt=seed.prompt, bars=1, sampling=Sampling(seed=1)).to_midi()
 
 
@@ -163,4 +163,4 @@ def test_an_open_is_counted_also_where_another_process_does_it(tmp_path: Path) -
 
 def test_the_page_has_a_file_parsed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "canonical_midi", lambda *_, **__: pytest.fail("parsed here"))
-    assert Seed.read(TUNE.read_bytes(), title="mine").report.notes > 0
+    assert PromptChoice.read(TUNE.read_bytes(), title="mine").report.notes > 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symusic.core import ScoreTick
 
-from musiclstm.midi.embedded_text import inscribed, inscription
+from musiclstm.midi.embedded_text import embed_text, extract_text
 from musiclstm.midi.smf import canonical_midi, mended_midi
 
 
@@ -21,11 +21,11 @@ def midi(invented) -> bytes:
 @pytest.mark.parametrize("length", [0, 1, 100, 127, 128, 20_000, 200_000])
 def test_a_text_can_be_read_again(length, midi) -> None:
     text = "x" * length
-    assert inscription(inscribed(midi, text)) == text
+    assert extract_text(embed_text(midi, text)) == text
 
 
 def test_the_music_stays_the_same(midi) -> None:
-    written = inscribed(midi, '{"a":1}')
+    written = embed_text(midi, '{"a":1}')
     assert ScoreTick.from_midi(written) == ScoreTick.from_midi(midi)
     plain = canonical_midi(written, label="x", limit=10**6)
     assert plain.repairs == []
@@ -35,7 +35,7 @@ def test_the_music_stays_the_same(midi) -> None:
 
 
 def test_lengths_of_chunks_stay_true(midi) -> None:
-    written, chunks, at = inscribed(midi, "text"), 0, 14
+    written, chunks, at = embed_text(midi, "text"), 0, 14
     while at < len(written):
         name, length = struct.unpack_from(">4sI", written, at)
         assert name == b"MTrk"
@@ -45,28 +45,28 @@ def test_lengths_of_chunks_stay_true(midi) -> None:
 
 
 def test_a_file_without_tracks_gets_one() -> None:
-    written = inscribed(bytes(ScoreTick(48).dumps_midi()), "nothing yet")
-    assert inscription(written) == "nothing yet"
+    written = embed_text(bytes(ScoreTick(48).dumps_midi()), "nothing yet")
+    assert extract_text(written) == "nothing yet"
     assert struct.unpack_from(">HHH", written, 8) == (1, 1, 48)
     assert ScoreTick.from_midi(written).note_num() == 0
 
 
 def test_events_that_another_program_put_in_front_are_passed_over(midi) -> None:
-    written = inscribed(midi, "text")
+    written = embed_text(midi, "text")
     name = b"\0\xff\x03\x05Piano\0\xff\x01\x05Hello"
     length = struct.unpack_from(">I", written, 18)[0] + len(name)
     moved = written[:18] + struct.pack(">I", length) + name + written[22:]
-    assert inscription(moved) == "text"
+    assert extract_text(moved) == "text"
 
 
 def test_a_file_without_a_text_has_none(midi) -> None:
-    assert inscription(midi) is None
-    assert inscription(b"") is None
-    assert inscription(b"MThd but nothing else") is None
+    assert extract_text(midi) is None
+    assert extract_text(b"") is None
+    assert extract_text(b"MThd but nothing else") is None
 
 
 @given(st.binary(max_size=400), st.integers(0, 60), st.integers(0, 60))
 def test_no_bytes_break_it(noise, keep, drop) -> None:
-    whole = inscribed(bytes(ScoreTick(48).dumps_midi()), "some text")
+    whole = embed_text(bytes(ScoreTick(48).dumps_midi()), "some text")
     for data in (noise, whole[:keep] + noise, whole[: len(whole) - drop], whole[:22] + noise):
-        assert inscription(data) is None or isinstance(inscription(data), str)
+        assert extract_text(data) is None or isinstance(extract_text(data), str)

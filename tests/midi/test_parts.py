@@ -6,7 +6,7 @@ import re
 
 from symusic import KeySignature, Note, Score, Tempo, TimeSignature, Track
 
-from musiclstm.midi.parts import parts_of
+from musiclstm.midi.parts import split_parts
 
 
 def scored(*tracks: tuple[str, int, bool]):
@@ -23,7 +23,7 @@ def scored(*tracks: tuple[str, int, bool]):
 
 def test_every_track_is_there_alone_with_tempo_meter_and_key():
     score = scored(("a", 0, False), ("b", 73, False), ("c", 0, True))
-    parts = parts_of(score)
+    parts = split_parts(score)
     assert list(parts) == ["Acoustic Grand Piano", "Flute", "Drums"]
     for part, track in zip(parts.values(), score.tracks, strict=True):
         assert list(part.tracks) == [track]
@@ -35,7 +35,7 @@ def test_every_track_is_there_alone_with_tempo_meter_and_key():
 
 def test_names_are_unique_and_plain_whatever_the_tracks_are_called():
     score = scored(*((name, 40, False) for name in ("../../x", "<script>", "\0", "Violin", "")))
-    names = list(parts_of(score))
+    names = list(split_parts(score))
     assert names == ["Violin", "Violin (2)", "Violin (3)", "Violin (4)", "Violin (5)"]
     assert all(re.fullmatch(r"[A-Za-z0-9 ()-]+", name) for name in names)
 
@@ -43,13 +43,13 @@ def test_names_are_unique_and_plain_whatever_the_tracks_are_called():
 def test_tracks_without_notes_are_left_out():
     score = scored(("a", 0, False))
     score.tracks.append(Track("silent", 40, False))
-    assert list(parts_of(score)) == ["Acoustic Grand Piano"]
+    assert list(split_parts(score)) == ["Acoustic Grand Piano"]
 
 
 def test_changing_a_part_leaves_the_score_alone():
     score = scored(("a", 0, False))
     before = score.copy()
-    (part,) = parts_of(score).values()
+    (part,) = split_parts(score).values()
     part.tracks[0].notes.append(Note(0, 1, 1, 1))
     part.tempos.append(Tempo(5, 60))
     assert score == before
@@ -57,11 +57,11 @@ def test_changing_a_part_leaves_the_score_alone():
 
 def test_all_parts_together_are_the_piece(invented):
     score = invented(programs=(0, 40, 40, -1))
-    parts = parts_of(score)
+    parts = split_parts(score)
     assert [list(part.tracks[0].notes) for part in parts.values()] == [
         list(track.notes) for track in score.tracks
     ]
 
 
 def test_other_time_units_are_taken():
-    assert list(parts_of(scored(("a", 73, False)).to("quarter"))) == ["Flute"]
+    assert list(split_parts(scored(("a", 73, False)).to("quarter"))) == ["Flute"]

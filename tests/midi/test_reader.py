@@ -26,13 +26,13 @@ from symusic.core import (
 
 from musiclstm.errors import ScoreError
 from musiclstm.midi.reader import (
-    Limits,
-    SeedReport,
-    TrackReport,
+    MidiLimits,
+    MidiSummary,
     check_score,
     clean_text,
     read_midi,
 )
+from musiclstm.midi.summary import TrackSummary
 
 END = b"\0\xff\x2f\0"
 TEMPO_100 = b"\0\xff\x51\x03\x09\x27\xc0"
@@ -84,7 +84,7 @@ def waltz() -> bytes:
 
 def test_a_good_file_is_reported_as_it_is() -> None:
     score, report = read_midi(waltz(), name="waltz.mid")
-    assert report == SeedReport(
+    assert report == MidiSummary(
         name="waltz.mid",
         bars=2,
         notes=10,
@@ -93,8 +93,8 @@ def test_a_good_file_is_reported_as_it_is() -> None:
         meter="3/4",
         key="G major",
         tracks=(
-            TrackReport("Tune", "Violin", 40, 6, 67, 79),
-            TrackReport("", "Drums", -1, 4, 38, 38),
+            TrackSummary("Tune", "Violin", 40, 6, 67, 79),
+            TrackSummary("", "Drums", -1, 4, 38, 38),
         ),
         repairs=(),
     )
@@ -460,12 +460,12 @@ def test_paths_that_are_no_files_are_refused_without_showing_the_way(tmp_path: P
 
 def test_training_takes_what_an_upload_may_not_have() -> None:
     data = midi(track(b"\0\x90" + b"\x3c\x50\x01\x3c\x00\x00" * 60_001))
-    assert read_midi(data, limits=Limits.training())[1].notes == 60_001
+    assert read_midi(data, limits=MidiLimits.training())[1].notes == 60_001
 
 
 def test_limits_hold_at_the_limit() -> None:
     assert read_midi(midi(track(note(60, 480 * 4_096))))[1].bars == 1_024
-    assert read_midi(midi(track(note(60))), limits=Limits(notes=1, beats=1))[1].notes == 1
+    assert read_midi(midi(track(note(60))), limits=MidiLimits(notes=1, beats=1))[1].notes == 1
 
 
 # -- Names ---------------------------------------------------------------------------------------

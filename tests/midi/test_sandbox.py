@@ -16,11 +16,11 @@ from collections.abc import Iterator
 import pytest
 
 from musiclstm.errors import ScoreError
-from musiclstm.examples import bundled_seeds
-from musiclstm.midi.reader import Limits, read_midi
+from musiclstm.examples import example_files
+from musiclstm.midi.reader import MidiLimits, read_midi
 from musiclstm.midi.sandbox import Bounds, Helper
 
-TUNE = next(iter(bundled_seeds().values()))
+TUNE = next(iter(example_files().values()))
 BROKE = (
     "'x.mid' broke the program that reads MIDI, as no sound file does; export it again from the "
     "program it came from."
@@ -59,8 +59,12 @@ def test_a_helper_reads_what_the_library_reads(helper: Helper) -> None:
 
 
 def test_refusals_are_the_same_sentences(helper: Helper, tmp_path: pathlib.Path) -> None:
-    short = Limits(notes=3)
-    for source, limits in ((b"hello", Limits()), (TUNE, short), (tmp_path / "no.mid", Limits())):
+    short = MidiLimits(notes=3)
+    for source, limits in (
+        (b"hello", MidiLimits()),
+        (TUNE, short),
+        (tmp_path / "no.mid", MidiLimits()),
+    ):
         with pytest.raises(ScoreError) as expected:
             read_midi(source, limits=limits)
         with pytest.raises(ScoreError, match=f"^{re.escape(str(expected.value))}$"):

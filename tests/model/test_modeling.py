@@ -17,10 +17,10 @@ from transformers import DynamicCache, StaticCache
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import (
     CACHE_NAME,
-    LockedDropout,
     LSTMState,
     MusicLSTMForCausalLM,
     MusicLSTMModel,
+    VariationalDropout,
     feature_tensors,
 )
 from musiclstm.model.step_features import StepFeatures, TokenTable
@@ -336,7 +336,7 @@ def test_training_on_one_piece_lowers_its_loss() -> None:
 
 def test_locked_dropout_drops_the_same_features_at_every_step() -> None:
     torch.manual_seed(0)
-    kept = LockedDropout(0.5).train()(torch.ones(3, 7, 64))
+    kept = VariationalDropout(0.5).train()(torch.ones(3, 7, 64))
     assert torch.equal(kept, kept[:, :1].expand(-1, 7, -1))
     assert set(kept.unique().tolist()) == {0.0, 2.0}
     assert 0.3 < (kept[:, 0] == 0).float().mean() < 0.7

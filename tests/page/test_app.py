@@ -25,23 +25,23 @@ from musiclstm import (
     RenderError,
     Sampling,
     ScoreError,
-    bundled_seeds,
+    example_files,
     read_midi,
     read_recipe,
 )
-from page.playback.player import Shelf
-from page.session.history import Seed
-from page.session.session import Desk
+from page.playback.player import ChunkCache
+from page.session.history import PromptChoice
+from page.session.session import Session
 from page.ui import html as words
-from page.ui.events import Wiring, swap
-from page.ui.layout import lay_out
+from page.ui.events import EventListeners, swap
+from page.ui.layout import build_layout
 from page.ui.prompt_cards import tiny_roll
 
 # Gradio's queue makes statistics of its events, with words that pandas is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing")
 
 HOSTILE = '<img src=x onerror="window.hacked = true">'
-TUNES = bundled_seeds()
+TUNES = example_files()
 MINUET = "Minuet in G (Petzold)"
 
 
@@ -52,13 +52,13 @@ def _without_a_soundfont(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def wiring_for() -> Callable[[Any], Wiring]:
+def wiring_for() -> Callable[[Any], EventListeners]:
     """A page for a composer, wired as it is served."""
 
-    def wire(composer: Any, **options: Any) -> Wiring:
-        shelf = Shelf()
+    def wire(composer: Any, **options: Any) -> EventListeners:
+        shelf = ChunkCache()
         with gr.Blocks() as demo:
-            wiring = Wiring(lay_out(shelf, "", **options), composer, shelf)
+            wiring = EventListeners(build_layout(shelf, "", **options), composer, shelf)
             wiring.connect(demo)
         return wiring
 
@@ -66,15 +66,15 @@ def wiring_for() -> Callable[[Any], Wiring]:
 
 
 @pytest.fixture(scope="module")
-def wiring(wiring_for: Callable[[Any], Wiring], tiny_composer: Composer) -> Wiring:
+def wiring(wiring_for: Callable[[Any], EventListeners], tiny_composer: Composer) -> EventListeners:
     return wiring_for(tiny_composer)
 
 
 class Visitor:
     """What a visitor has and has seen, by the handlers themselves."""
 
-    def __init__(self, wiring: Wiring) -> None:
-        self.wiring, self.page, self.desk = wiring, wiring.page, Desk()
+    def __init__(self, wiring: EventListeners) -> None:
+        self.wiring, self.page, self.desk = wiring, wiring.page, Session()
         self.controls = {name: each.value for name, each in wiring.page.controls.items()}
         self.controls |= {"soundfont": None, "bars": 2}
         self.seen: dict[Any, list[Any]] = {}
@@ -97,7 +97,7 @@ class Visitor:
 
     def follow(self, text: str) -> Visitor:
         values = self.controls.values()
-        for _ in self.watch(self.wiring.seeding.follow(self.desk, text, *values)):
+        for _ in self.watch(self.wiring.seeding.reproduce(self.desk, text, *values)):
             pass
         return self
 
@@ -143,7 +143,7 @@ class Visitor:
 
 
 @pytest.fixture
-def ann(wiring: Wiring) -> Visitor:
+def ann(wiring: EventListeners) -> Visitor:
     return Visitor(wiring)
 
 
@@ -207,11 +207,11 @@ def test_a_dropped_file_is_called_by_its_own_name(
 def test_an_instrument_that_the_model_has_never_heard_is_told(
     midi_file: Callable[..., Path],
 ) -> None:
-    seed = Seed.read(midi_file("two.mid", tracks=("One", "Two")))  # programs 0 and 1
-    assert "never heard" not in words.about_seed(seed, None)
+    seed = PromptChoice.read(midi_file("two.mid", tracks=("One", "Two")))  # programs 0 and 1
+    assert "never heard" not in words.prompt_summary(seed, None)
     assert (
         "This model has never heard Bright Acoustic Piano; it writes for it as for Electric Grand"
-        in text_of(words.about_seed(seed, [0, 2]))
+        in text_of(words.prompt_summary(seed, [0, 2]))
     )
 
 
@@ -397,7 +397,7 @@ def test_surprise_me_begins_from_nothing(ann: Visitor) -> None:
 
 @pytest.mark.parametrize("after_bars", [0, 1])
 def test_an_error_of_ours_while_composing_is_one_sentence(
-    after_bars: int, wiring_for: Callable[[Any], Wiring], tiny_composer: Composer
+    after_bars: int, wiring_for: Callable[[Any], EventListeners], tiny_composer: Composer
 ) -> None:
     class Failing:
         def __getattr__(self, name: str) -> Any:
@@ -422,7 +422,7 @@ def test_an_error_of_ours_while_composing_is_one_sentence(
 
 
 @pytest.fixture
-def slow(wiring_for: Callable[[Any], Wiring], watched: Any) -> Visitor:
+def slow(wiring_for: Callable[[Any], EventListeners], watched: Any) -> Visitor:
     return Visitor(wiring_for(watched))
 
 
@@ -640,35 +640,37 @@ def test_a_file_that_cannot_be_made_is_one_sentence(ann: Visitor) -> None:
         ann.fetch("wav")
 
 
-def test_a_link_makes_the_same_piece_for_somebody_else(wiring: Wiring) -> None:
+def test_a_link_makes_the_same_piece_for_somebody_else(wiring: EventListeners) -> None:
     ann, bob = Visitor(wiring), Visitor(wiring)
     ann.press(bars=3, adventurous=1.1, key="D minor")
     ann.press("on")
     link = ann.newest(ann.page.after.link_code)
-    assert bob.follow(link).piece.to_midi() == ann.piece.to_midi()
+    assert bob.reproduce(link).piece.to_midi() == ann.piece.to_midi()
     assert bob.newest(bob.page.controls["adventurous"]) == 1.1
     assert bob.newest(bob.page.controls["key"]) == "D minor"
     assert bob.newest(bob.page.controls["random_seed"]) == str(ann.piece.sampling.seed)
     assert bob.press("on").piece.bars == 8
 
 
-def test_a_link_to_a_file_waits_for_it(wiring: Wiring, midi_file: Callable[..., Path]) -> None:
+def test_a_link_to_a_file_waits_for_it(
+    wiring: EventListeners, midi_file: Callable[..., Path]
+) -> None:
     ann, bob = Visitor(wiring), Visitor(wiring)
     path = midi_file("motif.mid")
     ann.drop(path)
     link = ann.press().newest(ann.page.after.link_code)
-    assert "drop that file" in bob.follow(link).texts[-1]
+    assert "drop that file" in bob.reproduce(link).texts[-1]
     wrong = bob.drop(midi_file("other.mid", bars=3))[bob.page.recipe]["value"]
     with pytest.raises(gr.Error, match="goes on from a file"):
-        bob.follow(wrong)
+        bob.reproduce(wrong)
     right = bob.drop(path)[bob.page.recipe]["value"]
-    assert bob.follow(right).piece.to_midi() == ann.piece.to_midi()
+    assert bob.reproduce(right).piece.to_midi() == ann.piece.to_midi()
 
 
 @pytest.mark.parametrize("text", ["x", "<b>", "A" * 10_000, "é"])
 def test_a_broken_link_is_one_sentence(ann: Visitor, text: str) -> None:
     with pytest.raises(gr.Error, match="holds no recipe"):
-        ann.follow(text)
+        ann.reproduce(text)
 
 
 def test_a_link_that_asks_for_too_much_is_one_sentence(
@@ -677,7 +679,7 @@ def test_a_link_that_asks_for_too_much_is_one_sentence(
     link = ann.press().newest(ann.page.after.link_code)
     monkeypatch.setattr("page.ui.prompt_handlers.MOST_BARS_FOLLOWED", 1)
     with pytest.raises(gr.Error, match="more than 1 bars"):
-        ann.follow(link)
+        ann.reproduce(link)
 
 
 def test_a_piece_does_not_grow_without_end(ann: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -688,7 +690,7 @@ def test_a_piece_does_not_grow_without_end(ann: Visitor, monkeypatch: pytest.Mon
 
 
 def test_another_model_is_loaded_for_one_visitor_only(
-    wiring: Wiring, tiny_checkpoint: Path
+    wiring: EventListeners, tiny_checkpoint: Path
 ) -> None:
     ann, bob = Visitor(wiring), Visitor(wiring)
     card = wiring._load(ann.desk, str(tiny_checkpoint))
@@ -700,7 +702,7 @@ def test_another_model_is_loaded_for_one_visitor_only(
 
 
 def test_a_model_box_is_there_only_where_it_is_allowed(
-    wiring: Wiring, wiring_for: Callable[..., Wiring], tiny_composer: Composer
+    wiring: EventListeners, wiring_for: Callable[..., EventListeners], tiny_composer: Composer
 ) -> None:
     assert wiring.page.model_name is None
     assert wiring_for(tiny_composer, model_box=True).page.model_name is not None
@@ -784,7 +786,7 @@ def test_a_file_beyond_two_megabytes_is_refused(
 
 
 def test_two_visitors_keep_their_own_piece(
-    client: Callable[[], Client], midi_file: Callable[..., Path], wiring: Wiring
+    client: Callable[[], Client], midi_file: Callable[..., Path], wiring: EventListeners
 ) -> None:
     values = Visitor(wiring).controls
     del values["swaps"]  # rests on the server
@@ -841,4 +843,4 @@ def test_mcp_without_its_extra_is_one_sentence_and_status_1(
 def test_a_seed_that_does_not_exist_is_one_sentence(ann: Visitor) -> None:
     with pytest.raises(gr.Error, match="no bundled seed"):
         ann.choose(HOSTILE)
-    assert isinstance(ann.desk.seed, Seed)
+    assert isinstance(ann.desk.seed, PromptChoice)

@@ -18,17 +18,17 @@ from musiclstm import (
     RenderError,
     Sampling,
     ScoreError,
-    bundled_seeds,
+    example_files,
     read_midi,
     read_recipe,
 )
 from musiclstm.audio.mix import Mix
 from musiclstm.audio.rendering import Synth, find_soundfont
-from musiclstm.export.pianoroll import roll_of
+from musiclstm.export.pianoroll import pianoroll_data
 from page.downloads import KINDS, file_of, from_link, link_of, needs_file, safe_name
 
 TITLE = "Minuet in G (Petzold)"
-TUNE = bundled_seeds()[TITLE]
+TUNE = example_files()[TITLE]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_the_whole_piece_keeps_its_recipe(piece, taken, tiny_composer):
     path = taken("midi")
     assert path.name == "musiclstm-minuet-in-g-petzold-11.mid"
     assert path.read_bytes() == piece.to_midi()
-    again = tiny_composer.follow(read_recipe(path.read_bytes()))
+    again = tiny_composer.reproduce(read_recipe(path.read_bytes()))
     assert again.to_midi() == piece.to_midi()
 
 
@@ -69,7 +69,7 @@ def test_the_new_bars_alone_are_only_the_new_bars(piece, taken):
     assert path.name == "musiclstm-minuet-in-g-petzold-11-new.mid"
     score, _ = read_midi(path)
     assert score.note_num() == piece.continuation.note_num()
-    assert len(roll_of(score, seed_end_tick=0)["bars"]["ticks"]) - 1 <= 3
+    assert len(pianoroll_data(score, seed_end_tick=0)["bars"]["ticks"]) - 1 <= 3
 
 
 def test_every_track_is_alone_in_a_file_of_its_own(piece, taken):
@@ -119,7 +119,7 @@ def test_printed_music_has_all_bars_and_the_title(taken):
 @pytest.mark.parametrize("kind", ["wav", "mp3"])
 def test_sound_is_no_silence_and_as_long_as_the_music(piece, taken, kind):
     samples, rate = soundfile.read(taken(kind))
-    seconds = roll_of(piece.score, seed_end_tick=0)["bars"]["seconds"]
+    seconds = pianoroll_data(piece.score, seed_end_tick=0)["bars"]["seconds"]
     assert abs(samples).max() > 0.1
     assert seconds[-2] < len(samples) / rate < seconds[-1] + 3
 
@@ -195,7 +195,7 @@ def test_a_link_gives_the_same_bytes(piece, tiny_composer):
     link = link_of(piece)
     assert re.fullmatch("[A-Za-z0-9_-]+", link)
     recipe = from_link(f" {link}\n")
-    assert tiny_composer.follow(recipe).to_midi() == piece.to_midi()
+    assert tiny_composer.reproduce(recipe).to_midi() == piece.to_midi()
 
 
 @given(st.text(max_size=60))

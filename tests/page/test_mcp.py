@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from musiclstm import Composer, Sampling, bundled_seeds, read_midi, read_recipe
+from musiclstm import Composer, Sampling, example_files, read_midi, read_recipe
 
 pytest.importorskip(
     "mcp",
@@ -95,7 +95,7 @@ def test_a_tune_goes_on_and_the_answer_says_where_the_files_are(
     answer = ask(calling(tune=MINUET, bars=2, random_seed=7))
     assert not answer.isError, said(answer)
     expected = tiny_composer.compose(
-        bars=2, prompt=bundled_seeds()[MINUET], sampling=Sampling(seed=7)
+        bars=2, prompt=example_files()[MINUET], sampling=Sampling(seed=7)
     )
     assert midi_of(answer) == expected.to_midi()
 

@@ -12,11 +12,11 @@ import pytest
 
 from musiclstm.errors import CheckpointError, CorpusError
 from musiclstm.model.checkpoint import load_checkpoint, read_facts
-from training.pretrain import Settings
-from training.trainer.checkpoints import place_for, seal
+from training.pretrain import PretrainingSettings
+from training.trainer.checkpoints import place_for, write_manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bundle_weights.py"
-SETTINGS = Settings(hidden_size=8, num_hidden_layers=1, decay=0.5, max_steps=9)
+SETTINGS = PretrainingSettings(hidden_size=8, num_hidden_layers=1, decay=0.5, max_steps=9)
 EARLIER = {  # what progress.json held in version 0.3
     "step": 9, "tokens": 18_432, "minutes": 1.5, "settings": vars(SETTINGS), "log": [],
 }  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused(bundle, tmp_path, name):
     folder = shutil.copytree(tmp_path / "run", tmp_path / name)
     (folder / "progress.json").write_text(json.dumps(EARLIER))
     if name == "renamed":
-        seal(folder)
+        write_manifest(folder)
         (folder / "progress.json").unlink()
     with pytest.raises(CheckpointError, match=f"'{name}' cannot be resumed"):
         bundle(EARLIER, folder=folder)
@@ -177,7 +177,7 @@ def test_the_newest_checkpoint_of_a_run_is_bundled(bundle, tmp_path):
         folder = place_for(tmp_path / "all", step)
         shutil.copytree(tmp_path / "run", folder)
         (folder / "progress.json").write_text(json.dumps(EARLIER | {"step": step}))
-        seal(folder)
+        write_manifest(folder)
     assert bundle(EARLIER, folder=tmp_path / "all") == (target, 0)
     assert read_facts(target)["runs"][0]["steps"] == 12
 
@@ -187,6 +187,6 @@ def test_a_fine_tuned_model_is_bundled_with_its_facts(bundle, tiny_checkpoint, t
     (model / "facts.json").write_text(json.dumps({"runs": [{"command": "training.finetune"}]}))
     folder = place_for(model, 5)
     shutil.copytree(tiny_checkpoint, folder)
-    seal(folder)
+    write_manifest(folder)
     target, _ = bundle(EARLIER, folder=model)
     assert read_facts(target) == {"runs": [{"command": "training.finetune"}]}

@@ -20,7 +20,7 @@ from symusic.core import (
     TrackTick,
 )
 
-from musiclstm.tokens import DRUMS, Part
+from musiclstm.tokens import DRUMS, PartName
 from musiclstm.tokens.meters import plain_changes
 
 
@@ -60,7 +60,7 @@ def miditok_names() -> tuple[str, ...]:
 
 
 def miditok_stream(
-    score: ScoreTick, order: Sequence[Sequence[int]], parts: Sequence[Part]
+    score: ScoreTick, order: Sequence[Sequence[int]], parts: Sequence[PartName]
 ) -> list[str]:
     """Encode with MidiTok, each part under a program of its own, and put bars in part order."""
     bars: list[list[str]] = []
@@ -149,7 +149,7 @@ def _with_all_time_signatures(names: list[str]) -> list[str]:
     return [*names, next(name for name in reversed(names) if name.startswith("TimeSig"))]
 
 
-def _in_part_order(bar: list[str], parts: Sequence[Part]) -> list[str]:
+def _in_part_order(bar: list[str], parts: Sequence[PartName]) -> list[str]:
     """One bar of MidiTok, whose program r stands for part r, in bar-part order.
 
     Before the bar stands the program that it begins with.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from symusic.core import ScoreTick, TempoTick, TrackTick
 
 from musiclstm import ScoreError
-from musiclstm.tokens import DRUMS, MAX_TRACKS_PER_PROGRAM, MusicTokenizer, Part
+from musiclstm.tokens import DRUMS, MAX_TRACKS_PER_PROGRAM, MusicTokenizer, PartName
 from tests.tokens.reference import notes_of, piece, scores, single
 
 TOKENIZER = MusicTokenizer()
@@ -27,7 +27,7 @@ def ids_of(text: str) -> list[int]:
     return [TOKENIZER.ids[name] for name in text.split()]
 
 
-def by_part(score: ScoreTick, order: list[list[int]]) -> dict[Part, list[tuple]]:
+def by_part(score: ScoreTick, order: list[list[int]]) -> dict[PartName, list[tuple]]:
     """Beat, beats and pitch of the notes of each part, repeated notes left out."""
     parts = TOKENIZER.parts(score, order)
     tpq = score.ticks_per_quarter
@@ -125,7 +125,7 @@ def test_parts_stand_by_mean_pitch_and_drums_are_one_part_at_the_end() -> None:
     )
     order = TOKENIZER.part_order(score)
     assert order == [[3], [1], [0, 4]]
-    assert TOKENIZER.parts(score) == [Part(5, 0), Part(33, 0), Part(DRUMS, 0)]
+    assert TOKENIZER.parts(score) == [PartName(5, 0), PartName(33, 0), PartName(DRUMS, 0)]
 
 
 def test_of_two_parts_at_one_mean_pitch_the_one_with_more_notes_comes_first() -> None:
@@ -145,7 +145,7 @@ def test_tracks_beyond_the_eighth_of_a_program_join_the_eighth() -> None:
     score = piece(*tracks, single([(0, BEAT, 75)], program=1))
     order = TOKENIZER.part_order(score)
     assert order == [[0], [1], [2], [3], [4], [5], [6], [10], [7, 8, 9]]
-    assert TOKENIZER.parts(score)[-1] == Part(0, MAX_TRACKS_PER_PROGRAM - 1)
+    assert TOKENIZER.parts(score)[-1] == PartName(0, MAX_TRACKS_PER_PROGRAM - 1)
     assert notes_of(TOKENIZER.decode(TOKENIZER.encode(score))) == notes_of(score)
 
 
@@ -165,7 +165,7 @@ def test_an_order_of_its_own_numbers_the_tracks_anew() -> None:
         single([(0, BEAT, 80)]), single([(0, BEAT, 60)], program=9), single([(0, BEAT, 20)])
     )
     order = [[2], [1], [0]]
-    assert TOKENIZER.parts(score, order) == [Part(0, 0), Part(9, 0), Part(0, 1)]
+    assert TOKENIZER.parts(score, order) == [PartName(0, 0), PartName(9, 0), PartName(0, 1)]
     low, middle, high = (f"Position_0 Pitch_{pitch} Duration_1.0.12" for pitch in (20, 60, 80))
     assert text_of(score, order=order) == [f"Program_0 {low} Program_9 {middle} Program_0 {high}"]
     assert text_of(score, order=order, merge_tracks=True) == [
@@ -230,13 +230,18 @@ def test_each_track_comes_back_with_its_own_notes() -> None:
     ids = TOKENIZER.encode(score)
     back = TOKENIZER.decode(ids)
     assert by_part(back, [[0], [1], [2], [3]]) == by_part(score, [[0], [1], [2], [3]])
-    assert TOKENIZER.parts_in(ids) == [Part(40, 0), Part(40, 1), Part(41, 0), Part(DRUMS, 0)]
+    assert TOKENIZER.parts_in(ids) == [
+        PartName(40, 0),
+        PartName(40, 1),
+        PartName(41, 0),
+        PartName(DRUMS, 0),
+    ]
 
 
 def test_a_part_of_empty_blocks_is_a_track_without_notes() -> None:
     ids = ids_of("Bar_None TimeSig_4/4 Program_40 Program_40 Position_0 Pitch_60 Duration_1.0.12")
     assert [len(track.notes) for track in TOKENIZER.decode(ids).tracks] == [0, 1]
-    assert TOKENIZER.parts_in(ids) == [Part(40, 0), Part(40, 1)]
+    assert TOKENIZER.parts_in(ids) == [PartName(40, 0), PartName(40, 1)]
 
 
 def test_blocks_are_counted_in_every_bar() -> None:
@@ -253,12 +258,12 @@ def test_blocks_beyond_the_eighth_belong_to_the_eighth_and_drums_are_one() -> No
     drums = "Program_-1 Position_0 PitchDrum_36 Duration_1.0.12 "
     ids = ids_of("Bar_None TimeSig_4/4 " + 10 * block + 2 * drums)
     assert [len(track.notes) for track in TOKENIZER.decode(ids).tracks] == [*[1] * 7, 3, 2]
-    assert TOKENIZER.parts_in(ids)[-2:] == [Part(9, 7), Part(DRUMS, 0)]
+    assert TOKENIZER.parts_in(ids)[-2:] == [PartName(9, 7), PartName(DRUMS, 0)]
 
 
 def test_notes_before_any_program_are_a_pianos() -> None:
     ids = ids_of("Bar_None Position_0 Pitch_60 Duration_1.0.12 Program_9 Pitch_61 Duration_1.0.12")
-    assert TOKENIZER.parts_in(ids) == [Part(0, 0), Part(9, 0)]
+    assert TOKENIZER.parts_in(ids) == [PartName(0, 0), PartName(9, 0)]
     assert [[n.pitch for n in track.notes] for track in TOKENIZER.decode(ids).tracks] == [
         [60],
         [61],

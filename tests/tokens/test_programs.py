@@ -6,28 +6,28 @@ import hypothesis.strategies as st
 from hypothesis import given
 from symusic.core import TrackTick
 
-from musiclstm.tokens import DRUMS, programs_of, relatives, with_programs
+from musiclstm.tokens import DRUMS, nearest_programs, programs_of, with_programs
 
 
 def test_a_trained_program_maps_to_itself() -> None:
-    assert relatives([0, 40, DRUMS], [0, 40, DRUMS]) == {0: 0, 40: 40, DRUMS: DRUMS}
-    assert relatives([0, 40, DRUMS], None) == {0: 0, 40: 40, DRUMS: DRUMS}
+    assert nearest_programs([0, 40, DRUMS], [0, 40, DRUMS]) == {0: 0, 40: 40, DRUMS: DRUMS}
+    assert nearest_programs([0, 40, DRUMS], None) == {0: 0, 40: 40, DRUMS: DRUMS}
 
 
 def test_the_nearest_of_the_family_comes_first() -> None:
-    assert relatives([19], [16, 20, 24]) == {19: 20}
-    assert relatives([23], [16, 24]) == {23: 16}  # 24 is nearer, but a guitar
-    assert relatives([23], [0, 24]) == {23: 24}
+    assert nearest_programs([19], [16, 20, 24]) == {19: 20}
+    assert nearest_programs([23], [16, 24]) == {23: 16}  # 24 is nearer, but a guitar
+    assert nearest_programs([23], [0, 24]) == {23: 24}
 
 
 def test_a_program_that_is_not_in_use_comes_first() -> None:
-    assert relatives([40, 41], [40, 60]) == {40: 40, 41: 60}
-    assert relatives([40, 41], [40]) == {40: 40, 41: 40}
+    assert nearest_programs([40, 41], [40, 60]) == {40: 40, 41: 60}
+    assert nearest_programs([40, 41], [40]) == {40: 40, 41: 40}
 
 
 def test_drums_map_to_drums_only() -> None:
-    assert relatives([DRUMS, 5], [0]) == {DRUMS: DRUMS, 5: 0}
-    assert relatives([5], [DRUMS]) == {5: 5}
+    assert nearest_programs([DRUMS, 5], [0]) == {DRUMS: DRUMS, 5: 0}
+    assert nearest_programs([5], [DRUMS]) == {5: 5}
 
 
 PROGRAMS = st.sets(st.integers(-1, 127), max_size=20)
@@ -35,7 +35,7 @@ PROGRAMS = st.sets(st.integers(-1, 127), max_size=20)
 
 @given(PROGRAMS, st.sets(st.integers(-1, 127), min_size=1))
 def test_substitutes_are_trained_and_differ_where_there_are_enough(wanted, trained) -> None:
-    chosen = relatives(wanted, trained)
+    chosen = nearest_programs(wanted, trained)
     pitched = {program: other for program, other in chosen.items() if program != DRUMS}
     assert chosen.keys() == wanted
     assert chosen.get(DRUMS, DRUMS) == DRUMS

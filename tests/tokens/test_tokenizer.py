@@ -21,8 +21,8 @@ from musiclstm.tokens import (
     POSITIONS_PER_BEAT,
     TOKENIZER_FILE,
     MusicTokenizer,
-    knows_meter,
-    plain_meter,
+    normalize_time_signature,
+    supports_time_signature,
 )
 from musiclstm.tokens.vocabulary import fingerprint, nearest_index
 from tests.tokens.reference import notes_of, piece, single
@@ -53,7 +53,7 @@ def test_music_on_the_grid_survives_a_round_trip(meter, invented) -> None:
     score = invented(meter=meter, programs=(0, 40, -1), bars=3)
     back = TOKENIZER.decode(TOKENIZER.encode(score))
     assert notes_of(back) == notes_of(score)
-    assert meters_of(back) == [(0, *plain_meter(*meter))]
+    assert meters_of(back) == [(0, *normalize_time_signature(*meter))]
 
 
 def test_tokens_survive_a_round_trip_through_midi(invented) -> None:
@@ -212,23 +212,23 @@ def test_a_tempo_that_does_not_change_is_written_once() -> None:
     ],
 )
 def test_a_plain_meter_is_as_long_and_fine_enough_for_sixteenths(meter, plain_one) -> None:
-    assert plain_meter(*meter) == plain_one
+    assert normalize_time_signature(*meter) == plain_one
 
 
 @given(st.integers(1, 64), st.sampled_from([1, 2, 4, 8, 16, 32, 64]))
 def test_a_plain_meter_has_the_same_length_and_stays_plain(numerator, denominator) -> None:
-    new = plain_meter(numerator, denominator)
+    new = normalize_time_signature(numerator, denominator)
     assert new[0] * denominator == numerator * new[1]
-    assert plain_meter(*new) == new
+    assert normalize_time_signature(*new) == new
 
 
 def test_every_meter_that_is_known_has_a_token() -> None:
     signatures = {name[8:] for name in TOKENIZER.token_names if name.startswith("TimeSig_")}
     known = {
-        "{}/{}".format(*plain_meter(n, d))
+        "{}/{}".format(*normalize_time_signature(n, d))
         for n in range(-1, 40)
         for d in (-4, 0, 1, 2, 3, 4, 8, 16, 32)
-        if knows_meter(n, d)
+        if supports_time_signature(n, d)
     }
     assert known == signatures
 
@@ -269,7 +269,7 @@ def test_of_two_meters_at_one_tick_the_last_one_counts() -> None:
 @pytest.mark.parametrize("meter", METERS, ids=str)
 def test_the_length_of_ids_is_that_of_their_bars(meter, invented) -> None:
     score = invented(meter=meter, bars=3)
-    ids = TOKENIZER.with_bars(TOKENIZER.encode(score), 3, plain_meter(*meter))
+    ids = TOKENIZER.with_bars(TOKENIZER.encode(score), 3, normalize_time_signature(*meter))
     expected = bar_starts(score)[-1] / score.ticks_per_quarter
     assert TOKENIZER.length_ticks(ids) == expected * TOKENIZER.ticks_per_quarter
 

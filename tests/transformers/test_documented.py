@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import Trainer
 
-from musiclstm import bundled_seeds, read_midi
+from musiclstm import example_files, read_midi
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "transformers.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 @pytest.fixture
 def room(tmp_path, monkeypatch, tiny_checkpoint) -> Path:
     """A folder in which the reader's own file and model lie."""
-    shutil.copy(next(iter(bundled_seeds().values())), tmp_path / "motif.mid")
+    shutil.copy(next(iter(example_files().values())), tmp_path / "motif.mid")
     shutil.copytree(tiny_checkpoint, tmp_path / "runs" / "mine")
     monkeypatch.chdir(tmp_path)
     return tmp_path

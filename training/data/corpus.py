@@ -23,15 +23,15 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from musiclstm.errors import CorpusError
-from musiclstm.midi.reader import Limits, clean_text
+from musiclstm.midi.reader import MidiLimits, clean_text
 from musiclstm.tokens import MusicTokenizer
 from training.data.piece_stats import Survey
-from training.data.sources import SUFFIXES, Given, Source, forget_archives, parse
+from training.data.sources import SUFFIXES, Given, MidiSource, forget_archives, parse
 from training.data.token_cache import (
     Chosen,
     Entry,
     Mapped,
-    TokenStore,
+    TokenCache,
     load_rows,
     save_rows,
     told_at,
@@ -44,10 +44,10 @@ __all__ = [
     "SPLITS",
     "SUFFIXES",
     "Corpus",
+    "CorpusPiece",
     "Facts",
-    "Piece",
+    "MidiSource",
     "Skipped",
-    "Source",
     "find_sources",
     "read_corpus",
     "refuse_empty",
@@ -90,7 +90,7 @@ def _told_at(index: Path, line: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class CorpusPiece:
     """One piece that was read: where its ids stand and what it is.
 
     Attributes:
@@ -129,7 +129,7 @@ class Corpus:
     """
 
     def __init__(
-        self, ids: Mapped, pieces: list[Piece], skipped: list[Skipped], digests: list[bytes]
+        self, ids: Mapped, pieces: list[CorpusPiece], skipped: list[Skipped], digests: list[bytes]
     ) -> None:
         """Take what every piece is: its ids, (tokens,) uint16, and the SHA-256 of its file."""
         self._ids, self._digests = ids, digests
@@ -226,7 +226,7 @@ def read_corpus(
     given = parse(paths)
     folder = (cache or _default_cache()) / f"tokens-{_store_key()}"
     try:
-        with TokenStore(folder) as store:
+        with TokenCache(folder) as store:
             rows = _read_all(given, store, folder, workers)
             weighted = [(r, g.weight) for g, own in zip(given, rows, strict=True) for r in own]
             if not weighted:
@@ -252,7 +252,7 @@ def refuse_empty(corpus: Corpus) -> None:
         )
 
 
-def find_sources(paths: Sequence[str | Path]) -> list[Source]:
+def find_sources(paths: Sequence[str | Path]) -> list[MidiSource]:
     """Every MIDI file under the paths in the order in which `read_corpus` reads them.
 
     Raises:
@@ -312,7 +312,7 @@ class _Row(NamedTuple):
 class _Reading:
     """One source on its way: known from its list, or read file by file."""
 
-    def __init__(self, given: Given, store: TokenStore, folder: Path) -> None:
+    def __init__(self, given: Given, store: TokenCache, folder: Path) -> None:
         self._origin, self._store = given.origin, store
         identity, self.files = given.origin.survey()
         self._list = folder / f"files-{identity[:32]}.jsonl"
@@ -337,9 +337,9 @@ class _Reading:
                     yield Job(digest, source.name, data)
             bar.update()
 
-    def _bytes(self, source: Source) -> tuple[bytes, str | None]:
+    def _bytes(self, source: MidiSource) -> tuple[bytes, str | None]:
         try:
-            return source.read(Limits.training().bytes), None
+            return source.read(MidiLimits.training().bytes), None
         except _READ_ERRORS as error:
             self._fleeting |= isinstance(error, OSError)
             return b"", f"it cannot be read ({error})."
@@ -351,7 +351,7 @@ class _Reading:
 
 
 def _read_all(
-    given: list[Given], store: TokenStore, folder: Path, workers: int | None
+    given: list[Given], store: TokenCache, folder: Path, workers: int | None
 ) -> list[list[_Row]]:
     """The files of every source; afterwards their tokens are in the store."""
     readings = [_Reading(each, store, folder) for each in given]
@@ -391,16 +391,16 @@ class _Found(NamedTuple):
         """The same for copies up to transposition; where the facts are lost, for equal bytes."""
         return str(self.facts.get("fingerprint") or self.digest.hex())
 
-    def piece(self, split: str) -> Piece:
+    def piece(self, split: str) -> CorpusPiece:
         """What the corpus tells of it."""
         row = self.row
-        return Piece(
+        return CorpusPiece(
             row.name, row.corpus, split, self.entry.notes, row.licence, self.facts, self.weight
         )
 
 
 def _assemble(
-    weighted: list[tuple[_Row, float]], store: TokenStore, leave_out: Collection[str]
+    weighted: list[tuple[_Row, float]], store: TokenCache, leave_out: Collection[str]
 ) -> Corpus:
     sieve, found, skipped = _Sieve(leave_out), list[_Found](), list[Skipped]()
     for row, weight in weighted:
@@ -452,7 +452,7 @@ def _skipped(row: _Row, reason: str) -> Skipped:
     return Skipped(row.name, clean_text(reason, longest=500))
 
 
-def _problem(row: _Row, entry: Entry | None, store: TokenStore) -> str:
+def _problem(row: _Row, entry: Entry | None, store: TokenCache) -> str:
     if row.problem is not None or entry is None:
         return row.problem or "its tokens were lost; run again."
     told = store.told(entry)
@@ -474,7 +474,7 @@ def _clean_name(name: str) -> str:
     return clean_text(name, longest=_LONGEST_NAME) or "unnamed"
 
 
-def _cleaned(source: Source) -> Source:
+def _cleaned(source: MidiSource) -> MidiSource:
     name, corpus = _clean_name(source.name), _clean_name(source.corpus)
     licence = source.licence and _clean_name(source.licence)
     return replace(source, name=name, corpus=corpus, licence=licence)

@@ -20,12 +20,12 @@ from musiclstm.tokens import MusicTokenizer
 from training.data.weighting import times_seen
 from training.pretraining.augmentation import IGNORED, Augmentation, Stream
 
-__all__ = ["IGNORED", "Windows"]
+__all__ = ["IGNORED", "StatefulWindowDataset"]
 
 _BYTES, _MOST_BYTES = np.dtype(np.int32).itemsize, 1 << 28  # of an id; of windows in memory
 
 
-class Windows(Dataset[dict[str, Tensor]]):
+class StatefulWindowDataset(Dataset[dict[str, Tensor]]):
     """Windows of pieces, laid out in lanes: item i is window i // lanes of lane i % lanes.
 
     Read in order with a batch of `lanes` (or a divisor of it), row r of every batch is the same

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-from musiclstm import SeedReport
+from musiclstm import MidiSummary
 from musiclstm.midi.analysis import DEFAULT_METER
-from musiclstm.tokens import POSITIONS_PER_BEAT, plain_meter
+from musiclstm.tokens import POSITIONS_PER_BEAT, normalize_time_signature
 
 # A tick that falls so close to the grid was rounded when the file was written, not played.
 _ROUNDED_TICKS = 1.0
@@ -93,7 +93,7 @@ class Survey:
         return cls(**known | {"programs": tuple((p, n) for p, n in facts["programs"])})
 
 
-def survey(score: ScoreTick, report: SeedReport, *, kept_notes: int) -> Survey:
+def survey(score: ScoreTick, report: MidiSummary, *, kept_notes: int) -> Survey:
     """Look at a piece.
 
     Args:
@@ -137,7 +137,7 @@ def _beats(score: ScoreTick) -> tuple[Floats, Floats]:
     """From which tick on a beat is how many ticks long; the first from 0 on."""
     rulers = {0: DEFAULT_METER[1]}
     for sign in sorted(score.time_signatures, key=lambda sign: sign.time):
-        rulers[sign.time] = plain_meter(sign.numerator, sign.denominator)[1]
+        rulers[sign.time] = normalize_time_signature(sign.numerator, sign.denominator)[1]
     lengths = [4 * score.ticks_per_quarter / denominator for denominator in rulers.values()]
     return np.array(list(rulers), np.float64), np.array(lengths)
 

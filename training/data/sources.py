@@ -51,7 +51,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MidiSource:
     """One file of the corpus before it is read.
 
     Attributes:
@@ -86,14 +86,14 @@ class Source:
             return file.read(limit + 1)
 
 
-class Origin(Protocol):
+class CorpusOrigin(Protocol):
     """What one entry of `--data` names."""
 
     def survey(self) -> tuple[str, int | None]:
         """What changes when anything in it changes, and how many files it has, if that is known."""
         ...
 
-    def sources(self) -> Iterator[Source]:
+    def sources(self) -> Iterator[MidiSource]:
         """Every file, always in the same order; those of a table are best read at once."""
         ...
 
@@ -102,7 +102,7 @@ class Origin(Protocol):
 class Given:
     """One entry of `--data`: what it names, and how often an epoch shows its pieces."""
 
-    origin: Origin
+    origin: CorpusOrigin
     weight: float
 
 
@@ -147,7 +147,7 @@ def _shown(place: str) -> str:
     return Path(place).name or place
 
 
-def _origin(place: str) -> Origin:
+def _origin(place: str) -> CorpusOrigin:
     from training.data import tables  # knows Source
 
     path = Path(place)
@@ -186,7 +186,7 @@ class Files:
                 digest.update(_stamp(folder / _MANIFEST))
         return digest.hexdigest(), count
 
-    def sources(self) -> Iterator[Source]:
+    def sources(self) -> Iterator[MidiSource]:
         """Every file in the order of its path."""
         for path in self._walk():
             manifest = _manifest(path.parent)
@@ -231,10 +231,10 @@ def _stamp(path: Path) -> bytes:
 
 def _source(
     name: str, corpus: str, container: Path, member: str | None, manifest: dict[str, Any]
-) -> Source:
+) -> MidiSource:
     entry = manifest.get(name, {})
     split, licence = entry.get("split"), entry.get("licence")
-    return Source(
+    return MidiSource(
         name=name,
         corpus=corpus,
         container=container,

@@ -9,12 +9,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 from musiclstm.errors import CorpusError
-from training.data.corpus import Corpus, Source, find_sources, read_corpus
+from training.data.corpus import Corpus, MidiSource, find_sources, read_corpus
 
 
 def sources_of_split(
     paths: Sequence[str | Path], split: str, *, workers: int | None = None
-) -> list[Source]:
+) -> list[MidiSource]:
     """Return the files of a split in the order in which `read_corpus` reads them.
 
     Args:
@@ -53,25 +53,25 @@ def require_split(splits: Sequence[str | None], split: str) -> None:
         )
 
 
-def _files_of(corpus: Corpus, sources: list[Source]) -> Iterator[Source]:
+def _files_of(corpus: Corpus, sources: list[MidiSource]) -> Iterator[MidiSource]:
     """The file of every piece: they have the same order, except for files that were left out."""
     rest = iter(sources)
     for piece in corpus.pieces:
         yield next(s for s in rest if (s.corpus, s.name) == (piece.corpus, piece.name))
 
 
-def in_turn(sources: Sequence[Source], seed: int) -> Iterator[Source]:
+def in_turn(sources: Sequence[MidiSource], seed: int) -> Iterator[MidiSource]:
     """Return one file of each corpus in turn, so that every corpus has an equal share.
 
     A corpus that runs out is skipped. Within a corpus the order is a hash of seed and file name: it
     does not depend on the other files, and the first n files are part of the first n + 1.
     """
-    by_corpus: dict[str, list[Source]] = defaultdict(list)
+    by_corpus: dict[str, list[MidiSource]] = defaultdict(list)
     for source in sorted(sources, key=lambda source: _place(source, seed)):
         by_corpus[source.corpus].append(source)
     rounds = zip_longest(*(by_corpus[name] for name in sorted(by_corpus)))
     return (source for each in rounds for source in each if source is not None)
 
 
-def _place(source: Source, seed: int) -> bytes:
+def _place(source: MidiSource, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}\n{source.corpus}\n{source.name}".encode()).digest()

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musiclstm.errors import CorpusError
-from training.data.sources import SPLIT_NAMES, SUFFIXES, Source
+from training.data.sources import SPLIT_NAMES, SUFFIXES, MidiSource
 
 HUB_ID = re.compile(
     r"(?:(?P<how>hub|stream):)?(?P<id>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?"
@@ -37,7 +37,7 @@ class Table:
     def __init__(self, name: str, place: Path, identity: str, load: Callable[[], Any]) -> None:
         """Take what messages call it, where it is, what it is, and how `datasets` opens it."""
         self._name, self._place, self._identity, self._load = name, place, identity, load
-        self._rows: Iterator[tuple[Source, bytes | None]] | None = None
+        self._rows: Iterator[tuple[MidiSource, bytes | None]] | None = None
         self._at = -1
         self._data: bytes | None = None
 
@@ -45,7 +45,7 @@ class Table:
         """What it is, as far as can be told without opening it."""
         return self._identity, None
 
-    def sources(self) -> Iterator[Source]:
+    def sources(self) -> Iterator[MidiSource]:
         """Every row, the splits one after the other."""
         self._rewind()
         while (source := self._next()) is not None:
@@ -65,7 +65,7 @@ class Table:
     def _rewind(self) -> None:
         self._rows, self._at, self._data = self._iterate(), -1, None
 
-    def _next(self) -> Source | None:
+    def _next(self) -> MidiSource | None:
         assert self._rows is not None
         try:
             source, self._data = next(self._rows)
@@ -74,7 +74,7 @@ class Table:
         self._at += 1
         return source
 
-    def _iterate(self) -> Iterator[tuple[Source, bytes | None]]:
+    def _iterate(self) -> Iterator[tuple[MidiSource, bytes | None]]:
         with _told(self._name, "broke off; run again, what was read is kept"):
             splits = self._open()
             trusted = len(splits) > 1  # a single split is only a name for everything
@@ -125,10 +125,12 @@ class Columns:
         value = row[self._bytes]
         return value.get("bytes") if isinstance(value, Mapping) else value
 
-    def source(self, row: Row, number: int, place: Path, rows: Table, split: str | None) -> Source:
+    def source(
+        self, row: Row, number: int, place: Path, rows: Table, split: str | None
+    ) -> MidiSource:
         """The row as a source."""
         told = row[self._split] if self._split else None
-        return Source(
+        return MidiSource(
             name=self._name_of(row, number),
             corpus=PurePosixPath(self._name).stem,
             container=place,

@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     crc: int
 
 
-class TokenStore:
+class TokenCache:
     """A folder of shards, open for reading and for adding to it; a context manager."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class TokenStore:
         for path in sorted(folder.glob("*.index")):
             self._open(path)
 
-    def __enter__(self) -> TokenStore:
+    def __enter__(self) -> TokenCache:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from musiclstm.errors import CorpusError, MusicLSTMError
-from musiclstm.midi.reader import Limits, read_midi
+from musiclstm.midi.reader import MidiLimits, read_midi
 from musiclstm.model.step_features import Kind, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.piece_stats import survey
@@ -162,7 +162,7 @@ def encode(job: Job) -> Encoded:
     global _tokenizer
     _tokenizer = _tokenizer or MusicTokenizer()
     try:
-        score, report = read_midi(job.data, name=job.name, limits=Limits.training())
+        score, report = read_midi(job.data, name=job.name, limits=MidiLimits.training())
         ids = np.array(_tokenizer.encode(score), np.uint16)
         notes = count_notes(ids, _tokenizer)
         told = {"survey": survey(score, report, kept_notes=notes).facts()}

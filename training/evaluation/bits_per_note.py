@@ -15,7 +15,7 @@ from musiclstm.model.step_features import Kind, TokenTable
 from training.data.features import feature_rows, on_device, table_of
 from training.pretraining.encoded_corpora import EncodedCorpora
 
-MEASURED_TOKENS = 4_000  # of each piece in `bits_of`, from its beginning
+MEASURED_TOKENS = 4_000  # of each piece in `bits_per_note`, from its beginning
 STEPS = 128  # read at once: the fastest on a CPU; the state is carried, so bits do not depend on it
 
 # Called with every window: logits (batch, steps, vocab); the next tokens, which of them count, and
@@ -119,7 +119,7 @@ class BitsByKind:
         return {"bits_per_note": float(bits.sum())} | kinds
 
 
-def bits_of(
+def bits_per_note(
     model: MusicLSTMForCausalLM,
     corpora: EncodedCorpora,
     pieces: Sequence[int],

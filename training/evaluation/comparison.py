@@ -15,7 +15,7 @@ import numpy as np
 
 from musiclstm.errors import MusicLSTMError
 from training.evaluation import music_metrics
-from training.evaluation.continuations import Piece, Take
+from training.evaluation.continuations import ContinuationResult, PromptedPiece
 from training.evaluation.music_metrics import Floats, Section
 
 Figures: TypeAlias = dict[str, float]
@@ -29,7 +29,9 @@ class BaselineError(MusicLSTMError):
     """A baseline file cannot be read, or has no figures of these pieces."""
 
 
-def compared(pieces: Sequence[Piece], takes: Sequence[Take]) -> dict[str, Any]:
+def compared(
+    pieces: Sequence[PromptedPiece], takes: Sequence[ContinuationResult]
+) -> dict[str, Any]:
     """Return the figures of takes beside those of the pieces' own next bars.
 
     For takes, `overlap` and the overlaps of single features are with the piece's own next bars, and
@@ -64,13 +66,13 @@ def compared(pieces: Sequence[Piece], takes: Sequence[Take]) -> dict[str, Any]:
     }
 
 
-def _of_takes(number: int, piece: Piece, takes: Sequence[Take]) -> Figures:
+def _of_takes(number: int, piece: PromptedPiece, takes: Sequence[ContinuationResult]) -> Figures:
     """Means over the takes of one piece."""
     rows = [_figures(t.prompt, t.music, piece.original) for t in takes if t.piece == number]
     return {name: mean([row[name] for row in rows]) for name in rows[0]}
 
 
-def _of_original(piece: Piece) -> Figures:
+def _of_original(piece: PromptedPiece) -> Figures:
     return _figures(piece.prompt, piece.original, piece.prompt)
 
 

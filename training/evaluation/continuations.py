@@ -21,7 +21,7 @@ from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
 from musiclstm.midi import analysis
-from musiclstm.midi.reader import Limits, read_midi
+from musiclstm.midi.reader import MidiLimits, read_midi
 from training.arguments import read_overrides
 from training.data.splits import in_turn, sources_of_split
 from training.evaluation.music_metrics import Ints, Section, section
@@ -31,7 +31,7 @@ PROMPT_NOTES_PER_BAR = 2  # a prompt with fewer says too little
 
 
 @dataclass(frozen=True)
-class Plan:
+class ContinuationPlan:
     """What is composed.
 
     Attributes:
@@ -54,7 +54,9 @@ class Plan:
         return self.sampling.seed or 0
 
 
-def plan_from(options: argparse.Namespace, bounds: Mapping[str, tuple[int, int]]) -> Plan:
+def plan_from(
+    options: argparse.Namespace, bounds: Mapping[str, tuple[int, int]]
+) -> ContinuationPlan:
     """Return the plan given by options with the names of its fields.
 
     Args:
@@ -76,12 +78,12 @@ def plan_from(options: argparse.Namespace, bounds: Mapping[str, tuple[int, int]]
     except TypeError as error:
         known = ", ".join(field.name for field in fields(Sampling))
         raise ValueError(f"--sampling takes {known}; got {options.sampling!r}.") from error
-    given = {each.name: getattr(options, each.name) for each in fields(Plan)}
-    return Plan(**given | {"sampling": sampling})
+    given = {each.name: getattr(options, each.name) for each in fields(ContinuationPlan)}
+    return ContinuationPlan(**given | {"sampling": sampling})
 
 
 @dataclass(frozen=True)
-class Piece:
+class PromptedPiece:
     """A held-out piece.
 
     Attributes:
@@ -98,7 +100,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Take:
+class ContinuationResult:
     """One continuation, read from its MIDI file.
 
     Attributes:
@@ -120,11 +122,11 @@ class Take:
 def choose(
     paths: Sequence[str | Path],
     split: str,
-    plan: Plan,
+    plan: ContinuationPlan,
     *,
     allow_short: bool = True,
     workers: int | None = None,
-) -> list[Piece]:
+) -> list[PromptedPiece]:
     """Choose pieces from all corpora in turn (`pieces.in_turn`); unusable ones are skipped.
 
     Args:
@@ -137,8 +139,8 @@ def choose(
     Raises:
         CorpusError: A path is missing, nothing under the paths can be used, or the split is empty.
     """
-    found: list[Piece] = []
-    limits = Limits.training()
+    found: list[PromptedPiece] = []
+    limits = MidiLimits.training()
     sources = in_turn(sources_of_split(paths, split, workers=workers), plan.seed)
     while len(found) < plan.pieces and (source := next(sources, None)) is not None:
         name = f"{source.corpus}/{source.name}"
@@ -155,14 +157,14 @@ def choose(
 
 def piece_from(
     score: ScoreTick, *, prompt_bars: int, bars: int, name: str = "", allow_short: bool = True
-) -> Piece | None:
+) -> PromptedPiece | None:
     """Cut a score into prompt and next bars.
 
     Args:
         score: In ticks; left unchanged.
         prompt_bars: Bars of the prompt.
         bars: Bars after it.
-        name: `Piece.name`.
+        name: `PromptedPiece.name`.
         allow_short: Whether a score with fewer bars is cut after `SHORT_BARS` and twice
             `SHORT_BARS` bars, where these are fewer.
 
@@ -181,7 +183,9 @@ def piece_from(
         return None
     if len(np.unique(prompt.pitch[prompt.pitched])) < 2:
         return None
-    return Piece(name, _cut(score, int(lines[-1])), prompt, section(score, lines[prompt_bars:]))
+    return PromptedPiece(
+        name, _cut(score, int(lines[-1])), prompt, section(score, lines[prompt_bars:])
+    )
 
 
 def _cut(score: ScoreTick, end: int) -> ScoreTick:
@@ -197,16 +201,20 @@ def _cut(score: ScoreTick, end: int) -> ScoreTick:
 # Takes --------------------------------------------------------------------------------------------
 
 
-def compose(composer: Composer, pieces: Sequence[Piece], plan: Plan) -> list[Take]:
+def compose(
+    composer: Composer, pieces: Sequence[PromptedPiece], plan: ContinuationPlan
+) -> list[ContinuationResult]:
     """Continue every piece `plan.takes` times; the takes of a piece follow each other."""
     progress: dict[str, Any] = {"unit": "piece", "desc": "Composing", "leave": False}
     numbered = enumerate(tqdm(pieces, disable=None, **progress))  # None: no bar in a log file
     return [take for n, piece in numbered for take in _takes(composer, n, piece, plan)]
 
 
-def _takes(composer: Composer, number: int, piece: Piece, plan: Plan) -> Iterator[Take]:
+def _takes(
+    composer: Composer, number: int, piece: PromptedPiece, plan: ContinuationPlan
+) -> Iterator[ContinuationResult]:
     seed = (plan.seed + number * plan.takes) % (MAX_SEED + 1)
-    takes = composer.takes(
+    takes = composer.compose_many(
         plan.takes,
         bars=piece.original.bars,
         prompt=piece.score,
@@ -217,23 +225,23 @@ def _takes(composer: Composer, number: int, piece: Piece, plan: Plan) -> Iterato
         yield read_take(take, number, piece)
 
 
-def read_take(composition: Composition, number: int, piece: Piece) -> Take:
+def read_take(composition: Composition, number: int, piece: PromptedPiece) -> ContinuationResult:
     """Write a composition as a MIDI file and read prompt and composed bars from it.
 
     A file that cannot be read counts as a continuation without notes.
     """
     prompt_bars, bars = piece.prompt.bars, piece.original.bars
     try:
-        score, _ = read_midi(composition.to_midi(), limits=Limits.training())
+        score, _ = read_midi(composition.to_midi(), limits=MidiLimits.training())
         lines = _bar_lines(score, prompt_bars + bars)
     except MusicLSTMError as error:
         score, lines = ScoreTick(piece.score.ticks_per_quarter), _bar_lines(piece.score, 1)
         silence = section(score, np.arange(bars + 1) * lines[1])
-        return Take(number, piece.prompt, silence, str(error))
+        return ContinuationResult(number, piece.prompt, silence, str(error))
     prompt = section(score, lines[: prompt_bars + 1])
     music = section(score, lines[prompt_bars:])
     failure = _failure(composition, score, prompt, piece.prompt)
-    return Take(number, prompt, music, failure)
+    return ContinuationResult(number, prompt, music, failure)
 
 
 def _bar_lines(score: ScoreTick, bars: int) -> Ints:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from musiclstm.errors import CheckpointError
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import LockedDropout, MusicLSTMForCausalLM
+from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, VariationalDropout
 from musiclstm.model.step_features import FORMAT_VERSION
 from training.trainer.checkpoints import read_record
 
@@ -104,11 +104,11 @@ def set_dropout(model: MusicLSTMForCausalLM, share: float) -> None:
     """
     model.config.dropout = model.config.embedding_dropout = share
     for module in model.modules():
-        if isinstance(module, LockedDropout):
+        if isinstance(module, VariationalDropout):
             module.share = share
 
 
-def plain_copy(model: MusicLSTMForCausalLM) -> MusicLSTMForCausalLM:
+def export_copy(model: MusicLSTMForCausalLM) -> MusicLSTMForCausalLM:
     """Return the same weights in float32 on the CPU, in evaluation mode; `model` stays as it is.
 
     Accelerate puts a `forward` of its own into a network that it trains in half precision; a copy

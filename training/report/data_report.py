@@ -15,9 +15,9 @@ from typing import Any
 
 from musiclstm.midi.general_midi import instrument_name
 from musiclstm.midi.reader import clean_text
-from musiclstm.midi.summary import count
+from musiclstm.midi.summary import pluralize
 from musiclstm.tokens import MusicTokenizer
-from training.data.corpus import SPLITS, Corpus, Piece, Skipped
+from training.data.corpus import SPLITS, Corpus, CorpusPiece, Skipped
 from training.data.piece_stats import SHORT_NOTES, SHORT_S, Survey
 from training.errors import TrainingError
 from training.report.html import as_html
@@ -86,7 +86,7 @@ def describe(
             "left_out": len(corpus.skipped),
         },
         "left_out": left_out(corpus.skipped),
-        "look_at": look_at(pairs),
+        "look_at": inspect(pairs),
         "hours": round(sum(each.seconds for each in surveys) / 3600, 4),
         "notes": sum(piece.notes for piece in corpus.pieces),
         "corpora": corpus.summary(),
@@ -134,7 +134,7 @@ def _why(skipped: Skipped) -> str:
     return re.sub(r"^(it|'.*?'(?= (is|has|holds|breaks|does|cannot)\b)) ", "", sentence)
 
 
-def look_at(pairs: Sequence[tuple[Piece, Survey]]) -> list[dict[str, Any]]:
+def inspect(pairs: Sequence[tuple[CorpusPiece, Survey]]) -> list[dict[str, Any]]:
     """What was read and kept, but should be looked at, with the first few of each kind."""
     copies = list(_copies(pairs))
     across = [(copy, first) for copy, first in copies if copy.split != first.split]
@@ -164,16 +164,20 @@ def _is_coarse(survey: Survey) -> bool:
     return not survey.free and survey.moved + survey.lost > COARSE_SHARE * survey.notes
 
 
-def _copies(pairs: Iterable[tuple[Piece, Survey]]) -> Iterable[tuple[Piece, Piece]]:
+def _copies(
+    pairs: Iterable[tuple[CorpusPiece, Survey]],
+) -> Iterable[tuple[CorpusPiece, CorpusPiece]]:
     """Pieces with the fingerprint of an earlier one, and that one."""
-    first: dict[str, Piece] = {}
+    first: dict[str, CorpusPiece] = {}
     for piece, survey in pairs:
         original = first.setdefault(survey.fingerprint, piece)
         if original is not piece:
             yield piece, original
 
 
-def _splits(corpus: Corpus, pairs: Iterable[tuple[Piece, Survey]]) -> dict[str, dict[str, Any]]:
+def _splits(
+    corpus: Corpus, pairs: Iterable[tuple[CorpusPiece, Survey]]
+) -> dict[str, dict[str, Any]]:
     """Return pieces, notes, hours and tokens by split."""
     seconds: dict[str, float] = defaultdict(float)
     for piece, survey in pairs:
@@ -313,8 +317,8 @@ def _some(rows: Sequence[dict[str, Any]], unit: str, most: int = 8) -> str:
 
 def _splits_text(facts: dict[str, Any]) -> str:
     return "Splits      " + "; ".join(
-        f"{split} {count(own['pieces'], 'piece')}, {count(own['notes'], 'note')}, "
-        f"{count(own['tokens'], 'token')}"
+        f"{split} {pluralize(own['pieces'], 'piece')}, {pluralize(own['notes'], 'note')}, "
+        f"{pluralize(own['tokens'], 'token')}"
         for split, own in facts["splits"].items()
     )
 
@@ -338,14 +342,14 @@ def time_sentence(facts: dict[str, Any]) -> str:
         f"({found['device']}), without composed samples and writing checkpoints; measured on "
         f"{found['measured_steps']} steps of {found['fastest_s']:.2f} to {found['slowest_s']:.2f} s"
         f" ({found['tokens_per_second']:,} tokens/s) and on "
-        f"{count(found['measured_pieces'], 'held-out piece')}"
+        f"{pluralize(found['measured_pieces'], 'held-out piece')}"
     )
 
 
 def minutes_text(minutes: float) -> str:
     """A time for people, as exact as an estimate can be."""
     if minutes < 1:
-        return count(max(1, round(60 * minutes)), "second")
+        return pluralize(max(1, round(60 * minutes)), "second")
     if minutes < 10:
         return f"{minutes:.1f} minutes"
     return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from musiclstm.midi.summary import count
+from musiclstm.midi.summary import pluralize
 
 _MOST_BARS = 12
 _STYLE = """
@@ -104,7 +104,7 @@ def _minutes(minutes: float) -> str:
 def _look_at(facts: dict[str, Any]) -> str:
     cards = [
         f'<div class="card look"><h3>{_text(each["what"].capitalize())}: '
-        f"{count(each['pieces'], 'piece')}</h3><p>{_text(each['hint'])}</p>"
+        f"{pluralize(each['pieces'], 'piece')}</h3><p>{_text(each['hint'])}</p>"
         f"{_list(map(_text, each['examples']), each['pieces'])}</div>"
         for each in facts["look_at"]
     ]
@@ -120,7 +120,7 @@ def _left_out(facts: dict[str, Any]) -> str:
         ]
         cards.append(
             f'<div class="card"><h3>{_text(each["reason"].capitalize())}: '
-            f"{count(each['files'], 'file')}</h3>{_list(names, each['files'])}</div>"
+            f"{pluralize(each['files'], 'file')}</h3>{_list(names, each['files'])}</div>"
         )
     return f"<h2>Left out</h2>{''.join(cards)}" if cards else ""
 
@@ -135,7 +135,7 @@ def _list(items: Iterable[str], found: int) -> str:
 
 def _music(facts: dict[str, Any]) -> str:
     grid = facts["grid"]
-    changing = count(facts["pieces_that_change_meter"], "piece")
+    changing = pluralize(facts["pieces_that_change_meter"], "piece")
     return (
         f"<h2>Music</h2><div>{_bars(facts['instruments'], 'notes', 'Instruments, by notes')}</div>"
         f'<div class="columns"><div>{_bars(facts["keys"], "pieces", "Keys, by pieces")}'
@@ -190,10 +190,10 @@ def _time(facts: dict[str, Any]) -> str:
     return (
         f"<h2>Time</h2><p>About <b>{_minutes(found['minutes'])}</b> for {found['steps']:,} steps "
         f"({found['epochs']:,.1f} epochs) with preset {_text(facts['preset'])} on this machine "
-        f"({_text(found['device'])}, {count(found['threads'], 'thread')}), without the samples "
+        f"({_text(found['device'])}, {pluralize(found['threads'], 'thread')}), without the samples "
         "it composes and the checkpoints it writes.</p>"
         f'<p class="soft">Measured on {found["measured_steps"]} real steps, which took '
         f"{found['fastest_s']:.2f} to {found['slowest_s']:.2f} s each "
         f"({found['tokens_per_second']:,} tokens a second), and on reading "
-        f"{count(found['measured_pieces'], 'held-out piece')}. Nothing of it was kept.</p>"
+        f"{pluralize(found['measured_pieces'], 'held-out piece')}. Nothing of it was kept.</p>"
     )

@@ -102,7 +102,7 @@ def short_run(training: TrainingArguments, folder: Path) -> TrainingArguments:
     return short
 
 
-def rehearse(
+def time_short_run(
     make_trainer: Callable[[TrainingArguments], StatefulTrainer],
     training: TrainingArguments,
     tokenizer: MusicTokenizer,

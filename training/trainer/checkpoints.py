@@ -79,7 +79,7 @@ def check_writable(run: Path) -> Path:
         ) from error
 
 
-def begin_or_go_on(run: Path, wanted: dict[str, str]) -> None:
+def start_or_resume(run: Path, wanted: dict[str, str]) -> None:
     """Record what a run starts from, or check that it continues with the same.
 
     Args:
@@ -102,7 +102,7 @@ def begin_or_go_on(run: Path, wanted: dict[str, str]) -> None:
 # Manifests.
 
 
-def seal(checkpoint: Path) -> None:
+def write_manifest(checkpoint: Path) -> None:
     """Write the manifest, which makes a checkpoint whole, also after a power cut."""
     files = {
         path.relative_to(checkpoint).as_posix(): {
@@ -116,7 +116,7 @@ def seal(checkpoint: Path) -> None:
     write_record(checkpoint / MANIFEST_FILE, {"files": files})
 
 
-def damage(checkpoint: Path) -> str | None:
+def validation_error(checkpoint: Path) -> str | None:
     """Return why a checkpoint is not whole; None: it is whole."""
     if not (checkpoint / MANIFEST_FILE).is_file():
         return "it was never written to its end"
@@ -134,10 +134,10 @@ def damage(checkpoint: Path) -> str | None:
     return None
 
 
-def newest_whole(run: Path, say: Callable[[str], None]) -> Path | None:
+def latest_valid_checkpoint(run: Path, say: Callable[[str], None]) -> Path | None:
     """Return the newest whole checkpoint of a run; report those after it, which are left out."""
     for checkpoint in reversed(checkpoints(run)):
-        reason = damage(checkpoint)
+        reason = validation_error(checkpoint)
         if reason is None:
             return checkpoint
         say(f"Left out {checkpoint.name}: {reason}.")
@@ -157,7 +157,7 @@ def check_whole(
     Raises:
         CheckpointError: It is not whole.
     """
-    reason = damage(checkpoint) if checkpoint.is_dir() else "there is no such folder"
+    reason = validation_error(checkpoint) if checkpoint.is_dir() else "there is no such folder"
     if reason is not None:
         raise CheckpointError(f"{checkpoint.name!r} cannot be resumed: {reason}; {advice}.")
     return checkpoint
@@ -175,7 +175,7 @@ def find_whole(folder: Path, say: Callable[[str], None]) -> Path:
     Raises:
         CheckpointError: The folder is a checkpoint that is not whole.
     """
-    newest = newest_whole(folder, say)
+    newest = latest_valid_checkpoint(folder, say)
     if newest is not None:
         return newest
     if step_of(folder.resolve()) >= 0 or (folder / MANIFEST_FILE).exists():
@@ -225,7 +225,7 @@ def rotate(run: Path, limit: int | None, best_step: int | None) -> None:
     """
     if not limit or limit < 1:
         return
-    whole = [path for path in checkpoints(run) if damage(path) is None]
+    whole = [path for path in checkpoints(run) if validation_error(path) is None]
     kept = {path for path in whole if step_of(path) == best_step} | set(whole[-1:])
     for path in reversed(whole):
         if len(kept) < limit:

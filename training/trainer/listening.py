@@ -15,13 +15,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from musiclstm.audio.rendering import render
 from musiclstm.errors import MusicLSTMError, RenderError
-from musiclstm.export.pianoroll_svg import draw_roll
+from musiclstm.export.pianoroll_svg import pianoroll_svg
 from musiclstm.generation.composer import Composer
 from musiclstm.generation.composition import Composition
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
-from training.pretraining.networks import plain_copy
+from training.pretraining.networks import export_copy
 
 SAMPLES_FOLDER = "samples"
 BARS, PROMPT_BARS = 8, 4
@@ -72,13 +72,13 @@ class Listening(TrainerCallback):
         self._complained = True
 
     def _composer(self) -> Composer:
-        return Composer(plain_copy(self._model), self._tokenizer)
+        return Composer(export_copy(self._model), self._tokenizer)
 
     def _write(self, composer: Composer, number: int, stem: Path) -> None:
         piece = self._compose(composer, number)
         piece.save_midi(stem.with_suffix(".mid"))
         end = piece.seed_end_tick if piece.seed_bars else None
-        roll = draw_roll(piece.score, seed_end_tick=end)
+        roll = pianoroll_svg(piece.score, seed_end_tick=end)
         stem.with_suffix(".svg").write_text(roll, encoding="utf-8")
         if self._sound and piece.score.note_num():
             self._render(piece, stem)

@@ -26,7 +26,7 @@ _HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def alone_in(run: Path) -> Iterator[None]:
+def exclusive_run(run: Path) -> Iterator[None]:
     """Inside, no other process trains in this folder.
 
     Raises:

@@ -23,7 +23,7 @@ class StoppedError(MusicLSTMError):
     """The session was asked to stop, and a checkpoint holds all that it learnt."""
 
 
-class StopWhenAsked(TrainerCallback):
+class SigtermCallback(TrainerCallback):
     """Ends a session after a checkpoint when SIGTERM asks for it."""
 
     def __init__(self, agree: Callable[[bool], bool]) -> None:

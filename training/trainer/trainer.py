@@ -26,7 +26,7 @@ from musiclstm.model.modeling_musiclstm import (
     MusicLSTMForCausalLM,
 )
 from musiclstm.tokens import MusicTokenizer
-from training.data.dataset import IGNORED, Windows
+from training.data.dataset import IGNORED, StatefulWindowDataset
 from training.data.features import CarriedFeatures, table_of
 from training.errors import disk_in_plain_words, free_bytes, no_room, not_a_number
 from training.evaluation.held_out import HeldOut, held_out
@@ -34,7 +34,7 @@ from training.trainer import checkpoints
 from training.trainer.checkpoints import Stopwatch
 from training.trainer.ema import WeightAverage
 from training.trainer.param_groups import Rates, split_groups
-from training.trainer.stopping import StopWhenAsked
+from training.trainer.stopping import SigtermCallback
 
 _STATE_FILE = "lstm_state_{rank}.safetensors"
 
@@ -56,7 +56,7 @@ class StatefulTrainer(Trainer):
         self,
         model: MusicLSTMForCausalLM,
         args: TrainingArguments,
-        train_dataset: Windows,
+        train_dataset: StatefulWindowDataset,
         *,
         tokenizer: MusicTokenizer,
         held_out_pieces: Sequence[np.ndarray] = (),
@@ -96,7 +96,7 @@ class StatefulTrainer(Trainer):
         self._features: dict[int, CarriedFeatures] = {}  # both by slot
         if self.average is not None:
             self.add_callback(_AverageEveryStep(self.average))
-        self._stop = StopWhenAsked(self._in_any_process)
+        self._stop = SigtermCallback(self._in_any_process)
         self.add_callback(self._stop)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -257,7 +257,7 @@ class StatefulTrainer(Trainer):
                 self.average.save(folder)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            checkpoints.seal(folder)
+            checkpoints.write_manifest(folder)
             checkpoints.rotate(folder.parent, limit, self.state.best_global_step)
         self.accelerator.wait_for_everyone()
 
@@ -364,7 +364,7 @@ class _AverageEveryStep(TrainerCallback):
 class _Smoothed:
     """Cross-entropy with a share of each target spread over the vocabulary (Szegedy et al. 2016).
 
-    Labels are those of `Windows`, already the next tokens.
+    Labels are those of `StatefulWindowDataset`, already the next tokens.
     """
 
     def __init__(self, share: float) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from musiclstm.generation.constraints import KEY_OF_PROMPT, BarShape, Constraints
 from musiclstm.model.step_features import Kind
-from musiclstm.tokens import DRUMS, plain_meter
+from musiclstm.tokens import DRUMS, normalize_time_signature
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.vocabulary import TABLE
 
@@ -72,7 +72,9 @@ class Grammar:
         self.at_once, self.polyphony = constraints.max_notes_at_once, constraints.max_polyphony
         self.fewest, self.most = constraints.notes_per_bar or (0, NO_LIMIT)
         meters = (
-            v.TIME_SIGNATURES if constraints.meter is None else (plain_meter(*constraints.meter),)
+            v.TIME_SIGNATURES
+            if constraints.meter is None
+            else (normalize_time_signature(*constraints.meter),)
         )
         self.meters = [v.TIME_SIGNATURES.index(meter) for meter in meters]
         self.meter_ceiling = ceiling(len(v.TIME_SIGNATURES), self.meters)

@@ -33,7 +33,7 @@ MAX_ROWS = 32
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
-class Snapshot:
+class DecoderState:
     """Everything that is needed to continue from a place in a stream.
 
     Attributes:
@@ -60,7 +60,7 @@ class Snapshot:
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Snapshot:
+    def from_bytes(cls, data: bytes) -> DecoderState:
         """Return the snapshot that `to_bytes` wrote.
 
         Raises:
@@ -81,7 +81,7 @@ class Snapshot:
             raise ValueError(f"These bytes are not a snapshot: {error}.") from error
 
 
-class PackedLSTM:
+class InferenceModel:
     """A network that reads prompts and makes steppers.
 
     It has no state of its own; any number of steppers can share it.
@@ -134,7 +134,7 @@ class PackedLSTM:
             return None
         return network
 
-    def read(self, ids: Sequence[int], snapshot: Snapshot | None = None) -> Snapshot:
+    def read(self, ids: Sequence[int], snapshot: DecoderState | None = None) -> DecoderState:
         """Read tokens at once, from a snapshot or from the beginning.
 
         With the compiled engine this gives what single steps give, bit for bit; with PyTorch up to
@@ -148,12 +148,12 @@ class PackedLSTM:
             ValueError: No tokens, or a snapshot of another network.
             IndexError: A token that does not exist.
         """
-        stepper = Stepper(self.config, self._rows(1))
+        stepper = DecodingBatch(self.config, self._rows(1))
         if snapshot is not None:
             stepper.restore(snapshot)
         return stepper.read(ids)
 
-    def stepper(self, snapshots: Sequence[Snapshot]) -> Stepper:
+    def stepper(self, snapshots: Sequence[DecoderState]) -> DecodingBatch:
         """Return a stepper that continues some snapshots side by side.
 
         Args:
@@ -164,7 +164,7 @@ class PackedLSTM:
         """
         if not 1 <= len(snapshots) <= MAX_ROWS:
             raise ValueError(f"A stepper has from 1 to {MAX_ROWS} rows, got {len(snapshots)}.")
-        stepper = Stepper(self.config, self._rows(len(snapshots)))
+        stepper = DecodingBatch(self.config, self._rows(len(snapshots)))
         stepper.restore_all(snapshots)
         return stepper
 
@@ -174,7 +174,7 @@ class PackedLSTM:
         return TorchRows(self.model, self._table, count)
 
 
-class Stepper:
+class DecodingBatch:
     """Streams side by side, one token a row and step.
 
     The results of a row do not depend on the other rows.
@@ -184,7 +184,7 @@ class Stepper:
     """
 
     def __init__(self, config: MusicLSTMConfig, rows: Rows) -> None:
-        """Take over rows at the beginning of a stream; `PackedLSTM.stepper` is the way to one."""
+        """Take over rows at the beginning of a stream; `InferenceModel.stepper` is the way to one."""
         self._config = config
         self._vocab = config.vocab_size  # reading a config of transformers takes microseconds
         self._take(rows, [HistoryWriter(History()) for _ in rows.logits])
@@ -210,7 +210,7 @@ class Stepper:
         for history, token in zip(self._histories, ids, strict=True):
             history.append(token)
 
-    def read(self, ids: Sequence[int]) -> Snapshot:
+    def read(self, ids: Sequence[int]) -> DecoderState:
         """Read several tokens into a stepper of one row, and return where it stands then.
 
         Raises:
@@ -236,17 +236,17 @@ class Stepper:
             raise ValueError(f"copy_weight must be finite, got {weight}.")
         self._rows.copy_weights[row] = weight
 
-    def snapshot(self, row: int = 0) -> Snapshot:
+    def snapshot(self, row: int = 0) -> DecoderState:
         """Return where a row stands; later steps do not change it."""
         rows = self._rows
-        return Snapshot(
+        return DecoderState(
             logits=rows.logits[row].copy(),
             hidden=rows.hidden[:, row].copy(),
             cell=rows.cell[:, row].copy(),
             history=self._histories[row].history(),
         )
 
-    def restore(self, snapshot: Snapshot, row: int = 0) -> None:
+    def restore(self, snapshot: DecoderState, row: int = 0) -> None:
         """Let a row continue from a snapshot, with the copy weight that the row has.
 
         Raises:
@@ -256,7 +256,7 @@ class Stepper:
         self._rows.restore_features(row, snapshot.history)
         self._fill(snapshot, row)
 
-    def restore_all(self, snapshots: Sequence[Snapshot]) -> None:
+    def restore_all(self, snapshots: Sequence[DecoderState]) -> None:
         """Let every row continue from a snapshot; equal histories are read once.
 
         Raises:
@@ -272,7 +272,7 @@ class Stepper:
                 self._rows.copy_features(source, row)
                 self._fill(snapshot, row)
 
-    def _fill(self, snapshot: Snapshot, row: int) -> None:
+    def _fill(self, snapshot: DecoderState, row: int) -> None:
         rows = self._rows
         rows.logits[row] = snapshot.logits
         rows.hidden[:, row], rows.cell[:, row] = snapshot.hidden, snapshot.cell
@@ -301,7 +301,7 @@ def check_tokens(ids: Sequence[int], vocab: int) -> None:
             raise IndexError(f"Tokens go from 0 to {vocab - 1}, got {token}.")
 
 
-def check_snapshot(snapshot: Snapshot, config: MusicLSTMConfig) -> None:
+def check_snapshot(snapshot: DecoderState, config: MusicLSTMConfig) -> None:
     """Refuse a snapshot of another network.
 
     Raises:

@@ -18,8 +18,7 @@ COMMANDS = {
 
 def options_of(name, tmp_path, model=None):
     """What a command needs beside its data; `roundtrip` takes no model."""
-    options = [] if name == "roundtrip" else ["--model", str(model)]
-    return options
+    return [] if name == "roundtrip" else ["--model", str(model)]
 
 
 def piece_of(corpora):

@@ -25,7 +25,7 @@ from benchmarks.quality.compare_architectures import WHOLE
 from musiclstm import MusicLSTMConfig, MusicLSTMForCausalLM, MusicTokenizer
 from musiclstm.model.modeling_musiclstm import feature_tensors
 from musiclstm.model.step_features import StepFeatures, TokenTable
-from training.evaluation.bits_per_note import bits_of
+from training.evaluation.bits_per_note import bits_per_note
 from training.prepare import prepare
 from training.pretraining.encoded_corpora import EncodedCorpora
 
@@ -225,7 +225,7 @@ def test_only_networks_with_features_depend_on_them(networks, music, name):
 def test_bits_of_a_new_network_are_near_those_of_chance(networks, corpora):
     contender, network = networks[SEED_1]
     pieces = corpora.pieces_of("test")
-    found = bits_of(network, corpora, pieces, most_tokens=200, steps=contender.measured_steps)
+    found = bits_per_note(network, corpora, pieces, most_tokens=200, steps=contender.measured_steps)
     streams = [corpora.piece(index)[:200] for index in pieces]
     names = corpora.token_names
     notes = sum(names[token].startswith("Duration") for ids in streams for token in ids)

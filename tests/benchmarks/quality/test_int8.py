@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.quality import int8
 from benchmarks.quality.int8 import step_logits
-from musiclstm.generation.decoding.stepper import PackedLSTM
+from musiclstm.generation.decoding.stepper import InferenceModel
 
 
 def test_bits_of_steps_are_near_those_of_the_model(data, tiny_checkpoint, tmp_path, capsys):
@@ -28,7 +28,7 @@ def test_bits_of_steps_are_near_those_of_the_model(data, tiny_checkpoint, tmp_pa
 
 def test_steps_in_float32_give_the_logits_of_the_model(tiny_model, tiny_tokenizer, invented):
     stream = [tiny_tokenizer.bos_id, *tiny_tokenizer.encode(invented(bars=2))]
-    found = step_logits(PackedLSTM(tiny_model, engine="torch"), stream)
+    found = step_logits(InferenceModel(tiny_model, engine="torch"), stream)
     with torch.inference_mode():
         expected = tiny_model(torch.tensor([stream])).logits[0, :-1]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.robustness import random_kills, run_process
 from benchmarks.robustness.random_kills import Ordeal, main, what_is_left
-from training.trainer.checkpoints import seal
+from training.trainer.checkpoints import write_manifest
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_torn_checkpoint_is_counted_as_torn(tmp_path):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         (folder / "weights").write_bytes(b"x")
-        seal(folder)
+        write_manifest(folder)
         (folder / "manifest.json").unlink()
     left = what_is_left(tmp_path)
     assert (left["whole"], left["torn"], left["newest"]) == (0, 2, 0)

@@ -16,10 +16,18 @@ import gradio as gr
 import numpy as np
 from symusic.core import NoteTick, TrackTick
 
-from musiclstm import bundled_seeds, read_midi, render
-from musiclstm.export.pianoroll import roll_of
+from musiclstm import example_files, read_midi, render
+from musiclstm.export.pianoroll import pianoroll_data
 from musiclstm.midi.analysis import bar_starts, last_note_end, seconds_at
-from page.playback.player import RATE_HZ, Broadcast, Chunk, Shelf, chunk_of, player, switch_to
+from page.playback.player import (
+    RATE_HZ,
+    Chunk,
+    ChunkCache,
+    PlayerUpdates,
+    encode_chunk,
+    player,
+    switch_to,
+)
 
 TUNE = "Garage Riff (musiclstm)"
 SEED_BARS, TIMES = 8, 3
@@ -81,8 +89,8 @@ class Stage:
     """
 
     def __init__(self, voice: Callable[[Any], np.ndarray]) -> None:
-        self.voice, self.shelf = voice, Shelf()
-        score, _ = read_midi(bundled_seeds()[TUNE])
+        self.voice, self.shelf = voice, ChunkCache()
+        score, _ = read_midi(example_files()[TUNE])
         self.score = longer(score, TIMES)
         self.lines = bar_starts(self.score)
         self.frames = [round(seconds_at(self.score, int(t)) * RATE_HZ) for t in self.lines]
@@ -115,7 +123,7 @@ class Stage:
             for track in score.tracks
             for note in track.notes
         ]
-        return roll_of(score, seed_end_tick=begin, probabilities=sure)
+        return pianoroll_data(score, seed_end_tick=begin, probabilities=sure)
 
     def chunk(self, bar: int) -> Chunk:
         chunk = self._chunks[bar]
@@ -124,14 +132,14 @@ class Stage:
     def _chunk(self, samples: np.ndarray, bar: int) -> Chunk:
         start, end = self.frames[bar], self.frames[bar + 1]
         samples = samples[start:] if bar + 1 == self.bars else samples[start:end]
-        return chunk_of(samples, start_frame=start)
+        return encode_chunk(samples, start_frame=start)
 
     @property
     def bars(self) -> int:
         return len(self.lines) - 1
 
-    def compose(self) -> Iterator[tuple[Broadcast, dict[str, Any]]]:
-        broadcast = Broadcast(self.shelf, planned_bars=self.bars)
+    def compose(self) -> Iterator[tuple[PlayerUpdates, dict[str, Any]]]:
+        broadcast = PlayerUpdates(self.shelf, planned_bars=self.bars)
         for bar in range(self.bars):
             while self.hold_at == bar:
                 time.sleep(0.02)
@@ -142,7 +150,7 @@ class Stage:
             time.sleep(self.pause_s)
         yield broadcast, broadcast.update(self.roll(self.bars), complete=True)
 
-    def mute(self, broadcast: Broadcast, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
+    def mute(self, broadcast: PlayerUpdates, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
         self.events.append(("mute", event._data))
         other = broadcast.with_muted(event.muted)
         score = within(self.score, 0, int(self.lines[-1]), muted=other.muted)

@@ -18,7 +18,12 @@ from musiclstm.core.weights import Weights
 from musiclstm.generation.decoding import history as history_module
 from musiclstm.generation.decoding.history import History
 from musiclstm.generation.decoding.rows import replay
-from musiclstm.generation.decoding.stepper import MAX_ROWS, PackedLSTM, Snapshot, Stepper
+from musiclstm.generation.decoding.stepper import (
+    MAX_ROWS,
+    DecoderState,
+    DecodingBatch,
+    InferenceModel,
+)
 from musiclstm.generation.recipe import MAX_BARS_IN_ALL
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
@@ -65,10 +70,10 @@ def build(*, scale: float = 1.0, **values) -> MusicLSTMForCausalLM:
     return model
 
 
-def pack(engine: str, model: MusicLSTMForCausalLM | None = None, **values) -> PackedLSTM:
+def pack(engine: str, model: MusicLSTMForCausalLM | None = None, **values) -> InferenceModel:
     if engine == "compiled" and native.load() is None:
         pytest.skip("this machine cannot build the compiled core")
-    return PackedLSTM(model or build(**values), engine=engine)
+    return InferenceModel(model or build(**values), engine=engine)
 
 
 @pytest.fixture(params=ENGINES)
@@ -78,7 +83,7 @@ def engine(request) -> str:
 
 
 @pytest.fixture(params=["features", "plain"])
-def network(request, engine) -> PackedLSTM:
+def network(request, engine) -> InferenceModel:
     """Both engines, with and without step features."""
     return pack(engine, **({"token_names": None} if request.param == "plain" else {}))
 
@@ -104,7 +109,7 @@ def tokens(count: int, seed: int = 0) -> list[int]:
     return ids[:count]
 
 
-def steps(stepper: Stepper, columns: list[tuple[int, ...]]) -> np.ndarray:
+def steps(stepper: DecodingBatch, columns: list[tuple[int, ...]]) -> np.ndarray:
     """Scores after every step, (steps, rows, vocab)."""
     found = []
     for column in columns:
@@ -113,7 +118,9 @@ def steps(stepper: Stepper, columns: list[tuple[int, ...]]) -> np.ndarray:
     return np.array(found)
 
 
-def weighted(network: PackedLSTM, starts: list[Snapshot], weights: list[float]) -> Stepper:
+def weighted(
+    network: InferenceModel, starts: list[DecoderState], weights: list[float]
+) -> DecodingBatch:
     """A stepper whose rows have these copy weights."""
     stepper = network.stepper(starts)
     for row, weight in enumerate(weights):
@@ -127,7 +134,7 @@ def forward(model: MusicLSTMForCausalLM, ids: list[int], **kwargs) -> np.ndarray
         return model(torch.tensor([ids]), **kwargs).logits[0].numpy()
 
 
-def assert_equal(found: Snapshot, expected: Snapshot, *, atol: float = 0) -> None:
+def assert_equal(found: DecoderState, expected: DecoderState, *, atol: float = 0) -> None:
     for name in ("logits", "hidden", "cell"):
         one, other = getattr(found, name), getattr(expected, name)
         np.testing.assert_allclose(one, other, atol=atol, rtol=0)
@@ -331,7 +338,7 @@ def test_a_restored_row_continues_as_the_row_of_the_snapshot(network) -> None:
 
 def test_bytes_hold_the_whole_snapshot(network) -> None:
     start = network.read(tokens(30))
-    back = Snapshot.from_bytes(start.to_bytes())
+    back = DecoderState.from_bytes(start.to_bytes())
     assert_equal(back, start)
     found = [steps(network.stepper([each]), [(7,), (9,)]) for each in (start, back)]
     assert np.array_equal(*found)
@@ -409,7 +416,7 @@ def test_a_stream_longer_than_its_history_goes_on(engine, small_chunks) -> None:
     steps(stepper, [(token,) for token in ids[1:]])
     snapshot = stepper.snapshot()
     assert snapshot.history.ids().tolist() == ids[24:]
-    back = Snapshot.from_bytes(snapshot.to_bytes())
+    back = DecoderState.from_bytes(snapshot.to_bytes())
     found = [steps(network.stepper([each]), [(3,), (9,)]) for each in (snapshot, back)]
     assert np.array_equal(*found)
 
@@ -530,7 +537,7 @@ def test_bytes_that_are_no_snapshot_are_refused(damage, engine) -> None:
         {"cut": data[:-3], "empty": b""}.get(damage) if damage in ("cut", "empty") else save(parts)
     )
     with pytest.raises(ValueError, match="snapshot"):
-        network.stepper([Snapshot.from_bytes(data)])
+        network.stepper([DecoderState.from_bytes(data)])
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf")])
@@ -542,25 +549,25 @@ def test_a_copy_weight_must_be_finite(weight, engine) -> None:
 
 def test_a_model_in_another_precision_is_refused() -> None:
     with pytest.raises(ValueError, match=r"this model is bfloat16 on cpu; pass model\.float\(\)"):
-        PackedLSTM(build().bfloat16())
+        InferenceModel(build().bfloat16())
 
 
 def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(ValueError, match="'int8'"):
-        PackedLSTM(build(), engine="int8")
+        InferenceModel(build(), engine="int8")
 
 
 def test_without_a_compiled_core_pytorch_steps(monkeypatch) -> None:
     monkeypatch.setattr(native, "load", lambda: None)
-    assert PackedLSTM(build()).engine == "torch"
+    assert InferenceModel(build()).engine == "torch"
     with pytest.raises(ValueError, match="compiler"):
-        PackedLSTM(build(), engine="compiled")
+        InferenceModel(build(), engine="compiled")
 
 
 def test_a_vocabulary_beyond_the_compiled_features_is_stepped_by_pytorch() -> None:
     names = [*NAMES, *(f"Other_{number}" for number in range(4_097 - VOCAB))]
     model, ids = build(vocab_size=len(names), token_names=names), [*tokens(20), len(names) - 1, 3]
-    network = PackedLSTM(model)
+    network = InferenceModel(model)
     assert network.engine == "torch"
     found = network.read(ids).logits
     np.testing.assert_allclose(found, forward(model, ids)[-1], atol=1e-5, rtol=1e-5)

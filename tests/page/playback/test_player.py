@@ -14,7 +14,15 @@ import pytest
 import soundfile
 
 from page.playback import player as module
-from page.playback.player import RATE_HZ, Broadcast, Chunk, Shelf, chunk_of, player, switch_to
+from page.playback.player import (
+    RATE_HZ,
+    Chunk,
+    ChunkCache,
+    PlayerUpdates,
+    encode_chunk,
+    player,
+    switch_to,
+)
 
 ROOT = Path(__file__).parents[2]
 ROLL: dict[str, Any] = {"bars": {"ticks": [0], "seconds": [0.0]}}
@@ -29,7 +37,7 @@ def chunk(start: int = 0, data: bytes = b"sound") -> Chunk:
 
 def test_a_chunk_keeps_every_frame() -> None:
     samples = np.linspace(-0.5, 0.5, 2_002, dtype=np.float32).reshape(-1, 2)
-    made = chunk_of(samples, start_frame=7)
+    made = encode_chunk(samples, start_frame=7)
     back, rate_hz = soundfile.read(io.BytesIO(made.data))
     assert (made.start_frame, made.frames, rate_hz) == (7, 1_001, RATE_HZ)
     assert back == pytest.approx(samples, abs=2**-15)
@@ -45,7 +53,7 @@ def test_a_chunk_has_a_place_and_a_length(start: int, frames: int) -> None:
 
 
 def test_an_update_names_all_chunks_and_carries_the_new_ones() -> None:
-    broadcast = Broadcast(Shelf())
+    broadcast = PlayerUpdates(ChunkCache())
     broadcast.update(ROLL, chunks=[chunk(0), chunk(100)])
     value = broadcast.update(ROLL, chunks=[chunk(200, b"new")])
     assert value["chunks"] == [[0, 100], [100, 100], [200, 100]]
@@ -56,29 +64,29 @@ def test_an_update_names_all_chunks_and_carries_the_new_ones() -> None:
 
 def test_numbers_rise_whoever_sends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "time_ns", lambda: 5_000)  # a clock that stands still
-    shelf = Shelf()
-    senders = [Broadcast(shelf), Broadcast(shelf)]
+    shelf = ChunkCache()
+    senders = [PlayerUpdates(shelf), PlayerUpdates(shelf)]
     numbers = [senders[i % 2].update(ROLL)["number"] for i in range(6)]
     assert numbers == sorted(set(numbers))
 
 
 def test_numbers_are_whole_in_javascript() -> None:
-    assert 1.7e15 < Broadcast(Shelf()).update(ROLL)["number"] < 2**53
+    assert 1.7e15 < PlayerUpdates(ChunkCache()).update(ROLL)["number"] < 2**53
 
 
 def test_every_broadcast_is_a_take_of_its_own() -> None:
-    shelf = Shelf()
-    assert len({Broadcast(shelf).take for _ in range(50)}) == 50
+    shelf = ChunkCache()
+    assert len({PlayerUpdates(shelf).take for _ in range(50)}) == 50
 
 
 def test_what_was_complete_stays_so() -> None:
-    broadcast = Broadcast(Shelf())
+    broadcast = PlayerUpdates(ChunkCache())
     said = [broadcast.update(ROLL, complete=yes)["complete"] for yes in (False, True, False)]
     assert said == [False, True, True]
 
 
 def test_another_sound_is_the_same_take_with_nothing_to_hear_yet() -> None:
-    broadcast = Broadcast(Shelf(), planned_bars=8, cue_frame=50)
+    broadcast = PlayerUpdates(ChunkCache(), planned_bars=8, cue_frame=50)
     broadcast.update(ROLL, chunks=[chunk()], complete=True)
     value = (other := broadcast.with_muted([40, -1, 40])).update(ROLL)
     assert (value["take"], value["sound"], value["muted"]) == (broadcast.take, 1, [-1, 40])
@@ -88,7 +96,7 @@ def test_another_sound_is_the_same_take_with_nothing_to_hear_yet() -> None:
 
 
 def test_a_late_update_of_the_former_sound_still_says_that_it_is_the_former() -> None:
-    broadcast = Broadcast(Shelf())
+    broadcast = PlayerUpdates(ChunkCache())
     broadcast.with_muted([0])
     value = broadcast.update(ROLL, chunks=[chunk()])
     assert (value["sound"], value["muted"]) == (0, [])
@@ -96,7 +104,7 @@ def test_a_late_update_of_the_former_sound_still_says_that_it_is_the_former() ->
 
 
 def test_bars_can_be_chosen_from_outside() -> None:
-    broadcast = Broadcast(Shelf())
+    broadcast = PlayerUpdates(ChunkCache())
     assert broadcast.update(ROLL, selection=(3, 5))["selection"] == [3, 5]
     assert broadcast.update(ROLL)["selection"] is None
 
@@ -104,13 +112,13 @@ def test_bars_can_be_chosen_from_outside() -> None:
 # -- Asking for what is missing ------------------------------------------------------------------
 
 
-def asked(shelf: Shelf, take: Any, starts: Any, sound: Any = 0) -> dict[str, Any]:
+def asked(shelf: ChunkCache, take: Any, starts: Any, sound: Any = 0) -> dict[str, Any]:
     return shelf.missing({"take": take, "sound": sound, "starts": starts})
 
 
 def test_what_was_lost_can_be_asked_for() -> None:
-    shelf = Shelf()
-    broadcast = Broadcast(shelf)
+    shelf = ChunkCache()
+    broadcast = PlayerUpdates(shelf)
     broadcast.update(ROLL, chunks=[chunk(0, b"a"), chunk(100, b"b"), chunk(200, b"c")])
     answer = asked(shelf, broadcast.take, [200, 100, 999])
     assert [(start, b64decode(data)) for start, data in answer["chunks"]] == [
@@ -121,7 +129,7 @@ def test_what_was_lost_can_be_asked_for() -> None:
 
 
 def test_what_is_not_kept_is_not_known() -> None:
-    assert asked(Shelf(), "no such take", [0]) == {"chunks": [], "known": False}
+    assert asked(ChunkCache(), "no such take", [0]) == {"chunks": [], "known": False}
 
 
 @pytest.mark.parametrize(
@@ -129,15 +137,15 @@ def test_what_is_not_kept_is_not_known() -> None:
     [None, 7, [], "take", {}, {"take": ["x"], "sound": "0", "starts": 3}, {"starts": [{}, None]}],
 )
 def test_a_strange_question_gets_an_empty_answer(question: Any) -> None:
-    assert Shelf().missing(question) == {"chunks": [], "known": False}
+    assert ChunkCache().missing(question) == {"chunks": [], "known": False}
 
 
 def test_an_answer_stays_small_and_is_never_empty_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_ANSWER_BYTES", 10)
-    shelf = Shelf()
-    broadcast = Broadcast(shelf)
+    shelf = ChunkCache()
+    broadcast = PlayerUpdates(shelf)
     broadcast.update(ROLL, chunks=[chunk(start, b"7 bytes") for start in (0, 100, 200)])
     assert len(asked(shelf, broadcast.take, [0, 100, 200])["chunks"]) == 1
     monkeypatch.setattr(module, "_ANSWER_BYTES", 1)
@@ -145,8 +153,8 @@ def test_an_answer_stays_small_and_is_never_empty_for_long(
 
 
 def test_only_the_last_two_sounds_of_a_take_stay() -> None:
-    shelf = Shelf()
-    broadcast = Broadcast(shelf)
+    shelf = ChunkCache()
+    broadcast = PlayerUpdates(shelf)
     for muted in ([], [1], [2]):
         broadcast = broadcast.with_muted(muted)
         broadcast.update(ROLL, chunks=[chunk()])
@@ -155,8 +163,8 @@ def test_only_the_last_two_sounds_of_a_take_stay() -> None:
 
 
 def test_a_full_shelf_lets_the_take_go_that_was_used_longest_ago() -> None:
-    shelf = Shelf(max_bytes=25)
-    takes = [Broadcast(shelf) for _ in range(3)]
+    shelf = ChunkCache(max_bytes=25)
+    takes = [PlayerUpdates(shelf) for _ in range(3)]
     takes[0].update(ROLL, chunks=[chunk(0, b"ten bytes.")])
     takes[1].update(ROLL, chunks=[chunk(0, b"ten bytes.")])
     asked(shelf, takes[0].take, [0])
@@ -166,23 +174,23 @@ def test_a_full_shelf_lets_the_take_go_that_was_used_longest_ago() -> None:
 
 
 def test_the_newest_take_stays_however_large() -> None:
-    shelf = Shelf(max_bytes=1)
-    broadcast = Broadcast(shelf)
+    shelf = ChunkCache(max_bytes=1)
+    broadcast = PlayerUpdates(shelf)
     broadcast.update(ROLL, chunks=[chunk(0), chunk(100)])
     assert len(asked(shelf, broadcast.take, [0, 100])["chunks"]) == 2
 
 
 def test_a_shelf_without_room_is_refused() -> None:
     with pytest.raises(ValueError, match="1 or more, got 0"):
-        Shelf(max_bytes=0)
+        ChunkCache(max_bytes=0)
 
 
 # -- The component -------------------------------------------------------------------------------
 
 
 def test_the_component_answers_with_what_its_shelf_has() -> None:
-    shelf = Shelf()
-    broadcast = Broadcast(shelf)
+    shelf = ChunkCache()
+    broadcast = PlayerUpdates(shelf)
     broadcast.update(ROLL, chunks=[chunk()])
     component = player("roll", label="The music", shelf=shelf, armed_by=["go"])
     question = {"take": broadcast.take, "sound": 0, "starts": [0]}

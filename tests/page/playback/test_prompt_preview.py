@@ -11,9 +11,9 @@ from musiclstm import RenderError
 from musiclstm.audio.mix import Mix
 from page.playback import audio_chunks, prompt_preview
 from page.playback.audio_chunks import frame_of
-from page.playback.player import RATE_HZ, Shelf
-from page.playback.prompt_preview import Overture, roll_of_seed
-from page.session.history import Seed
+from page.playback.player import RATE_HZ, ChunkCache
+from page.playback.prompt_preview import PromptPreview, pianoroll_of_prompt
+from page.session.history import PromptChoice
 
 
 class Hum:
@@ -47,22 +47,22 @@ def _humming(monkeypatch):
 
 @pytest.fixture
 def minuet():
-    return Seed.bundled("Minuet in G (Petzold)")
+    return PromptChoice.bundled("Minuet in G (Petzold)")
 
 
 def frames_of(seed):
-    return [frame_of(seed.score, line) for line in roll_of_seed(seed)["bars"]["ticks"]]
+    return [frame_of(seed.score, line) for line in pianoroll_of_prompt(seed)["bars"]["ticks"]]
 
 
 def test_a_picture_has_no_sound_and_says_that_some_can_be_had(minuet):
-    value = Overture(minuet, Shelf()).picture()
+    value = PromptPreview(minuet, ChunkCache()).picture()
     assert (value["on_request"], value["chunks"], value["complete"]) == (True, [], False)
     roll = json.loads(value["roll"])
     assert roll["seed_end_tick"] == roll["bars"]["ticks"][-1]
 
 
 def test_all_of_it_is_heard_and_rings_out(minuet):
-    *_, last = Overture(minuet, Shelf()).play()
+    *_, last = PromptPreview(minuet, ChunkCache()).play()
     starts, ends = zip(*((start, start + frames) for start, frames in last["chunks"]), strict=True)
     assert starts == (0, *ends[:-1])
     assert ends[-1] == frames_of(minuet)[-1] + RATE_HZ
@@ -73,27 +73,27 @@ def test_all_of_it_is_heard_and_rings_out(minuet):
 
 def test_it_is_heard_from_the_bar_where_the_listener_is(minuet):
     frames = frames_of(minuet)
-    first = next(Overture(minuet, Shelf(), from_s=(frames[3] + 500) / RATE_HZ).play())
+    first = next(PromptPreview(minuet, ChunkCache(), from_s=(frames[3] + 500) / RATE_HZ).play())
     assert first["cue_frame"] == frames[3] + 500
     assert first["chunks"] == [[frames[3], frames[4] - frames[3]]]
 
 
 @pytest.mark.parametrize("from_s", [-1.0, 0.0, 1e9, float("nan")])
 def test_from_a_place_that_is_none_it_begins_anew(minuet, from_s):
-    first = next(Overture(minuet, Shelf(), from_s=from_s).play())
+    first = next(PromptPreview(minuet, ChunkCache(), from_s=from_s).play())
     assert (first["cue_frame"], first["chunks"][0][0]) == (0, 0)
 
 
 def test_of_a_long_seed_only_some_minutes_are_made_at_once(minuet, monkeypatch):
     monkeypatch.setattr(prompt_preview, "MOST_S", 4.0)
-    *_, last = Overture(minuet, Shelf()).play()
+    *_, last = PromptPreview(minuet, ChunkCache()).play()
     end = sum(last["chunks"][-1])
     assert 4.0 * RATE_HZ <= end < frames_of(minuet)[-1]
     assert last["complete"]
 
 
 def test_bars_that_go_on_are_marked_and_all_of_them_are_not(minuet):
-    shown = Overture(minuet, Shelf())
+    shown = PromptPreview(minuet, ChunkCache())
     assert shown.picture()["selection"] is None
     shown.choose(minuet.choosing(first_bar=3))
     assert shown.picture()["selection"] == [3, 8]
@@ -110,7 +110,7 @@ def test_the_sound_is_the_one_that_was_asked_for(minuet, monkeypatch):
         make(self, mix, **options)
 
     monkeypatch.setattr(Hum, "__init__", noted)
-    next(Overture(minuet, Shelf()).play(Mix(reverb=0.1)))
+    next(PromptPreview(minuet, ChunkCache()).play(Mix(reverb=0.1)))
     assert asked == [Mix(reverb=0.1)]
 
 
@@ -120,4 +120,4 @@ def test_without_a_soundfont_it_is_one_sentence(minuet, monkeypatch):
 
     monkeypatch.setattr(audio_chunks, "LiveSound", refuse)
     with pytest.raises(RenderError, match="No SoundFont"):
-        next(Overture(minuet, Shelf()).play())
+        next(PromptPreview(minuet, ChunkCache()).play())

@@ -12,27 +12,26 @@ import numpy as np
 import pytest
 import soundfile
 
-from musiclstm import Constraints, RenderError, Sampling, Selection, bundled_seeds
+from musiclstm import Constraints, RenderError, Sampling, Selection, example_files
 from musiclstm.audio.mix import Mix
 from musiclstm.audio.rendering import Synth, find_soundfont
-from musiclstm.audio.streaming import LiveSound
+from musiclstm.audio.streaming import StreamingRenderer
 from musiclstm.midi.analysis import bar_starts, last_note_end
 from page.playback import audio_chunks
 from page.playback.audio_chunks import frame_of
-from page.playback.player import RATE_HZ, Shelf
+from page.playback.excerpt import excerpt_of, pianoroll_of_piece
+from page.playback.player import RATE_HZ, ChunkCache
 from page.playback.stream import (
+    StreamOptions,
     Update,
-    Wanted,
-    again,
-    hear,
-    hear_takes,
-    heard_of,
     new_bar_of,
-    roll_of_piece,
-    show,
+    replay,
+    show_piece,
+    stream_piece,
+    stream_pieces,
 )
 
-TUNE = bundled_seeds()["Minuet in G (Petzold)"]
+TUNE = example_files()["Minuet in G (Petzold)"]
 SAMPLING = Sampling(seed=3)
 
 
@@ -88,7 +87,7 @@ def tones(monkeypatch):
 
 @pytest.fixture
 def shelf():
-    return Shelf()
+    return ChunkCache()
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +136,7 @@ def fresh_starts(updates):
 
 def test_of_a_short_seed_everything_is_heard(drafts):
     piece = drafts[-1]
-    heard = heard_of(piece)
+    heard = excerpt_of(piece)
     assert heard.score == piece.score
     assert heard.begin_tick == piece.seed_end_tick
     assert heard.seed_bars == piece.seed_bars == 8
@@ -148,7 +147,7 @@ def test_of_a_short_seed_everything_is_heard(drafts):
 def test_of_a_long_seed_the_last_sixteen_bars_are_heard(tiny_composer, invented):
     seed = invented(bars=20, programs=(0, 40))
     piece = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
-    heard = heard_of(piece)
+    heard = excerpt_of(piece)
     assert (heard.seed_bars, len(heard.lines)) == (16, 19)
     bar = 4 * piece.score.ticks_per_quarter
     assert heard.begin_tick == 16 * bar
@@ -161,7 +160,7 @@ def test_of_a_long_seed_the_last_sixteen_bars_are_heard(tiny_composer, invented)
 
 def test_the_roll_knows_how_sure_the_model_was_of_each_new_note(drafts):
     piece = drafts[-1]
-    heard = heard_of(piece)
+    heard = excerpt_of(piece)
     notes = [
         (note.time, note.pitch, track.program)
         for track in heard.score.tracks
@@ -173,7 +172,7 @@ def test_the_roll_knows_how_sure_the_model_was_of_each_new_note(drafts):
         for each in piece.note_probabilities()
     }
     assert {note: sure for note, sure in zip(notes, heard.sure, strict=True) if sure} == wanted
-    sure = roll_of_piece(piece)["notes"]["sure"]
+    sure = pianoroll_of_piece(piece)["notes"]["sure"]
     assert sum(percent >= 0 for percent in sure) == piece.continuation.note_num()
 
 
@@ -182,7 +181,7 @@ def test_tracks_that_play_along_are_heard_and_nobody_was_asked_about_them(tiny_c
     chosen = Selection(frozenset({1}), first_bar=2, last_bar=4)
     piece = tiny_composer.compose(bars=2, prompt=seed, prompt_selection=chosen, sampling=SAMPLING)
     assert piece.accompaniment_tracks == 2
-    heard = heard_of(piece)
+    heard = excerpt_of(piece)
     assert heard.score.note_num() == piece.score.note_num()
     asked = [sure is not None for sure in heard.sure]
     assert sum(asked) == len(piece.note_probabilities())
@@ -195,7 +194,7 @@ def test_an_added_instrument_has_probabilities_beside_tracks_that_play_along(
 ):
     seed = invented(bars=6, programs=(0, 40))
     chosen = Selection(frozenset({1}))
-    usual = tiny_composer.constraints_of(seed, prompt_selection=chosen)
+    usual = tiny_composer.default_constraints(seed, prompt_selection=chosen)
     piece = tiny_composer.compose(
         bars=4,
         prompt=seed,
@@ -205,7 +204,7 @@ def test_an_added_instrument_has_probabilities_beside_tracks_that_play_along(
     )
     tracks = list(piece.score.tracks)
     assert [track.program for track in tracks] == [40, 0, 42]
-    sure, ends = heard_of(piece).sure, np.cumsum([len(track.notes) for track in tracks])
+    sure, ends = excerpt_of(piece).sure, np.cumsum([len(track.notes) for track in tracks])
     _, along, added = np.split(np.array(sure, object), ends[:-1])
     assert all(each is None for each in along)
     assert len(added)
@@ -217,7 +216,7 @@ def test_tracks_of_one_program_have_one_entry_on_the_roll(tiny_composer, invente
     seed = invented(bars=4, programs=(40, 40, 42))
     piece = tiny_composer.compose(bars=4, prompt=seed, sampling=SAMPLING)
     assert [track.program for track in piece.score.tracks] == [40, 40, 42]
-    roll = heard_of(piece).roll()
+    roll = excerpt_of(piece).roll()
     assert [each["program"] for each in roll["instruments"]] == [40, 42]
     places = [0 if track.program == 40 else 1 for track in piece.score.tracks for _ in track.notes]
     assert sorted(roll["notes"]["instrument"]) == sorted(places)
@@ -226,10 +225,10 @@ def test_tracks_of_one_program_have_one_entry_on_the_roll(tiny_composer, invente
 
 
 def test_a_piece_from_nothing_is_heard_whole(from_nothing):
-    heard = heard_of(from_nothing[-1])
+    heard = excerpt_of(from_nothing[-1])
     assert (heard.seed_bars, heard.begin_tick, len(heard.lines)) == (0, 0, 5)
     assert new_bar_of(from_nothing[-1], 3) == 3
-    empty = heard_of(from_nothing[-1].first(0))
+    empty = excerpt_of(from_nothing[-1].first(0))
     assert (empty.lines, empty.sure) == ((0,), ())
 
 
@@ -239,7 +238,7 @@ def test_a_piece_from_nothing_is_heard_whole(from_nothing):
 @pytest.mark.usefixtures("tones")
 def test_sound_comes_with_the_first_draft_and_grows_with_the_others(drafts, shelf):
     asked = iter(drafts)
-    updates = hear(asked, shelf=shelf, planned_bars=6)
+    updates = stream_piece(asked, shelf=shelf, planned_bars=6)
     first = next(updates)
     assert len(list(asked)) == 5  # no other draft was waited for
     assert len(first.value["fresh"]) == 1
@@ -248,8 +247,8 @@ def test_sound_comes_with_the_first_draft_and_grows_with_the_others(drafts, shel
 
 
 def test_the_first_chunk_is_two_beats_at_the_cue(drafts, shelf, tones):
-    value = next(hear(drafts, shelf=shelf)).value
-    heard = heard_of(drafts[0])
+    value = next(stream_piece(drafts, shelf=shelf)).value
+    heard = excerpt_of(drafts[0])
     cue = heard.lines[6]
     end = cue + 2 * heard.score.ticks_per_quarter
     frames = [frame_of(heard.score, tick) for tick in (cue, end)]
@@ -261,22 +260,22 @@ def test_the_first_chunk_is_two_beats_at_the_cue(drafts, shelf, tones):
 @pytest.mark.parametrize(("cue_bars", "line"), [(0, 8), (3, 5), (99, 0)])
 @pytest.mark.usefixtures("tones")
 def test_playing_begins_so_many_bars_before_the_new_ones(drafts, shelf, cue_bars, line):
-    value = next(hear(drafts, shelf=shelf, cue_bars=cue_bars)).value
-    heard = heard_of(drafts[0])
+    value = next(stream_piece(drafts, shelf=shelf, cue_bars=cue_bars)).value
+    heard = excerpt_of(drafts[0])
     assert value["cue_frame"] == frame_of(heard.score, heard.lines[line])
 
 
 @pytest.mark.usefixtures("tones")
 def test_what_is_gone_on_with_is_old_music_too(tiny_composer, drafts, shelf):
     more = tiny_composer.stream(bars=2, after=drafts[-1])
-    value = next(hear(more, shelf=shelf, planned_bars=8)).value
-    heard = heard_of(drafts[-1])
+    value = next(stream_piece(more, shelf=shelf, planned_bars=8)).value
+    heard = excerpt_of(drafts[-1])
     assert value["cue_frame"] == frame_of(heard.score, heard.lines[8 + 6 - 2])
     assert value["planned_bars"] == 8 + 8
 
 
 def test_every_draft_gives_an_update_and_the_last_one_is_complete(drafts, shelf, tones):
-    updates = list(hear(drafts, shelf=shelf))
+    updates = list(stream_piece(drafts, shelf=shelf))
     assert [update.piece.bars for update in updates] == [1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6]
     assert [update.complete for update in updates] == [False] * 10 + [True]
     assert [update.value["complete"] for update in updates] == [False] * 10 + [True]
@@ -289,9 +288,9 @@ def test_every_draft_gives_an_update_and_the_last_one_is_complete(drafts, shelf,
 
 @pytest.mark.usefixtures("tones")
 def test_all_chunks_together_are_the_piece(drafts, shelf):
-    *_, last = hear(drafts, shelf=shelf)
+    *_, last = stream_piece(drafts, shelf=shelf)
     sound = sound_of(last.value, shelf)
-    heard = heard_of(drafts[-1])
+    heard = excerpt_of(drafts[-1])
     assert len(sound) == frame_of(heard.score, heard.lines[-1]) + RATE_HZ
     place = np.arange(len(sound)) % 1_000 / 2_000
     assert np.abs(sound[:, 0] - place).max() < 1e-4  # 16 bits
@@ -299,8 +298,8 @@ def test_all_chunks_together_are_the_piece(drafts, shelf):
 
 @pytest.mark.usefixtures("tones")
 def test_no_update_carries_more_than_a_bar_of_sound(drafts, shelf):
-    updates = list(hear(drafts, shelf=shelf))
-    heard = heard_of(drafts[-1])
+    updates = list(stream_piece(drafts, shelf=shelf))
+    heard = excerpt_of(drafts[-1])
     frames = [frame_of(heard.score, line) for line in heard.lines]
     longest = max(late - early for early, late in pairwise(frames))
     fresh = [chunk for update in updates for chunk in update.value["fresh"]]
@@ -311,7 +310,7 @@ def test_no_update_carries_more_than_a_bar_of_sound(drafts, shelf):
 
 @pytest.mark.usefixtures("tones")
 def test_what_lies_before_the_cue_comes_last_and_only_to_the_shelf(drafts, shelf):
-    updates = list(hear(drafts, shelf=shelf))
+    updates = list(stream_piece(drafts, shelf=shelf))
     cue = updates[0].value["cue_frame"]
     assert all(start >= cue for starts in fresh_starts(updates) for start in starts)
     assert min(start for start, _ in updates[-1].value["chunks"]) == 0
@@ -319,15 +318,15 @@ def test_what_lies_before_the_cue_comes_last_and_only_to_the_shelf(drafts, shelf
 
 
 def test_a_single_draft_is_heard_to_its_end(drafts, shelf, tones):
-    *_, last = hear(drafts[:1], shelf=shelf)
-    heard = heard_of(drafts[0])
+    *_, last = stream_piece(drafts[:1], shelf=shelf)
+    heard = excerpt_of(drafts[0])
     end = max(heard.lines[-1], last_note_end(heard.score))
     assert len(sound_of(last.value, shelf)) == frame_of(heard.score, end) + RATE_HZ
     assert tones.open == 0
 
 
 def test_a_generator_that_is_left_frees_its_synthesizer(drafts, shelf, tones):
-    updates = hear(drafts, shelf=shelf)
+    updates = stream_piece(drafts, shelf=shelf)
     next(updates)
     assert tones.open == 1
     updates.close()
@@ -340,26 +339,26 @@ def test_an_error_of_the_composer_goes_on_to_the_caller(drafts, shelf, tones):
         raise RenderError("The composer fell asleep.")
 
     with pytest.raises(RenderError, match="fell asleep"):
-        list(hear(failing(), shelf=shelf))
+        list(stream_piece(failing(), shelf=shelf))
     assert tones.open == 0
 
 
 def test_no_draft_gives_no_update(shelf):
-    assert list(hear([], shelf=shelf)) == []
+    assert list(stream_piece([], shelf=shelf)) == []
 
 
 # -- In another sound, while it is composed ------------------------------------------------------
 
 
 def test_another_mix_is_taken_up_where_the_listener_is(drafts, shelf, tones):
-    heard = heard_of(drafts[-1])
+    heard = excerpt_of(drafts[-1])
     frames = [frame_of(heard.score, line) for line in heard.lines]
-    wanted = [Wanted(Mix())]
+    wanted = [StreamOptions(Mix())]
     updates = []
-    for update in hear(drafts, shelf=shelf, wanted=lambda take: wanted[-1]):
+    for update in stream_piece(drafts, shelf=shelf, wanted=lambda take: wanted[-1]):
         updates.append(update)
         if len(updates) == 4:  # sound up to the end of bar 9; the listener is in bar 8
-            wanted.append(Wanted(Mix(muted=frozenset({0})), (frames[7] + 10) / RATE_HZ))
+            wanted.append(StreamOptions(Mix(muted=frozenset({0})), (frames[7] + 10) / RATE_HZ))
             tones.played.clear()
     before, after = updates[3], updates[4]
     assert tones.played[:2] == [(frames[7], frames[8]), (frames[8], frames[9])]
@@ -374,10 +373,10 @@ def test_another_mix_is_taken_up_where_the_listener_is(drafts, shelf, tones):
 
 @pytest.mark.usefixtures("tones")
 def test_another_mix_that_is_wanted_at_the_very_end_is_taken_up_too(drafts, shelf):
-    wanted = [Wanted(Mix())]
-    for update in hear(drafts, shelf=shelf, wanted=lambda take: wanted[-1]):
+    wanted = [StreamOptions(Mix())]
+    for update in stream_piece(drafts, shelf=shelf, wanted=lambda take: wanted[-1]):
         if update.piece.bars == 6:
-            wanted.append(Wanted(Mix(gain_db=3.0)))
+            wanted.append(StreamOptions(Mix(gain_db=3.0)))
     assert update.value["sound"] == 1
     assert update.complete
 
@@ -387,8 +386,8 @@ def test_takes_are_asked_one_by_one(tiny_composer, shelf):
     muted = {0: frozenset(), 1: frozenset({0})}
     found = {}
     takes = takes_of(tiny_composer, 2)
-    wanted = lambda take: Wanted(Mix(muted=muted[take]))  # noqa: E731
-    for update in hear_takes(takes, count=2, shelf=shelf, wanted=wanted):
+    wanted = lambda take: StreamOptions(Mix(muted=muted[take]))  # noqa: E731
+    for update in stream_pieces(takes, count=2, shelf=shelf, wanted=wanted):
         found[update.take] = update.value
     assert [found[take]["muted"] for take in (0, 1)] == [[], [0]]
     assert all(value["complete"] for value in found.values())
@@ -399,7 +398,7 @@ def test_takes_are_asked_one_by_one(tiny_composer, shelf):
 
 def test_without_a_soundfont_the_roll_grows_and_one_sentence_says_why(drafts, shelf):
     mix = Mix(soundfont="nowhere.sf2")
-    updates = list(hear(drafts, shelf=shelf, mix=mix))
+    updates = list(stream_piece(drafts, shelf=shelf, mix=mix))
     assert [update.piece.bars for update in updates] == [1, 2, 3, 4, 5, 6, 6]
     assert all(update.value["chunks"] == [] for update in updates)
     assert all(update.trouble.startswith("No SoundFont at 'nowhere.sf2'") for update in updates)
@@ -415,7 +414,7 @@ def test_sound_that_fails_on_the_way_is_told_and_the_rest_is_drawn(
         return self._samples(max(self.frame, frame_of(score, tick)))
 
     monkeypatch.setattr(tones, "play", play)
-    updates = list(hear(drafts, shelf=shelf))
+    updates = list(stream_piece(drafts, shelf=shelf))
     assert [update.trouble for update in updates] == [""] * 2 + ["The trumpet is stuck."] * 5
     assert [update.piece.bars for update in updates] == [1, 2, 3, 4, 5, 6, 6]
     assert updates[-1].complete
@@ -426,11 +425,11 @@ def test_sound_that_fails_on_the_way_is_told_and_the_rest_is_drawn(
 
 
 def takes_of(tiny_composer, count, bars=3):
-    return tiny_composer.stream_takes(count, bars=bars, prompt=TUNE, sampling=SAMPLING)
+    return tiny_composer.stream_many(count, bars=bars, prompt=TUNE, sampling=SAMPLING)
 
 
 def test_all_takes_are_heard_before_any_is_complete(tiny_composer, shelf, tones):
-    updates = list(hear_takes(takes_of(tiny_composer, 4), count=4, shelf=shelf))
+    updates = list(stream_pieces(takes_of(tiny_composer, 4), count=4, shelf=shelf))
     first = {update.take: place for place, update in reversed(list(enumerate(updates)))}
     complete = [place for place, update in enumerate(updates) if update.complete]
     assert set(first) == {0, 1, 2, 3}
@@ -441,11 +440,11 @@ def test_all_takes_are_heard_before_any_is_complete(tiny_composer, shelf, tones)
 
 
 def test_what_lies_before_is_played_once_for_all_takes(tiny_composer, shelf, tones):
-    updates = list(hear_takes(takes_of(tiny_composer, 3), count=3, shelf=shelf))
+    updates = list(stream_pieces(takes_of(tiny_composer, 3), count=3, shelf=shelf))
     assert sum(start == 0 for start, _ in tones.played) == 1
     for number in range(3):
         last = [update for update in updates if update.take == number][-1]
-        heard = heard_of(last.piece)
+        heard = excerpt_of(last.piece)
         frames = frame_of(heard.score, heard.lines[-1]) + RATE_HZ
         assert len(sound_of(last.value, shelf)) == frames
 
@@ -453,9 +452,9 @@ def test_what_lies_before_is_played_once_for_all_takes(tiny_composer, shelf, ton
 @pytest.mark.usefixtures("tones")
 def test_takes_are_those_the_composer_gives(tiny_composer, shelf):
     found: dict[int, Update] = {}
-    for update in hear_takes(takes_of(tiny_composer, 2), count=2, shelf=shelf, planned_bars=3):
+    for update in stream_pieces(takes_of(tiny_composer, 2), count=2, shelf=shelf, planned_bars=3):
         found[update.take] = update
-    pieces = tiny_composer.takes(2, bars=3, prompt=TUNE, sampling=SAMPLING)
+    pieces = tiny_composer.compose_many(2, bars=3, prompt=TUNE, sampling=SAMPLING)
     assert [found[number].piece.to_midi() for number in (0, 1)] == [
         piece.to_midi() for piece in pieces
     ]
@@ -464,7 +463,7 @@ def test_takes_are_those_the_composer_gives(tiny_composer, shelf):
 
 def test_a_take_too_many_is_refused(drafts, shelf, tones):
     with pytest.raises(ValueError, match="take must be from 0 to 1, got 2"):
-        list(hear_takes([(0, drafts[0]), (2, drafts[0])], count=2, shelf=shelf))
+        list(stream_pieces([(0, drafts[0]), (2, drafts[0])], count=2, shelf=shelf))
     assert tones.open == 0
 
 
@@ -472,13 +471,13 @@ def test_a_take_too_many_is_refused(drafts, shelf, tones):
 
 
 def test_another_mix_begins_where_the_listener_is(drafts, shelf, tones):
-    *_, last = hear(drafts, shelf=shelf)
+    *_, last = stream_piece(drafts, shelf=shelf)
     tones.played.clear()
-    heard = heard_of(drafts[-1])
+    heard = excerpt_of(drafts[-1])
     frames = [frame_of(heard.score, line) for line in heard.lines]
     here_s = (frames[10] + 100) / RATE_HZ
     mix = Mix(muted=frozenset({0}))
-    updates = list(again(drafts[-1], broadcast=last.broadcast, mix=mix, from_s=here_s))
+    updates = list(replay(drafts[-1], broadcast=last.broadcast, mix=mix, from_s=here_s))
     assert tones.played[0] == (frames[10], frames[11])
     value = updates[-1].value
     assert value["take"] == last.value["take"]
@@ -491,32 +490,32 @@ def test_another_mix_begins_where_the_listener_is(drafts, shelf, tones):
 @pytest.mark.parametrize("from_s", [-5.0, 0.0, 1e9, float("nan")])
 @pytest.mark.usefixtures("tones")
 def test_a_place_that_is_none_does_no_harm(drafts, shelf, from_s):
-    first = next(hear(drafts, shelf=shelf))
-    *_, last = again(drafts[-1], broadcast=first.broadcast, from_s=from_s)
+    first = next(stream_piece(drafts, shelf=shelf))
+    *_, last = replay(drafts[-1], broadcast=first.broadcast, from_s=from_s)
     assert last.complete
     assert sound_of(last.value, shelf).any()
 
 
 @pytest.mark.usefixtures("tones")
 def test_a_piece_whose_drafts_were_given_up_gets_its_whole_sound(drafts, shelf):
-    updates = hear(drafts, shelf=shelf)
+    updates = stream_piece(drafts, shelf=shelf)
     next(updates)
     second = next(updates)
     updates.close()
-    *_, last = again(second.piece, broadcast=second.broadcast)
-    heard = heard_of(second.piece)
+    *_, last = replay(second.piece, broadcast=second.broadcast)
+    heard = excerpt_of(second.piece)
     frames = frame_of(heard.score, heard.lines[-1]) + RATE_HZ
     assert len(sound_of(last.value, shelf)) == frames
 
 
 def test_a_piece_is_shown_from_shortly_before_what_is_new_to_the_listener(drafts, shelf, tones):
-    heard = heard_of(drafts[-1])
+    heard = excerpt_of(drafts[-1])
     frames = [frame_of(heard.score, line) for line in heard.lines]
-    updates = list(show(drafts[-1], shelf=shelf))
+    updates = list(show_piece(drafts[-1], shelf=shelf))
     assert updates[0].value["cue_frame"] == frames[6]
     assert tones.played[0] == (frames[6], frames[7])
     assert len(sound_of(updates[-1].value, shelf)) == frames[-1] + RATE_HZ
-    value = next(show(drafts[-1], shelf=shelf, old_bars=4, cue_bars=1)).value
+    value = next(show_piece(drafts[-1], shelf=shelf, old_bars=4, cue_bars=1)).value
     assert value["cue_frame"] == frames[8 + 4 - 1]
     assert value["take"] != updates[0].value["take"]
 
@@ -524,7 +523,7 @@ def test_a_piece_is_shown_from_shortly_before_what_is_new_to_the_listener(drafts
 @pytest.mark.usefixtures("tones")
 def test_a_piece_without_new_bars_can_be_shown(drafts, from_nothing, shelf):
     for piece in (drafts[0].first(0), from_nothing[0].first(0)):
-        *_, last = show(piece, shelf=shelf)
+        *_, last = show_piece(piece, shelf=shelf)
         assert last.complete
 
 
@@ -534,11 +533,11 @@ def test_a_piece_without_new_bars_can_be_shown(drafts, from_nothing, shelf):
 @pytest.mark.fluidsynth
 @pytest.mark.usefixtures("speaker")
 def test_from_the_cue_on_it_is_one_synthesizer_without_a_seam(drafts, shelf):
-    *_, last = hear(drafts, shelf=shelf)
+    *_, last = stream_piece(drafts, shelf=shelf)
     sound = sound_of(last.value, shelf)
-    heard = heard_of(drafts[-1])
+    heard = excerpt_of(drafts[-1])
     cue, end = heard.lines[6], heard.lines[-1]
-    with LiveSound(sample_rate_hz=RATE_HZ) as live:
+    with StreamingRenderer(sample_rate_hz=RATE_HZ) as live:
         live.skip_to(heard.score, cue)
         beats = cue + 2 * heard.score.ticks_per_quarter
         wanted = [live.play(heard.score, tick) for tick in (beats, end)]
@@ -550,10 +549,12 @@ def test_from_the_cue_on_it_is_one_synthesizer_without_a_seam(drafts, shelf):
 @pytest.mark.fluidsynth
 @pytest.mark.usefixtures("speaker")
 def test_what_lies_before_the_cue_is_as_loud_as_what_comes_after(drafts, shelf):
-    *_, last = hear(drafts, shelf=shelf, cue_bars=4)
+    *_, last = stream_piece(drafts, shelf=shelf, cue_bars=4)
     sound = sound_of(last.value, shelf)
-    heard = heard_of(drafts[-1])
-    with LiveSound(sample_rate_hz=RATE_HZ) as live:  # one to whom the cue is nothing special
+    heard = excerpt_of(drafts[-1])
+    with StreamingRenderer(
+        sample_rate_hz=RATE_HZ
+    ) as live:  # one to whom the cue is nothing special
         whole = live.play(heard.score, heard.lines[8])
     cue = frame_of(heard.score, heard.lines[4])
     factor = [
@@ -568,8 +569,8 @@ def test_what_lies_before_the_cue_is_as_loud_as_what_comes_after(drafts, shelf):
 def test_what_is_muted_is_silent(tiny_composer, shelf):
     piano = Constraints(programs={0})
     piece = tiny_composer.compose(bars=2, constraints=piano, sampling=SAMPLING)
-    first = next(show(piece, shelf=shelf))
-    *_, last = again(piece, broadcast=first.broadcast, mix=Mix(muted=frozenset({0})))
+    first = next(show_piece(piece, shelf=shelf))
+    *_, last = replay(piece, broadcast=first.broadcast, mix=Mix(muted=frozenset({0})))
     assert np.abs(sound_of(last.value, shelf)).max() < 1e-3
-    *_, last = again(piece, broadcast=last.broadcast, mix=Mix())
+    *_, last = replay(piece, broadcast=last.broadcast, mix=Mix())
     assert np.abs(sound_of(last.value, shelf)).max() > 0.05

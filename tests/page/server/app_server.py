@@ -13,7 +13,7 @@ import pytest
 
 import app
 from page.server.deadlines import TURNS
-from page.server.queue_limits import Limits
+from page.server.queue_limits import ServerLimits
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Server:
 
 
 @contextmanager
-def served(composer: Any, folder: Path, limits: Limits | None = None) -> Iterator[Server]:
+def served(composer: Any, folder: Path, limits: ServerLimits | None = None) -> Iterator[Server]:
     """Serve the page, silent and in a folder of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))

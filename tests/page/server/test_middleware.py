@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from page.server.middleware import Guard
-from page.server.queue_limits import Limits, RefusedError, address_of
+from page.server.middleware import RequestGuard
+from page.server.queue_limits import RefusedError, ServerLimits, address_of
 
 FILES = "/own/folder"
 FAR, OTHER = "203.0.113.7", "203.0.113.8"
-SMALL = Limits(body_bytes=1_000, body_s=0.05, requests=3, bodies=2)
+SMALL = ServerLimits(body_bytes=1_000, body_s=0.05, requests=3, bodies=2)
 
 
 class Application:
@@ -127,11 +127,11 @@ def ask(
     *,
     app: Any = None,
     jobs: Any = None,
-    limits: Limits = SMALL,
+    limits: ServerLimits = SMALL,
     stalls: bool = False,
 ) -> Answer:
     answer = Answer()
-    guard = Guard(app or Application(), jobs=jobs or NoJobs(), limits=limits, files=FILES)
+    guard = RequestGuard(app or Application(), jobs=jobs or NoJobs(), limits=limits, files=FILES)
     asyncio.run(guard(scope, coming(parts, stalls=stalls), answer.send))
     return answer
 
@@ -272,13 +272,13 @@ def test_who_listens_is_noted(path: str, query: bytes, listener: str | None) -> 
 # -- Addresses -------------------------------------------------------------------------------------
 
 
-def at_once(clients: list[str], limits: Limits, *, stalls: bool) -> list[Answer]:
+def at_once(clients: list[str], limits: ServerLimits, *, stalls: bool) -> list[Answer]:
     """Requests that are all served at the same time, until they are let go."""
 
     async def run() -> list[Answer]:
         app = Application()
         app.held = asyncio.Event()
-        guard = Guard(app, jobs=NoJobs(), limits=limits, files=FILES)
+        guard = RequestGuard(app, jobs=NoJobs(), limits=limits, files=FILES)
         answers = [Answer() for _ in clients]
         tasks = [
             asyncio.create_task(
@@ -343,4 +343,4 @@ def test_a_request_from_nowhere_counts_for_somebody() -> None:
 @pytest.mark.parametrize("name", ["body_bytes", "body_s", "work", "waiting"])
 def test_a_limit_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be more than 0, got 0"):
-        Limits(**{name: 0})
+        ServerLimits(**{name: 0})

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from page.server.deadlines import CLOSING, TURNS
-from page.server.queue_limits import Jobs, Limits, RefusedError
+from page.server.queue_limits import QueueLimits, RefusedError, ServerLimits
 
 FAR, OTHER = "203.0.113.7", "203.0.113.8"
 JOIN = "/gradio_api/queue/join"
 COMPOSE, CHOOSE = 1, 2
-LIMITS = Limits(work=2, jobs=4, waiting=3, unheard_s=10, unread=5)
+LIMITS = ServerLimits(work=2, jobs=4, waiting=3, unheard_s=10, unread=5)
 
 
 class Queue:
@@ -59,20 +59,20 @@ def queue() -> Queue:
 
 
 @pytest.fixture
-def jobs(queue: Queue) -> Jobs:
+def jobs(queue: Queue) -> QueueLimits:
     fns = {
         COMPOSE: SimpleNamespace(concurrency_id="work", api_name="continue"),
         CHOOSE: SimpleNamespace(concurrency_id="quick", api_name="choose"),
     }
     demo: Any = SimpleNamespace(_queue=queue, fns=fns)
-    return Jobs(demo, LIMITS)
+    return QueueLimits(demo, LIMITS)
 
 
 def asking_for(fn: Any) -> bytes:
     return json.dumps({"fn_index": fn, "data": []}).encode()
 
 
-def joins(jobs: Jobs, who: str, body: bytes | None = None, path: str = JOIN) -> str:
+def joins(jobs: QueueLimits, who: str, body: bytes | None = None, path: str = JOIN) -> str:
     """The refusal; empty: there is room."""
     try:
         with jobs.admitted(who, path, asking_for(COMPOSE) if body is None else body):
@@ -81,7 +81,7 @@ def joins(jobs: Jobs, who: str, body: bytes | None = None, path: str = JOIN) -> 
         return f"{refusal.status} {refusal.sentence}"
 
 
-def test_one_address_has_only_so_many_pieces_in_the_making(jobs: Jobs, queue: Queue) -> None:
+def test_one_address_has_only_so_many_pieces_in_the_making(jobs: QueueLimits, queue: Queue) -> None:
     queue.add("a", FAR)
     assert joins(jobs, FAR) == ""
     queue.add("b", FAR)
@@ -90,13 +90,13 @@ def test_one_address_has_only_so_many_pieces_in_the_making(jobs: Jobs, queue: Qu
     assert joins(jobs, OTHER) == ""
 
 
-def test_one_address_has_only_so_many_jobs_of_any_kind(jobs: Jobs, queue: Queue) -> None:
+def test_one_address_has_only_so_many_jobs_of_any_kind(jobs: QueueLimits, queue: Queue) -> None:
     for name in "abcd":
         queue.add(name, FAR, work=False)
     assert joins(jobs, FAR, asking_for(CHOOSE)).startswith("429 You have 4 jobs")
 
 
-def test_jobs_that_are_just_joining_count_as_well(jobs: Jobs, queue: Queue) -> None:
+def test_jobs_that_are_just_joining_count_as_well(jobs: QueueLimits, queue: Queue) -> None:
     queue.add("a", FAR)
     with jobs.admitted(FAR, JOIN, asking_for(COMPOSE)):
         assert joins(jobs, FAR).startswith("429")
@@ -104,19 +104,19 @@ def test_jobs_that_are_just_joining_count_as_well(jobs: Jobs, queue: Queue) -> N
     assert joins(jobs, FAR) == ""
 
 
-def test_a_network_of_ipv6_is_one_address(jobs: Jobs, queue: Queue) -> None:
+def test_a_network_of_ipv6_is_one_address(jobs: QueueLimits, queue: Queue) -> None:
     queue.add("a", "2001:db8::1")
     queue.add("b", "2001:db8::2")
     assert joins(jobs, "2001:db8::/64").startswith("429")
 
 
-def test_this_machine_itself_may_have_more(jobs: Jobs, queue: Queue) -> None:
+def test_this_machine_itself_may_have_more(jobs: QueueLimits, queue: Queue) -> None:
     for number in range(9):
         queue.add(str(number), "127.0.0.1")
     assert joins(jobs, "") == ""
 
 
-def test_beyond_the_queue_everybody_is_told_at_once(jobs: Jobs, queue: Queue) -> None:
+def test_beyond_the_queue_everybody_is_told_at_once(jobs: QueueLimits, queue: Queue) -> None:
     queue.waits(2)
     assert joins(jobs, FAR) == ""
     queue.waits(3)
@@ -126,7 +126,7 @@ def test_beyond_the_queue_everybody_is_told_at_once(jobs: Jobs, queue: Queue) ->
 
 
 def test_nothing_begins_while_the_server_closes(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+    jobs: QueueLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TURNS, "closed", True)
     assert joins(jobs, FAR) == f"503 {CLOSING}"
@@ -146,13 +146,13 @@ def test_nothing_begins_while_the_server_closes(
     ],
 )  # fmt: skip
 def test_what_composes_is_known_by_what_is_asked_for(
-    jobs: Jobs, queue: Queue, path: str, body: bytes, composes: bool
+    jobs: QueueLimits, queue: Queue, path: str, body: bytes, composes: bool
 ) -> None:
     queue.waits(3)
     assert joins(jobs, FAR, body, path).startswith("503") == composes
 
 
-def test_the_numbers(jobs: Jobs, queue: Queue) -> None:
+def test_the_numbers(jobs: QueueLimits, queue: Queue) -> None:
     assert (jobs.running, jobs.waiting) == (0, 0)
     queue.active_jobs = [["event"], None]
     queue.waits(2)
@@ -162,12 +162,12 @@ def test_the_numbers(jobs: Jobs, queue: Queue) -> None:
 # -- Nobody listens --------------------------------------------------------------------------------
 
 
-def swept(jobs: Jobs, times: Iterable[float] = (0.0,)) -> None:
+def swept(jobs: QueueLimits, times: Iterable[float] = (0.0,)) -> None:
     for after_s in times:
         asyncio.run(jobs.sweep(now_s=time.monotonic() + after_s))
 
 
-def test_a_job_that_nobody_listens_to_is_ended(jobs: Jobs, queue: Queue) -> None:
+def test_a_job_that_nobody_listens_to_is_ended(jobs: QueueLimits, queue: Queue) -> None:
     for name in ("young", "old", "heard", "by id"):
         queue.add(name, FAR, age_s=0 if name == "young" else 11)
     with jobs.heard("session of heard"), jobs.heard("by id"):
@@ -177,7 +177,7 @@ def test_a_job_that_nobody_listens_to_is_ended(jobs: Jobs, queue: Queue) -> None
     assert queue.cleaned == ["old", "old", "heard", "by id"]
 
 
-def test_a_job_whose_listener_does_not_read_is_ended(jobs: Jobs, queue: Queue) -> None:
+def test_a_job_whose_listener_does_not_read_is_ended(jobs: QueueLimits, queue: Queue) -> None:
     for name, unread in (("reads", 5), ("sleeps", 6)):
         queue.add(name, FAR)
         queue.says(f"session of {name}", unread)
@@ -186,7 +186,7 @@ def test_a_job_whose_listener_does_not_read_is_ended(jobs: Jobs, queue: Queue) -
     assert queue.cleaned == ["sleeps"]
 
 
-def test_results_that_nobody_comes_for_are_forgotten(jobs: Jobs, queue: Queue) -> None:
+def test_results_that_nobody_comes_for_are_forgotten(jobs: QueueLimits, queue: Queue) -> None:
     queue.add("running", FAR)
     queue.says("session of running", 1)
     queue.says("gone", 1)
@@ -199,7 +199,7 @@ def test_results_that_nobody_comes_for_are_forgotten(jobs: Jobs, queue: Queue) -
     assert list(queue.pending_messages_per_session) == ["session of running", "read", "heard"]
 
 
-def test_who_comes_back_in_time_finds_the_results(jobs: Jobs, queue: Queue) -> None:
+def test_who_comes_back_in_time_finds_the_results(jobs: QueueLimits, queue: Queue) -> None:
     queue.says("late", 1)
     swept(jobs, [0])
     with jobs.heard("late"):
@@ -210,7 +210,7 @@ def test_who_comes_back_in_time_finds_the_results(jobs: Jobs, queue: Queue) -> N
     assert queue.pending_messages_per_session == {}
 
 
-def test_turns_are_swept_with_the_jobs(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turns_are_swept_with_the_jobs(jobs: QueueLimits, monkeypatch: pytest.MonkeyPatch) -> None:
     with TURNS.one() as turn:
         swept(jobs, [100_000])
         assert turn.why

@@ -22,9 +22,9 @@ from benchmarks.common.http_client import Listener
 from musiclstm import Composer, __version__
 from page.server.deadlines import CLOSING, TURNS
 from page.server.lifecycle import close, trust_proxy
-from page.server.middleware import OPEN_API, OPEN_FOLDERS, OPEN_PAGES
-from page.server.queue_limits import Limits
-from page.server.temp_cleanup import Janitor
+from page.server.middleware import ALLOWED_PATHS, OPEN_API, OPEN_FOLDERS
+from page.server.queue_limits import ServerLimits
+from page.server.temp_cleanup import TempCleaner
 from page.session.job import BROKEN
 from tests.page.server.app_server import Server, served
 
@@ -84,14 +84,14 @@ def _calm(moody: Moody) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(moody: Moody, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served(moody, tmp_path_factory.mktemp("served"), Limits(waiting=4)) as running:
+    with served(moody, tmp_path_factory.mktemp("served"), ServerLimits(waiting=4)) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def hasty(moody: Moody, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One that waits for nobody."""
-    limits = Limits(body_s=0.5, unheard_s=0.5)
+    limits = ServerLimits(body_s=0.5, unheard_s=0.5)
     with served(moody, tmp_path_factory.mktemp("hasty"), limits) as running:
         yield running
 
@@ -231,7 +231,7 @@ def routes_of(server: Server) -> set[str]:
 def test_the_guard_knows_no_route_that_is_not_there() -> None:
     opened = {path.removeprefix(f"{API}/").partition("/")[0] for path in OPEN}
     assert opened >= OPEN_API - {"mcp"}  # is there only with --mcp
-    assert {path.rstrip("/") or "/" for path in OPEN_PAGES} <= OPEN
+    assert {path.rstrip("/") or "/" for path in ALLOWED_PATHS} <= OPEN
     assert all(any(path.startswith(folder) for path in OPEN) for folder in OPEN_FOLDERS)
 
 
@@ -339,7 +339,7 @@ def test_the_janitor_leaves_nothing_of_many_uploads(hasty: Server) -> None:
         file = (f"{number}.mid", b"MThd" + number.to_bytes(4) * 100)
         httpx.post(f"{hasty.url}{API}/upload", files={"files": file}, timeout=PATIENCE_S)
 
-    janitor = Janitor(hasty.folder, oldest_s=1e-3, every_s=0.01)
+    janitor = TempCleaner(hasty.folder, oldest_s=1e-3, every_s=0.01)
     janitor.start()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(upload, range(60)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from page.server.temp_cleanup import Janitor, own_folder
+from page.server.temp_cleanup import TempCleaner, temp_dir
 
 NOW_S = 1_000_000.0
 
@@ -33,7 +33,7 @@ def test_old_files_go_and_young_ones_stay(tmp_path: Path) -> None:
     old = file_in(tmp_path, "a/old.mid", age_s=101)
     young = file_in(tmp_path, "a/young.mid", age_s=99)
     partial = file_in(tmp_path, "tmpx1y2", age_s=500, size=0)
-    Janitor(tmp_path, oldest_s=100).clean(now_s=NOW_S)
+    TempCleaner(tmp_path, oldest_s=100).clean(now_s=NOW_S)
     assert not old.exists()
     assert not partial.exists()
     assert young.exists()
@@ -41,14 +41,14 @@ def test_old_files_go_and_young_ones_stay(tmp_path: Path) -> None:
 
 def test_more_than_the_quota_goes_oldest_first(tmp_path: Path) -> None:
     files = [file_in(tmp_path, f"{age}.wav", age_s=age, size=40) for age in (50, 40, 30, 20)]
-    Janitor(tmp_path, oldest_s=100, most_bytes=100).clean(now_s=NOW_S)
+    TempCleaner(tmp_path, oldest_s=100, most_bytes=100).clean(now_s=NOW_S)
     assert [path.exists() for path in files] == [False, False, True, True]
 
 
 def test_empty_folders_go_and_its_own_stays(tmp_path: Path) -> None:
     file_in(tmp_path, "a/b/old.mid", age_s=500)
     file_in(tmp_path, "c/young.mid", age_s=0)
-    janitor = Janitor(tmp_path, oldest_s=100)
+    janitor = TempCleaner(tmp_path, oldest_s=100)
     janitor.clean(now_s=NOW_S)
     for _ in range(2):  # each round takes the innermost ones
         grow_old(tmp_path)
@@ -64,7 +64,7 @@ def test_a_link_goes_and_what_it_names_stays(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "link").symlink_to(outside)
     (folder / "way").symlink_to(outside.parent)
-    Janitor(folder, oldest_s=1).clean(now_s=time.time() + 100)
+    TempCleaner(folder, oldest_s=1).clean(now_s=time.time() + 100)
     assert outside.exists()
     assert not (folder / "link").is_symlink()
 
@@ -81,17 +81,17 @@ def test_what_cannot_be_removed_does_not_keep_the_rest(
         unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", refusing)
-    Janitor(tmp_path, oldest_s=100).clean(now_s=NOW_S)
+    TempCleaner(tmp_path, oldest_s=100).clean(now_s=NOW_S)
     assert stuck.exists()
     assert not other.exists()
 
 
 def test_a_folder_that_is_gone_is_clean(tmp_path: Path) -> None:
-    Janitor(tmp_path / "gone").clean()
+    TempCleaner(tmp_path / "gone").clean()
 
 
 def test_it_cleans_by_itself_while_others_write_and_remove(tmp_path: Path) -> None:
-    janitor = Janitor(tmp_path, oldest_s=1e-6, every_s=0.001)
+    janitor = TempCleaner(tmp_path, oldest_s=1e-6, every_s=0.001)
     janitor.start()
 
     def write(name: str) -> None:
@@ -117,7 +117,7 @@ def test_it_cleans_by_itself_while_others_write_and_remove(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["oldest_s", "most_bytes", "every_s"])
 def test_a_number_that_means_nothing_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be more than 0, got -1"):
-        Janitor(tmp_path, **{name: -1})
+        TempCleaner(tmp_path, **{name: -1})
 
 
 def test_an_own_folder_lies_in_the_named_one_and_is_gone_afterwards(
@@ -126,7 +126,7 @@ def test_an_own_folder_lies_in_the_named_one_and_is_gone_afterwards(
     named = tmp_path / "not" / "there yet"
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(named))
     kept = file_in(tmp_path, "kept.txt", age_s=10_000)
-    with suppress(KeyError), own_folder() as folder:
+    with suppress(KeyError), temp_dir() as folder:
         assert folder.parent == named.resolve()
         assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
         file_in(folder, "upload.mid", age_s=0)
@@ -142,6 +142,6 @@ def test_without_a_named_one_it_lies_where_temporary_files_do(
 ) -> None:
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with own_folder() as folder:
+    with temp_dir() as folder:
         assert folder.parent == tmp_path.resolve()
     assert "GRADIO_TEMP_DIR" not in os.environ

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musiclstm import ScoreError, Selection, bundled_seeds
+from musiclstm import ScoreError, Selection, example_files
 from page.session import history as visit
-from page.session.history import MAX_VERSIONS, NOTHING, History, Seed
-from page.session.settings import Settings
+from page.session.history import MAX_VERSIONS, NOTHING, History, PromptChoice
+from page.session.settings import PageSettings
 
 TITLE = "Minuet in G (Petzold)"
 
@@ -37,34 +37,34 @@ def numbers(history):
 
 
 def test_a_bundled_seed_is_found_by_title_and_by_the_name_in_recipes(tiny_composer):
-    seed = Seed.bundled(TITLE)
-    assert seed.prompt == bundled_seeds()[TITLE]
+    seed = PromptChoice.bundled(TITLE)
+    assert seed.prompt == example_files()[TITLE]
     assert (seed.title, seed.report.bars) == (TITLE, 8)
     name = tiny_composer.compose(bars=1, prompt=seed.prompt).recipe.source.name
-    assert Seed.bundled(name.removeprefix("bundled:")).title == TITLE
+    assert PromptChoice.bundled(name.removeprefix("bundled:")).title == TITLE
     with pytest.raises(ScoreError, match="There is no bundled seed '<b>'; choose one"):
-        Seed.bundled("<b>")
+        PromptChoice.bundled("<b>")
 
 
 def test_an_uploaded_file_may_go_away(tmp_path):
     path = tmp_path / "motif.mid"
-    path.write_bytes(bundled_seeds()[TITLE].read_bytes())
-    seed = Seed.read(path)
+    path.write_bytes(example_files()[TITLE].read_bytes())
+    seed = PromptChoice.read(path)
     path.unlink()
     assert seed.title == "motif.mid"
-    assert seed.prompt == bundled_seeds()[TITLE].read_bytes()
+    assert seed.prompt == example_files()[TITLE].read_bytes()
     assert seed.score.note_num() == seed.report.notes
-    assert Seed.read(seed.prompt).title == "Untitled"
-    assert Seed.read(seed.prompt, title="mine").title == "mine"
+    assert PromptChoice.read(seed.prompt).title == "Untitled"
+    assert PromptChoice.read(seed.prompt, title="mine").title == "mine"
 
 
 def test_what_is_no_music_is_refused():
     with pytest.raises(ScoreError):
-        Seed.read(b"no midi at all")
+        PromptChoice.read(b"no midi at all")
 
 
 def test_a_part_of_a_seed_can_be_chosen_and_let_go():
-    seed = Seed.bundled(TITLE)
+    seed = PromptChoice.bundled(TITLE)
     part = seed.choosing(tracks=[0], first_bar=2, last_bar=7, keep_others=False)
     assert part.selection == Selection(frozenset({0}), 2, 7, keep_others=False)
     assert part.prompt == seed.prompt
@@ -86,23 +86,23 @@ def test_a_part_of_a_seed_can_be_chosen_and_let_go():
 )
 def test_a_part_that_is_not_there_is_refused(choice, sentence):
     with pytest.raises(ScoreError, match=sentence):
-        Seed.bundled(TITLE).choosing(**choice)
+        PromptChoice.bundled(TITLE).choosing(**choice)
 
 
 def test_seeds_are_told_apart_by_file_and_choice():
-    seed = Seed.bundled(TITLE)
+    seed = PromptChoice.bundled(TITLE)
     part = seed.choosing(last_bar=4)
-    titles = [Seed.bundled(title) for title in bundled_seeds()]
+    titles = [PromptChoice.bundled(title) for title in example_files()]
     keys = [each.key for each in (*titles, part, NOTHING)]
     assert len(set(keys)) == len(keys)
     assert part.choosing().key == seed.key
-    assert Seed.bundled(TITLE).choosing(last_bar=4).key == part.key
+    assert PromptChoice.bundled(TITLE).choosing(last_bar=4).key == part.key
 
 
 def test_a_seed_says_what_it_holds():
-    first, *rest = Seed.bundled(TITLE).about()
+    first, *rest = PromptChoice.bundled(TITLE).about()
     assert first == "8 bars of 3/4 at 116 bpm in G major"
-    assert len(rest) == len(Seed.bundled(TITLE).report.tracks)
+    assert len(rest) == len(PromptChoice.bundled(TITLE).report.tracks)
     assert NOTHING.about() == ("A new piece, from nothing.",)
     assert (NOTHING.prompt, NOTHING.score) == (None, None)
 
@@ -150,7 +150,7 @@ def test_a_history_that_was_changed_leaves_the_old_one_alone(piece):
 
 
 def test_a_version_knows_how_it_came_about(piece):
-    settings = Settings(bars=4)
+    settings = PageSettings(bars=4)
     history = History().add(piece, what="4 bars", title=TITLE, settings=settings)
     version = history.version
     assert (version.what, version.title, version.settings) == ("4 bars", TITLE, settings)
@@ -296,4 +296,4 @@ def test_whatever_is_pressed_the_shown_version_is_there(piece, presses):
 
 
 def test_a_bundled_seed_keeps_its_path():
-    assert isinstance(Seed.bundled(TITLE).prompt, Path)
+    assert isinstance(PromptChoice.bundled(TITLE).prompt, Path)

@@ -6,14 +6,20 @@ from itertools import pairwise
 
 import pytest
 
-from musiclstm import Sampling, bundled_seeds
+from musiclstm import Sampling, example_files
 from musiclstm.midi.analysis import last_note_end, seconds_at
 from page.session import job
-from page.session.job import Run, number_in, paced, programs_in, seconds_in
-from page.session.session import Desk, Origin, Press, Shown
-from page.session.settings import Settings
+from page.session.job import (
+    GenerationProgress,
+    parse_number,
+    parse_programs,
+    parse_seconds,
+    throttle_to_playback,
+)
+from page.session.session import GenerationJob, PlayerState, Session, StartPoint
+from page.session.settings import PageSettings
 
-TUNE = bundled_seeds()["Minuet in G (Petzold)"]
+TUNE = example_files()["Minuet in G (Petzold)"]
 
 
 PLAIN = Sampling(seed=3, top_p=0.98, copy_weight=1, repetition_penalty=1)
@@ -28,7 +34,7 @@ class Clock:
     """A press whose waiting only moves the clock."""
 
     def __init__(self, monkeypatch):
-        self.now_s, self.press = 0.0, Press()
+        self.now_s, self.press = 0.0, GenerationJob()
         monkeypatch.setattr(job.time, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(self.press.stopped, "wait", self.wait)
         self.at_wait = lambda: None
@@ -52,7 +58,7 @@ def ends_s(drafts):
 def test_music_without_end_waits_for_the_listener(drafts, clock):
     first_s, *_ = ends = ends_s(drafts)
     longest_s = max(later - earlier for earlier, later in pairwise(ends))
-    for draft, end_s in zip(paced(drafts, clock.press), ends, strict=True):
+    for draft, end_s in zip(throttle_to_playback(drafts, clock.press), ends, strict=True):
         assert end_s - first_s - clock.now_s <= 3.0 + longest_s
         assert draft.bars <= 6
     assert clock.now_s > 1
@@ -60,7 +66,7 @@ def test_music_without_end_waits_for_the_listener(drafts, clock):
 
 def test_stop_ends_the_waiting(drafts, clock):
     clock.at_wait = clock.press.stopped.set
-    assert 1 < len(list(paced(drafts, clock.press))) < 6
+    assert 1 < len(list(throttle_to_playback(drafts, clock.press))) < 6
 
 
 def test_another_sound_need_not_wait_for_the_next_bar(drafts, clock):
@@ -69,21 +75,23 @@ def test_another_sound_need_not_wait_for_the_next_bar(drafts, clock):
         clock.at_wait = lambda: None
 
     clock.at_wait = ask_once
-    bars = [draft.bars for draft in paced(drafts, clock.press)]
+    bars = [draft.bars for draft in throttle_to_playback(drafts, clock.press)]
     assert sorted(set(bars)) == [1, 2, 3, 4, 5, 6]
     assert len(bars) == 7
     assert not clock.press.changed.is_set()
 
 
 def test_a_take_sounds_as_it_was_last_asked_to():
-    desk, press = Desk(), Press()
-    run = Run(desk, press, Origin(desk.seed), Settings(reverb=0.3), 1, 8, "8 bars")
-    desk.players[0] = Shown(muted=(0,), from_s=4.0)
+    desk, press = Session(), GenerationJob()
+    run = GenerationProgress(
+        desk, press, StartPoint(desk.seed), PageSettings(reverb=0.3), 1, 8, "8 bars"
+    )
+    desk.players[0] = PlayerState(muted=(0,), from_s=4.0)
     assert run.wanted(0).mix.muted == frozenset()  # it is still the former piece that is muted
     run.begun.add(0)
     mix, from_s = run.wanted(0)
     assert (mix.reverb, mix.muted, from_s) == (0.3, {0}, 4.0)
-    press.sound = Settings(reverb=0.6)
+    press.sound = PageSettings(reverb=0.6)
     assert run.wanted(0).mix.reverb == 0.6
     assert run.sounding[0] == run.wanted(0).mix
 
@@ -93,11 +101,11 @@ def test_a_take_sounds_as_it_was_last_asked_to():
     [(2.5, 2.5), (3, 3.0), (-1, 0.0), (float("nan"), 0.0), (float("inf"), 0.0), ("x", 0.0)],
 )
 def test_a_place_from_anywhere_is_a_time_or_the_beginning(place, seconds):
-    assert seconds_in(place) == seconds
+    assert parse_seconds(place) == seconds
 
 
 def test_what_comes_from_a_browser_is_read_with_care():
-    assert programs_in([0, "x", None, 40]) == (0, 40)
-    assert programs_in("0") == ()
-    assert number_in(" 12 ") == 12.0
-    assert number_in("twelve") == "twelve"
+    assert parse_programs([0, "x", None, 40]) == (0, 40)
+    assert parse_programs("0") == ()
+    assert parse_number(" 12 ") == 12.0
+    assert parse_number("twelve") == "twelve"

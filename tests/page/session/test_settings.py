@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from musiclstm import Constraints, MusicLSTMError, Sampling, Surprise, bundled_seeds
+from musiclstm import Constraints, MusicLSTMError, Sampling, Surprise, example_files
 from musiclstm.audio.mix import Mix
 from musiclstm.audio.soundfonts import soundfonts
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Scale
-from musiclstm.tokens import knows_meter
+from musiclstm.tokens import supports_time_signature
 from page.session.settings import (
     AS_THE_SEED,
     BOUNDS,
@@ -23,7 +23,7 @@ from page.session.settings import (
     FREE,
     KEYS,
     METERS,
-    Settings,
+    PageSettings,
     SettingsError,
     constraints_of,
     from_values,
@@ -47,9 +47,11 @@ def bounded(name):
 
 
 numbers = {name: bounded(name) for name in BOUNDS if name not in ("lowest", "highest")}
-optional = {name: st.none() | numbers[name] for name in numbers if getattr(Settings, name) is None}
+optional = {
+    name: st.none() | numbers[name] for name in numbers if getattr(PageSettings, name) is None
+}
 valid = st.builds(
-    Settings,
+    PageSettings,
     **{**numbers, **optional, "fewest_notes": st.just(0)},
     lowest=st.integers(0, 60),
     highest=st.integers(60, 127),
@@ -70,7 +72,7 @@ anything = st.recursive(
 
 @pytest.fixture(scope="module")
 def tune():
-    return next(iter(bundled_seeds().values()))
+    return next(iter(example_files().values()))
 
 
 # -- In and out of the page ----------------------------------------------------------------------
@@ -78,13 +80,13 @@ def tune():
 
 def test_without_a_touch_the_library_is_asked_for_what_it_does_anyway(tiny_composer, tune):
     settings = from_values({})
-    assert settings == Settings()
+    assert settings == PageSettings()
     assert sampling_of(settings) == Sampling()
     assert surprise_of(settings) == Surprise()
     assert mix_of(settings) == Mix()
     for prompt in (tune, None):
         asked = constraints_of(settings, composer=tiny_composer, prompt=prompt)
-        assert asked == tiny_composer.constraints_of(prompt)
+        assert asked == tiny_composer.default_constraints(prompt)
 
 
 @given(valid)
@@ -98,7 +100,7 @@ def test_changing_one_thing_keeps_all_else_and_the_locked_seed(settings, name, d
     wanted = data.draw(st.integers(0, 1) if name == "fewest_notes" else numbers[name])
     changed = from_values(shown | {name: wanted})
     assert getattr(changed, name) == wanted
-    others = {each.name for each in fields(Settings)} - {name}
+    others = {each.name for each in fields(PageSettings)} - {name}
     assert {each: getattr(changed, each) for each in others} == {
         each: getattr(from_values(shown), each) for each in others
     }
@@ -107,11 +109,11 @@ def test_changing_one_thing_keeps_all_else_and_the_locked_seed(settings, name, d
 
 
 def test_a_seed_that_is_not_locked_is_drawn_anew():
-    assert sampling_of(Settings(random_seed=7).after(7)).seed is None
-    assert sampling_of(Settings(random_seed=7, locked=True).after(9)).seed == 9
+    assert sampling_of(PageSettings(random_seed=7).after(7)).seed is None
+    assert sampling_of(PageSettings(random_seed=7, locked=True).after(9)).seed == 9
 
 
-@given(st.sampled_from([each.name for each in fields(Settings)]), anything)
+@given(st.sampled_from([each.name for each in fields(PageSettings)]), anything)
 def test_whatever_comes_is_a_setting_or_one_sentence(name, value):
     try:
         settings = from_values({name: value})
@@ -162,20 +164,22 @@ def test_a_refusal_says_what_came_and_what_was_expected(values, sentence):
 def test_a_path_is_no_soundfont_even_where_one_lies():
     for path in soundfonts().values():
         with pytest.raises(SettingsError, match="soundfont must be one of"):
-            Settings(soundfont=str(path))
+            PageSettings(soundfont=str(path))
 
 
 def test_numbers_may_come_as_sliders_give_them():
     settings = from_values({"bars": 16.0, "random_seed": None, "instruments": [], "soundfont": ""})
     assert (settings.bars, type(settings.bars)) == (16, int)
-    assert settings == Settings(bars=16)
+    assert settings == PageSettings(bars=16)
 
 
 def test_a_take_is_told_in_one_line():
-    assert str(Settings()) == "8 bars, adventurous 1"
-    told = Settings(bars=1, adventurous=1.1, key="D minor", meter="3/4", surprise=1, tempo_bpm=90)
+    assert str(PageSettings()) == "8 bars, adventurous 1"
+    told = PageSettings(
+        bars=1, adventurous=1.1, key="D minor", meter="3/4", surprise=1, tempo_bpm=90
+    )
     assert str(told) == "1 bar, adventurous 1.1, D minor, 3/4, bold surprises, 90 bpm"
-    told = Settings(endless=True, instruments=(40, DRUMS), surprise=0.5, ending=True)
+    told = PageSettings(endless=True, instruments=(40, DRUMS), surprise=0.5, ending=True)
     assert str(told) == "endless, adventurous 1, surprises, Drums and Violin"
 
 
@@ -187,7 +191,7 @@ def test_every_choice_is_one_the_library_knows():
     for key in KEYS[2:]:
         assert Scale.named(key)
     for meter in METERS[2:]:
-        assert knows_meter(*map(int, meter.split("/")))
+        assert supports_time_signature(*map(int, meter.split("/")))
 
 
 @given(valid)
@@ -206,16 +210,16 @@ def test_whatever_can_be_set_can_be_asked_for_or_is_refused(tiny_composer, setti
     ("surprise", "schedule"), [(0, "off"), (0.1, "gentle"), (0.5, "gentle"), (1, "bold")]
 )
 def test_surprise_is_none_gentle_or_bold(surprise, schedule):
-    assert surprise_of(Settings(surprise=surprise)) == Surprise(schedule)
+    assert surprise_of(PageSettings(surprise=surprise)) == Surprise(schedule)
 
 
 def test_the_seed_rules_where_nothing_else_is_said(tiny_composer, tune):
-    usual = tiny_composer.constraints_of(tune)
+    usual = tiny_composer.default_constraints(tune)
     assert usual.programs
     assert usual.meter == (3, 4)
 
     def asked(**changes):
-        return constraints_of(Settings(**changes), composer=tiny_composer, prompt=tune)
+        return constraints_of(PageSettings(**changes), composer=tiny_composer, prompt=tune)
 
     assert asked(key="D minor") == replace(usual, key="D minor")
     assert asked(key=AS_THE_SEED) == replace(usual, key=KEY_OF_PROMPT)
@@ -236,21 +240,21 @@ def test_the_seed_rules_where_nothing_else_is_said(tiny_composer, tune):
 
 
 def test_from_nothing_the_key_of_the_seed_is_free(tiny_composer):
-    asked = constraints_of(Settings(key=AS_THE_SEED), composer=tiny_composer)
+    asked = constraints_of(PageSettings(key=AS_THE_SEED), composer=tiny_composer)
     assert asked == Constraints()
     tiny_composer.compose(bars=1, constraints=asked)
 
 
 def test_drums_have_no_key_to_keep(tiny_composer, invented):
     drums = invented(bars=2, programs=(DRUMS,))
-    settings = Settings(key=AS_THE_SEED)
+    settings = PageSettings(key=AS_THE_SEED)
     asked = constraints_of(settings, composer=tiny_composer, prompt=drums)
     assert asked.key is None
     tiny_composer.compose(bars=1, prompt=drums, constraints=asked)
 
 
 def test_any_instrument_is_bound_by_the_range_but_drums(tiny_composer):
-    asked = constraints_of(Settings(lowest=50, highest=70), composer=tiny_composer)
+    asked = constraints_of(PageSettings(lowest=50, highest=70), composer=tiny_composer)
     assert asked.ranges == dict.fromkeys(range(128), (50, 70))
     piece = tiny_composer.compose(bars=2, constraints=asked)
     pitches = [n.pitch for t in piece.score.tracks if not t.is_drum for n in t.notes]
@@ -258,32 +262,32 @@ def test_any_instrument_is_bound_by_the_range_but_drums(tiny_composer):
 
 
 def test_what_nobody_can_keep_is_one_sentence(tiny_composer, tune):
-    narrow = Settings(key="C major", lowest=61, highest=61)
+    narrow = PageSettings(key="C major", lowest=61, highest=61)
     with pytest.raises(SettingsError, match="where C major has no tone"):
         constraints_of(narrow, composer=tiny_composer, prompt=tune)
     with pytest.raises(SettingsError, match="needs an instrument with pitches"):
-        constraints_of(Settings(instruments=(DRUMS,), ending=True), composer=tiny_composer)
+        constraints_of(PageSettings(instruments=(DRUMS,), ending=True), composer=tiny_composer)
 
 
 def test_a_piece_that_goes_on_still_keeps_to_its_seed(tiny_composer, tune):
     piece = tiny_composer.compose(bars=1, prompt=tune, constraints=Constraints(meter=(4, 4)))
-    asked = constraints_of(Settings(bars=2), composer=tiny_composer, after=piece)
-    assert asked == tiny_composer.constraints_of(tune)
+    asked = constraints_of(PageSettings(bars=2), composer=tiny_composer, after=piece)
+    assert asked == tiny_composer.default_constraints(tune)
     begun = tiny_composer.compose(bars=1)
-    settings = Settings(key=AS_THE_SEED)
+    settings = PageSettings(key=AS_THE_SEED)
     assert constraints_of(settings, composer=tiny_composer, after=begun) == Constraints()
 
 
 def test_music_without_end_is_asked_for_far_ahead():
-    assert (Settings(bars=4).new_bars, Settings(bars=4).planned_bars) == (4, 4)
-    endless = Settings(endless=True)
+    assert (PageSettings(bars=4).new_bars, PageSettings(bars=4).planned_bars) == (4, 4)
+    endless = PageSettings(endless=True)
     assert (endless.new_bars, endless.planned_bars) == (ENDLESS_BARS, None)
 
 
 # -- Recipes -------------------------------------------------------------------------------------
 
 steered = st.builds(
-    Settings,
+    PageSettings,
     bars=st.integers(1, 2),
     adventurous=numbers["adventurous"],
     surprise=st.sampled_from([0, 0.5, 1]),
@@ -324,4 +328,4 @@ def test_what_no_control_can_show_comes_to_its_end(tiny_composer):
     piece = tiny_composer.compose(bars=70, sampling=sampling, constraints=few)
     found = settings_of(piece.recipe)
     assert (found.bars, found.adventurous, found.random_seed) == (64, 1.5, 1)
-    assert settings_of(piece.first(0).recipe) == Settings()
+    assert settings_of(piece.first(0).recipe) == PageSettings()

@@ -32,7 +32,7 @@ from training.data.corpus import (
     read_corpus,
 )
 from training.data.piece_stats import Survey, survey
-from training.data.token_cache import TokenStore
+from training.data.token_cache import TokenCache
 
 
 def splits(corpus):
@@ -537,14 +537,14 @@ def test_a_hole_in_a_library_costs_one_file(scales, monkeypatch):
 
 def test_tokens_that_get_lost_while_others_are_read_are_told(tmp_path, monkeypatch):
     write_piece(tmp_path / "a.mid")
-    monkeypatch.setattr(TokenStore, "known", lambda *_: None)
+    monkeypatch.setattr(TokenCache, "known", lambda *_: None)
     corpus = read_corpus([tmp_path], workers=1, allow_empty=True)
     assert corpus.skipped == [Skipped("a.mid", "its tokens were lost; run again.")]
 
 
 def test_a_file_whose_reason_got_lost_is_told_all_the_same(tmp_path, monkeypatch):
     (tmp_path / "a.mid").write_text("no music")
-    monkeypatch.setattr(TokenStore, "told", lambda *_: {})
+    monkeypatch.setattr(TokenCache, "told", lambda *_: {})
     corpus = read_corpus([tmp_path], workers=1, allow_empty=True)
     assert corpus.skipped == [Skipped("a.mid", "it cannot be used.")]
 

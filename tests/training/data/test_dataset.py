@@ -9,7 +9,7 @@ import torch
 from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import read_corpus
-from training.data.dataset import IGNORED, Windows
+from training.data.dataset import IGNORED, StatefulWindowDataset
 from training.pretraining.augmentation import Augmentation, AugmentationSettings, Stream
 
 
@@ -29,7 +29,7 @@ class Unchanged:
 
 def make(lengths, *, lanes=2, steps=4, **kwargs):
     pieces = [np.arange(10, 10 + n) + 100 * i for i, n in enumerate(lengths)]
-    windows = Windows(
+    windows = StatefulWindowDataset(
         pieces, PlainTokenizer(), lanes=lanes, batch_size=lanes, steps=steps, **kwargs
     )
     return pieces, windows
@@ -74,14 +74,14 @@ def test_every_token_is_predicted_once_whatever_the_lanes():
 
 def test_rows_of_one_accumulated_batch_have_their_own_slot():
     pieces = [np.arange(10, 40)]
-    windows = Windows(pieces, PlainTokenizer(), lanes=4, batch_size=2, steps=4)
+    windows = StatefulWindowDataset(pieces, PlainTokenizer(), lanes=4, batch_size=2, steps=4)
     assert [int(windows[i]["slot"]) for i in range(8)] == [0, 0, 1, 1, 0, 0, 1, 1]
 
 
 def test_the_same_epoch_gives_the_same_windows_and_another_one_others(scales_pieces):
     pieces, tokenizer = scales_pieces
     kwargs = {"lanes": 2, "batch_size": 2, "steps": 16, "augmentation": augmentation()}
-    a, b = (Windows(pieces, tokenizer, seed=3, **kwargs) for _ in range(2))
+    a, b = (StatefulWindowDataset(pieces, tokenizer, seed=3, **kwargs) for _ in range(2))
     a.set_epoch(1)
     b.set_epoch(1)
     assert all((a[i]["input_ids"] == b[i]["input_ids"]).all() for i in range(len(a)))
@@ -108,7 +108,7 @@ def test_labels_that_do_not_count_are_neither_counted_nor_shown(scales_pieces):
     changes = {"transpose": 0, "merge_tracks": 0, "random_order": 0, "noisy_pieces": 0}
     # With two parts in every third piece, some of them lose one for some bars.
     changed = augmentation(drop_parts=1, **changes)
-    windows = Windows(pieces, tokenizer, augmentation=changed, **kwargs)
+    windows = StatefulWindowDataset(pieces, tokenizer, augmentation=changed, **kwargs)
     rng, shown = np.random.default_rng([0, 0]), []
     for i in rng.permutation(len(pieces)):
         shown.append(changed.apply(pieces[i], rng).labels)
@@ -123,7 +123,7 @@ def test_labels_that_do_not_count_are_neither_counted_nor_shown(scales_pieces):
 
 def test_a_weight_says_how_often_an_epoch_shows_a_piece():
     pieces = [np.full(7, value) for value in (3, 4, 5, 6)]
-    windows = Windows(
+    windows = StatefulWindowDataset(
         pieces, PlainTokenizer(), lanes=2, batch_size=2, steps=4, weights=[2.0, 1.0, 0.5, 0.5]
     )
     seen = []
@@ -139,7 +139,7 @@ def test_a_weight_says_how_often_an_epoch_shows_a_piece():
 def test_there_is_something_to_learn_in_every_window_of_every_epoch(weight):
     pieces = [np.full(20, 50) for _ in range(9)]
     kwargs = {"lanes": 1, "batch_size": 1, "steps": 4, "weights": [weight] * 9}
-    windows = Windows(pieces, PlainTokenizer(), augmentation=Shrinking(), **kwargs)
+    windows = StatefulWindowDataset(pieces, PlainTokenizer(), augmentation=Shrinking(), **kwargs)
     for epoch in range(12):
         windows.set_epoch(epoch)
         assert all((windows[i]["labels"] != IGNORED).any() for i in range(len(windows)))

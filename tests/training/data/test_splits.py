@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from musiclstm.errors import CorpusError
-from training.data.corpus import Source, read_corpus
+from training.data.corpus import read_corpus
+from training.data.sources import MidiSource
 from training.data.splits import in_turn, require_split, sources_of_split
 
 
 def source(corpus, name):
-    return Source(name, corpus, Path("x"), None, "test", None)
+    return MidiSource(name, corpus, Path("x"), None, "test", None)
 
 
 def names(sources):

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from musiclstm.errors import CorpusError
-from training.data.token_cache import Chosen, TokenStore, load_rows, save_rows
+from training.data.token_cache import Chosen, TokenCache, load_rows, save_rows
 
 FILES = {bytes([n]) * 32: np.arange(n, 3 * n, dtype=np.uint16) for n in range(1, 6)}
 
 
 def fill(folder, files=FILES) -> None:
-    with TokenStore(folder) as store:
+    with TokenCache(folder) as store:
         for digest, ids in files.items():
             store.add(digest, ids, len(ids) // 2, {"name": digest.hex()[:2]})
 
 
 def contents(folder):
     """What can still be found, by digest."""
-    with TokenStore(folder) as store:
+    with TokenCache(folder) as store:
         entries = {digest: store.find(digest) for digest in FILES}
         found = {digest: entry for digest, entry in entries.items() if entry is not None}
         ids = store.mapped(found.values())
@@ -35,7 +35,7 @@ def whole():
 def test_what_was_added_is_found_by_the_next_process(tmp_path):
     fill(tmp_path)
     assert contents(tmp_path) == whole()
-    with TokenStore(tmp_path) as store:
+    with TokenCache(tmp_path) as store:
         entry = store.find(b"\3" * 32)
         assert entry is not None
         assert entry.notes == 3
@@ -44,7 +44,7 @@ def test_what_was_added_is_found_by_the_next_process(tmp_path):
 
 
 def test_what_was_added_is_found_by_the_same_process(tmp_path):
-    with TokenStore(tmp_path) as store:
+    with TokenCache(tmp_path) as store:
         store.add(b"a" * 32, np.array([4, 5], np.uint16), 1, {})
         entry = store.find(b"a" * 32)
         assert entry is not None
@@ -52,14 +52,14 @@ def test_what_was_added_is_found_by_the_same_process(tmp_path):
 
 
 def test_two_stores_in_one_folder_do_not_harm_each_other(tmp_path):
-    first, second = TokenStore(tmp_path), TokenStore(tmp_path)
+    first, second = TokenCache(tmp_path), TokenCache(tmp_path)
     with first, second:
         for digest, ids in FILES.items():  # in turn, the same files and others
             first.add(digest, ids, 1, {})
             second.add(digest, ids, 1, {})
             second.add(digest[:31] + b"x", ids[::-1], 1, {})
     assert contents(tmp_path) == whole()
-    with TokenStore(tmp_path) as store:
+    with TokenCache(tmp_path) as store:
         entry = store.find(b"\2" * 31 + b"x")
         assert entry is not None
         assert store.mapped([entry])[0].tolist() == [5, 4, 3, 2]
@@ -103,7 +103,7 @@ def test_a_damaged_piece_is_found_in_another_shard(tmp_path):
 
 def test_pieces_are_mapped_and_not_loaded(tmp_path):
     fill(tmp_path)
-    with TokenStore(tmp_path) as store:
+    with TokenCache(tmp_path) as store:
         ids = store.mapped([store.find(digest) for digest in FILES])
     base = ids[1]
     while isinstance(base.base, np.ndarray):
@@ -116,7 +116,7 @@ def test_pieces_are_mapped_and_not_loaded(tmp_path):
 def test_mapped_pieces_travel_to_another_process_as_names(tmp_path):
     many = {bytes([n]) * 32: np.full(10_000, n, np.uint16) for n in range(5)}
     fill(tmp_path, many)
-    with TokenStore(tmp_path) as store:
+    with TokenCache(tmp_path) as store:
         ids = store.mapped([store.find(digest) for digest in many])
     assert ids[4][0] == 4
     data = pickle.dumps(ids)

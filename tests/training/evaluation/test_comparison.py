@@ -17,7 +17,7 @@ from training.evaluation.comparison import (
     mean,
     read_baseline,
 )
-from training.evaluation.continuations import Take, piece_from
+from training.evaluation.continuations import ContinuationResult, piece_from
 
 
 def pieces_of(invented, count):
@@ -29,7 +29,7 @@ def pieces_of(invented, count):
 
 def test_the_originals_as_takes_overlap_wholly_and_have_the_figures_of_the_originals(invented):
     pieces = pieces_of(invented, 3)
-    takes = [Take(n, piece.prompt, piece.original) for n, piece in enumerate(pieces)]
+    takes = [ContinuationResult(n, piece.prompt, piece.original) for n, piece in enumerate(pieces)]
     found = compared(pieces, takes)
     for name, row in found["figures"].items():
         if name.startswith("overlap") and name != "overlap_with_prompt":
@@ -45,10 +45,10 @@ def test_the_originals_as_takes_overlap_wholly_and_have_the_figures_of_the_origi
 def test_means_are_over_takes_first_and_then_over_pieces(invented):
     pieces = pieces_of(invented, 2)
     takes = [
-        Take(0, pieces[0].prompt, pieces[0].original),
-        Take(0, pieces[0].prompt, pieces[0].prompt),
-        Take(0, pieces[0].prompt, pieces[0].prompt),
-        Take(1, pieces[1].prompt, pieces[1].original),
+        ContinuationResult(0, pieces[0].prompt, pieces[0].original),
+        ContinuationResult(0, pieces[0].prompt, pieces[0].prompt),
+        ContinuationResult(0, pieces[0].prompt, pieces[0].prompt),
+        ContinuationResult(1, pieces[1].prompt, pieces[1].original),
     ]
     found = compared(pieces, takes)
     per_piece = found["per_piece"]["composed"]["overlap"]
@@ -62,7 +62,7 @@ def test_means_are_over_takes_first_and_then_over_pieces(invented):
 def test_decode_failures_are_counted(invented):
     pieces = pieces_of(invented, 1)
     own = (pieces[0].prompt, pieces[0].original)
-    found = compared(pieces, [Take(0, *own), Take(0, *own, "it broke")])
+    found = compared(pieces, [ContinuationResult(0, *own), ContinuationResult(0, *own, "it broke")])
     assert (found["decode_failures"], found["failure_examples"]) == (1, ["it broke"])
 
 

@@ -10,9 +10,17 @@ from symusic.core import TimeSignatureTick
 from musiclstm import Sampling
 from musiclstm.errors import ScoreError
 from training.evaluation import continuations
-from training.evaluation.continuations import Plan, choose, compose, piece_from, read_take
+from training.evaluation.continuations import (
+    ContinuationPlan,
+    choose,
+    compose,
+    piece_from,
+    read_take,
+)
 
-PLAN = Plan(pieces=3, takes=2, prompt_bars=2, bars=3, sampling=Sampling(temperature=0.9, seed=7))
+PLAN = ContinuationPlan(
+    pieces=3, takes=2, prompt_bars=2, bars=3, sampling=Sampling(temperature=0.9, seed=7)
+)
 BAR = 1920
 
 

@@ -12,20 +12,22 @@ from safetensors.torch import load_file, save_file
 
 import musiclstm
 from musiclstm.errors import CheckpointError
-from musiclstm.model.modeling_musiclstm import LockedDropout
+from musiclstm.model.modeling_musiclstm import VariationalDropout
 from training.data.corpus import read_corpus
 from training.errors import TrainingError
-from training.evaluation.bits_per_note import bits_of
+from training.evaluation.bits_per_note import bits_per_note
 from training.prepare import main as prepare_main
 from training.prepare import prepare
-from training.pretrain import Run, Settings, main
+from training.pretrain import PretrainingRun, PretrainingSettings, main
 from training.pretraining.augmentation import AugmentationSettings
 from training.pretraining.default_corpora import held_out_sets
 from training.pretraining.encoded_corpora import EncodedCorpora
-from training.trainer.checkpoints import seal
+from training.trainer.checkpoints import write_manifest
 
 SEEDS = Path(musiclstm.__file__).parent / "seeds"
-TINY = Settings(hidden_size=16, num_hidden_layers=1, rows=2, steps=32, warmup=1, max_steps=3)
+TINY = PretrainingSettings(
+    hidden_size=16, num_hidden_layers=1, rows=2, steps=32, warmup=1, max_steps=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def corpora(tmp_path_factory):
 
 
 def run_of(corpora, out, settings=TINY, resume=None):
-    return Run(corpora, settings, AugmentationSettings(), out, "cpu", resume)
+    return PretrainingRun(corpora, settings, AugmentationSettings(), out, "cpu", resume)
 
 
 def trained(corpora, out, settings=TINY):
@@ -82,18 +84,18 @@ def test_pieces_are_prepared_with_the_splits_of_a_fine_tuning(scales, tmp_path, 
 
 
 def test_training_lowers_the_bits_of_what_is_trained_on(corpora, tmp_path):
-    run = run_of(corpora, tmp_path, Settings(**(vars(TINY) | {"max_steps": 40})))
+    run = run_of(corpora, tmp_path, PretrainingSettings(**(vars(TINY) | {"max_steps": 40})))
     train = corpora.pieces_of("train")
-    before = bits_of(run.model, corpora, train)["bits_per_note"]
+    before = bits_per_note(run.model, corpora, train)["bits_per_note"]
     run.train(save_every=0, evaluate_every=0)
-    assert bits_of(run.model, corpora, train)["bits_per_note"] < 0.8 * before
+    assert bits_per_note(run.model, corpora, train)["bits_per_note"] < 0.8 * before
 
 
 def test_bits_do_not_depend_on_how_much_is_read_at_once(corpora, tmp_path):
     run = run_of(corpora, tmp_path)
     pieces = corpora.pieces_of("train")
-    whole = bits_of(run.model, corpora, pieces, most_tokens=300, steps=301, rows=8)
-    parts = bits_of(run.model, corpora, pieces, most_tokens=300, steps=17, rows=3)
+    whole = bits_per_note(run.model, corpora, pieces, most_tokens=300, steps=301, rows=8)
+    parts = bits_per_note(run.model, corpora, pieces, most_tokens=300, steps=17, rows=3)
     assert parts["bits_per_note"] == pytest.approx(whole["bits_per_note"], rel=1e-5)
 
 
@@ -102,7 +104,8 @@ def test_the_end_of_a_piece_counts_where_the_piece_is_read_to_its_end(corpora, t
     piece = corpora.pieces_of("train")[0]
     length = len(corpora.piece(piece))
     cut, whole = (
-        bits_of(run.model, corpora, [piece], most_tokens=most) for most in (length, length + 1)
+        bits_per_note(run.model, corpora, [piece], most_tokens=most)
+        for most in (length, length + 1)
     )
     assert "other" not in cut  # the type of EOS
     assert whole["other"] > 0
@@ -156,7 +159,7 @@ def test_a_resumed_network_has_the_dropout_of_the_new_session(corpora, tmp_path)
     second = run_of(corpora, tmp_path / "second", other_seed(dropout=0.5), resume=tmp_path)
     config = second.model.config
     assert (second.settings.dropout, config.dropout, config.embedding_dropout) == (0.5, 0.5, 0.5)
-    shares = {each.share for each in second.model.modules() if isinstance(each, LockedDropout)}
+    shares = {each.share for each in second.model.modules() if isinstance(each, VariationalDropout)}
     assert shares == {0.5}
 
 
@@ -173,7 +176,7 @@ def test_weights_that_lack_a_part_of_the_network_are_refused(corpora, tmp_path):
     weights = load_file(path)
     weights.pop(next(name for name in weights if "layers" in name))
     save_file(weights, path, metadata={"format": "pt"})
-    seal(path.parent)
+    write_manifest(path.parent)
     with pytest.raises(CheckpointError, match="not those of the network"):
         run_of(corpora, tmp_path / "second", resume=path.parent)
 
@@ -190,7 +193,7 @@ def test_a_config_of_no_network_of_ours_is_refused(corpora, tmp_path, changes, r
     trained(corpora, tmp_path)
     path = tmp_path / "checkpoint-3" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    seal(path.parent)
+    write_manifest(path.parent)
     with pytest.raises(CheckpointError, match=reason):
         run_of(corpora, tmp_path / "second", resume=path.parent)
 
@@ -201,7 +204,7 @@ def test_moments_of_another_network_are_refused(corpora, tmp_path):
     moments = load_file(path)
     moments["0.exp_avg"] = torch.zeros(3)
     save_file(moments, path)
-    seal(path.parent)
+    write_manifest(path.parent)
     with pytest.raises(CheckpointError, match="belongs to another network"):
         run_of(corpora, tmp_path / "second", resume=path.parent)
 
@@ -248,7 +251,7 @@ def test_a_checkpoint_of_an_earlier_version_counts_as_one_session(corpora, tmp_p
     folder = tmp_path / "checkpoint-3"
     earlier = {"step": 3, "tokens": 99, "minutes": 1.5, "settings": vars(TINY), "log": []}
     (folder / "progress.json").write_text(json.dumps(earlier))
-    seal(folder)
+    write_manifest(folder)
     second = run_of(corpora, tmp_path, resume=tmp_path)
     second.train(save_every=0, evaluate_every=0)
     second.save()
@@ -344,7 +347,7 @@ def test_a_session_ends_at_the_first_of_its_limits():
 
 
 def test_the_rate_rises_then_stays_then_falls(corpora, tmp_path):
-    settings = Settings(**(vars(TINY) | {"warmup": 10, "learning_rate": 1.0}))
+    settings = PretrainingSettings(**(vars(TINY) | {"warmup": 10, "learning_rate": 1.0}))
     run = run_of(corpora, tmp_path, settings)
     assert run.rate(1.0) == pytest.approx(0.1)
     run.step = 9
@@ -383,7 +386,7 @@ def test_a_network_of_another_shape_than_its_config_is_one_sentence(command, tmp
     folder = tmp_path / "run" / "checkpoint-1"
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 24}))
-    seal(folder)
+    write_manifest(folder)
     capfd.readouterr()
     assert command("--max_steps", "1", "--resume", str(folder), "--out", str(tmp_path / "b")) == 1
     error = capfd.readouterr().err
@@ -456,7 +459,7 @@ def test_the_help_explains_every_setting_and_that_limits_are_those_of_a_session(
     assert "Limit of this session; 0: none. (default: 0)" in text
     assert "a resumed one keeps its own. (default: 384)" in text
     assert "Semitones up or down at most. (default: 5)" in text
-    for name in (*vars(Settings()), *vars(AugmentationSettings())):
+    for name in (*vars(PretrainingSettings()), *vars(AugmentationSettings())):
         assert re.search(rf"--{name} {name.upper()} [A-Z]", text), name
 
 

@@ -11,17 +11,17 @@ import pytest
 from symusic import Note, Score, Tempo, TimeSignature, Track
 from transformers import TrainingArguments
 
-from musiclstm import Limits, MusicTokenizer, ScoreError, read_midi
+from musiclstm import MidiLimits, MusicTokenizer, ScoreError, read_midi
 from tests.training.conftest import write_piece
-from training.data.corpus import REASONS, Piece, Skipped, read_corpus
+from training.data.corpus import REASONS, CorpusPiece, Skipped, read_corpus
 from training.data.piece_stats import Survey
 from training.errors import TrainingError
 from training.finetune import main
 from training.report.data_report import (
     as_text,
     describe,
+    inspect,
     left_out,
-    look_at,
     minutes_text,
     reason_of,
     write_report,
@@ -55,7 +55,7 @@ def a_survey(**changes):
 
 
 def a_piece(name, split="train"):
-    return Piece(name, "any", split, 100, None)
+    return CorpusPiece(name, "any", split, 100, None)
 
 
 def an_estimate(**changes):
@@ -227,7 +227,7 @@ def test_a_report_that_cannot_be_written_is_one_sentence(facts, tmp_path):
 
 def refusal(data, limits=None):
     with pytest.raises(ScoreError) as found:
-        read_midi(data, name="x.mid", limits=limits or Limits.training())
+        read_midi(data, name="x.mid", limits=limits or MidiLimits.training())
     return str(found.value)
 
 
@@ -249,11 +249,14 @@ def midi(notes=((0, 480, 60, 80),)):
         (lambda: refusal(midi(())), "empty"),
         (lambda: refusal(b"hello"), "broken"),
         (lambda: refusal(midi()[:20]), "broken"),
-        (lambda: refusal(midi(), Limits(bytes=20)), "too long"),
-        (lambda: refusal(midi(), Limits(beats=0)), "too long"),
-        (lambda: refusal(midi([(0, 9, 60, 80), (480, 9, 60, 80)]), Limits(notes=1)), "too long"),
-        (lambda: refusal(midi([(480 * 600, 9, 60, 80)]), Limits(minutes=1)), "too long"),
-        (lambda: refusal(gzip.compress(bytes(9_000)), Limits(bytes=8_000)), "too long"),
+        (lambda: refusal(midi(), MidiLimits(bytes=20)), "too long"),
+        (lambda: refusal(midi(), MidiLimits(beats=0)), "too long"),
+        (
+            lambda: refusal(midi([(0, 9, 60, 80), (480, 9, 60, 80)]), MidiLimits(notes=1)),
+            "too long",
+        ),
+        (lambda: refusal(midi([(480 * 600, 9, 60, 80)]), MidiLimits(minutes=1)), "too long"),
+        (lambda: refusal(gzip.compress(bytes(9_000)), MidiLimits(bytes=8_000)), "too long"),
         (lambda: "'x.mid' has no note that can sound; choose a file.", "empty"),
         (lambda: "the same bytes as a file before it.", "duplicate"),
         (lambda: "it has the notes of 'a.mid', up to transposition.", "duplicate"),
@@ -278,7 +281,7 @@ def test_only_the_first_few_files_of_a_reason_are_named():
 
 def test_what_is_left_out_and_what_to_look_at_are_told_with_how_many_more(facts):
     skipped = [Skipped(f"{n}.mid", f"'{n}.mid' has no notes; choose another.") for n in range(9)]
-    copies = look_at([(a_piece(f"{n}.mid"), a_survey()) for n in range(8)])
+    copies = inspect([(a_piece(f"{n}.mid"), a_survey()) for n in range(8)])
     said = as_text(facts | {"left_out": left_out(skipped), "look_at": copies}).splitlines()
     at = said.index("  left out, empty: 9")
     assert said[at + 1] == "    0.mid: has no notes; choose another."
@@ -299,7 +302,7 @@ def test_what_is_left_out_and_what_to_look_at_are_told_with_how_many_more(facts)
 
 
 def looked_at(*pairs):
-    return {each["what"]: each for each in look_at(pairs)}
+    return {each["what"]: each for each in inspect(pairs)}
 
 
 def test_a_good_corpus_gives_nothing_to_look_at():

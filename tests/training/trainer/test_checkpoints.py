@@ -15,15 +15,15 @@ from training.trainer.checkpoints import (
     Stopwatch,
     check_whole,
     checkpoints,
-    damage,
     find_whole,
     finish,
     is_exported,
-    newest_whole,
+    latest_valid_checkpoint,
     remove,
     rotate,
-    seal,
     step_of,
+    validation_error,
+    write_manifest,
 )
 
 
@@ -33,7 +33,7 @@ def make(run, step, *, sealed=True):
     (folder / "weights.bin").write_bytes(bytes(range(step % 7, step % 7 + 90)))
     (folder / "state.json").write_text(json.dumps({"step": step}))
     if sealed:
-        seal(folder)
+        write_manifest(folder)
     return folder
 
 
@@ -42,8 +42,8 @@ def steps(run):
 
 
 def test_a_sealed_checkpoint_is_whole_and_an_unsealed_one_is_not(tmp_path):
-    assert damage(make(tmp_path, 1)) is None
-    assert damage(make(tmp_path, 2, sealed=False)) == "it was never written to its end"
+    assert validation_error(make(tmp_path, 1)) is None
+    assert validation_error(make(tmp_path, 2, sealed=False)) == "it was never written to its end"
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def synced(monkeypatch):
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linux for names")
 def test_the_manifest_comes_after_all_it_names_is_on_the_disk(tmp_path, synced):
     folder = make(tmp_path, 1, sealed=False)
-    seal(folder)
+    write_manifest(folder)
     assert synced == [
         *("sync state.json", "sync weights.bin", f"sync {tmp_path.name}"),
         *("sync manifest.json.partial", "rename manifest.json", "sync checkpoint-1"),
@@ -96,8 +96,8 @@ def test_a_disk_that_cannot_sync_is_borne_and_one_that_fails_is_not(
     monkeypatch.setattr("training.trainer.checkpoints._flush", fail)
     folder = make(tmp_path, 1, sealed=False)
     with nullcontext() if counts else pytest.raises(OSError, match="Input/output error"):
-        seal(folder)
-    assert (damage(folder) is None) is counts
+        write_manifest(folder)
+    assert (validation_error(folder) is None) is counts
 
 
 def test_a_file_cut_short_changed_or_gone_is_damage(tmp_path):
@@ -107,17 +107,17 @@ def test_a_file_cut_short_changed_or_gone_is_damage(tmp_path):
     content[40] ^= 1
     (changed / "weights.bin").write_bytes(content)
     (gone / "state.json").unlink()
-    assert damage(short) == damage(changed) == "weights.bin is damaged"
-    assert damage(gone) == "state.json is missing"
+    assert validation_error(short) == validation_error(changed) == "weights.bin is damaged"
+    assert validation_error(gone) == "state.json is missing"
 
 
 def test_a_manifest_cut_short_is_damage(tmp_path):
     folder = make(tmp_path, 1)
     (folder / "manifest.json").write_text('{"files": {"wei')
-    assert damage(folder) == "its manifest.json is damaged"
+    assert validation_error(folder) == "its manifest.json is damaged"
     for entry in ("3", "{}", "[]"):
         (folder / "manifest.json").write_text(f'{{"files": {{"weights.bin": {entry}}}}}')
-        assert damage(folder) == "its manifest.json is damaged"
+        assert validation_error(folder) == "its manifest.json is damaged"
 
 
 def test_the_newest_whole_one_is_taken_and_the_others_are_told(tmp_path):
@@ -126,7 +126,7 @@ def test_the_newest_whole_one_is_taken_and_the_others_are_told(tmp_path):
     make(tmp_path, 100, sealed=False)
     (make(tmp_path, 20) / "weights.bin").unlink()
     said = []
-    assert newest_whole(tmp_path, said.append) == tmp_path / "checkpoint-10"
+    assert latest_valid_checkpoint(tmp_path, said.append) == tmp_path / "checkpoint-10"
     assert said == [
         "Left out checkpoint-100: it was never written to its end.",
         "Left out checkpoint-20: weights.bin is missing.",
@@ -135,8 +135,8 @@ def test_the_newest_whole_one_is_taken_and_the_others_are_told(tmp_path):
 
 def test_a_run_without_checkpoints_has_none(tmp_path):
     (tmp_path / "checkpoint-of-something-else").mkdir()
-    assert newest_whole(tmp_path, pytest.fail) is None
-    assert newest_whole(tmp_path / "nowhere", pytest.fail) is None
+    assert latest_valid_checkpoint(tmp_path, pytest.fail) is None
+    assert latest_valid_checkpoint(tmp_path / "nowhere", pytest.fail) is None
 
 
 def test_a_checkpoint_asked_for_by_name_must_be_whole(tmp_path):
@@ -199,7 +199,7 @@ def test_what_a_kill_leaves_of_a_deletion_does_not_count(tmp_path, monkeypatch):
     )  # killed here
     remove(folder)
     assert (folder / "weights.bin").exists()
-    assert damage(folder) == "it was never written to its end"
+    assert validation_error(folder) == "it was never written to its end"
 
 
 def test_the_stopwatch_goes_on_where_a_checkpoint_stopped(tmp_path):

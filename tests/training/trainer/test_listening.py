@@ -14,14 +14,14 @@ from musiclstm import Composer
 from musiclstm.audio.rendering import find_soundfont
 from musiclstm.errors import SoundfontNotFoundError
 from training.data.corpus import read_corpus
-from training.pretraining.networks import plain_copy
+from training.pretraining.networks import export_copy
 from training.trainer.listening import Listening
 
 
 @pytest.fixture(scope="module")
 def toy(tiny_model, tiny_tokenizer):
     """Untrained, for two instruments: with all of them it would write a thousand parts."""
-    model = plain_copy(tiny_model)
+    model = export_copy(tiny_model)
     model.config.programs = [0, 40]
     return model, tiny_tokenizer
 
@@ -129,7 +129,7 @@ def test_samples_can_be_heard(toy, tmp_path):
 
 def test_samples_come_from_weights_trained_in_half_precision_too(toy, pieces, tmp_path):
     model, tokenizer = toy
-    model = plain_copy(model)
+    model = export_copy(model)
     model = Accelerator(cpu=True, mixed_precision="bf16").prepare_model(model)
     said = []
     folder = listen(tmp_path, (model, tokenizer), pieces, count=2, said=said)
@@ -139,11 +139,11 @@ def test_samples_come_from_weights_trained_in_half_precision_too(toy, pieces, tm
 
 
 def test_a_plain_copy_is_in_full_precision_and_on_its_own(toy):
-    model = plain_copy(toy[0])
+    model = export_copy(toy[0])
     model.train()
     model.bfloat16()
     chance = torch.get_rng_state()
-    twin = plain_copy(model)
+    twin = export_copy(model)
     assert torch.equal(chance, torch.get_rng_state())
     assert twin.dtype == torch.float32
     assert not twin.training

@@ -14,7 +14,7 @@ from musiclstm.errors import CheckpointError
 from training.finetune import main
 from training.trainer import run_lock
 from training.trainer.checkpoints import finish
-from training.trainer.run_lock import alone_in
+from training.trainer.run_lock import exclusive_run
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -43,7 +43,7 @@ def other(folder):
 def test_a_second_run_in_the_folder_is_refused_until_the_first_is_killed(tmp_path):
     process, said = other(tmp_path)
     assert said == "in\n"
-    with pytest.raises(CheckpointError) as caught, alone_in(tmp_path):
+    with pytest.raises(CheckpointError) as caught, exclusive_run(tmp_path):
         pass
     assert str(caught.value) == (
         f"Another process is training in {tmp_path.name!r}; wait until it has ended, or choose "
@@ -51,7 +51,7 @@ def test_a_second_run_in_the_folder_is_refused_until_the_first_is_killed(tmp_pat
     )
     process.kill()
     process.communicate()
-    with alone_in(tmp_path):
+    with exclusive_run(tmp_path):
         process, said = other(tmp_path)
         assert (said, process.communicate()[0]) == ("", "")
 
@@ -67,7 +67,7 @@ def test_the_command_refuses_a_folder_in_which_another_trains(scales, tmp_path, 
 
 def test_a_lock_that_is_not_ours_is_one_sentence(tmp_path):
     (tmp_path / "running.lock").mkdir()
-    with pytest.raises(CheckpointError) as caught, alone_in(tmp_path):
+    with pytest.raises(CheckpointError) as caught, exclusive_run(tmp_path):
         pass
     assert str(caught.value) == (
         f"running.lock in {tmp_path.name!r} is not ours to write, so another person's run may be "
@@ -76,7 +76,7 @@ def test_a_lock_that_is_not_ours_is_one_sentence(tmp_path):
 
 
 def test_a_run_that_notes_its_end_is_still_alone(tmp_path):
-    with alone_in(tmp_path):
+    with exclusive_run(tmp_path):
         finish(tmp_path, 3, 3)
         process, said = other(tmp_path)
         process.communicate()
@@ -88,11 +88,11 @@ def test_a_disk_that_knows_no_locks_refuses_nobody(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(run_lock.fcntl, "lockf", unknown)
-    with alone_in(tmp_path):
+    with exclusive_run(tmp_path):
         pass
 
 
 def test_a_system_that_knows_no_locks_refuses_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr(run_lock, "fcntl", None)
-    with alone_in(tmp_path):
+    with exclusive_run(tmp_path):
         pass

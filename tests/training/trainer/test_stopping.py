@@ -15,8 +15,8 @@ import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from training import finetune
-from training.trainer.checkpoints import checkpoints, damage
-from training.trainer.stopping import STOPPED, StoppedError, StopWhenAsked
+from training.trainer.checkpoints import checkpoints, validation_error
+from training.trainer.stopping import STOPPED, SigtermCallback, StoppedError
 from training.trainer.trainer import StatefulTrainer
 
 QUICK = [
@@ -77,7 +77,7 @@ def test_a_stopped_run_saves_says_so_and_ends_with_the_weights_of_an_undisturbed
         "same command again to go on from there."
     )
     assert [path.name for path in checkpoints(out)] == ["checkpoint-3"]
-    assert damage(out / "checkpoint-3") is None
+    assert validation_error(out / "checkpoint-3") is None
     assert not (out / "model.safetensors").exists()
     monkeypatch.undo()
     monkeypatch.setenv("MUSICLSTM_CACHE", str(tmp_path / "cache"))
@@ -91,7 +91,7 @@ def test_outside_a_training_sigterm_does_what_it_did_before():
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append("theirs"))
     try:
-        stop = StopWhenAsked(agree=lambda yes: yes)
+        stop = SigtermCallback(agree=lambda yes: yes)
         with stop.listening():
             os.kill(os.getpid(), signal.SIGTERM)
         assert heard == []
@@ -106,7 +106,7 @@ def test_in_another_thread_nothing_is_heard_and_nothing_fails():
     seen = []
 
     def listen():
-        with StopWhenAsked(agree=lambda yes: yes).listening():
+        with SigtermCallback(agree=lambda yes: yes).listening():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=listen)
@@ -119,7 +119,7 @@ def test_in_another_thread_nothing_is_heard_and_nothing_fails():
 def test_processes_stop_together_when_one_of_them_was_asked(told, tmp_path):
     args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
     state, control = TrainerState(global_step=7), TrainerControl()
-    stop = StopWhenAsked(agree=lambda _: told)
+    stop = SigtermCallback(agree=lambda _: told)
     stop.on_step_end(args, state, control)
     assert control.should_save is told
     if told:
@@ -132,7 +132,7 @@ def test_processes_stop_together_when_one_of_them_was_asked(told, tmp_path):
 def test_a_run_that_is_asked_while_it_saves_stops_at_that_checkpoint(tmp_path):
     args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
     state, control = TrainerState(global_step=7), TrainerControl()
-    stop = StopWhenAsked(agree=lambda yes: yes)
+    stop = SigtermCallback(agree=lambda yes: yes)
     with stop.listening():
         stop.on_step_end(args, state, control)
         assert not control.should_save
@@ -160,4 +160,4 @@ def test_two_processes_stop_together(scales, tmp_path):
     ]
     assert [process.wait(timeout=240) for process in processes] == [STOPPED, STOPPED]
     assert [path.name for path in checkpoints(out)] == ["checkpoint-3"]
-    assert damage(out / "checkpoint-3") is None
+    assert validation_error(out / "checkpoint-3") is None

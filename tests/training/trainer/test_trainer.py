@@ -15,11 +15,11 @@ from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import read_corpus
-from training.data.dataset import IGNORED, Windows
+from training.data.dataset import IGNORED, StatefulWindowDataset
 from training.errors import TrainingError
 from training.evaluation.held_out import HeldOut, held_out
 from training.pretraining.augmentation import Augmentation, AugmentationSettings, Stream
-from training.trainer.checkpoints import checkpoints, damage
+from training.trainer.checkpoints import checkpoints, validation_error
 from training.trainer.param_groups import Rates, freeze
 from training.trainer.trainer import StatefulTrainer
 
@@ -73,7 +73,7 @@ def trainer(
         logging_steps=1,
         **options,
     )
-    windows = Windows(
+    windows = StatefulWindowDataset(
         pieces, PlainTokenizer(), lanes=lanes * accumulation, batch_size=lanes, steps=STEPS
     )
     return cls(net, arguments, windows, tokenizer=PlainTokenizer(), **(more or {}))
@@ -261,7 +261,7 @@ class RememberingTrainer(StatefulTrainer):
 
 def test_features_in_training_are_those_of_inference(pieces, tmp_path):
     tokenizer, pieces = MusicTokenizer(), pieces[:5]
-    windows = Windows(pieces, tokenizer, lanes=4, batch_size=2, steps=STEPS)
+    windows = StatefulWindowDataset(pieces, tokenizer, lanes=4, batch_size=2, steps=STEPS)
 
     def build(net, arguments, *_, **__):
         return RememberingTrainer(net, arguments, windows, tokenizer=tokenizer)
@@ -290,7 +290,7 @@ class EverySecond:
 
 def test_labels_that_do_not_count_are_not_learned(tmp_path):
     (piece,) = random_pieces(1)
-    windows = Windows(
+    windows = StatefulWindowDataset(
         [piece], PlainTokenizer(), lanes=1, batch_size=1, steps=STEPS, augmentation=EverySecond()
     )
 
@@ -318,7 +318,7 @@ def epochs_of_moved_pieces(folder, pieces):
         table, tokenizer.bos_id, tokenizer.eos_id, AugmentationSettings(drop_parts=1)
     )
     kwargs = {"lanes": 4, "batch_size": 2, "steps": 32, "augmentation": augmentation}
-    windows = Windows(pieces, tokenizer, **kwargs)
+    windows = StatefulWindowDataset(pieces, tokenizer, **kwargs)
 
     def build(net, arguments, _, **__):
         return StatefulTrainer(net, arguments, windows, tokenizer=tokenizer, ema_decay=0.9)
@@ -473,7 +473,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tm
     with pytest.raises(TrainingError, match=sentence):
         run.train()
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
-    assert damage(tmp_path / "checkpoint-2") is None
+    assert validation_error(tmp_path / "checkpoint-2") is None
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
@@ -483,7 +483,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
         run.network.model.norm.bias[0] = float("inf")
     with pytest.raises(TrainingError, match="The network is no longer a number at step 4"):
         run._save_checkpoint(run.network, None)
-    assert damage(tmp_path / "checkpoint-4") is None
+    assert validation_error(tmp_path / "checkpoint-4") is None
 
 
 def full_disk(*_, **__):
@@ -502,7 +502,7 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_last_checkpoint(tmp_path, 
     with pytest.raises(TrainingError, match=sentence):
         run.train()
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
-    assert damage(tmp_path / "checkpoint-2") is None
+    assert validation_error(tmp_path / "checkpoint-2") is None
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
