@@ -17,7 +17,7 @@ import gradio as gr
 import torch
 
 from musiclstm import Composer, MusicLSTMError, RenderError
-from musiclstm.audio.rendering import load_instruments
+from musiclstm.audio import load_instruments
 from page.api import register_api
 from page.playback.player import ChunkCache
 from page.server.lifecycle import app_options, serve_until_signal, trust_proxy

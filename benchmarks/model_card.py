@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run
 from musiclstm import __version__
-from musiclstm.model.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
+from musiclstm.model import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from training.evaluate import write_facts
 from training.pretraining.default_corpora import BAND_CORPORA, OLDER_CORPORA
 from training.trainer.checkpoints import write_record

@@ -15,14 +15,12 @@ from typing import Any
 import musiclstm.model
 from hub.model_card import CURVE_FILE, write_card
 from hub.pianoroll_png import draw_png
-from musiclstm.audio.rendering import render
+from musiclstm.audio import render
 from musiclstm.errors import MusicLSTMError, RenderError
 from musiclstm.examples import example_files
-from musiclstm.export.pianoroll_svg import pianoroll_svg
-from musiclstm.generation.composer import Composer
-from musiclstm.generation.composition import Composition
-from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.model.checkpoint import FACTS_FILE, WEIGHTS_FILE, load_checkpoint, read_facts
+from musiclstm.export import pianoroll_svg
+from musiclstm.generation import Composer, Composition, Sampling
+from musiclstm.model import FACTS_FILE, WEIGHTS_FILE, load_checkpoint, read_facts
 from musiclstm.tokens import TOKENIZER_FILE
 
 CONFIG_FILE = "config.json"

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from hub.card_metadata import BUNDLED_NAME, base_of, metadata
 from musiclstm.errors import MusicLSTMError
-from musiclstm.model.checkpoint import read_facts
+from musiclstm.model import read_facts
 
 CARD_FILE, CURVE_FILE = "README.md", "learning_curve.png"
 UNKNOWN = "Not measured."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from musiclstm.generation.composition import Composition
+from musiclstm.generation import Composition
 
 _SEED, _NEW = "#0b72b5", "#cf5a08"  # as on the page
 

@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from hub.bundle import MAX_SAMPLES, assemble
 from hub.upload import UploadResult, deliver, token_at_hand
 from musiclstm.errors import MusicLSTMError, PublishError
-from musiclstm.model.checkpoint import find_checkpoint
+from musiclstm.model import find_checkpoint
 
 SAMPLES = 3
 

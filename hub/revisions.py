@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 from hub.errors import TRANSPORT_ERROR
 from musiclstm import MusicLSTMConfig
 from musiclstm.errors import PublishError
-from musiclstm.model.checkpoint import FACTS_FILE, WEIGHTS_FILE
+from musiclstm.model import FACTS_FILE, WEIGHTS_FILE
 from musiclstm.tokens import TOKENIZER_FILE
 
 _NEEDED = ("config.json", WEIGHTS_FILE, TOKENIZER_FILE)

@@ -26,7 +26,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from hub.space_files import APP_FILE, REQUIREMENTS_FILE
 from musiclstm import example_files
-from musiclstm.core.native import CACHE_VARIABLE
+from musiclstm.core import CACHE_VARIABLE
 from musiclstm.errors import PublishError
 
 START_S = 300.0  # a first start compiles the core and may download the model

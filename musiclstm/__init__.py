@@ -11,8 +11,9 @@ starts in a fraction of a second, without torch. Packages: `tokens` (score to id
 decode loop). docs/architecture.md describes all modules.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from musiclstm._lazy import lazy_imports
 
 if TYPE_CHECKING:
     from musiclstm.audio.rendering import Audio, render
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from musiclstm.generation.composer import Composer
     from musiclstm.generation.composition import Composition, GeneratedBar, NoteProbability
     from musiclstm.generation.constraints import Constraints
+    from musiclstm.generation.decoding.logits_processors import logits_processors
     from musiclstm.generation.decoding.sampling import Sampling
-    from musiclstm.generation.logits_processors import logits_processors
     from musiclstm.generation.recipe import Recipe, read_recipe
     from musiclstm.generation.selection import Selection
     from musiclstm.midi.reader import MidiLimits, MidiSummary, read_midi
@@ -82,45 +83,40 @@ __all__ = [
     "render",
 ]
 
-_NAMES_OF = {
-    # Importing `checkpoint` registers the network with transformers.
-    "musiclstm.model.checkpoint": ("MusicLSTMConfig", "MusicLSTMForCausalLM", "MusicLSTMModel"),
-    "musiclstm.generation.composer": ("Composer",),
-    "musiclstm.generation.composition": ("Composition", "NoteProbability", "GeneratedBar"),
-    "musiclstm.errors": (
-        "CheckpointError",
-        "CorpusError",
-        "MusicLSTMError",
-        "PublishError",
-        "RecipeError",
-        "RenderError",
-        "RendererMissingError",
-        "ScoreError",
-        "SoundfontNotFoundError",
-    ),
-    "musiclstm.midi.reader": ("MidiLimits", "MidiSummary", "read_midi"),
-    "musiclstm.generation.bar_plan": ("Surprise",),
-    "musiclstm.generation.constraints": ("Constraints",),
-    "musiclstm.generation.logits_processors": ("logits_processors",),
-    "musiclstm.generation.decoding.sampling": ("Sampling",),
-    "musiclstm.model.modeling_musiclstm": ("LSTMState",),
-    "musiclstm.generation.recipe": ("Recipe", "read_recipe"),
-    "musiclstm.audio.rendering": ("Audio", "render"),
-    "musiclstm.examples": ("example_files",),
-    "musiclstm.generation.selection": ("Selection",),
-    "musiclstm.tokens": ("MusicTokenizer",),
-}
-_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module, once."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'musiclstm' has no attribute {name!r}")
-    thing = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = thing
-    return thing
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_imports(
+    __name__,
+    {
+        # Importing `checkpoint` registers the network with transformers.
+        "model.checkpoint": ("MusicLSTMConfig", "MusicLSTMForCausalLM", "MusicLSTMModel"),
+        "generation.composer": ("Composer",),
+        "generation.composition": ("Composition", "NoteProbability", "GeneratedBar"),
+        "errors": (
+            "CheckpointError",
+            "CorpusError",
+            "MusicLSTMError",
+            "PublishError",
+            "RecipeError",
+            "RenderError",
+            "RendererMissingError",
+            "ScoreError",
+            "SoundfontNotFoundError",
+        ),
+        "midi.reader": ("MidiLimits", "MidiSummary", "read_midi"),
+        "generation.bar_plan": ("Surprise",),
+        "generation.constraints": ("Constraints",),
+        "generation.decoding.logits_processors": ("logits_processors",),
+        "generation.decoding.sampling": ("Sampling",),
+        "model.modeling_musiclstm": ("LSTMState",),
+        "generation.recipe": ("Recipe", "read_recipe"),
+        "audio.rendering": ("Audio", "render"),
+        "examples": ("example_files",),
+        "generation.selection": ("Selection",),
+        "tokens": ("MusicTokenizer",),
+    },
+    renamed={
+        "Limits": "MidiLimits",
+        "Passage": "GeneratedBar",
+        "SeedReport": "MidiSummary",
+        "bundled_seeds": "example_files",
+    },
+)

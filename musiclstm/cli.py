@@ -13,20 +13,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from musiclstm.audio import rendering
 from musiclstm.audio.waveform import FORMATS
 from musiclstm.errors import MusicLSTMError
 from musiclstm.export.pianoroll_svg import pianoroll_svg
 from musiclstm.generation.bar_plan import Surprise
-from musiclstm.generation.composer import Composer
-from musiclstm.generation.composition import Composition
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.recipe import read_recipe
 from musiclstm.midi.reader import read_midi
-from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
+
+if TYPE_CHECKING:  # they import torch, which takes seconds
+    from musiclstm.generation.composer import Composer
+    from musiclstm.generation.composition import Composition
 
 _Value = TypeVar("_Value")
 
@@ -70,7 +71,7 @@ def _say(text: str) -> None:
 
 
 def _compose(arguments: argparse.Namespace) -> None:
-    composer = Composer.from_pretrained(arguments.model)
+    composer = _load_composer(arguments)
     begin = time.monotonic()
     pieces = composer.compose_many(
         arguments.takes,
@@ -85,6 +86,13 @@ def _compose(arguments: argparse.Namespace) -> None:
     for number, piece in enumerate(pieces, start=1):
         _write(arguments, piece, number if len(pieces) > 1 else None)
     _say(f"composed in {seconds:.1f} s")
+
+
+def _load_composer(arguments: argparse.Namespace) -> Composer:
+    from musiclstm.generation.composer import Composer
+    from musiclstm.model.checkpoint import DEFAULT
+
+    return Composer.from_pretrained(arguments.model or DEFAULT)
 
 
 def _write(arguments: argparse.Namespace, piece: Composition, number: int | None) -> None:
@@ -110,7 +118,7 @@ def _write(arguments: argparse.Namespace, piece: Composition, number: int | None
 
 def _again(arguments: argparse.Namespace) -> None:
     recipe = read_recipe(Path(arguments.piece).read_bytes())
-    composer = Composer.from_pretrained(arguments.model)
+    composer = _load_composer(arguments)
     _write(arguments, composer.reproduce(recipe, prompt=arguments.midi), None)
 
 
@@ -186,7 +194,9 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _tokens(arguments: argparse.Namespace) -> None:
-    _, tokenizer = load_checkpoint(arguments.model)
+    from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
+
+    _, tokenizer = load_checkpoint(arguments.model or DEFAULT)
     score, _ = read_midi(arguments.midi)
     ids = tokenizer.encode(score)
     if arguments.ids:
@@ -358,7 +368,6 @@ def _read(text: str, wanted: str, reader: Callable[[], _Value]) -> _Value:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        default=DEFAULT,
         help="a checkpoint folder or a Hub id (default: the bundled weights)",
     )
 

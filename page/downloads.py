@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from musiclstm import Composition, Recipe, RecipeError, ScoreError, render
-from musiclstm.audio.mix import Mix
-from musiclstm.export.musicxml import to_musicxml
-from musiclstm.generation.recipe import FILE
-from musiclstm.midi.parts import split_parts
+from musiclstm.audio import Mix
+from musiclstm.export import to_musicxml
+from musiclstm.generation import FILE
+from musiclstm.midi import split_parts
 from page.playback.excerpt import excerpt_of
 
 KINDS = {

@@ -23,12 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from musiclstm import MusicLSTMForCausalLM, MusicTokenizer  # noqa: E402
 from musiclstm.errors import CorpusError  # noqa: E402
-from musiclstm.model.checkpoint import (  # noqa: E402
-    FACTS_FILE,
-    load_checkpoint,
-    read_facts,
-    save_checkpoint,
-)
+from musiclstm.model import FACTS_FILE, load_checkpoint, read_facts, save_checkpoint  # noqa: E402
 from training.pretrain import PretrainingSettings  # noqa: E402
 from training.pretraining.default_corpora import CORPUS_WEIGHTS  # noqa: E402
 from training.pretraining.encoded_corpora import SPLITS  # noqa: E402

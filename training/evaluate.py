@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from musiclstm.errors import CheckpointError, MusicLSTMError
-from musiclstm.generation.composer import MAX_BARS, Composer
-from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.generation.decoding.stepper import MAX_ROWS
-from musiclstm.midi.reader import clean_text
-from musiclstm.model.checkpoint import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
+from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer, Sampling
+from musiclstm.midi import clean_text
+from musiclstm.model import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from training.data.corpus import SPLITS, Corpus, read_corpus
 from training.data.splits import require_split
 from training.environment import environment

@@ -26,10 +26,15 @@ from transformers.utils import logging
 
 from hub.publish import check_ready, publish
 from musiclstm.errors import CorpusError, MusicLSTMError, PublishError
-from musiclstm.midi.reader import clean_text
-from musiclstm.model.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from musiclstm.model.step_features import TokenTable
+from musiclstm.midi import clean_text
+from musiclstm.model import (
+    MusicLSTMForCausalLM,
+    TokenTable,
+    find_checkpoint,
+    load_checkpoint,
+    read_facts,
+    save_checkpoint,
+)
 from musiclstm.tokens import MusicTokenizer
 from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
 from training.data.corpus import Corpus, read_corpus, refuse_empty

@@ -31,8 +31,7 @@ from torch import Tensor
 from transformers.utils import logging
 
 from musiclstm.errors import CheckpointError, CorpusError, MusicLSTMError
-from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
-from musiclstm.model.step_features import FeatureArrays, TokenTable
+from musiclstm.model import FeatureArrays, LSTMState, MusicLSTMForCausalLM, TokenTable
 from training.data.features import feature_rows, on_device
 from training.environment import environment
 from training.errors import TrainingError, is_full_disk

@@ -21,7 +21,7 @@ import httpx
 
 from benchmarks.common.report import ReportError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 180.0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from symusic.core import ScoreTick
 
 from musiclstm.errors import ScoreError
-from musiclstm.midi.reader import MidiLimits, read_midi
+from musiclstm.midi import MidiLimits, read_midi
 from training.data.corpus import MidiSource
 from training.data.splits import sources_of_split
 from training.pretraining.encoded_corpora import evenly

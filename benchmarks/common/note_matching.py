@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-from musiclstm.midi.general_midi import DRUMS
+from musiclstm.midi import DRUMS
 
 _KEYS = 128
 

@@ -24,9 +24,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaModel
 
 from benchmarks.common.report import ReportError
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import LSTMLayerState, LSTMState, MusicLSTMForCausalLM
-from musiclstm.model.step_features import CANDIDATES
+from musiclstm.model import (
+    CANDIDATES,
+    LSTMLayerState,
+    LSTMState,
+    MusicLSTMConfig,
+    MusicLSTMForCausalLM,
+)
 
 OURS, OURS_PLAIN = "ours", "ours without features"
 TRANSFORMER, TRANSFORMER_FEATURES = "transformer", "transformer with features"

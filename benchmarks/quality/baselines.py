@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.ngram import NGram
-from musiclstm.model.checkpoint import load_checkpoint
+from musiclstm.model import load_checkpoint
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import Corpus, read_corpus
 from training.data.splits import require_split

@@ -30,8 +30,7 @@ from transformers.utils import logging
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.architectures import OURS, Contender, ablations, contenders, weights_of
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
 from training.evaluation.bits_per_note import MEASURED_TOKENS, bits_per_note
 from training.pretrain import PretrainingRun, PretrainingSettings
 from training.pretraining.augmentation import AugmentationSettings

@@ -16,7 +16,7 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm import Constraints
-from musiclstm.generation.constraints import SCALES
+from musiclstm.generation import SCALES
 from musiclstm.midi import analysis
 from musiclstm.tokens import DRUMS, normalize_time_signature
 

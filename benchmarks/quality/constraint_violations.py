@@ -23,12 +23,8 @@ from symusic.core import ScoreTick
 from benchmarks.common.report import Report, ReportError, parser, run
 from benchmarks.quality.constraint_checks import holds, random_constraints
 from musiclstm.examples import example_files
-from musiclstm.generation.bar_plan import Surprise
-from musiclstm.generation.composer import Composer
-from musiclstm.generation.composition import Composition
-from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.generation import MAX_SEED, Composer, Composition, Sampling, Surprise
+from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
 
 BARS, TOGETHER = 8, 8
 

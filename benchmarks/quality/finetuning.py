@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from musiclstm.model.checkpoint import load_checkpoint, read_facts
+from musiclstm.model import load_checkpoint, read_facts
 from training.data.corpus import read_corpus
 from training.evaluation.held_out import HeldOut, held_out
 from training.trainer.callbacks import CURVE_FILES

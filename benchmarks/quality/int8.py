@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from musiclstm.generation.decoding.stepper import InferenceModel
-from musiclstm.model.checkpoint import load_checkpoint
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.generation import InferenceModel
+from musiclstm.model import MusicLSTMForCausalLM, load_checkpoint
 from training.data.corpus import read_corpus
 from training.data.splits import require_split
 from training.data.tokenize import count_notes

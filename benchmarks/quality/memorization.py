@@ -25,10 +25,8 @@ import numpy as np
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.passage_matching import Copied, Copies, Ints, Notes, TokenReader
-from musiclstm.generation.composer import MAX_BARS, Composer
-from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.generation.decoding.stepper import MAX_ROWS
-from musiclstm.model.checkpoint import DEFAULT
+from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer, Sampling
+from musiclstm.model import DEFAULT
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import Corpus, read_corpus
 from training.data.splits import require_split

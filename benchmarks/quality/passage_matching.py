@@ -40,7 +40,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from musiclstm.model.step_features import Kind, TokenTable
+from musiclstm.model import Kind, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.evaluation.music_metrics import Section
 

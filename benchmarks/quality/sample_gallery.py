@@ -23,14 +23,11 @@ from symusic.core import ScoreTick
 
 from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from musiclstm.audio.rendering import render
-from musiclstm.audio.waveform import FORMATS
+from musiclstm.audio import FORMATS, render
 from musiclstm.errors import RenderError
-from musiclstm.export.pianoroll_svg import pianoroll_svg
-from musiclstm.generation.composer import Composer
-from musiclstm.generation.composition import Composition
-from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.model.checkpoint import DEFAULT
+from musiclstm.export import pianoroll_svg
+from musiclstm.generation import Composer, Composition, Sampling
+from musiclstm.model import DEFAULT
 from training.evaluation.continuations import PromptedPiece, piece_from, read_take
 from training.evaluation.music_metrics import Section, figures, overlaps
 

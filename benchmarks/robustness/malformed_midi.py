@@ -23,8 +23,7 @@ from symusic.core import ScoreTick
 
 from benchmarks.common.report import Report, ReportError, check_place, parser, run, table
 from musiclstm.examples import example_files
-from musiclstm.midi.reader import read_midi
-from musiclstm.midi.sandbox import Helper
+from musiclstm.midi import Helper, read_midi
 from tests.malformed_midi.archive_cases import ARCHIVES, Archive
 from tests.malformed_midi.cases import UPLOADS, Upload
 from tests.malformed_midi.mutations import mutants

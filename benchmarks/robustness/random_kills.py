@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run
 from benchmarks.robustness.run_process import KillError, Session, digests
-from musiclstm.model.checkpoint import load_checkpoint, read_facts
+from musiclstm.model import load_checkpoint, read_facts
 from training.trainer.checkpoints import checkpoints, step_of, validation_error
 
 _EARLY = 0.4  # share of the kills that may strike before the first step

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import musiclstm
 from musiclstm.errors import MusicLSTMError
-from musiclstm.model.checkpoint import WEIGHTS_FILE
+from musiclstm.model import WEIGHTS_FILE
 from training.trainer.checkpoints import checkpoints
 from training.trainer.ema import AVERAGE_FILE
 from training.trainer.stopping import STOPPED
@@ -200,7 +200,7 @@ def command(folder: Path, *, end: int, save_steps: int, eval_steps: int) -> list
         save_steps: Steps between two checkpoints.
         eval_steps: Steps between two evaluations, a divisor of it.
     """
-    seeds = Path(musiclstm.__file__).parent / "seeds"
+    seeds = Path(musiclstm.__file__).parent / "examples"
     return [
         *("--data", str(seeds), "--output_dir", str(folder), "--model", "scratch"),
         *("--hidden_size", "32", "--num_hidden_layers", "1"),

@@ -25,18 +25,14 @@ import symusic
 import torch
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from musiclstm.core.features import FeatureRows
+from musiclstm import logits_processors
+from musiclstm.core import FeatureRows
 from musiclstm.examples import example_files
-from musiclstm.generation.constraints import Constraints
-from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.generation.decoding.stepper import InferenceModel
-from musiclstm.generation.logits_processors import logits_processors
-from musiclstm.model.checkpoint import load_checkpoint
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from musiclstm.model.step_features import FeatureArrays, TokenTable
+from musiclstm.generation import Constraints, InferenceModel, Sampling
+from musiclstm.model import FeatureArrays, MusicLSTMForCausalLM, TokenTable, load_checkpoint
 from musiclstm.tokens import MusicTokenizer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROWS = (1, 4, 16)
 NEW, OLD = "this version", "version 0.2"
 KINDS = {"one take": "notes/s", "four takes": "notes/s", "first bar": "ms", "first sound": "ms"}

@@ -17,9 +17,7 @@ from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run
 from musiclstm.examples import example_files
-from musiclstm.generation.composer import Composer
-from musiclstm.generation.composition import GeneratedBar
-from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation import Composer, GeneratedBar, Sampling
 
 _STATUS = Path("/proc/self/status")
 

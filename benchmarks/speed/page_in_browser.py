@@ -26,7 +26,7 @@ from benchmarks.common.report import Report, ReportError, parser, run, table
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FLAGS = ("--no-sandbox", "--mute-audio", "--autoplay-policy=user-gesture-required")
 PATIENCE_MS = 120_000
 MOST_S = {

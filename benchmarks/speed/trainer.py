@@ -27,9 +27,7 @@ from transformers.utils import logging
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from musiclstm.examples import example_files
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import LSTMState, MusicLSTMForCausalLM
-from musiclstm.model.step_features import TokenTable
+from musiclstm.model import LSTMState, MusicLSTMConfig, MusicLSTMForCausalLM, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.dataset import IGNORED, StatefulWindowDataset
 from training.data.features import CarriedFeatures

@@ -1,1 +1,10 @@
-"""The compiled core: step features, network step and sampling. Arrays in, arrays out."""
+"""Compiled network step, step features and sampling, with numpy references."""
+
+from musiclstm.core.features import FeatureRows, is_available
+from musiclstm.core.native import CACHE_VARIABLE
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "FeatureRows",
+    "is_available",
+]

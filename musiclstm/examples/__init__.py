@@ -1,16 +1,28 @@
 """Short public-domain tunes as prompts, one .mid file each.
 
-`tunes` lists them with their sources; `python -m scripts.example_tunes.write` writes the files.
+`python -m scripts.example_tunes.write` writes the files; `scripts/example_tunes/tunes.py` names the
+source of each tune.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.example_tunes.tunes import TUNES
+__all__ = ["example_files"]
+
+_FILES = {
+    "Minuet in G (Petzold)": "minuet_in_g.mid",
+    "Ode to Joy (Beethoven)": "ode_to_joy.mid",
+    "The Entertainer (Joplin)": "the_entertainer.mid",
+    "Greensleeves (traditional)": "greensleeves.mid",
+    "Cradle Song (Brahms)": "cradle_song.mid",
+    "Canon in D (Pachelbel)": "canon_in_d.mid",
+    "Für Elise (Beethoven)": "fur_elise.mid",
+    "Garage Riff (musiclstm)": "garage_riff.mid",
+}
 
 
 def example_files() -> dict[str, Path]:
-    """The files of all bundled seeds by title, such as `Minuet in G (Petzold)`."""
-    here = Path(__file__).parent
-    return {f"{tune.title} ({tune.composer})": here / tune.file for tune in TUNES}
+    """Return the example files by title, such as `Minuet in G (Petzold)`."""
+    folder = Path(__file__).parent
+    return {title: folder / name for title, name in _FILES.items()}

@@ -1,1 +1,94 @@
-"""Composing: grammar of the tokens, sampling, constraints, loudness, and the decode loop."""
+"""Composing: prompt, constraints, sampling, token loop, composition and recipe.
+
+Names are imported at first use, because loading a checkpoint needs torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from musiclstm._lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from musiclstm.generation.bar_plan import Surprise
+    from musiclstm.generation.composer import MAX_BARS, Composer
+    from musiclstm.generation.composition import Composition, GeneratedBar, NoteProbability, Prompt
+    from musiclstm.generation.constraints import (
+        KEY_OF_PROMPT,
+        MAX_BPM,
+        MAX_NOTES_AT_ONCE,
+        MIN_BPM,
+        SCALES,
+        Constraints,
+    )
+    from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
+    from musiclstm.generation.decoding.stepper import MAX_ROWS, InferenceModel
+    from musiclstm.generation.prompt import PromptSource
+    from musiclstm.generation.recipe import FILE, Recipe, read_recipe
+    from musiclstm.generation.recipe_schema import shorten
+    from musiclstm.generation.selection import Selection
+
+__all__ = [
+    "FILE",
+    "KEY_OF_PROMPT",
+    "MAX_BARS",
+    "MAX_BPM",
+    "MAX_NOTES_AT_ONCE",
+    "MAX_ROWS",
+    "MAX_SEED",
+    "MIN_BPM",
+    "SCALES",
+    "Composer",
+    "Composition",
+    "Constraints",
+    "GeneratedBar",
+    "InferenceModel",
+    "NoteProbability",
+    "Prompt",
+    "PromptSource",
+    "Recipe",
+    "Sampling",
+    "Selection",
+    "Surprise",
+    "read_recipe",
+    "shorten",
+]
+
+__getattr__, __dir__ = lazy_imports(
+    __name__,
+    {
+        "bar_plan": ("Surprise",),
+        "composer": (
+            "Composer",
+            "MAX_BARS",
+        ),
+        "composition": (
+            "Composition",
+            "GeneratedBar",
+            "NoteProbability",
+            "Prompt",
+        ),
+        "constraints": (
+            "Constraints",
+            "KEY_OF_PROMPT",
+            "MAX_BPM",
+            "MAX_NOTES_AT_ONCE",
+            "MIN_BPM",
+            "SCALES",
+        ),
+        "decoding.sampling": (
+            "MAX_SEED",
+            "Sampling",
+        ),
+        "decoding.stepper": (
+            "InferenceModel",
+            "MAX_ROWS",
+        ),
+        "prompt": ("PromptSource",),
+        "recipe": (
+            "read_recipe",
+            "FILE",
+            "Recipe",
+        ),
+        "recipe_schema": ("shorten",),
+        "selection": ("Selection",),
+    },
+)

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from symusic.core import TempoTick
 
+from musiclstm._lazy import old_name
 from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.composition import Composition, GeneratedBar, Prompt
@@ -324,6 +325,13 @@ class Composer:
                 f"This recipe was made with {precision} steps, and this composer computes "
                 f"{own.precision} steps; load it with precision='{precision}'."
             )
+
+    # Names of version 0.2; removed in 0.4.
+    takes = old_name("Composer.takes", compose_many)
+    stream_takes = old_name("Composer.stream_takes", stream_many)
+    endless = old_name("Composer.endless", stream_endless)
+    follow = old_name("Composer.follow", reproduce)
+    constraints_of = old_name("Composer.constraints_of", default_constraints)
 
     def _seed(
         self, prompt: PromptSource | None, prompt_bars: int | None, selection: Selection | None

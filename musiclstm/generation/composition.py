@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from symusic.core import ScoreTick, TempoTick
 
+from musiclstm.generation.append_bars import append_bar_scores, concat_prompt
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.sampling import Sampling
@@ -38,8 +39,6 @@ from musiclstm.generation.recipe import (
 from musiclstm.midi import analysis
 from musiclstm.midi.embedded_text import embed_text
 from musiclstm.midi.score_ops import (
-    append_bar_scores,
-    concat_prompt,
     drop_empty_tracks,
     first_ticks,
     slice_notes,

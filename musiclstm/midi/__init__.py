@@ -1,1 +1,61 @@
-"""midi."""
+"""Standard MIDI Files: reading within limits, repair, summary, musical analysis, score operations."""
+
+from musiclstm.midi import analysis
+from musiclstm.midi.analysis import (
+    DEFAULT_METER,
+    AnyScore,
+    Key,
+    bar_starts,
+    estimate_key,
+    in_ticks,
+    last_note_end,
+    meter_at,
+    seconds_at,
+    tempo_at,
+)
+from musiclstm.midi.embedded_text import embed_text, extract_text
+from musiclstm.midi.general_midi import DRUMS, NAMES, instrument_name
+from musiclstm.midi.parts import split_parts
+from musiclstm.midi.reader import (
+    MidiLimits,
+    check_score,
+    clean_text,
+    read_bounded,
+    read_midi,
+    read_midi_bytes,
+)
+from musiclstm.midi.sandbox import Helper
+from musiclstm.midi.score_ops import slice_score
+from musiclstm.midi.summary import MidiSummary, TrackSummary, pluralize, summarize
+
+__all__ = [
+    "DEFAULT_METER",
+    "DRUMS",
+    "NAMES",
+    "AnyScore",
+    "Helper",
+    "Key",
+    "MidiLimits",
+    "MidiSummary",
+    "TrackSummary",
+    "analysis",
+    "bar_starts",
+    "check_score",
+    "clean_text",
+    "embed_text",
+    "estimate_key",
+    "extract_text",
+    "in_ticks",
+    "instrument_name",
+    "last_note_end",
+    "meter_at",
+    "pluralize",
+    "read_bounded",
+    "read_midi",
+    "read_midi_bytes",
+    "seconds_at",
+    "slice_score",
+    "split_parts",
+    "summarize",
+    "tempo_at",
+]

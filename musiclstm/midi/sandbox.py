@@ -257,7 +257,7 @@ def _broke(about: str) -> str:
 def _start(bounds: Bounds) -> subprocess.Popen[bytes]:
     """A Python that sees the modules this one sees, and nothing else of its surroundings."""
     kept = {name: os.environ[name] for name in _KEPT_FROM_THE_ENVIRONMENT if name in os.environ}
-    places = [*filter(None, sys.path), str(Path(__file__).parents[1])]
+    places = [*filter(None, sys.path), str(Path(__file__).parents[2])]
     modules = {"PYTHONPATH": os.pathsep.join(places)}
     return subprocess.Popen(
         [

@@ -1,1 +1,99 @@
-"""The network: configuration, `PreTrainedModel` and the step features that it reads."""
+"""The network, its step features and its checkpoint folder.
+
+`configuration_musiclstm`, `modeling_musiclstm` and `step_features` are copied to the Hub beside the
+weights; they import nothing else of musiclstm. Names are imported at first use, because the network
+needs torch and transformers.
+"""
+
+from typing import TYPE_CHECKING
+
+from musiclstm._lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from musiclstm.model.checkpoint import (
+        DEFAULT,
+        FACTS_FILE,
+        WEIGHTS_FILE,
+        find_checkpoint,
+        load_checkpoint,
+        read_facts,
+        save_checkpoint,
+    )
+    from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
+    from musiclstm.model.modeling_musiclstm import (
+        LSTMLayerState,
+        LSTMState,
+        MusicLSTMForCausalLM,
+        MusicLSTMModel,
+        VariationalDropout,
+        feature_tensors,
+    )
+    from musiclstm.model.step_features import (
+        CANDIDATES,
+        DRUMS,
+        FORMAT_VERSION,
+        MAX_TRACKS,
+        FeatureArrays,
+        Kind,
+        StepFeatures,
+        TokenTable,
+    )
+
+__all__ = [
+    "CANDIDATES",
+    "DEFAULT",
+    "DRUMS",
+    "FACTS_FILE",
+    "FORMAT_VERSION",
+    "MAX_TRACKS",
+    "WEIGHTS_FILE",
+    "FeatureArrays",
+    "Kind",
+    "LSTMLayerState",
+    "LSTMState",
+    "MusicLSTMConfig",
+    "MusicLSTMForCausalLM",
+    "MusicLSTMModel",
+    "StepFeatures",
+    "TokenTable",
+    "VariationalDropout",
+    "feature_tensors",
+    "find_checkpoint",
+    "load_checkpoint",
+    "read_facts",
+    "save_checkpoint",
+]
+
+__getattr__, __dir__ = lazy_imports(
+    __name__,
+    {
+        "checkpoint": (
+            "DEFAULT",
+            "FACTS_FILE",
+            "WEIGHTS_FILE",
+            "find_checkpoint",
+            "load_checkpoint",
+            "read_facts",
+            "save_checkpoint",
+        ),
+        "configuration_musiclstm": ("MusicLSTMConfig",),
+        "modeling_musiclstm": (
+            "LSTMLayerState",
+            "LSTMState",
+            "MusicLSTMForCausalLM",
+            "MusicLSTMModel",
+            "VariationalDropout",
+            "feature_tensors",
+        ),
+        "step_features": (
+            "CANDIDATES",
+            "DRUMS",
+            "FORMAT_VERSION",
+            "FeatureArrays",
+            "Kind",
+            "MAX_TRACKS",
+            "StepFeatures",
+            "TokenTable",
+        ),
+    },
+)

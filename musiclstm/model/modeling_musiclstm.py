@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,9 +61,6 @@ Features = Mapping[str, Tensor]  # names and shapes of `FeatureArrays`, (batch, 
 CACHE_NAME = (
     "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 )
-# Not every processor can run an LSTM in bfloat16, and none in float16 under autocast.
-_HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
 PROGRAMS, AGES = 130, 10  # rows of the embeddings: none, drums, 128 programs; bars
 
 # State --------------------------------------------------------------------------------------------
@@ -518,10 +515,23 @@ class StatefulLSTM(nn.LSTM):
         )
 
 
+@cache
+def _cpu_runs_bfloat16() -> bool:
+    """Return whether this processor runs an LSTM in bfloat16; False without oneDNN (macOS arm64).
+
+    torch has no public function for it.
+    """
+    try:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):
+        return False
+
+
 def _autocast_fails() -> bool:
     """Whether torch fails on an LSTM in the dtype of autocast instead of using another one."""
     dtype = torch.get_autocast_dtype("cpu")
-    return torch.is_autocast_enabled("cpu") and not (_HAS_BFLOAT16 and dtype == torch.bfloat16)
+    runs = dtype == torch.bfloat16 and _cpu_runs_bfloat16()
+    return torch.is_autocast_enabled("cpu") and not runs
 
 
 class MusicLSTMLayer(GradientCheckpointingLayer):

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from musiclstm.audio.event_list import frame_at
-from musiclstm.audio.mix import Mix
-from musiclstm.audio.streaming import StreamingRenderer
-from musiclstm.audio.waveform import PEAK_CEILING
-from musiclstm.midi.analysis import AnyScore
+from musiclstm.audio import PEAK_CEILING, Mix, StreamingRenderer, frame_at
+from musiclstm.midi import AnyScore
 from page.playback.player import RATE_HZ, Chunk, encode_chunk
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from musiclstm import Composition
-from musiclstm.export.pianoroll import pianoroll_data
-from musiclstm.midi.analysis import AnyScore, bar_starts
-from musiclstm.midi.score_ops import slice_score
+from musiclstm.export import pianoroll_data
+from musiclstm.midi import AnyScore, bar_starts, slice_score
 
 MOST_SEED_BARS = 16  # who drops a symphony wants to hear how it goes on
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 RATE_HZ = 44_100  # of every chunk; the browser's clock runs at it, so that chunks meet exactly
 
-_HERE = Path(__file__).parent
-_SCRIPTS = ("sound.js", "roll.js", "player.js")
+_STATIC = Path(__file__).parent / "static"
+_SCRIPTS = ("chunk_scheduler.js", "pianoroll.js", "player.js")
 _MOST_ASKED = 64  # chunks in one question
 _ANSWER_BYTES = 2_000_000  # of sound in one answer; the browser asks again for the rest
 
@@ -70,8 +70,8 @@ def player(elem_id: str, *, label: str, shelf: ChunkCache, armed_by: Sequence[st
         label=label,
         elem_id=elem_id,
         html_template='<div class="player"></div>',
-        css_template=(_HERE / "player.css").read_text(encoding="utf-8"),
-        js_on_load="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        css_template=(_STATIC / "player.css").read_text(encoding="utf-8"),
+        js_on_load="\n".join((_STATIC / name).read_text(encoding="utf-8") for name in _SCRIPTS),
         apply_default_css=False,
         server_functions=[missing],
         player_id=elem_id,

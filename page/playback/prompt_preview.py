@@ -11,9 +11,9 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
-from musiclstm.audio.mix import Mix
-from musiclstm.export.pianoroll import pianoroll_data
-from musiclstm.midi.analysis import bar_starts
+from musiclstm.audio import Mix
+from musiclstm.export import pianoroll_data
+from musiclstm.midi import bar_starts
 from page.playback.audio_chunks import ChunkRenderer, frame_of
 from page.playback.player import RATE_HZ, Chunk, ChunkCache, PlayerUpdates
 from page.session.history import PromptChoice

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from musiclstm import Composition
-from musiclstm.audio.mix import Mix
+from musiclstm.audio import Mix
 from page.playback.audio_chunks import frame_of
 from page.playback.excerpt import excerpt_of, new_bar_of
 from page.playback.player import Chunk, ChunkCache, PlayerUpdates

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from musiclstm import Composition, RenderError
-from musiclstm.audio.mix import Mix
-from musiclstm.midi.analysis import in_ticks, meter_at
+from musiclstm.audio import Mix
+from musiclstm.midi import in_ticks, meter_at
 from page.playback.audio_chunks import ChunkRenderer, frame_of
 from page.playback.excerpt import Excerpt, excerpt_of
 from page.playback.player import RATE_HZ, Chunk, PlayerUpdates

@@ -9,11 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from musiclstm import MusicLSTMError
-from musiclstm.generation.constraints import MAX_BPM, MAX_NOTES_AT_ONCE, MIN_BPM
-from musiclstm.generation.decoding.sampling import MAX_SEED
-from musiclstm.generation.recipe_schema import shorten
-from musiclstm.midi.analysis import Key
-from musiclstm.midi.general_midi import DRUMS
+from musiclstm.generation import MAX_BPM, MAX_NOTES_AT_ONCE, MAX_SEED, MIN_BPM, shorten
+from musiclstm.midi import DRUMS, Key
 
 AS_THE_SEED, FREE = "as the seed", "free"
 KEYS = (

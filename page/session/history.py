@@ -13,11 +13,8 @@ from itertools import groupby
 from pathlib import Path
 
 from musiclstm import Composition, MidiSummary, ScoreError, Selection, example_files, read_midi
-from musiclstm.generation.recipe_schema import shorten
-from musiclstm.midi.analysis import AnyScore
-from musiclstm.midi.reader import read_bounded
-from musiclstm.midi.sandbox import Helper
-from musiclstm.midi.summary import pluralize
+from musiclstm.generation import shorten
+from musiclstm.midi import AnyScore, Helper, pluralize, read_bounded
 from page.session.settings import PageSettings
 
 LETTERS = "ABCD"  # of the takes of one press

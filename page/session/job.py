@@ -16,8 +16,8 @@ from typing import Any
 import gradio as gr
 
 from musiclstm import Composer, Composition, MusicLSTMError, ScoreError
-from musiclstm.audio.mix import Mix
-from musiclstm.midi.analysis import last_note_end, seconds_at
+from musiclstm.audio import Mix
+from musiclstm.midi import last_note_end, seconds_at
 from page.playback.stream import StreamOptions, Update
 from page.server.deadlines import JobDeadline
 from page.session.history import LETTERS

@@ -19,12 +19,10 @@ from musiclstm import (
     Selection,
     Surprise,
 )
-from musiclstm.audio.mix import USUAL_CHORUS, USUAL_REVERB, Mix
-from musiclstm.audio.soundfonts import soundfonts
-from musiclstm.generation.constraints import KEY_OF_PROMPT as KEY_OF_THE_SEED
-from musiclstm.generation.prompt import PromptSource
-from musiclstm.generation.recipe_schema import shorten
-from musiclstm.midi.general_midi import DRUMS, instrument_name
+from musiclstm.audio import USUAL_CHORUS, USUAL_REVERB, Mix, soundfonts
+from musiclstm.generation import KEY_OF_PROMPT as KEY_OF_THE_SEED
+from musiclstm.generation import PromptSource, shorten
+from musiclstm.midi import DRUMS, instrument_name
 from page.session.controls import (
     AS_THE_SEED,
     BOUNDS,

@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from html import escape
 
 from musiclstm import Composer
-from musiclstm.midi.general_midi import instrument_name
-from musiclstm.midi.summary import pluralize
+from musiclstm.midi import instrument_name, pluralize
 from musiclstm.tokens import nearest_programs
 from page.session.history import History, PromptChoice, Version
 

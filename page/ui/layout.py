@@ -14,8 +14,8 @@ import gradio as gr
 from gradio.components import Component
 
 from musiclstm import example_files, read_midi
-from musiclstm.audio.soundfonts import soundfonts
-from musiclstm.midi.general_midi import NAMES, instrument_name
+from musiclstm.audio import soundfonts
+from musiclstm.midi import NAMES, instrument_name
 from page.downloads import KINDS
 from page.playback.player import ChunkCache, player
 from page.playback.prompt_preview import PromptPreview

@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from musiclstm.export.pianoroll import pianoroll_data
-from musiclstm.midi.analysis import AnyScore
+from musiclstm.export import pianoroll_data
+from musiclstm.midi import AnyScore
 
 _WIDTH, _HEIGHT = 1000, 100  # of a picture's own coordinates
 _FEWEST_KEYS = 16  # a tune of three notes should not look like a wall

@@ -21,6 +21,7 @@ from symusic.core import (
 
 from scripts.example_tunes.tunes import DRUM_KEYS, DRUMS, TUNES, Part, Tune
 
+FOLDER = Path(__file__).parents[2] / "musiclstm" / "examples"
 TICKS_PER_QUARTER = 480
 
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -43,7 +44,7 @@ class _Word(NamedTuple):
 def main() -> None:
     """Write all seeds into this package."""
     for tune in TUNES:
-        (Path(__file__).parent / tune.file).write_bytes(midi_bytes(tune))
+        (FOLDER / tune.file).write_bytes(midi_bytes(tune))
 
 
 def midi_bytes(tune: Tune) -> bytes:

@@ -186,7 +186,7 @@ def test_a_helper_ends_with_the_process_that_made_it() -> None:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        cwd=pathlib.Path(__file__).parents[1],
+        cwd=pathlib.Path(__file__).parents[2],
         check=False,
     )
     assert not _runs(int(done.stdout))

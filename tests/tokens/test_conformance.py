@@ -15,7 +15,7 @@ import musiclstm
 from musiclstm.tokens import MusicTokenizer
 from tests.tokens import reference
 
-PIECES = sorted((Path(musiclstm.__file__).parent / "seeds").glob("*.mid"))
+PIECES = sorted((Path(musiclstm.__file__).parent / "examples").glob("*.mid"))
 TOKENIZER = MusicTokenizer()
 NAMES = TOKENIZER.token_names
 

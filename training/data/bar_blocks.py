@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musiclstm.model.step_features import MAX_TRACKS, Kind, TokenTable
+from musiclstm.model import MAX_TRACKS, Kind, TokenTable
 
 
 class PartName(NamedTuple):

@@ -23,7 +23,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from musiclstm.errors import CorpusError
-from musiclstm.midi.reader import MidiLimits, clean_text
+from musiclstm.midi import MidiLimits, clean_text
 from musiclstm.tokens import MusicTokenizer
 from training.data.piece_stats import Survey
 from training.data.sources import SUFFIXES, Given, MidiSource, forget_archives, parse

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musiclstm.core.features import FeatureRows, is_available
-from musiclstm.model.modeling_musiclstm import feature_tensors
-from musiclstm.model.step_features import FeatureArrays, StepFeatures, TokenTable
+from musiclstm.core import FeatureRows, is_available
+from musiclstm.model import FeatureArrays, StepFeatures, TokenTable, feature_tensors
 
 _NAMES = [field.name for field in fields(FeatureArrays)]
 

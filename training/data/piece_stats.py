@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
 from musiclstm import MidiSummary
-from musiclstm.midi.analysis import DEFAULT_METER
+from musiclstm.midi import DEFAULT_METER
 from musiclstm.tokens import POSITIONS_PER_BEAT, normalize_time_signature
 
 # A tick that falls so close to the grid was rounded when the file was written, not played.

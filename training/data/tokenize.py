@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from musiclstm.errors import CorpusError, MusicLSTMError
-from musiclstm.midi.reader import MidiLimits, read_midi
-from musiclstm.model.step_features import Kind, TokenTable
+from musiclstm.midi import MidiLimits, read_midi
+from musiclstm.model import Kind, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.piece_stats import survey
 

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from musiclstm.model.step_features import Kind, TokenTable
+from musiclstm.model import Kind, MusicLSTMForCausalLM, TokenTable
 from training.data.features import feature_rows, on_device, table_of
 from training.pretraining.encoded_corpora import EncodedCorpora
 

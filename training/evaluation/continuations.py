@@ -17,11 +17,8 @@ from symusic.core import ScoreTick
 from tqdm.auto import tqdm
 
 from musiclstm.errors import MusicLSTMError, ScoreError
-from musiclstm.generation.composer import Composer
-from musiclstm.generation.composition import Composition
-from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
-from musiclstm.midi import analysis
-from musiclstm.midi.reader import MidiLimits, read_midi
+from musiclstm.generation import MAX_SEED, Composer, Composition, Sampling
+from musiclstm.midi import MidiLimits, analysis, read_midi
 from training.arguments import read_overrides
 from training.data.splits import in_turn, sources_of_split
 from training.evaluation.music_metrics import Ints, Section, section

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.model import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
 from training.data.tokenize import count_notes
 from training.evaluation.bits_per_note import STEPS, Watch, bits_of_streams

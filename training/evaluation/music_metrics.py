@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick, TrackTick
 
-from musiclstm.midi.general_midi import DRUMS
+from musiclstm.midi import DRUMS
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]

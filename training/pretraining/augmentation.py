@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musiclstm.model.step_features import Kind, TokenTable
+from musiclstm.model import Kind, TokenTable
 from training.data.bar_blocks import Bar, BarBlocks, PartName
 from training.pretraining.band_arrangement import Grooves, arrange_for_band
 

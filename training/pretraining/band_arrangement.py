@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from musiclstm.model.step_features import DRUMS, Kind, TokenTable
+from musiclstm.model import DRUMS, Kind, TokenTable
 from training.data.bar_blocks import Bar, BarBlocks, PartName, block_of, notes_of
 
 _LEADS = (0, 26, 27, 29, 30, 40, 52, 53, 54, 56, 65, 66, 71, 73, 75, 80, 81)

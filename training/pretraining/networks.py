@@ -15,9 +15,12 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from musiclstm.errors import CheckpointError
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM, VariationalDropout
-from musiclstm.model.step_features import FORMAT_VERSION
+from musiclstm.model import (
+    FORMAT_VERSION,
+    MusicLSTMConfig,
+    MusicLSTMForCausalLM,
+    VariationalDropout,
+)
 from training.trainer.checkpoints import read_record
 
 _UNREADABLE = (OSError, RuntimeError, SafetensorError, StrictDataclassError, TypeError, ValueError)

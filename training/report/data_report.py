@@ -13,9 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from musiclstm.midi.general_midi import instrument_name
-from musiclstm.midi.reader import clean_text
-from musiclstm.midi.summary import pluralize
+from musiclstm.midi import clean_text, instrument_name, pluralize
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import SPLITS, Corpus, CorpusPiece, Skipped
 from training.data.piece_stats import SHORT_NOTES, SHORT_S, Survey

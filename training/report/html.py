@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from musiclstm.midi.summary import pluralize
+from musiclstm.midi import pluralize
 
 _MOST_BARS = 12
 _STYLE = """

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from musiclstm.audio.rendering import render
+from musiclstm.audio import render
 from musiclstm.errors import MusicLSTMError, RenderError
-from musiclstm.export.pianoroll_svg import pianoroll_svg
-from musiclstm.generation.composer import Composer
-from musiclstm.generation.composition import Composition
-from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.export import pianoroll_svg
+from musiclstm.generation import Composer, Composition, Sampling
+from musiclstm.model import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
 from training.pretraining.networks import export_copy
 

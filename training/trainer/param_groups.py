@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.model import MusicLSTMForCausalLM
 
 EMBEDDINGS, HEAD = "embeddings", "head"
 

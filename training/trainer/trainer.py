@@ -20,11 +20,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from musiclstm.errors import CheckpointError
-from musiclstm.model.modeling_musiclstm import (
-    LSTMLayerState,
-    LSTMState,
-    MusicLSTMForCausalLM,
-)
+from musiclstm.model import LSTMLayerState, LSTMState, MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
 from training.data.dataset import IGNORED, StatefulWindowDataset
 from training.data.features import CarriedFeatures, table_of

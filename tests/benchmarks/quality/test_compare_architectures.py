@@ -44,7 +44,7 @@ def corpora(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUSICLSTM_CACHE", str(tmp_path_factory.mktemp("cache")))
         found = prepare(
-            [str(compare_architectures.Path(musiclstm.__file__).parent / "seeds")], workers=1
+            [str(compare_architectures.Path(musiclstm.__file__).parent / "examples")], workers=1
         )
     split = np.zeros(len(found.split), np.int16)
     split[-3:-1], split[-1] = 2, 1

@@ -15,7 +15,7 @@ from benchmarks.robustness.fault_injection import Fault, Watch
 from benchmarks.robustness.kill_at_every_write import Arena, main, points, spread
 from benchmarks.robustness.run_process import KillError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LINUX = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linux for names")
 
 # What a process writes that is struck: a record, by way of a partial file.

@@ -15,7 +15,7 @@ from tests.malformed_midi.cases import UPLOADS, Upload
 from tests.malformed_midi.run_archive import Outcome
 from tests.malformed_midi.run_case import Verdict, judge
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_table_in_docs_is_what_is_read_today() -> None:

@@ -24,7 +24,7 @@ from page.playback.player import (
     switch_to,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROLL: dict[str, Any] = {"bars": {"ticks": [0], "seconds": [0.0]}}
 
 

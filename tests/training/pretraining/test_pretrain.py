@@ -24,7 +24,7 @@ from training.pretraining.default_corpora import held_out_sets
 from training.pretraining.encoded_corpora import EncodedCorpora
 from training.trainer.checkpoints import write_manifest
 
-SEEDS = Path(musiclstm.__file__).parent / "seeds"
+SEEDS = Path(musiclstm.__file__).parent / "examples"
 TINY = PretrainingSettings(
     hidden_size=16, num_hidden_layers=1, rows=2, steps=32, warmup=1, max_steps=3
 )

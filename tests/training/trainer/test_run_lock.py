@@ -16,7 +16,7 @@ from training.trainer import run_lock
 from training.trainer.checkpoints import finish
 from training.trainer.run_lock import exclusive_run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOLD = """
 import sys
 from pathlib import Path

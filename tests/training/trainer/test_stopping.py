@@ -154,7 +154,7 @@ def test_two_processes_stop_together(scales, tmp_path):
             [sys.executable, "-c", SECOND_ASKED, *words],
             env=os.environ
             | common
-            | {"RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": str(Path(__file__).parents[2])},
+            | {"RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": str(Path(__file__).parents[3])},
         )
         for rank in "01"
     ]

@@ -12,12 +12,12 @@ import torch
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.grammar import TOKEN_KINDS, Grammar
 from musiclstm.generation.decoding.grammar_state import GrammarState
-from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.generation.logits_processors import (
+from musiclstm.generation.decoding.logits_processors import (
     GrammarLogitsProcessor,
     SamplingLogitsProcessor,
     logits_processors,
 )
+from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer

@@ -1,0 +1,157 @@
+"""Append generated bars to a score, and new music to the tracks of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+from symusic.core import (
+    ControlChangeTick,
+    NoteTickList,
+    PitchBendTick,
+    ScoreTick,
+    TempoTick,
+    TempoTickList,
+    TimeSignatureTick,
+    TrackTick,
+)
+
+from musiclstm.midi import analysis
+from musiclstm.tokens import PartName, normalize_time_signature, program_of
+
+_PEDAL, _VOLUME, _EXPRESSION = 64, 7, 11  # controller numbers
+
+_Events = TypeVar("_Events", TempoTickList, NoteTickList)
+
+
+class NewBar(Protocol):
+    """A bar to be added: its score, the part of each of its tracks, and its length."""
+
+    @property
+    def score(self) -> ScoreTick: ...  # noqa: D102
+
+    @property
+    def parts(self) -> tuple[PartName, ...]: ...  # noqa: D102
+
+    @property
+    def length_ticks(self) -> int: ...  # noqa: D102
+
+
+def append_bar_scores(
+    score: ScoreTick, parts: Sequence[PartName], at: int, bars: Iterable[NewBar]
+) -> tuple[ScoreTick, tuple[PartName, ...]]:
+    """Copy a score and append bars, one track for each part and program that has notes.
+
+    Args:
+        score: In the ticks of the bars.
+        parts: Part of each of its tracks.
+        at: Tick where the first bar begins.
+        bars: In order.
+
+    Returns:
+        The longer score, and the part of each of its tracks. Tracks stand in the order of their
+        first notes, so that every track keeps its place while a piece grows.
+    """
+    longer = score.copy()
+    own = zip(parts, longer.tracks, strict=True)
+    places = {(part, program_of(track)): place for place, (part, track) in enumerate(own)}
+    for new in bars:
+        bar = new.score
+        for part, track in zip(new.parts, bar.tracks, strict=True):
+            if not len(track.notes):
+                continue
+            place = places.setdefault((part, program_of(track)), len(longer.tracks))
+            if place == len(longer.tracks):
+                longer.tracks.append(TrackTick(track.name, track.program, track.is_drum))
+            longer.tracks[place].notes.extend(_moved(track.notes, at))
+        longer.tempos.extend(_moved(bar.tempos, at))
+        for meter in bar.time_signatures:
+            last = longer.time_signatures[-1] if len(longer.time_signatures) else None
+            signature = meter.numerator, meter.denominator
+            if last is None or (last.numerator, last.denominator) != signature:
+                longer.time_signatures.append(TimeSignatureTick(meter.time + at, *signature))
+        at += new.length_ticks
+    return longer, tuple(part for part, _ in places)
+
+
+def _moved(events: _Events, by: int) -> _Events:
+    table = events.numpy()
+    table["time"] = table["time"] + by
+    return type(events).from_numpy(*table.values())
+
+
+def concat_prompt(
+    score: ScoreTick, at: int, new: ScoreTick, members: Sequence[Sequence[int]]
+) -> tuple[ScoreTick, list[int]]:
+    """Return a score with new music in its tracks from a bar line on.
+
+    Args:
+        score: Left unchanged.
+        at: Tick of the bar line.
+        new: From tick 0 on.
+        members: For each track of `new` the tracks of `score` that play it, each note in the one
+            that plays nearest. None of them: it becomes a track of its own if it has notes.
+
+    Returns:
+        The whole, and the numbers of the tracks of `new` that became tracks of their own.
+    """
+    whole = score.copy()
+    added: list[int] = []
+    scale = whole.ticks_per_quarter / new.ticks_per_quarter
+    for track in whole.tracks:
+        _reset_controls(track, at)
+    for number, (track, own) in enumerate(zip(new.tracks, members, strict=True)):
+        notes = track.notes.numpy()
+        time = np.rint(notes["time"] * scale).astype(np.int32)
+        end = np.rint((notes["time"] + notes["duration"]) * scale).astype(np.int32)
+        notes["time"], notes["duration"] = time + at, np.maximum(end - time, 1)
+        if not own and len(time):
+            whole.tracks.append(TrackTick(track.name, track.program, track.is_drum))
+            added.append(number)
+            own = [len(whole.tracks) - 1]
+        _hand_out([whole.tracks[member] for member in own], notes)
+    for tempo in new.tempos:
+        whole.tempos.append(TempoTick(round(tempo.time * scale) + at, mspq=tempo.mspq))
+    _add_meters(whole, new, at, scale)
+    return whole, added
+
+
+def _reset_controls(track: TrackTick, at: int) -> None:
+    """Release the pedal, center the pitch bend, and undo a fade where a prompt ends."""
+    pedal = [control.value for control in track.controls if control.number == _PEDAL]
+    if pedal and pedal[-1]:
+        track.controls.append(ControlChangeTick(at, _PEDAL, 0))
+    if len(track.pitch_bends) and track.pitch_bends[-1].value:
+        track.pitch_bends.append(PitchBendTick(at, 0))
+    for number in (_VOLUME, _EXPRESSION):
+        levels = [control.value for control in track.controls if control.number == number]
+        if levels and levels[-1] < max(levels) / 2:  # it faded out
+            track.controls.append(ControlChangeTick(at, number, max(levels)))
+
+
+def _add_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) -> None:
+    """Add the meters of the new music that differ from the one in force."""
+    current = normalize_time_signature(*analysis.meter_at(whole, at))
+    for meter in new.time_signatures:
+        signature = (meter.numerator, meter.denominator)
+        if signature != current:
+            time = round(meter.time * scale) + at
+            whole.time_signatures.append(TimeSignatureTick(time, *signature))
+        current = signature
+
+
+def _hand_out(own: Sequence[TrackTick], notes: dict[str, np.ndarray]) -> None:
+    """Give each note to the one of some tracks that plays nearest."""
+    if not own:
+        return
+    centres = np.array([_middle(track) for track in own])
+    nearest = np.abs(notes["pitch"][:, None] - centres).argmin(axis=1)
+    for index, track in enumerate(own):
+        chosen = {name: values[nearest == index] for name, values in notes.items()}
+        track.notes.extend(NoteTickList.from_numpy(*chosen.values()))
+
+
+def _middle(track: TrackTick) -> float:
+    """Return the median pitch of a track; 60 without notes."""
+    return float(np.median(track.notes.numpy()["pitch"])) if len(track.notes) else 60.0
