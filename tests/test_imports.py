@@ -26,7 +26,7 @@ ALLOWED_IMPORTS: dict[str, set[str]] = {
     "model": {"_lazy"},
     "model.hub_download": set(),
     "model.checkpoint": {"model", "model.hub_download", "tokens"},
-    "midi": set(),
+    "midi": {"_lazy"},
     "tokens": {"midi", "model"},
     "core": {"model"},
     "generation": {"_lazy", "core", "examples", "midi", "model", "model.checkpoint", "tokens"},

@@ -1,32 +1,40 @@
-"""Standard MIDI Files: reading within limits, repair, summary, musical analysis, score operations."""
+"""Standard MIDI Files: reading within limits, repair, summary, musical analysis, score operations.
 
-from musiclstm.midi import analysis
-from musiclstm.midi.analysis import (
-    DEFAULT_METER,
-    AnyScore,
-    Key,
-    bar_starts,
-    estimate_key,
-    in_ticks,
-    last_note_end,
-    meter_at,
-    seconds_at,
-    tempo_at,
-)
-from musiclstm.midi.embedded_text import embed_text, extract_text
-from musiclstm.midi.general_midi import DRUMS, NAMES, instrument_name
-from musiclstm.midi.parts import split_parts
-from musiclstm.midi.reader import (
-    MidiLimits,
-    check_score,
-    clean_text,
-    read_bounded,
-    read_midi,
-    read_midi_bytes,
-)
-from musiclstm.midi.sandbox import Helper
-from musiclstm.midi.score_ops import slice_score
-from musiclstm.midi.summary import MidiSummary, TrackSummary, pluralize, summarize
+Names are imported at first use, so that a sandbox worker loads what it runs and nothing else.
+"""
+
+from typing import TYPE_CHECKING
+
+from musiclstm._lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from musiclstm.midi import analysis
+    from musiclstm.midi.analysis import (
+        DEFAULT_METER,
+        AnyScore,
+        Key,
+        bar_starts,
+        estimate_key,
+        in_ticks,
+        last_note_end,
+        meter_at,
+        seconds_at,
+        tempo_at,
+    )
+    from musiclstm.midi.embedded_text import embed_text, extract_text
+    from musiclstm.midi.general_midi import DRUMS, NAMES, instrument_name
+    from musiclstm.midi.parts import split_parts
+    from musiclstm.midi.reader import (
+        MidiLimits,
+        check_score,
+        clean_text,
+        read_bounded,
+        read_midi,
+        read_midi_bytes,
+    )
+    from musiclstm.midi.sandbox import Helper
+    from musiclstm.midi.score_ops import slice_score
+    from musiclstm.midi.summary import MidiSummary, TrackSummary, pluralize, summarize
 
 __all__ = [
     "DEFAULT_METER",
@@ -59,3 +67,47 @@ __all__ = [
     "summarize",
     "tempo_at",
 ]
+
+__getattr__, __dir__ = lazy_imports(
+    __name__,
+    {
+        "analysis": (
+            "AnyScore",
+            "DEFAULT_METER",
+            "Key",
+            "bar_starts",
+            "estimate_key",
+            "in_ticks",
+            "last_note_end",
+            "meter_at",
+            "seconds_at",
+            "tempo_at",
+        ),
+        "embedded_text": (
+            "embed_text",
+            "extract_text",
+        ),
+        "general_midi": (
+            "DRUMS",
+            "NAMES",
+            "instrument_name",
+        ),
+        "parts": ("split_parts",),
+        "reader": (
+            "MidiLimits",
+            "check_score",
+            "clean_text",
+            "read_bounded",
+            "read_midi",
+            "read_midi_bytes",
+        ),
+        "sandbox": ("Helper",),
+        "score_ops": ("slice_score",),
+        "summary": (
+            "MidiSummary",
+            "TrackSummary",
+            "pluralize",
+            "summarize",
+        ),
+    },
+)
