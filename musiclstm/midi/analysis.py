@@ -129,17 +129,47 @@ def tempo_at(score: AnyScore, tick: int) -> float:
     return bpm
 
 
+class TempoMap:
+    """The tempo changes of a score, to convert ticks to seconds or audio frames.
+
+    Sums are exact integers. symusic's own seconds are float32, which is frames off after ten
+    minutes.
+
+    Args:
+        score: In any time unit; 120 quarter notes per minute before its first tempo.
+    """
+
+    def __init__(self, score: AnyScore) -> None:
+        score = in_ticks(score)
+        tempos = score.tempos.numpy()
+        valid = tempos["mspq"] > 0
+        time = np.maximum(tempos["time"][valid].astype(np.int64), 0)
+        order = np.argsort(time, kind="stable")
+        self._ticks = np.concatenate(([0], time[order]))
+        self._mspq = np.concatenate(([500_000], tempos["mspq"][valid].astype(np.int64)[order]))
+        spans = np.diff(self._ticks) * self._mspq[:-1]
+        self._elapsed = np.concatenate(([0], np.cumsum(spans)))  # microseconds x ticks per quarter
+        self._per_second = 1e6 * max(1, score.ticks_per_quarter)
+
+    def seconds(self, ticks: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Return the seconds from the beginning to each tick, in the shape of `ticks`."""
+        return self._at(ticks) / self._per_second
+
+    def frames(self, ticks: NDArray[np.integer[Any]], sample_rate_hz: int) -> NDArray[np.int64]:
+        """Return the nearest audio frame of each tick, in the shape of `ticks`."""
+        exact = self._at(ticks).astype(np.float64) * sample_rate_hz / self._per_second
+        return np.rint(exact).astype(np.int64)
+
+    def _at(self, ticks: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        at = np.maximum(ticks, 0).astype(np.int64)
+        tempo = np.searchsorted(self._ticks, at, side="right") - 1
+        elapsed: NDArray[np.int64] = self._elapsed[tempo]
+        return elapsed + (at - self._ticks[tempo]) * self._mspq[tempo]
+
+
 def seconds_at(score: AnyScore, tick: int) -> float:
-    """Seconds from the beginning to a tick, following the tempos."""
-    score = in_ticks(score)
-    beats_per_tick = 1 / max(1, score.ticks_per_quarter)
-    seconds, at, bpm = 0.0, 0, DEFAULT_TEMPO_BPM
-    for tempo in sorted(score.tempos, key=lambda tempo: tempo.time):
-        if tempo.time < tick and tempo.mspq > 0:
-            start = max(0, tempo.time)
-            seconds += (start - at) * beats_per_tick * 60 / bpm
-            at, bpm = start, 60_000_000 / tempo.mspq
-    return seconds + (max(0, tick) - at) * beats_per_tick * 60 / bpm
+    """Return the seconds from the beginning to a tick, following the tempos."""
+    return float(TempoMap(score).seconds(np.array(tick)))
 
 
 def pitch_class_histogram(score: AnyScore) -> NDArray[np.float64]:

@@ -29,12 +29,12 @@ from musiclstm.errors import ScoreError
 from musiclstm.midi.reader import (
     UPLOAD,
     MidiLimits,
-    MidiSummary,
     called,
     read_bounded,
     read_midi_bytes,
 )
 from musiclstm.midi.sandbox_worker import receive, send
+from musiclstm.midi.summary import MidiSummary, TrackSummary
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick
@@ -44,8 +44,7 @@ _KEPT_FROM_THE_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "S
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each would ask for memory
 _TAKEN = {
     ("symusic.core", "ScoreTick"),
-    ("musiclstm.midi.summary", "SeedReport"),
-    ("musiclstm.midi.summary", "TrackReport"),
+    *((each.__module__, each.__qualname__) for each in (MidiSummary, TrackSummary)),
 }
 # A pipe that ended, one that was closed here meanwhile, or words that are none.
 _NO_ANSWER = (OSError, EOFError, ValueError, pickle.UnpicklingError)

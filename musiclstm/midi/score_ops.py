@@ -1,6 +1,7 @@
 """Cut scores at bar lines and join them again.
 
-The functions return copies, except `drop_empty_tracks` and `sorted_notes`, which change their argument.
+The functions return copies, except `drop_empty_tracks` and `sorted_notes`, which change their
+argument.
 """
 
 from __future__ import annotations
