@@ -758,7 +758,9 @@ def test_the_snippet_of_the_readme_runs(
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```py\n(.*?)```", readme, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    midi_file("motif.mid", bars=2).replace(tmp_path / "motif.mid")
+    examples = tmp_path / "musiclstm" / "examples"
+    examples.mkdir(parents=True)
+    midi_file("minuet_in_g.mid", bars=2).replace(examples / "minuet_in_g.mid")
     found: dict[str, Any] = {}
     exec(compile(code.replace("http://127.0.0.1:7860", page_url), "README.md", "exec"), found)
     assert read_recipe(Path(found["midi"]).read_bytes()).to_json() == found["recipe"]
