@@ -23,7 +23,7 @@ from page.playback.player import ChunkCache
 from page.server.lifecycle import app_options, serve_until_signal, trust_proxy
 from page.server.queue_limits import ServerLimits
 from page.server.temp_cleanup import temp_dir
-from page.session.history import HELPER
+from page.session.prompt import SANDBOX
 from page.ui import html
 from page.ui.events import EventListeners
 from page.ui.layout import CSS, THEME, build_layout
@@ -102,7 +102,7 @@ def warm_up(composer: Composer) -> Any:
         What is to be held on to, so that the instruments stay read; None without FluidSynth.
     """
     next(composer.stream(bars=1))
-    HELPER.warm()
+    SANDBOX.warm()
     try:
         return load_instruments()
     except RenderError:

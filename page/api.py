@@ -15,8 +15,8 @@ import gradio as gr
 from musiclstm import Composer, Composition, RenderError, ScoreError
 from page.downloads import file_of
 from page.server.deadlines import TURNS
-from page.session.history import NOTHING, PromptChoice
-from page.session.job import show_errors_to_user, stop_when_done
+from page.session.job import stop_when_done
+from page.session.prompt import NOTHING, PromptChoice
 from page.session.settings import (
     AS_THE_SEED,
     FREE,
@@ -28,6 +28,7 @@ from page.session.settings import (
     sampling_of,
     surprise_of,
 )
+from page.ui.errors import show_errors_to_user
 
 
 class Api:

@@ -16,7 +16,7 @@ from musiclstm.export import pianoroll_data
 from musiclstm.midi import bar_starts
 from page.playback.audio_chunks import ChunkRenderer, frame_of
 from page.playback.player import RATE_HZ, Chunk, ChunkCache, PlayerUpdates
-from page.session.history import PromptChoice
+from page.session.prompt import PromptChoice
 
 MOST_S = 180.0  # of one press on play; who wants to hear more presses again
 _MOST_BARS = 4  # in one chunk

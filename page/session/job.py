@@ -5,17 +5,13 @@ Knows the visitor's desk; neither components nor sound.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
-import gradio as gr
-
-from musiclstm import Composer, Composition, MusicLSTMError, ScoreError
+from musiclstm import Composer, Composition, ScoreError
 from musiclstm.audio import Mix
 from musiclstm.midi import last_note_end, seconds_at
 from page.playback.stream import StreamOptions, Update
@@ -23,32 +19,8 @@ from page.server.deadlines import JobDeadline
 from page.session.history import LETTERS
 from page.session.session import GenerationJob, PlayerState, Session, StartPoint
 from page.session.settings import PageSettings, mix_of
-from page.ui import html
 
-_LOG = logging.getLogger(__name__)
-
-BROKEN = (
-    "Something broke on the server, and it is not your doing; what you had stays here. Try again, "
-    "or choose something else."
-)
 AHEAD_S = 45.0  # music without end is composed so far ahead of the listener
-
-
-@contextmanager
-def show_errors_to_user() -> Iterator[None]:
-    """A refusal becomes one sentence in a corner; all else on the page stays as it is.
-
-    So does a mistake of ours, which is logged besides.
-    """
-    try:
-        yield
-    except (MusicLSTMError, ValueError, TimeoutError) as error:
-        raise gr.Error(escape(str(error), quote=False), print_exception=False) from error
-    except gr.Error:
-        raise
-    except Exception as error:
-        _LOG.exception("A job broke")
-        raise gr.Error(BROKEN, print_exception=False) from error
 
 
 @dataclass
@@ -120,25 +92,26 @@ class GenerationProgress:
         self.sounding[take] = mix
         return StreamOptions(mix, player.from_s)
 
-    def progress(self) -> str:
-        """Bars done, and the time left by what they took."""
-        done = sum(piece.bars - self.base for piece in self.pieces.values())
-        of = None if self.settings.endless else self.count * self.bars
-        spent_s = time.monotonic() - self.started
-        left_s = spent_s / done * (of - done) if of and done else None
-        doing = "Composing" if self.count == 1 else f"Composing {self.count} takes"
-        return html.progress(doing, done, of, left_s)
+    @property
+    def bars_done(self) -> int:
+        """New bars composed so far, of all takes."""
+        return sum(piece.bars - self.base for piece in self.pieces.values())
+
+    @property
+    def bars_in_all(self) -> int | None:
+        """New bars asked for, of all takes; None: endless."""
+        return None if self.settings.endless else self.count * self.bars
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated from the time that the bars so far took; None: unknown."""
+        done, total = self.bars_done, self.bars_in_all
+        if not done or not total:
+            return None
+        return (time.monotonic() - self.started) / done * (total - done)
 
 
 # ----------------------------------------------------------------------------------- small helpers
-
-
-def parse_number(value: Any) -> Any:
-    """The number that a text says; whatever else it is, unchanged."""
-    try:
-        return float(value) if isinstance(value, str) and value.strip() else value
-    except ValueError:
-        return value
 
 
 def stop_when_done(drafts: Iterable[Any], turn: JobDeadline) -> Iterator[Any]:
@@ -180,17 +153,6 @@ def check_model(piece: Composition, composer: Composer) -> None:
             "This piece was composed by another model, which alone can go on in it; choose a seed "
             "and press Continue."
         )
-
-
-def parse_programs(muted: Any) -> tuple[int, ...]:
-    """The whole numbers of a list; nothing where it is none."""
-    listed = muted if isinstance(muted, list) else []
-    return tuple(each for each in listed[:129] if isinstance(each, int))
-
-
-def parse_seconds(place: Any) -> float:
-    """Seconds from the beginning, 0 where it says none."""
-    return float(place) if isinstance(place, int | float) and 0 < place < float("inf") else 0.0
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from musiclstm import Composer, Composition, Recipe, example_files
 from page.playback.player import PlayerUpdates
 from page.playback.prompt_preview import PromptPreview
 from page.server.deadlines import TURNS, ClosingError, JobDeadline
-from page.session.history import LETTERS, NOTHING, History, PromptChoice
+from page.session.history import LETTERS, History
+from page.session.prompt import NOTHING, PromptChoice
 from page.session.settings import PageSettings
 
 PLAYERS = len(LETTERS)

@@ -14,10 +14,10 @@ import gradio as gr
 from musiclstm import Composer
 from page.playback.player import ChunkCache, switch_to
 from page.server.model_registry import ModelRegistry
-from page.session.history import NOTHING
-from page.session.job import show_errors_to_user
+from page.session.prompt import NOTHING
 from page.session.session import Session
 from page.ui import html
+from page.ui.errors import show_errors_to_user
 from page.ui.generate_handlers import Changes, GenerateHandlers
 from page.ui.history_handlers import HistoryHandlers
 from page.ui.layout import Page

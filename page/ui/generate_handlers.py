@@ -17,18 +17,15 @@ from musiclstm import Composer, Composition, Recipe, ScoreError
 from page.downloads import link_of
 from page.playback.player import ChunkCache
 from page.playback.stream import Update, replay, show_piece, stream_piece, stream_pieces
-from page.session.history import LETTERS, NOTHING, History, Version
+from page.session.history import LETTERS, History, Version
 from page.session.job import (
     GenerationProgress,
     check_model,
     closing_after,
-    parse_number,
-    parse_programs,
-    parse_seconds,
-    show_errors_to_user,
     stop_when_done,
     throttle_to_playback,
 )
+from page.session.prompt import NOTHING
 from page.session.session import GenerationJob, PlayerState, Session, StartPoint, prompt_of_recipe
 from page.session.settings import (
     PageSettings,
@@ -39,6 +36,8 @@ from page.session.settings import (
     surprise_of,
 )
 from page.ui import html
+from page.ui.errors import show_errors_to_user
+from page.ui.input_parsing import parse_number, parse_programs, parse_seconds
 from page.ui.layout import Page
 
 MOST_BARS_IN_ALL = 1_024  # of one piece; longer ones only cost memory
@@ -189,7 +188,7 @@ class GenerateHandlers:
         player = run.desk.players[update.take]
         changes: Changes = {
             self.page.takes[update.take].player: update.value,
-            self.page.status: run.progress(),
+            self.page.status: _progress_of(run),
         }
         if player.broadcast is None or player.broadcast.take != update.broadcast.take:
             run.desk.players[update.take] = player = PlayerState(turn=player.turn + 1)
@@ -353,6 +352,11 @@ class GenerateHandlers:
             page.after.link_code: link_of(piece) or "",
             page.controls["random_seed"]: str(piece.sampling.seed),
         }
+
+
+def _progress_of(run: GenerationProgress) -> str:
+    doing = "Composing" if run.count == 1 else f"Composing {run.count} takes"
+    return html.progress(doing, run.bars_done, run.bars_in_all, run.seconds_left)
 
 
 def _exchangeable(piece: Composition) -> list[tuple[str, int]]:

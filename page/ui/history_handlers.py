@@ -16,9 +16,9 @@ from musiclstm import ScoreError
 from page.downloads import file_of
 from page.playback.stream import new_bar_of
 from page.session.history import History
-from page.session.job import show_errors_to_user
 from page.session.session import Session
 from page.session.settings import mix_of
+from page.ui.errors import show_errors_to_user
 from page.ui.generate_handlers import Changes, GenerateHandlers
 
 

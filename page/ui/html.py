@@ -11,7 +11,8 @@ from html import escape
 from musiclstm import Composer
 from musiclstm.midi import instrument_name, pluralize
 from musiclstm.tokens import nearest_programs
-from page.session.history import History, PromptChoice, Version
+from page.session.history import History, Version
+from page.session.prompt import PromptChoice
 
 _MARK = "".join(
     f'<rect x="{x}" y="{y}" width="{width}" height="5" rx="2.5" class="{part}"/>'

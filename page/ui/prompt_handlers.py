@@ -16,12 +16,13 @@ from musiclstm import RenderError
 from page.downloads import from_link, needs_file
 from page.playback.player import ChunkCache
 from page.playback.prompt_preview import PromptPreview
-from page.session.history import PromptChoice
-from page.session.job import parse_number, parse_seconds, show_errors_to_user
+from page.session.prompt import PromptChoice
 from page.session.session import Session
 from page.session.settings import mix_of, settings_of, values_of
 from page.ui import html
+from page.ui.errors import show_errors_to_user
 from page.ui.generate_handlers import Changes, GenerateHandlers
+from page.ui.input_parsing import parse_number, parse_seconds
 from page.ui.layout import Page
 
 OWN_FILE = "own file"  # the value of the cards when none of them is chosen

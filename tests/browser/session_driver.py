@@ -21,7 +21,7 @@ def with_sound(test: Any) -> Any:
     return test
 
 
-class Visitor:
+class PageDriver:
     """One browser of its own, with the page open, and everything it asked for."""
 
     def __init__(self, context: BrowserContext, url: str) -> None:

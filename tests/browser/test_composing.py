@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from musiclstm import read_recipe
-from tests.browser.session_driver import Visitor, with_sound
+from tests.browser.session_driver import PageDriver, with_sound
 
 pytestmark = [
     pytest.mark.browser,
@@ -23,7 +23,7 @@ SOME_BARS = re.compile(r"bar ([2-9]|\d\d) of 64")
 
 @with_sound
 def test_sound_arrives_before_the_last_bar_is_composed(
-    visit: Callable[..., Visitor], watched: Any
+    visit: Callable[..., PageDriver], watched: Any
 ) -> None:
     watched.held_at = 4
     ann = visit()
@@ -37,7 +37,7 @@ def test_sound_arrives_before_the_last_bar_is_composed(
     ann.wait_for_player("sound.rendering.complete")
 
 
-def test_bars_done_are_told(visit: Callable[..., Visitor], watched: Any) -> None:
+def test_bars_done_are_told(visit: Callable[..., PageDriver], watched: Any) -> None:
     watched.pause_s = 0.3
     ann = visit()
     ann.press(bars=64)
@@ -47,7 +47,7 @@ def test_bars_done_are_told(visit: Callable[..., Visitor], watched: Any) -> None
     ann.done("after")
 
 
-def test_stop_keeps_what_there_is(visit: Callable[..., Visitor], watched: Any) -> None:
+def test_stop_keeps_what_there_is(visit: Callable[..., PageDriver], watched: Any) -> None:
     watched.pause_s = 0.2
     ann = visit()
     ann.press(bars=64)
@@ -61,7 +61,7 @@ def test_stop_keeps_what_there_is(visit: Callable[..., Visitor], watched: Any) -
 
 
 def test_endless_goes_on_until_something_else_is_pressed(
-    visit: Callable[..., Visitor], watched: Any
+    visit: Callable[..., PageDriver], watched: Any
 ) -> None:
     watched.pause_s = 0.1
     ann = visit()
@@ -74,7 +74,7 @@ def test_endless_goes_on_until_something_else_is_pressed(
     assert ann.done("^3 bars after").startswith("3 bars after 8 bars")
 
 
-def test_a_closed_page_frees_its_worker(visit: Callable[..., Visitor], watched: Any) -> None:
+def test_a_closed_page_frees_its_worker(visit: Callable[..., PageDriver], watched: Any) -> None:
     watched.pause_s = 0.2
     ann = visit()
     ann.press(bars=64)
@@ -85,7 +85,7 @@ def test_a_closed_page_frees_its_worker(visit: Callable[..., Visitor], watched: 
 
 
 def test_a_locked_random_seed_stays_when_something_else_is_changed(
-    visit: Callable[..., Visitor],
+    visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
     ann.field("Random seed").press_sequentially("7")
@@ -105,7 +105,7 @@ def test_a_locked_random_seed_stays_when_something_else_is_changed(
 
 
 @with_sound
-def test_an_instrument_is_muted_at_the_listener_s_place(visit: Callable[..., Visitor]) -> None:
+def test_an_instrument_is_muted_at_the_listener_s_place(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=2)
     ann.wait_for_player("sound.rendering.complete")
@@ -118,7 +118,7 @@ def test_an_instrument_is_muted_at_the_listener_s_place(visit: Callable[..., Vis
 
 @with_sound
 def test_an_instrument_falls_silent_while_more_is_composed(
-    visit: Callable[..., Visitor], watched: Any
+    visit: Callable[..., PageDriver], watched: Any
 ) -> None:
     watched.held_at = 4
     ann = visit()
@@ -137,7 +137,7 @@ def test_an_instrument_falls_silent_while_more_is_composed(
 
 
 @with_sound
-def test_another_sound_is_heard_at_once(visit: Callable[..., Visitor]) -> None:
+def test_another_sound_is_heard_at_once(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=2)
     ann.wait_for_player("sound.rendering.complete")

@@ -10,7 +10,7 @@ import pytest
 from symusic.core import ScoreTick, TextMetaTick
 
 from page.server.queue_limits import QueueLimits, RefusedError
-from tests.browser.session_driver import Visitor
+from tests.browser.session_driver import PageDriver
 
 pytestmark = [
     pytest.mark.browser,
@@ -49,7 +49,7 @@ def hostile_file(midi_file: Callable[..., Path]) -> Path:
 
 
 def test_nothing_inside_a_file_runs_in_the_browser(
-    visit: Callable[..., Visitor], hostile_file: Path
+    visit: Callable[..., PageDriver], hostile_file: Path
 ) -> None:
     ann = visit()
     ann.drop(hostile_file)
@@ -69,7 +69,7 @@ def test_nothing_inside_a_file_runs_in_the_browser(
 
 
 def test_the_sentence_about_a_hostile_file_runs_nothing(
-    visit: Callable[..., Visitor], tmp_path: Path
+    visit: Callable[..., PageDriver], tmp_path: Path
 ) -> None:
     path = tmp_path / f"{ATTACKS[1].replace('/', '')}.mid"
     path.write_bytes(b"no music at all")
@@ -86,7 +86,7 @@ def test_the_sentence_about_a_hostile_file_runs_nothing(
      (RefusedError(503, "Everybody composes."), "This application is currently busy")],
 )  # fmt: skip
 def test_a_press_that_is_refused_is_told_at_once_and_the_next_one_counts(
-    visit: Callable[..., Visitor],
+    visit: Callable[..., PageDriver],
     monkeypatch: pytest.MonkeyPatch,
     refusal: RefusedError,
     shown: str,

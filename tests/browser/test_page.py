@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from musiclstm import read_recipe
-from tests.browser.session_driver import MINUET, Visitor, with_sound
+from tests.browser.session_driver import MINUET, PageDriver, with_sound
 
 pytestmark = [
     pytest.mark.browser,
@@ -24,7 +24,7 @@ HOSTILE = '<img src=x onerror="window.hacked = true">'
 
 
 @with_sound
-def test_one_button_starts_music_that_is_heard(visit: Callable[..., Visitor]) -> None:
+def test_one_button_starts_music_that_is_heard(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     assert ann.player("state") == "paused"
     ann.press()
@@ -33,7 +33,7 @@ def test_one_button_starts_music_that_is_heard(visit: Callable[..., Visitor]) ->
     ann.wait_for_player("sound.rendering.complete")
 
 
-def test_nothing_plays_before_a_press(visit: Callable[..., Visitor]) -> None:
+def test_nothing_plays_before_a_press(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     assert (
         ann.page.evaluate("[...musiclstm.players.values()].map((each) => each.wants)")
@@ -43,7 +43,7 @@ def test_nothing_plays_before_a_press(visit: Callable[..., Visitor]) -> None:
 
 @with_sound
 def test_the_seed_alone_is_heard_and_the_music_after_it_takes_over(
-    visit: Callable[..., Visitor],
+    visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
     play = ann.page.locator("#seed-roll .play")
@@ -58,7 +58,7 @@ def test_the_seed_alone_is_heard_and_the_music_after_it_takes_over(
 
 @with_sound
 def test_a_seed_that_was_heard_is_heard_again_from_where_one_clicks(
-    visit: Callable[..., Visitor],
+    visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
     bar = "musiclstm.players.get('seed-roll')"
@@ -73,7 +73,7 @@ def test_a_seed_that_was_heard_is_heard_again_from_where_one_clicks(
     assert ann.player("place", player="seed-roll") == pytest.approx(1, abs=2)
 
 
-def test_surprise_me_begins_from_nothing(visit: Callable[..., Visitor]) -> None:
+def test_surprise_me_begins_from_nothing(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.set_bars(2)
     ann.page.locator("#surprise").click()
@@ -81,7 +81,7 @@ def test_surprise_me_begins_from_nothing(visit: Callable[..., Visitor]) -> None:
     assert not ann.page.locator("#seed-roll").is_visible()
 
 
-def test_a_card_is_chosen_and_goes_on(visit: Callable[..., Visitor]) -> None:
+def test_a_card_is_chosen_and_goes_on(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     card = ann.page.locator(".cards button", has_text="Ode to Joy")
     card.click()
@@ -91,7 +91,7 @@ def test_a_card_is_chosen_and_goes_on(visit: Callable[..., Visitor]) -> None:
 
 
 def test_a_dropped_file_goes_on(
-    visit: Callable[..., Visitor], midi_file: Callable[..., Path]
+    visit: Callable[..., PageDriver], midi_file: Callable[..., Path]
 ) -> None:
     ann = visit()
     ann.drop(midi_file("motif.mid", bars=2))
@@ -101,7 +101,7 @@ def test_a_dropped_file_goes_on(
 
 
 def test_chosen_tracks_and_bars_go_on_and_the_others_play_along(
-    visit: Callable[..., Visitor], midi_file: Callable[..., Path]
+    visit: Callable[..., PageDriver], midi_file: Callable[..., Path]
 ) -> None:
     ann = visit()
     ann.drop(midi_file("band.mid", bars=4, tracks=("One", "Two")))
@@ -118,7 +118,7 @@ def test_chosen_tracks_and_bars_go_on_and_the_others_play_along(
 
 
 def test_bars_are_chosen_on_the_roll(
-    visit: Callable[..., Visitor],
+    visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
     bars = ann.page.locator("#seed-roll .bar")
@@ -132,7 +132,7 @@ def test_bars_are_chosen_on_the_roll(
 
 
 def test_a_hostile_track_name_runs_no_script(
-    visit: Callable[..., Visitor], midi_file: Callable[..., Path]
+    visit: Callable[..., PageDriver], midi_file: Callable[..., Path]
 ) -> None:
     ann = visit()
     ann.drop(midi_file("tracks.mid", bars=1, tracks=(HOSTILE, f"</title></svg>{HOSTILE}")))
@@ -145,7 +145,7 @@ def test_a_hostile_track_name_runs_no_script(
 
 
 def test_a_hostile_file_is_answered_with_its_own_words_as_text(
-    visit: Callable[..., Visitor], tmp_path: Path
+    visit: Callable[..., PageDriver], tmp_path: Path
 ) -> None:
     ann = visit()
     bad = tmp_path / "bad.mid"
@@ -158,7 +158,7 @@ def test_a_hostile_file_is_answered_with_its_own_words_as_text(
 
 
 def test_a_bad_file_leaves_seed_and_result_in_place(
-    visit: Callable[..., Visitor], tmp_path: Path
+    visit: Callable[..., PageDriver], tmp_path: Path
 ) -> None:
     ann = visit()
     before = ann.compose(bars=1)
@@ -175,7 +175,7 @@ def test_a_bad_file_leaves_seed_and_result_in_place(
 # -- Everyone --------------------------------------------------------------------------------------
 
 
-def test_two_visitors_see_their_own_seed_and_piece(visit: Callable[..., Visitor]) -> None:
+def test_two_visitors_see_their_own_seed_and_piece(visit: Callable[..., PageDriver]) -> None:
     ann, bob = visit(), visit()
     ann.page.locator(".cards button", has_text="Ode to Joy").click()
     ann.page.get_by_role("heading", name="Ode to Joy (Beethoven)").wait_for()
@@ -185,7 +185,7 @@ def test_two_visitors_see_their_own_seed_and_piece(visit: Callable[..., Visitor]
     assert bob.done("^2 bars after").endswith("Minuet in G (Petzold).")
 
 
-def test_a_whole_visit_asks_nobody_else(visit: Callable[..., Visitor], page_url: str) -> None:
+def test_a_whole_visit_asks_nobody_else(visit: Callable[..., PageDriver], page_url: str) -> None:
     ann = visit()
     ann.compose(bars=1)
     hosts = {urlsplit(url).hostname for url in ann.requests if url.startswith(("http", "ws"))}
@@ -193,7 +193,7 @@ def test_a_whole_visit_asks_nobody_else(visit: Callable[..., Visitor], page_url:
 
 
 def test_every_control_has_a_name_for_those_who_cannot_see_it(
-    visit: Callable[..., Visitor],
+    visit: Callable[..., PageDriver],
 ) -> None:
     page = visit().page
     for role, name in (
@@ -216,7 +216,7 @@ def test_every_control_has_a_name_for_those_who_cannot_see_it(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_a_phone(scheme: Any, visit: Callable[..., Visitor]) -> None:
+def test_the_page_fits_a_phone(scheme: Any, visit: Callable[..., PageDriver]) -> None:
     ann = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     ann.compose("Four takes", bars=1)
     assert ann.page.evaluate("document.documentElement.scrollWidth") <= 390

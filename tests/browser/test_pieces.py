@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from musiclstm import Recipe, read_midi, read_recipe
-from tests.browser.session_driver import Visitor, with_sound
+from tests.browser.session_driver import PageDriver, with_sound
 
 pytestmark = [
     pytest.mark.browser,
@@ -25,7 +25,7 @@ pytestmark = [
 
 @with_sound
 def test_four_takes_are_all_there_and_one_is_kept_and_gone_on_with(
-    visit: Callable[..., Visitor],
+    visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
     assert not ann.page.locator("#take-b").is_visible()
@@ -46,7 +46,7 @@ def test_four_takes_are_all_there_and_one_is_kept_and_gone_on_with(
 
 
 @with_sound
-def test_takes_are_compared_at_the_same_place(visit: Callable[..., Visitor]) -> None:
+def test_takes_are_compared_at_the_same_place(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose("Four takes", bars=4)
     for take in "ac":
@@ -58,7 +58,7 @@ def test_takes_are_compared_at_the_same_place(visit: Callable[..., Visitor]) -> 
     assert ann.player("place", player="roll-c") == pytest.approx(9, abs=2)
 
 
-def test_undo_and_redo_go_back_and_forth(visit: Callable[..., Visitor]) -> None:
+def test_undo_and_redo_go_back_and_forth(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=1)
     first = ann.midi
@@ -77,7 +77,7 @@ def test_undo_and_redo_go_back_and_forth(visit: Callable[..., Visitor]) -> None:
     assert ann.midi == first
 
 
-def test_a_piece_is_made_anew_from_a_bar_that_was_clicked(visit: Callable[..., Visitor]) -> None:
+def test_a_piece_is_made_anew_from_a_bar_that_was_clicked(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=4)
     first = ann.midi
@@ -100,7 +100,7 @@ def test_a_piece_is_made_anew_from_a_bar_that_was_clicked(visit: Callable[..., V
 
 
 @with_sound
-def test_every_file_can_be_taken_home(visit: Callable[..., Visitor]) -> None:
+def test_every_file_can_be_taken_home(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=2)
     whole, new = (read_midi(ann.offered(name))[1] for name in ("MIDI", "MIDI, new bars"))
@@ -119,7 +119,7 @@ def test_every_file_can_be_taken_home(visit: Callable[..., Visitor]) -> None:
     assert recipe == read_recipe(ann.midi)
 
 
-def test_the_score_can_be_read_by_others(visit: Callable[..., Visitor]) -> None:
+def test_the_score_can_be_read_by_others(visit: Callable[..., PageDriver]) -> None:
     music21 = pytest.importorskip("music21", reason="music21 is not installed")
     ann = visit()
     ann.compose(bars=2)
@@ -127,7 +127,7 @@ def test_the_score_can_be_read_by_others(visit: Callable[..., Visitor]) -> None:
     assert len(score.parts[0].getElementsByClass("Measure")) == 10
 
 
-def test_a_link_makes_the_same_bytes_again(visit: Callable[..., Visitor], page_url: str) -> None:
+def test_a_link_makes_the_same_bytes_again(visit: Callable[..., PageDriver], page_url: str) -> None:
     ann, bob = visit(), visit()
     ann.page.get_by_role("spinbutton", name="number input for Adventurous").fill("1.1")
     ann.compose(bars=3)
@@ -143,7 +143,7 @@ def test_a_link_makes_the_same_bytes_again(visit: Callable[..., Visitor], page_u
 
 
 def test_a_link_to_a_dropped_file_waits_for_that_file(
-    visit: Callable[..., Visitor], midi_file: Callable[..., Path]
+    visit: Callable[..., PageDriver], midi_file: Callable[..., Path]
 ) -> None:
     ann, bob = visit(), visit()
     motif = midi_file("motif.mid", bars=2)
@@ -158,7 +158,7 @@ def test_a_link_to_a_dropped_file_waits_for_that_file(
     assert bob.midi == ann.midi
 
 
-def test_a_broken_link_is_one_sentence(visit: Callable[..., Visitor], page_url: str) -> None:
+def test_a_broken_link_is_one_sentence(visit: Callable[..., PageDriver], page_url: str) -> None:
     ann = visit()
     ann.open(f"{page_url}?recipe=<b>nonsense")
     ann.page.get_by_text("This link holds no recipe").wait_for()

@@ -21,7 +21,7 @@ from musiclstm.generation import pipeline
 from musiclstm.midi import analysis, reader
 from musiclstm.midi.reader import read_midi
 from musiclstm.midi.sandbox import Helper
-from page.session.history import PromptChoice
+from page.session.prompt import PromptChoice
 from tests.malformed_midi.cases import UPLOADS
 from tests.malformed_midi.midi_builder import MUSIC, meter, midi, note, tempo, track
 

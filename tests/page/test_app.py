@@ -30,7 +30,7 @@ from musiclstm import (
     read_recipe,
 )
 from page.playback.player import ChunkCache
-from page.session.history import PromptChoice
+from page.session.prompt import PromptChoice
 from page.session.session import Session
 from page.ui import html as words
 from page.ui.events import EventListeners, swap
@@ -645,7 +645,7 @@ def test_a_link_makes_the_same_piece_for_somebody_else(wiring: EventListeners) -
     ann.press(bars=3, adventurous=1.1, key="D minor")
     ann.press("on")
     link = ann.newest(ann.page.after.link_code)
-    assert bob.reproduce(link).piece.to_midi() == ann.piece.to_midi()
+    assert bob.follow(link).piece.to_midi() == ann.piece.to_midi()
     assert bob.newest(bob.page.controls["adventurous"]) == 1.1
     assert bob.newest(bob.page.controls["key"]) == "D minor"
     assert bob.newest(bob.page.controls["random_seed"]) == str(ann.piece.sampling.seed)
@@ -659,18 +659,18 @@ def test_a_link_to_a_file_waits_for_it(
     path = midi_file("motif.mid")
     ann.drop(path)
     link = ann.press().newest(ann.page.after.link_code)
-    assert "drop that file" in bob.reproduce(link).texts[-1]
+    assert "drop that file" in bob.follow(link).texts[-1]
     wrong = bob.drop(midi_file("other.mid", bars=3))[bob.page.recipe]["value"]
     with pytest.raises(gr.Error, match="goes on from a file"):
-        bob.reproduce(wrong)
+        bob.follow(wrong)
     right = bob.drop(path)[bob.page.recipe]["value"]
-    assert bob.reproduce(right).piece.to_midi() == ann.piece.to_midi()
+    assert bob.follow(right).piece.to_midi() == ann.piece.to_midi()
 
 
 @pytest.mark.parametrize("text", ["x", "<b>", "A" * 10_000, "é"])
 def test_a_broken_link_is_one_sentence(ann: Visitor, text: str) -> None:
     with pytest.raises(gr.Error, match="holds no recipe"):
-        ann.reproduce(text)
+        ann.follow(text)
 
 
 def test_a_link_that_asks_for_too_much_is_one_sentence(
@@ -679,7 +679,7 @@ def test_a_link_that_asks_for_too_much_is_one_sentence(
     link = ann.press().newest(ann.page.after.link_code)
     monkeypatch.setattr("page.ui.prompt_handlers.MOST_BARS_FOLLOWED", 1)
     with pytest.raises(gr.Error, match="more than 1 bars"):
-        ann.reproduce(link)
+        ann.follow(link)
 
 
 def test_a_piece_does_not_grow_without_end(ann: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:

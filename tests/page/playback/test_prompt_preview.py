@@ -13,7 +13,7 @@ from page.playback import audio_chunks, prompt_preview
 from page.playback.audio_chunks import frame_of
 from page.playback.player import RATE_HZ, ChunkCache
 from page.playback.prompt_preview import PromptPreview, pianoroll_of_prompt
-from page.session.history import PromptChoice
+from page.session.prompt import PromptChoice
 
 
 class Hum:

@@ -25,7 +25,7 @@ from page.server.lifecycle import close, trust_proxy
 from page.server.middleware import ALLOWED_PATHS, OPEN_API, OPEN_FOLDERS
 from page.server.queue_limits import ServerLimits
 from page.server.temp_cleanup import TempCleaner
-from page.session.job import BROKEN
+from page.ui.errors import BROKEN
 from tests.page.server.app_server import Server, served
 
 pytestmark = [

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from musiclstm import ScoreError, Selection, example_files
 from page.session import history as visit
-from page.session.history import MAX_VERSIONS, NOTHING, History, PromptChoice
+from page.session.history import MAX_VERSIONS, History
+from page.session.prompt import NOTHING, PromptChoice
 from page.session.settings import PageSettings
 
 TITLE = "Minuet in G (Petzold)"

@@ -11,13 +11,11 @@ from musiclstm.midi.analysis import last_note_end, seconds_at
 from page.session import job
 from page.session.job import (
     GenerationProgress,
-    parse_number,
-    parse_programs,
-    parse_seconds,
     throttle_to_playback,
 )
 from page.session.session import GenerationJob, PlayerState, Session, StartPoint
 from page.session.settings import PageSettings
+from page.ui.input_parsing import parse_number, parse_programs, parse_seconds
 
 TUNE = example_files()["Minuet in G (Petzold)"]
 
