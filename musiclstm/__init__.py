@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from musiclstm._lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from musiclstm.audio.rendering import Audio, render
+    from musiclstm.audio import Audio, render
     from musiclstm.errors import (
         CheckpointError,
         CorpusError,
@@ -108,7 +108,7 @@ __getattr__, __dir__ = lazy_imports(
         "generation.decoding.sampling": ("Sampling",),
         "model.modeling_musiclstm": ("LSTMState",),
         "generation.recipe": ("Recipe", "read_recipe"),
-        "audio.rendering": ("Audio", "render"),
+        "audio": ("Audio", "render"),
         "examples": ("example_files",),
         "generation.selection": ("Selection",),
         "tokens": ("MusicTokenizer",),

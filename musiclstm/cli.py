@@ -108,7 +108,7 @@ def _write(arguments: argparse.Namespace, piece: Composition, number: int | None
     if arguments.roll:
         boundary = None if only_new or piece.seed is None else piece.seed_end_tick
         _numbered(arguments.roll, number).write_text(
-            pianoroll_svg(score, seed_end_tick=boundary, title=out.stem), encoding="utf-8"
+            pianoroll_svg(score, prompt_end_tick=boundary, title=out.stem), encoding="utf-8"
         )
     if arguments.audio:
         audio = rendering.render(score, soundfont=arguments.soundfont)

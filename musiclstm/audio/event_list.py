@@ -1,7 +1,4 @@
-"""A score becomes a list of events at sample frames: what is struck, released and turned, and when.
-
-Knows no FluidSynth, no SoundFont and no effects: only which track sounds on which channel.
-"""
+"""Conversion of a score to synthesizer events, each at a sample frame."""
 
 from __future__ import annotations
 
@@ -25,62 +22,62 @@ if TYPE_CHECKING:
 
     Clock = Callable[[NDArray[np.int64]], NDArray[np.int64]]  # ticks -> frames
 
-MAX_INSTRUMENTS = 256  # one channel for each, so that no two ever share a program
+MAX_INSTRUMENTS = 256  # one MIDI channel each, so that every track keeps its own program
 
 
 class EventKind(IntEnum):
-    """What can happen at a frame, in the order in which it happens there."""
+    """Kind of event. Events of one frame are sent in this order."""
 
-    NOTE_OFF = 0  # before the note-ons: a repeated note ends before it sounds again
+    NOTE_OFF = 0  # before NOTE_ON, so that a repeated note is released before it starts again
     CONTROL = 1
     PITCH_BEND = 2
     NOTE_ON = 3
 
 
 class Event(NamedTuple):
-    """One thing FluidSynth is told, and when."""
+    """One MIDI message with its time."""
 
     frame: int
     kind: EventKind
     channel: int  # 0..255
-    number: int  # the key or the controller, 0..127
+    number: int  # key or controller number, 0..127
     value: int  # velocity or controller value, 0..127; pitch bend, -8192..8191
 
 
 class Instrument(NamedTuple):
-    """What sounds on one channel."""
+    """Program of one channel."""
 
     channel: int  # 0..255
-    program: int  # General MIDI, 0..127; the kit for drums
+    program: int  # General MIDI program, 0..127; number of the kit for drums
     is_drum: bool
 
     @property
-    def number(self) -> int:
-        """The program, or -1 for drums of any kit."""
+    def mix_program(self) -> int:
+        """Return the program as `Mix` counts it: -1 for drums of any kit."""
         return DRUMS if self.is_drum else self.program
 
 
 class TrackKey(NamedTuple):
-    """What a track is known by in all drafts of a growing score."""
+    """Identity of a track across the drafts of a growing score."""
 
     name: str
     program: int
     is_drum: bool
-    number: int  # counted among the tracks that are alike in all of the above
+    index: int  # among the tracks that share the three fields above
 
 
 Channels: TypeAlias = dict[TrackKey, int]
 
 
 class EventList(NamedTuple):
-    """All that FluidSynth needs to know of a score."""
+    """A score as input of the synthesizer."""
 
     instruments: tuple[Instrument, ...]
-    events: list[Event]  # rising in time; empty without notes
-    end_frame: int  # where the last note ends
+    events: list[Event]  # sorted by frame, then kind; empty without notes
+    end_frame: int  # end of the last note
 
 
-# Bank, mode and "all sound off" messages stay out: they would reach beyond their own channel.
+# Without bank, mode and "all sound off" messages, which affect more than their own channel.
 _CONTROLS = frozenset({1, 7, 10, 11, 64, 66, 67, 91, 93})
 _SUSTAIN = 64
 
@@ -88,13 +85,13 @@ _SUSTAIN = 64
 def build_event_list(
     score: AnyScore, *, sample_rate_hz: int, channels: Channels | None = None
 ) -> EventList:
-    """Turn a score into events at sample frames, each track with notes on a channel of its own.
+    """Convert a score to events at sample frames, with one channel for each track with notes.
 
     Args:
         score: In any time unit; left unchanged.
         sample_rate_hz: Frames per second.
-        channels: Which track sounds on which channel. Tracks that are not yet there are added, so
-            that every draft of a growing score finds its channels again. None: counted from 0.
+        channels: Channel of each track. Missing tracks are added, so that a track keeps its
+            channel in every draft of a growing score. None: channels are counted from 0.
 
     Raises:
         RenderError: More than 256 tracks have notes.
@@ -113,37 +110,37 @@ def build_event_list(
     )
 
 
-def with_mix(part: EventList, mix: Mix) -> EventList:
-    """The part with its instruments exchanged and without the muted ones, as long as before."""
-    heard = [each for each in part.instruments if each.number not in mix.muted]
-    channels = {each.channel for each in heard}
-    return part._replace(
-        instruments=tuple(_exchanged(each, mix) for each in heard),
-        events=[event for event in part.events if event.channel in channels],
+def apply_mix(event_list: EventList, mix: Mix) -> EventList:
+    """Exchange programs and drop the events of muted instruments; `end_frame` stays."""
+    audible = [each for each in event_list.instruments if each.mix_program not in mix.muted]
+    channels = {each.channel for each in audible}
+    return event_list._replace(
+        instruments=tuple(_with_exchanged_program(each, mix) for each in audible),
+        events=[event for event in event_list.events if event.channel in channels],
     )
 
 
-def _exchanged(instrument: Instrument, mix: Mix) -> Instrument:
+def _with_exchanged_program(instrument: Instrument, mix: Mix) -> Instrument:
     if instrument.is_drum:
         return instrument
     return instrument._replace(program=mix.programs.get(instrument.program, instrument.program))
 
 
 def frame_at(score: AnyScore, tick: int, *, sample_rate_hz: int) -> int:
-    """The sample frame of a tick, by the score's tempos."""
+    """Return the sample frame of a tick of the score."""
     return int(_clock(in_ticks(score), sample_rate_hz)(np.array([tick], np.int64))[0])
 
 
 def _tracks_on_channels(score: ScoreTick, channels: Channels) -> list[tuple[int, TrackTick]]:
-    """The tracks with notes, in their order, each with its channel."""
-    alike = Counter[tuple[str, int, bool]]()
+    """Return (channel, track) of every track with notes, in the order of the score."""
+    counts = Counter[tuple[str, int, bool]]()
     tracks = []
     for track in score.tracks:
-        likeness = (track.name, track.program, track.is_drum)
+        name_and_program = (track.name, track.program, track.is_drum)
         if len(track.notes):
-            key = TrackKey(*likeness, alike[likeness])
+            key = TrackKey(*name_and_program, counts[name_and_program])
             tracks.append((channels.setdefault(key, len(channels)), track))
-        alike[likeness] += 1
+        counts[name_and_program] += 1
     if len(channels) > MAX_INSTRUMENTS:
         raise RenderError(
             f"The score has {len(channels)} tracks with notes, and at most {MAX_INSTRUMENTS} can "
@@ -177,24 +174,23 @@ def _clock(score: ScoreTick, sample_rate_hz: int) -> Clock:
 
 
 def _note_events(track: TrackTick, channel: int, clock: Clock) -> Iterator[Event]:
-    """Note-ons and note-offs in which no key is struck twice without a release between."""
+    """Yield note-ons and note-offs; a key is released before its next note-on."""
     notes = {name: values.astype(np.int64) for name, values in track.notes.numpy().items()}
-    # Notes without length (some drum files have no others) still sound.
+    # Some drum files have only notes of length zero; they sound for one frame and their decay.
     start = clock(notes["time"])
     end = np.maximum(clock(notes["time"] + notes["duration"]), start + 1)
     pitch, velocity = notes["pitch"], notes["velocity"]
 
     order = np.lexsort((end, start, pitch))
     start, end, pitch, velocity = start[order], end[order], pitch[order], velocity[order]
-    again = pitch[1:] == pitch[:-1]
-    end[:-1] = np.where(again, np.minimum(end[:-1], start[1:]), end[:-1])
+    is_repeated = pitch[1:] == pitch[:-1]
+    end[:-1] = np.where(is_repeated, np.minimum(end[:-1], start[1:]), end[:-1])
 
-    heard = (end > start) & (velocity > 0) & (pitch >= 0)
-    for on, off, key, strength in zip(
-        *(values[heard].tolist() for values in (start, end, pitch, velocity)), strict=True
-    ):
-        yield Event(on, EventKind.NOTE_ON, channel, key, strength)
-        yield Event(off, EventKind.NOTE_OFF, channel, key, 0)
+    audible = (end > start) & (velocity > 0) & (pitch >= 0)
+    columns = (values[audible].tolist() for values in (start, end, pitch, velocity))
+    for note_start, note_end, key, note_velocity in zip(*columns, strict=True):
+        yield Event(note_start, EventKind.NOTE_ON, channel, key, note_velocity)
+        yield Event(note_end, EventKind.NOTE_OFF, channel, key, 0)
 
 
 def _control_events(track: TrackTick, channel: int, clock: Clock) -> Iterator[Event]:
@@ -210,10 +206,10 @@ def _control_events(track: TrackTick, channel: int, clock: Clock) -> Iterator[Ev
 
 
 def _controls(track: TrackTick) -> list[tuple[int, int, int]]:
-    """(tick, controller, value) of everything that is followed, the pedal included."""
+    """Return (tick, controller, value) of all rendered controls, the sustain pedal included."""
     controls = [(c.time, c.number, c.value) for c in track.controls if c.number in _CONTROLS]
     if not any(number == _SUSTAIN for _, number, _ in controls):
-        # symusic gives a file's pedal in both forms; a score made in code may have only this one.
+        # symusic reads a pedal in both forms; a score made in code may have `pedals` only.
         for pedal in track.pedals:
             controls.append((pedal.time, _SUSTAIN, 127))
             controls.append((pedal.time + pedal.duration, _SUSTAIN, 0))

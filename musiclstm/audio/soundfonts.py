@@ -1,7 +1,4 @@
-"""The SoundFonts of this machine: found, listed, and asked for in words where there is none.
-
-Knows no score and plays nothing.
-"""
+"""Search for installed SoundFonts, and installation advice for this system."""
 
 from __future__ import annotations
 
@@ -15,26 +12,26 @@ from musiclstm.errors import SoundfontNotFoundError
 SOUNDFONT_VARIABLE = "MUSICLSTM_SOUNDFONT"
 
 
-class Packages(NamedTuple):
-    """How a package manager brings what we need."""
+class InstallAdvice(NamedTuple):
+    """How to install the FluidSynth library and a SoundFont with one package manager."""
 
     library: str
     soundfont: str
 
 
-_PACKAGES = {
-    "apt-get": Packages("apt install libfluidsynth3", "apt install fluid-soundfont-gm"),
-    "dnf": Packages("dnf install fluidsynth-libs", "dnf install fluid-soundfont-gm"),
-    "pacman": Packages("pacman -S fluidsynth", "pacman -S soundfont-fluid"),
-    "brew": Packages(
+_ADVICE = {
+    "apt-get": InstallAdvice("apt install libfluidsynth3", "apt install fluid-soundfont-gm"),
+    "dnf": InstallAdvice("dnf install fluidsynth-libs", "dnf install fluid-soundfont-gm"),
+    "pacman": InstallAdvice("pacman -S fluidsynth", "pacman -S soundfont-fluid"),
+    "brew": InstallAdvice(
         "brew install fluid-synth",
         "put a General MIDI .sf2 file into /Library/Audio/Sounds/Banks",
     ),
-    "choco": Packages(
+    "choco": InstallAdvice(
         "choco install fluidsynth", r"put a General MIDI .sf2 file into C:\soundfonts"
     ),
 }
-_ELSEWHERE = Packages(
+_OTHER_ADVICE = InstallAdvice(
     "see fluidsynth.org/download", "put a General MIDI .sf2 file into /usr/local/share/soundfonts"
 )
 
@@ -50,65 +47,65 @@ _SOUNDFONT_FOLDERS = (
     r"C:\soundfonts",
     r"C:\tools\fluidsynth\share\soundfonts",
 )
-# Where several are installed, the best General MIDI set first.
-_BEST_SOUNDFONTS = ("fluidr3_gm", "musescore_general", "generaluser", "fluidr3", "timgm6mb", "gm")
+# Parts of file names, the best General MIDI set first.
+_PREFERENCE = ("fluidr3_gm", "musescore_general", "generaluser", "fluidr3", "timgm6mb", "gm")
 
 
-def soundfonts() -> dict[str, Path]:
-    """The SoundFonts that are installed, the best first: plain name -> file.
+def installed_soundfonts() -> dict[str, Path]:
+    """Return the installed SoundFonts by name (the file name without its ending), the best first.
 
-    The name is that of the file without its ending, and can be shown to anyone. A file that goes
-    by several names is listed once. MUSICLSTM_SOUNDFONT comes before the usual system folders.
+    A file with several names or links is listed once. The file in MUSICLSTM_SOUNDFONT comes before
+    those of the usual system folders.
     """
     found: dict[str, Path] = {}
-    seen: set[Path] = set()
-    for file in _installed_soundfonts():
-        if file.resolve() not in seen:
-            seen.add(file.resolve())
+    targets: set[Path] = set()
+    for file in _soundfont_files():
+        if file.resolve() not in targets:
+            targets.add(file.resolve())
             found.setdefault(file.stem, file)
     return found
 
 
 def find_soundfont(soundfont: str | Path | None = None) -> Path:
-    """The SoundFont to play with.
+    """Return the SoundFont file to use.
 
     Args:
-        soundfont: A name that `soundfonts()` lists, or an .sf2 or .sf3 file. None:
+        soundfont: A name from `installed_soundfonts()`, or an .sf2 or .sf3 file. None:
             MUSICLSTM_SOUNDFONT, then the usual system folders of Debian, Fedora, Arch, macOS and
             Windows, the best set first.
 
     Raises:
-        SoundfontNotFoundError: No SoundFont where asked, or none anywhere.
+        SoundfontNotFoundError: There is none at that path, or none on this machine.
     """
-    named = soundfont or os.environ.get(SOUNDFONT_VARIABLE)
-    if named:
-        found: Path | None = soundfonts().get(str(named), Path(named))
+    requested = soundfont or os.environ.get(SOUNDFONT_VARIABLE)
+    if requested:
+        found: Path | None = installed_soundfonts().get(str(requested), Path(requested))
     else:
-        found = next(iter(soundfonts().values()), None)
+        found = next(iter(installed_soundfonts().values()), None)
     if found and found.is_file():
         return found
-    place = f"at '{named}'" if named else "on this machine"
+    where = f"at '{requested}'" if requested else "on this machine"
     raise SoundfontNotFoundError(
-        f"No SoundFont {place}. Pass soundfont=…, set {SOUNDFONT_VARIABLE}, or: "
-        f"{packages().soundfont}"
+        f"No SoundFont {where}. Pass soundfont=…, set {SOUNDFONT_VARIABLE}, or: "
+        f"{install_advice().soundfont}"
     )
 
 
-def _installed_soundfonts() -> list[Path]:
+def _soundfont_files() -> list[Path]:
     folders = [Path(folder) for folder in _SOUNDFONT_FOLDERS if Path(folder).is_dir()]
     files = [file for folder in folders for file in folder.iterdir() if file.is_file()]
-    installed = sorted((f for f in files if f.suffix.lower() in (".sf2", ".sf3")), key=_preference)
+    installed = sorted((f for f in files if f.suffix.lower() in (".sf2", ".sf3")), key=_rank)
     own = Path(os.environ.get(SOUNDFONT_VARIABLE) or "nowhere")
     return [own, *installed] if own.is_file() else installed
 
 
-def _preference(soundfont: Path) -> tuple[int, str]:
+def _rank(soundfont: Path) -> tuple[int, str]:
     name = soundfont.name.lower()
-    ranks = [rank for rank, best in enumerate(_BEST_SOUNDFONTS) if best in name]
-    return min(ranks, default=len(_BEST_SOUNDFONTS)), name
+    ranks = [rank for rank, best in enumerate(_PREFERENCE) if best in name]
+    return min(ranks, default=len(_PREFERENCE)), name
 
 
-def packages() -> Packages:
-    """How to install things here, by the package manager that is here."""
-    present = (each for program, each in _PACKAGES.items() if shutil.which(program))
-    return next(present, _ELSEWHERE)
+def install_advice() -> InstallAdvice:
+    """Return the advice for the package manager of this machine."""
+    present = (each for program, each in _ADVICE.items() if shutil.which(program))
+    return next(present, _OTHER_ADVICE)

@@ -1,7 +1,6 @@
-"""One FluidSynth: its SoundFont, its instruments, its effects, and sound as it comes out.
+"""A FluidSynth instance: SoundFont, programs, effects, and rendering of events to samples.
 
-Every note is sent to FluidSynth from a list of events. FluidSynth's own MIDI player, which can be
-made to play forever by a file of a few bytes, is never used. Knows no score.
+FluidSynth's own MIDI player is not used: a file of a few bytes can make it play forever.
 """
 
 from __future__ import annotations
@@ -16,24 +15,24 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from musiclstm.audio.event_list import MAX_INSTRUMENTS, Event, EventKind, Instrument
-from musiclstm.audio.mix import USUAL_CHORUS, USUAL_REVERB, Mix
-from musiclstm.audio.soundfonts import find_soundfont, packages
+from musiclstm.audio.mix import DEFAULT_CHORUS, DEFAULT_REVERB, Mix
+from musiclstm.audio.soundfonts import find_soundfont, install_advice
 from musiclstm.errors import RendererMissingError, RenderError
 from musiclstm.midi.general_midi import DRUMS, instrument_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAMPLE_RATES_HZ = range(8_000, 96_001)  # what FluidSynth can do
+SAMPLE_RATES_HZ = range(8_000, 96_001)  # the range of FluidSynth
 
-STEP_FRAMES = 64  # FluidSynth works in steps of so many; what it is told counts from the next
-_BLOCK_FRAMES = 8_192  # the longest piece of sound handed out at once
+STEP_FRAMES = 64  # FluidSynth renders in steps; a message takes effect at the next one
+_BLOCK_FRAMES = 8_192  # the longest block that `play` yields
 _DRUM_BANK = 128
 
-_CHORUS_LEVEL = 4.0  # FluidSynth's number for all of it; twice what it takes by itself
+_CHORUS_LEVEL = 4.0  # FluidSynth's setting for chorus=1; twice its default
 
-# A small concert hall: the sound needs 1.6 s to die away, which the usual tail leaves room for.
-_ROOM = {
+# A small concert hall: reverberation time 1.6 s, shorter than the default tail of `render`.
+_REVERB = {
     "synth.reverb.room-size": 0.5,
     "synth.reverb.damp": 0.3,
     "synth.reverb.width": 0.8,
@@ -41,7 +40,7 @@ _ROOM = {
 
 
 def check_sample_rate(sample_rate_hz: int) -> None:
-    """Refuse what FluidSynth cannot do."""
+    """Raise ValueError for a rate that FluidSynth does not support."""
     if sample_rate_hz not in SAMPLE_RATES_HZ:
         raise ValueError(f"sample_rate_hz must be 8_000 to 96_000, got {sample_rate_hz}.")
 
@@ -49,26 +48,26 @@ def check_sample_rate(sample_rate_hz: int) -> None:
 def load_instruments(
     soundfont: str | Path | None = None, *, programs: Iterable[int] = range(DRUMS, 128)
 ) -> Synth:
-    """Read instruments from the disk before they are needed, for a page that should answer at once.
+    """Load the samples of instruments into memory, so that later synthesizers start at once.
 
-    FluidSynth keeps one copy of an instrument for all synthesizers of a process, so whoever plays
-    it while the one given back lives need not read it. All of FluidR3 takes a second and 0.2 GB.
+    FluidSynth shares loaded samples between all synthesizers of a process, as long as one of them
+    is alive. All of FluidR3 takes a second and 0.2 GB.
 
     Args:
         soundfont: As in `find_soundfont`.
-        programs: Which instruments, 0..127 and -1 for the drums. Those the SoundFont lacks are
-            passed over.
+        programs: Programs to load, 0..127, and -1 for the drums. Programs that the SoundFont lacks
+            are skipped.
 
     Returns:
-        A synthesizer to hold on to; it need not play.
+        A synthesizer that keeps the samples loaded while it is referenced.
 
     Raises:
-        SoundfontNotFoundError: No SoundFont where asked, or none anywhere.
-        RendererMissingError: FluidSynth is not installed.
-        RenderError: The SoundFont cannot be read, or has not even a piano.
+        SoundfontNotFoundError: There is no SoundFont at the given path, or none on this machine.
+        RendererMissingError: libfluidsynth is not installed.
+        RenderError: The SoundFont cannot be read, or lacks even a piano.
     """
     synth = Synth(find_soundfont(soundfont))
-    synth.choose(
+    synth.select_instruments(
         Instrument(channel, max(program, 0), program == DRUMS)
         for channel, program in enumerate(programs)
     )
@@ -76,50 +75,50 @@ def load_instruments(
 
 
 def _is_soundfont(path: Path) -> bool:
-    """Whether it says so itself. FluidSynth would try other formats too, and grumble on stderr."""
+    """Check the file header. FluidSynth would try other formats and print errors on stderr."""
     with path.open("rb") as file:
         head = file.read(12)
     return head[:4] == b"RIFF" and head[8:] == b"sfbk"
 
 
 class Synth:
-    """A FluidSynth instance that remembers how far it has played.
+    """A FluidSynth instance that counts the frames it has rendered.
 
-    Used with `with`, which frees its memory; one that is abandoned frees it as well. `play` may be
-    called again and again: every call goes on where the last one ended, with everything that is
-    still ringing. Each begins with a synthesizer of its own: one that has played and was reset
-    would not give the same samples, and its room would not be quite still.
+    A context manager: `close` frees its memory, as does garbage collection. Each call of `play`
+    continues where the last one ended, with all notes and reverb that still ring. Each rendering
+    needs an instance of its own: FluidSynth's reset keeps some reverb, so that the samples would
+    differ.
 
     Args:
         soundfont: An .sf2 or .sf3 file.
         sample_rate_hz: Frames per second, 8 000 to 96 000.
-        reverb: How much of the room is heard, 0 (off) to 1.
-        chorus: How much instruments that use it shimmer, 0 (off) to 1.
+        reverb: Reverb level, 0 (off) to 1.
+        chorus: Chorus level, 0 (off) to 1, for instruments that use it.
 
     Raises:
-        RendererMissingError: FluidSynth is not installed.
+        RendererMissingError: libfluidsynth is not installed.
         RenderError: The SoundFont cannot be read.
     """
 
-    frame: int  # how many frames have been played
+    frame: int  # rendered so far
 
     def __init__(
         self,
         soundfont: Path,
         *,
         sample_rate_hz: int = 44_100,
-        reverb: float = USUAL_REVERB,
-        chorus: float = USUAL_CHORUS,
+        reverb: float = DEFAULT_REVERB,
+        chorus: float = DEFAULT_CHORUS,
     ) -> None:
         self.frame = 0
         self._library = _fluidsynth()
         self._name = soundfont.name
-        settings = _ROOM | {
+        settings = _REVERB | {
             "synth.reverb.active": int(reverb > 0),
             "synth.reverb.level": float(reverb),
             "synth.chorus.active": int(chorus > 0),
             "synth.chorus.level": _CHORUS_LEVEL * chorus,
-            "synth.dynamic-sample-loading": 1,  # only the instruments in use: a tenth of the time
+            "synth.dynamic-sample-loading": 1,  # loads used programs only: ten times faster
         }
         self._synth = self._library.Synth(
             samplerate=float(sample_rate_hz), channels=MAX_INSTRUMENTS, **settings
@@ -132,11 +131,10 @@ class Synth:
 
     @classmethod
     def for_mix(cls, mix: Mix, *, sample_rate_hz: int) -> Self:
-        """The synthesizer that a mix asks for.
+        """Create the synthesizer with the SoundFont and the effects of a mix.
 
         Raises:
-            SoundfontNotFoundError: No SoundFont where asked, or none anywhere.
-            RendererMissingError: FluidSynth is not installed.
+            SoundfontNotFoundError: There is no such SoundFont, or none on this machine.
             RenderError: The SoundFont cannot be read.
         """
         return cls(
@@ -158,29 +156,29 @@ class Synth:
         self.close()
 
     def close(self) -> None:
-        """Free its memory; it can play no more. Closing twice does no harm."""
+        """Free the memory. May be called twice; `play` then raises ValueError."""
         self._free()
 
-    def choose(self, instruments: Iterable[Instrument]) -> None:
-        """Put instruments on their channels.
+    def select_instruments(self, instruments: Iterable[Instrument]) -> None:
+        """Select the program of each channel.
 
-        A program that the SoundFont lacks is played by its piano, a drum kit by its standard kit.
+        The piano replaces a program that the SoundFont lacks, the standard kit a drum kit.
 
         Raises:
             RenderError: The SoundFont lacks these too.
         """
-        self._refuse_if_closed()
+        self._check_open()
         for channel, program, is_drum in instruments:
             bank = _DRUM_BANK if is_drum else 0
-            if not any(self._select(channel, bank, wanted) for wanted in (program, 0)):
-                melodic = f"neither {instrument_name(program)} nor a piano"
-                missing = "no drum kit" if is_drum else melodic
+            if not any(self._select(channel, bank, candidate) for candidate in (program, 0)):
+                pitched = f"neither {instrument_name(program)} nor a piano"
+                missing = "no drum kit" if is_drum else pitched
                 raise RenderError(
                     f"'{self._name}' has {missing}; use a General MIDI SoundFont such as "
                     "FluidR3_GM.sf2."
                 )
 
-    def _refuse_if_closed(self) -> None:
+    def _check_open(self) -> None:
         if not self._free.alive:
             raise ValueError("This synthesizer is closed; open a new one.")
 
@@ -188,16 +186,16 @@ class Synth:
         return bool(self._synth.program_select(channel, self._font, bank, program) == 0)
 
     def play(self, events: Iterable[Event], *, until: int) -> Iterator[NDArray[np.float32]]:
-        """Play events up to a frame, in blocks of sound as they come out of the synthesizer.
+        """Render events up to a frame, in blocks.
 
         Args:
-            events: Rising in time; those at or after `until` are left out.
-            until: The frame, counted from the very first, at which to stop.
+            events: Sorted by frame; those at or after `until` are ignored.
+            until: Frame to stop at, counted from the first of this synthesizer.
 
         Yields:
-            Shape (frames, 2), float32, at most a fraction of a second long. May exceed -1..1.
+            Shape (frames, 2), float32, up to 8 192 frames. May exceed -1..1.
         """
-        self._refuse_if_closed()
+        self._check_open()
         for event in events:
             if event.frame >= until:
                 break
@@ -213,14 +211,14 @@ class Synth:
             yield block
 
     def _write(self, block: NDArray[np.float32]) -> None:
-        # In float, where nothing clips; pyfluidsynth itself offers 16 bits only.
+        # The float function does not clip; pyfluidsynth wraps only the 16-bit one.
         buffer = ctypes.c_void_p(block.ctypes.data)
         self._library._fl.fluid_synth_write_float(
             ctypes.c_void_p(self._synth.synth), len(block), buffer, 0, 2, buffer, 1, 2
         )
 
     def send(self, event: Event) -> None:
-        """Tell FluidSynth one thing, now, whatever its frame."""
+        """Send one message now, whatever its frame."""
         match event.kind:
             case EventKind.NOTE_OFF:
                 self._synth.noteoff(event.channel, event.number)
@@ -233,7 +231,7 @@ class Synth:
 
 
 def _fluidsynth() -> ModuleType:
-    """pyfluidsynth, imported only now: without its library everything but sound still works."""
+    """Import pyfluidsynth at first use, because everything but sound works without it."""
     try:
         import fluidsynth
     except ModuleNotFoundError as error:
@@ -244,8 +242,8 @@ def _fluidsynth() -> ModuleType:
     except (ImportError, OSError) as error:
         raise RendererMissingError(
             "Sound needs the FluidSynth library, which is missing; install it with: "
-            f"{packages().library}"
+            f"{install_advice().library}"
         ) from error
-    for level in range(5):  # from panic to debug: what matters we say ourselves
+    for level in range(5):  # from panic to debug; failures are raised as errors instead
         fluidsynth._fl.fluid_set_log_function(level, None, None)
     return fluidsynth

@@ -1,7 +1,4 @@
-"""Sound as numbers: how long, how loud, how high its peak is, and as an audio file.
-
-This file does not know what is heard: no scores, no instruments, no FluidSynth.
-"""
+"""Stereo samples: duration, peak, loudness (ITU-R BS.1770) and audio files."""
 
 from __future__ import annotations
 
@@ -19,15 +16,14 @@ from musiclstm.errors import RendererMissingError, RenderError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Pieces are brought to one loudness, measured as ITU-R BS.1770 does, so that a solo flute and a
-# full orchestra can be heard one after the other. -18 LUFS leaves room for the loudest notes;
-# where it does not, the peak decides. The last decibel is for mp3, which overshoots a little.
+# All pieces get the same loudness, whatever their instruments. -18 LUFS leaves headroom for the
+# loudest notes; where it does not, the peak limits the gain. mp3 overshoots by up to one decibel.
 LOUDNESS_LUFS = -18.0
 PEAK_CEILING = 10 ** (-1 / 20)
-FADE_S = 0.5  # the end of what rings on, so that a note is not cut off
-SILENCE_PEAK = 1e-5  # below it there is only a reverb's own noise, which is left alone
+FADE_S = 0.5  # fade at the end of the tail
+SILENCE_PEAK = 1e-5  # below it there is only the noise of the reverb, which is not amplified
 
-# File ending -> libsndfile's names for container and encoding.
+# File ending -> libsndfile's names of container and encoding.
 FORMATS = {
     "wav": ("WAV", "PCM_16"),
     "mp3": ("MP3", "MPEG_LAYER_III"),
@@ -36,7 +32,7 @@ FORMATS = {
 }
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
-# libsndfile keeps what it encodes at once on the stack, and a long Vorbis file would not fit.
+# libsndfile's Vorbis encoder overflows the stack when it is given a long file in one call.
 _WRITE_FRAMES = 16_384
 
 
@@ -58,36 +54,36 @@ class Audio:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """Duration."""
         return len(self.samples) / self.sample_rate_hz
 
     @property
     def peak(self) -> float:
-        """The largest sample without its sign, 0..1; 0 for no sound at all."""
+        """Largest absolute sample, 0..1; 0 without frames."""
         return _peak(self.samples)
 
     def save(self, path: str | Path) -> Path:
-        """Write a file whose ending says the format: .wav, .mp3, .ogg or .flac.
+        """Write an audio file in the format of its ending: .wav, .mp3, .ogg or .flac.
 
         Returns:
             The path written.
 
         Raises:
-            RenderError: An ending we do not know, a rate that mp3 lacks, or no frames to write.
-            OSError: The file cannot be written there.
+            RenderError: The ending is unknown, mp3 lacks the rate, or there are no frames.
+            OSError: The file cannot be written.
         """
         path = Path(path)
         path.write_bytes(self.to_bytes(path.suffix.lstrip(".")))
         return path
 
     def to_bytes(self, format: str = "wav") -> bytes:
-        """The contents of an audio file.
+        """Encode the samples as an audio file.
 
         Args:
             format: `wav`, `mp3`, `ogg` or `flac`.
 
         Raises:
-            RenderError: Another format, a rate that mp3 lacks, or no frames to write.
+            RenderError: The format is unknown, mp3 lacks the rate, or there are no frames.
         """
         self._check_writable(format.lower())
         container, encoding = FORMATS[format.lower()]
@@ -114,39 +110,41 @@ class Audio:
             )
 
 
-def level_factor(
+def loudness_gain(
     samples: NDArray[np.float32], *, sample_rate_hz: int, gain_db: float = 0.0
 ) -> float:
-    """The factor that brings sound to the usual loudness without touching the peak's ceiling.
+    """Return the gain that brings samples to -18 LUFS, at most up to a peak of -1 dB (0.89).
 
     Args:
-        samples: Shape (frames, 2), of any size.
+        samples: Shape (frames, 2), unbounded.
         sample_rate_hz: Frames per second.
-        gain_db: Louder or softer than -18 LUFS.
+        gain_db: Relative to -18 LUFS.
 
     Returns:
-        1 for silence; else such that no product exceeds -1 dB (0.89).
+        A factor; 1 for silence.
     """
     peak = _peak(samples)
     if peak < SILENCE_PEAK:
         return 1.0
-    wanted_db = LOUDNESS_LUFS + gain_db - loudness_lufs(samples, sample_rate_hz=sample_rate_hz)
-    return min(10 ** (wanted_db / 20), PEAK_CEILING / peak)
+    target_db = LOUDNESS_LUFS + gain_db - loudness_lufs(samples, sample_rate_hz=sample_rate_hz)
+    return min(10 ** (target_db / 20), PEAK_CEILING / peak)
 
 
 def loudness_lufs(samples: NDArray[np.float32], *, sample_rate_hz: int) -> float:
-    """How loud a piece is, after ITU-R BS.1770: weighted as the ear does, rests left out.
+    """Return the integrated loudness after ITU-R BS.1770: K-weighted, rests gated out.
+
+    Blocks of 0.4 s do not overlap, unlike in the standard; for music the difference is small.
 
     Args:
         samples: Shape (frames, 2).
         sample_rate_hz: Frames per second.
 
     Returns:
-        Loudness in LUFS; minus infinity for digital silence. A sine of 1 kHz on one side that
-        fills -1..1 has -3. Blocks of 0.4 s do not overlap here, which is exact enough for music.
+        Loudness in LUFS; minus infinity for digital silence. A full-scale sine of 1 kHz in one
+        channel has -3 LUFS.
     """
     energies = _block_energies(samples, round(0.4 * sample_rate_hz), sample_rate_hz)
-    loud = energies[energies > energies.mean() / 10]  # 10 dB under the mean is a rest
+    loud = energies[energies > energies.mean() / 10]  # relative gate: 10 dB below the mean
     if not len(loud):
         return -math.inf
     return -0.691 + 10 * math.log10(loud.mean())
@@ -155,57 +153,32 @@ def loudness_lufs(samples: NDArray[np.float32], *, sample_rate_hz: int) -> float
 def _block_energies(
     samples: NDArray[np.float32], block_frames: int, sample_rate_hz: int
 ) -> NDArray[np.float64]:
-    """Mean square of every block after the ear's filter, left and right added."""
-    weights = _ear_filter(np.fft.rfftfreq(block_frames, 1 / sample_rate_hz))[:, None]
+    """Return the K-weighted mean square of every block, summed over both channels."""
+    weights = _k_weighting(np.fft.rfftfreq(block_frames, 1 / sample_rate_hz))[:, None]
     energies = []
     for start in range(0, max(1, len(samples) - block_frames + 1), block_frames):
         spectrum = np.fft.rfft(samples[start : start + block_frames], n=block_frames, axis=0)
-        # Parseval: the energy of the filtered sound is that of its spectrum, both halves of it.
+        # Parseval's theorem; the factor 2 counts the negative frequencies.
         energies.append(2 * float((np.abs(spectrum) ** 2 * weights).sum()) / block_frames**2)
     return np.array(energies)
 
 
-def _ear_filter(frequencies_hz: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """The K weighting of ITU-R BS.1770 as a factor of energy: less bass, a little more treble."""
+def _k_weighting(frequencies_hz: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the power response of the K-weighting filter of ITU-R BS.1770."""
     shelf = ((1.53512485958697, -2.69169618940638, 1.19839281085285),
              (1.0, -1.69065929318241, 0.73248077421585))  # fmt: skip
     high_pass = ((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621))
     delay = np.exp(-2j * np.pi * np.minimum(frequencies_hz, 24_000) / 48_000)
     response = np.ones(len(frequencies_hz), np.complex128)
-    for above, below in (shelf, high_pass):
-        response *= np.polyval(above[::-1], delay) / np.polyval(below[::-1], delay)
+    for numerator, denominator in (shelf, high_pass):
+        response *= np.polyval(numerator[::-1], delay) / np.polyval(denominator[::-1], delay)
     return np.abs(response) ** 2
 
 
 def fade_out(samples: NDArray[np.float32], *, frames: int) -> None:
-    """Let the last frames die away, in place."""
+    """Fade out the last frames linearly, in place."""
     if frames:
         samples[-frames:] *= np.linspace(1, 0, frames, dtype=np.float32)[:, None]
-
-
-def encode_chunk(samples: NDArray[np.float32], *, sample_rate_hz: int = 44_100) -> bytes:
-    """A chunk of a stream as a FLAC file of 16 bits.
-
-    FLAC gives back every sample and no others, so chunks that follow each other join without a
-    gap. A browser must play them at their own rate (`new AudioContext({sampleRate: 44100})`): one
-    that has to convert the rate converts each chunk by itself, which can be heard at the seams.
-
-    Args:
-        samples: Shape (frames, 2), in -1..1; what lies outside is cut off.
-        sample_rate_hz: Frames per second.
-
-    Returns:
-        A whole file; no bytes for no frames.
-
-    Raises:
-        RendererMissingError: soundfile is not installed.
-    """
-    if not len(samples):
-        return b""
-    file = io.BytesIO()
-    whole = np.rint(np.clip(samples, -1, 1) * 32_767).astype(np.int16)
-    _soundfile().write(file, whole, sample_rate_hz, format="FLAC", subtype="PCM_16")
-    return file.getvalue()
 
 
 def _peak(samples: NDArray[np.float32]) -> float:

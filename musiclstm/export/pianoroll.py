@@ -32,14 +32,14 @@ _DETAIL_LETTERS = 80
 def pianoroll_data(
     score: AnyScore,
     *,
-    seed_end_tick: int,
+    prompt_end_tick: int,
     probabilities: Sequence[float | None] | None = None,
 ) -> dict[str, Any]:
     """Give what a browser needs to draw a score and to find its way between bars and seconds.
 
     Args:
         score: In any time unit; left unchanged.
-        seed_end_tick: Where the continuation begins. 0: everything was composed.
+        prompt_end_tick: Where the continuation begins. 0: everything was composed.
         probabilities: How sure the model was of each note, 0..1, track by track in the order of
             `score.tracks` and of the notes in them; None where it is not known. None for all:
             nobody asked.
@@ -48,7 +48,7 @@ def pianoroll_data(
         Plain JSON:
         - `bars`: `ticks` and `seconds` of all bar lines, bars + 1 of each, rising from 0;
         - `clock`: `ticks` and `seconds` where the tempo changes, rising from 0;
-        - `seed_end_tick`;
+        - `prompt_end_tick`;
         - `instruments`: `program` (0..127, -1 for drums), `name` and `detail` (what its tracks
           are called; it may come from a stranger's file), one entry for each that has notes;
         - `notes`: columns of integers, rising by `start`: `start` and `length` in ticks, `key`
@@ -61,7 +61,7 @@ def pianoroll_data(
         ScoreError: More than a million bars.
     """
     score = in_ticks(score)
-    begin = max(0, seed_end_tick)
+    begin = max(0, prompt_end_tick)
     marks = _marks_of(score, probabilities)
     drawn, remark = _few_enough(marks, begin, grid=max(1, score.ticks_per_quarter // 8))
     ticks = bar_starts(score, end_tick=max(last_note_end(score), begin))
@@ -69,7 +69,7 @@ def pianoroll_data(
     return {
         "bars": _on_clock(ticks, clock),
         "clock": _on_clock(_tempo_turns(score), clock),
-        "seed_end_tick": begin,
+        "prompt_end_tick": begin,
         "instruments": list(_instruments(score)),
         "notes": _columns(drawn),
         "remark": remark,

@@ -74,7 +74,7 @@ _KEYS = 128  # drums are rows 128 to 255 of the marks
 def pianoroll_svg(
     score: AnyScore,
     *,
-    seed_end_tick: int | None = None,
+    prompt_end_tick: int | None = None,
     width_px: int = 960,
     height_px: int = 260,
     title: str | None = None,
@@ -86,7 +86,7 @@ def pianoroll_svg(
 
     Args:
         score: In any time unit; left unchanged.
-        seed_end_tick: Where the continuation begins. None: everything is drawn in one colour.
+        prompt_end_tick: Where the continuation begins. None: everything is drawn in one colour.
             0: everything was composed.
         width_px: At least 120. What bar numbers and the thinnest notes are laid out for.
         height_px: At least 120.
@@ -101,11 +101,11 @@ def pianoroll_svg(
     """
     _check_size(width_px, height_px)
     score = in_ticks(score)
-    marks = _marks_of(score, seed_end_tick)
+    marks = _marks_of(score, prompt_end_tick)
     if not len(marks.row):
         return _svg(width_px, height_px, title, "There are no notes.", [_nothing(height_px)])
-    lines = bar_starts(score, end_tick=max(last_note_end(score), seed_end_tick or 0, 1))
-    plan = _plan(marks, lines, seed_end_tick, width_px=width_px, height_px=height_px)
+    lines = bar_starts(score, end_tick=max(last_note_end(score), prompt_end_tick or 0, 1))
+    plan = _plan(marks, lines, prompt_end_tick, width_px=width_px, height_px=height_px)
     return _svg(width_px, height_px, title, _description(plan, marks), _picture(plan, marks))
 
 
@@ -129,17 +129,17 @@ class _Marks(NamedTuple):
     part: Ints  # 0 for the seed, 1 for the continuation
 
 
-def _marks_of(score: ScoreTick, seed_end_tick: int | None) -> _Marks:
+def _marks_of(score: ScoreTick, prompt_end_tick: int | None) -> _Marks:
     empty = np.zeros(0, np.int64)
     columns = [_Marks(empty, empty, empty, empty, empty)]
-    columns += [_marks_of_track(track, seed_end_tick) for track in score.tracks]
+    columns += [_marks_of_track(track, prompt_end_tick) for track in score.tracks]
     return _Marks(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
-def _marks_of_track(track: TrackTick, seed_end_tick: int | None) -> _Marks:
+def _marks_of_track(track: TrackTick, prompt_end_tick: int | None) -> _Marks:
     notes = {name: values.astype(np.int64) for name, values in track.notes.numpy().items()}
     start = np.maximum(notes["time"], 0)
-    composed = np.full(len(start), False) if seed_end_tick is None else start >= seed_end_tick
+    composed = np.full(len(start), False) if prompt_end_tick is None else start >= prompt_end_tick
     return _Marks(
         start=start,
         end=np.maximum(notes["time"] + notes["duration"], start),
@@ -163,7 +163,7 @@ def _in_units(marks: _Marks, plan: _Plan) -> _Marks:
         marks = _merged(marks, grid)
         grid *= 2
     # A coarse grid must not move the continuation into the seed, nor anything over the edge.
-    begin = round(plan.seed_end_tick * per_tick)
+    begin = round(plan.prompt_end_tick * per_tick)
     return marks._replace(
         start=np.maximum(marks.start, marks.part * begin), end=np.minimum(marks.end, plan.units)
     )
@@ -197,7 +197,7 @@ class _Plan:
 
     width: int  # of the notes, at the width the picture was laid out for
     lines: Ints  # ticks of the bar lines; the last is the right edge
-    seed_end_tick: int  # 0 where nothing comes before the continuation
+    prompt_end_tick: int  # 0 where nothing comes before the continuation
     told_apart: bool  # whether the legend says which is which
     low: int  # the lowest and the highest key that is shown; high < low without pitched notes
     high: int
@@ -214,7 +214,7 @@ class _Plan:
     @property
     def divided(self) -> bool:
         """Whether there is a seed before the continuation."""
-        return self.seed_end_tick > 0
+        return self.prompt_end_tick > 0
 
     def percent(self, tick: int) -> str:
         """A place in time, as a share of the width."""
@@ -230,11 +230,11 @@ class _Plan:
 
 
 def _plan(
-    marks: _Marks, lines: Ints, seed_end_tick: int | None, *, width_px: int, height_px: int
+    marks: _Marks, lines: Ints, prompt_end_tick: int | None, *, width_px: int, height_px: int
 ) -> _Plan:
     drums = tuple(sorted({int(row) for row in marks.row if row >= _KEYS}, reverse=True))
     low, high = _keys_shown(marks.row[marks.row < _KEYS])
-    top = _NUMBERS_PX + (0 if seed_end_tick is None else _LEGEND_PX)
+    top = _NUMBERS_PX + (0 if prompt_end_tick is None else _LEGEND_PX)
     bottom = height_px - _BOTTOM_PX
     if high < low:
         bottom = min(bottom, top + len(drums) * _LONE_DRUM_ROW_PX)
@@ -242,8 +242,8 @@ def _plan(
     return _Plan(
         width=round(width_px * _WIDTH_PERCENT / 100),
         lines=lines,
-        seed_end_tick=max(0, seed_end_tick or 0),
-        told_apart=seed_end_tick is not None,
+        prompt_end_tick=max(0, prompt_end_tick or 0),
+        told_apart=prompt_end_tick is not None,
         low=low,
         high=high,
         drums=drums,
@@ -378,7 +378,7 @@ def _every(bars: float) -> int:
 
 def _tint(plan: _Plan) -> Iterator[str]:
     if plan.divided:
-        share = 100 * plan.seed_end_tick / plan.lines[-1]
+        share = 100 * plan.prompt_end_tick / plan.lines[-1]
         yield (
             f'<rect class="tint" x="{share:.3f}%" width="{100 - share:.3f}%" '
             f'y="{plan.top}" height="{plan.bottom - plan.top}"/>'
@@ -387,7 +387,7 @@ def _tint(plan: _Plan) -> Iterator[str]:
 
 def _beginning(plan: _Plan) -> Iterator[str]:
     if plan.divided:
-        x, y = plan.percent(plan.seed_end_tick), plan.top - _NUMBERS_PX + 2
+        x, y = plan.percent(plan.prompt_end_tick), plan.top - _NUMBERS_PX + 2
         yield f'<line class="begin" x1="{x}" x2="{x}" y1="{y}" y2="{plan.bottom}"/>'
 
 
@@ -437,7 +437,7 @@ def _description(plan: _Plan, marks: _Marks) -> str:
     bars = len(plan.lines) - 1
     sentences = [f"{_counted(bars, 'bar')} with {' and '.join(_contents(marks))}."]
     if plan.divided:
-        seed_bars = int(np.searchsorted(plan.lines, plan.seed_end_tick))
+        seed_bars = int(np.searchsorted(plan.lines, plan.prompt_end_tick))
         sentences.append(
             f"The seed takes {_counted(seed_bars, 'bar')}, the continuation {bars - seed_bars}."
         )

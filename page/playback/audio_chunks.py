@@ -48,7 +48,7 @@ class ChunkRenderer:
         self._first: tuple[AnyScore, int, Samples] | None = None
         try:
             if tick:
-                self._live.skip_to(score, tick)
+                self._live.start_at(score, tick)
         except BaseException:
             self.close()
             raise
@@ -71,7 +71,7 @@ class ChunkRenderer:
 
     def end(self) -> list[Chunk]:
         """The rest of the newest draft, and what rings on after it."""
-        return self._chunks(self._live.finish())
+        return self._chunks(self._live.flush())
 
     def _chunks(self, samples: Samples) -> list[Chunk]:
         start, self._frame = self._frame, self._frame + len(samples)

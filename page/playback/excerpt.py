@@ -36,7 +36,7 @@ class Excerpt(NamedTuple):
 
     def roll(self) -> dict[str, Any]:
         """What the player draws of it."""
-        return pianoroll_data(self.score, seed_end_tick=self.begin_tick, probabilities=self.sure)
+        return pianoroll_data(self.score, prompt_end_tick=self.begin_tick, probabilities=self.sure)
 
 
 def excerpt_of(piece: Composition) -> Excerpt:

@@ -84,6 +84,6 @@ class PromptPreview:
 def pianoroll_of_prompt(seed: PromptChoice) -> dict[str, Any]:
     """What a player draws of a seed, all of it in the colour of what is there already."""
     assert seed.score is not None
-    roll = pianoroll_data(seed.score, seed_end_tick=0)
-    roll["seed_end_tick"] = roll["bars"]["ticks"][-1]
+    roll = pianoroll_data(seed.score, prompt_end_tick=0)
+    roll["prompt_end_tick"] = roll["bars"]["ticks"][-1]
     return roll

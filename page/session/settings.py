@@ -19,7 +19,7 @@ from musiclstm import (
     Selection,
     Surprise,
 )
-from musiclstm.audio import USUAL_CHORUS, USUAL_REVERB, Mix, soundfonts
+from musiclstm.audio import DEFAULT_CHORUS, DEFAULT_REVERB, Mix, installed_soundfonts
 from musiclstm.generation import KEY_OF_PROMPT as KEY_OF_THE_SEED
 from musiclstm.generation import PromptSource, shorten
 from musiclstm.midi import DRUMS, instrument_name
@@ -87,7 +87,7 @@ class PageSettings:
         most_notes: At most so many, 1 to 256. None: as it comes.
         ending: Whether the last bars lead to a close.
         tempo_bpm: Quarter notes per minute, 20 to 300. None: as the seed.
-        soundfont: A name that `soundfonts()` lists, never a path. None: the best one.
+        soundfont: A name that `installed_soundfonts()` lists, never a path. None: the best one.
         reverb: 0 to 1.
         chorus: 0 to 1.
         gain_db: Louder or softer, -20 to 20.
@@ -120,8 +120,8 @@ class PageSettings:
     ending: bool = False
     tempo_bpm: float | None = None
     soundfont: str | None = None
-    reverb: float = USUAL_REVERB
-    chorus: float = USUAL_CHORUS
+    reverb: float = DEFAULT_REVERB
+    chorus: float = DEFAULT_CHORUS
     gain_db: float = 0.0
     swaps: Mapping[int, int] | tuple[tuple[int, int], ...] = ()
 
@@ -136,7 +136,7 @@ class PageSettings:
         choice("key", self.key, KEYS)
         choice("meter", self.meter, METERS)
         if self.soundfont is not None:
-            choice("soundfont", self.soundfont, tuple(soundfonts()))
+            choice("soundfont", self.soundfont, tuple(installed_soundfonts()))
         if self.instruments is not None:
             self._set("instruments", programs("instruments", self.instruments))
         self._set("swaps", swaps("swaps", self.swaps))

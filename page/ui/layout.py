@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.components import Component
 
 from musiclstm import example_files, read_midi
-from musiclstm.audio import soundfonts
+from musiclstm.audio import installed_soundfonts
 from musiclstm.midi import NAMES, instrument_name
 from page.downloads import KINDS
 from page.playback.player import ChunkCache, player
@@ -300,7 +300,7 @@ def _more_controls(usual: PageSettings) -> dict[str, Component]:
 
 
 def _sound_controls(usual: PageSettings) -> tuple[dict[str, Component], gr.Dropdown, gr.Dropdown]:
-    fonts = list(soundfonts())
+    fonts = list(installed_soundfonts())
     controls: dict[str, Component] = {
         "soundfont": gr.Dropdown(fonts, value=fonts[0] if fonts else None, label="SoundFont"),
         "reverb": _slider("reverb", usual, "Reverb", step=0.05),

@@ -72,7 +72,7 @@ def _card(title: str, picture: str, *, name: str = "", by: str = "", known_as: s
 
 def tiny_roll(score: AnyScore) -> str:
     """A score as an <svg> of nothing but its notes, for decoration."""
-    notes = pianoroll_data(score, seed_end_tick=0)["notes"]
+    notes = pianoroll_data(score, prompt_end_tick=0)["notes"]
     end = max(map(sum, zip(notes["start"], notes["length"], strict=True)), default=1)
     low, high = min(notes["key"], default=60), max(notes["key"], default=60)
     spare = max(0, _FEWEST_KEYS - (high - low + 1))

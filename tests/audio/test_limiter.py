@@ -1,4 +1,4 @@
-"""Never too loud, never a click, and the same wherever the stream is cut."""
+"""Peaks stay below the ceiling, without clicks, wherever the stream is cut."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ sounds = st.builds(
 
 
 @given(sound=sounds, cuts=st.lists(st.integers(0, 700), max_size=6))
-def test_where_the_stream_is_cut_makes_no_difference(sound, cuts):
+def test_the_result_does_not_depend_on_the_cuts(sound, cuts):
     assert np.array_equal(limited(sound, cuts), limited(sound))
 
 
 @given(sound=sounds)
-def test_no_sample_is_above_the_ceiling(sound):
+def test_no_sample_exceeds_the_ceiling(sound):
     assert np.abs(limited(sound)).max(initial=0) <= PEAK_CEILING
 
 
-def test_what_is_soft_passes_unchanged():
+def test_samples_below_the_knee_are_unchanged():
     sound = sine(0.99 * KNEE)
     assert np.array_equal(limited(sound), sound)
 
 
-def test_its_input_is_left_alone():
+def test_the_input_is_left_unchanged():
     sound = sine(3.0)
     before = sound.copy()
     limited(sound)
     assert np.array_equal(sound, before)
 
 
-def test_what_stays_loud_is_made_softer_without_being_bent():
+def test_a_loud_passage_is_turned_down_without_distortion():
     sound = limited(sine(3.0, seconds=2.0))[RATE:, 0]
     spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2
     tone = spectrum[215:226].sum()
@@ -64,21 +64,21 @@ def test_what_stays_loud_is_made_softer_without_being_bent():
     assert np.abs(sound).max() == pytest.approx(KNEE, rel=0.15)
 
 
-def test_after_something_loud_it_comes_back_slowly():
+def test_the_gain_recovers_slowly_after_a_loud_passage():
     sound = limited(np.concatenate([sine(3.0, seconds=0.2), sine(0.3, seconds=3.0)]))
     soon, late = (np.abs(sound[at : at + 4_410]).max() for at in (10_000, 3 * RATE))
     assert soon < 0.7 * 0.3
     assert late == pytest.approx(0.3, rel=0.02)
 
 
-def test_nothing_clicks_when_it_suddenly_becomes_loud():
+def test_a_sudden_loud_passage_does_not_click():
     quiet, loud = sine(0.1, seconds=0.5), sine(4.0, seconds=0.5)
     sound = limited(np.concatenate([quiet, loud]))
     steepest = np.abs(np.diff(np.concatenate([quiet, loud]), axis=0)).max()
     assert np.abs(np.diff(sound, axis=0)).max() <= steepest
 
 
-def test_both_sides_are_turned_down_together():
+def test_both_channels_get_the_same_gain():
     sound = sine(3.0)
     sound[:, 1] *= 0.1
     left, right = limited(sound)[RATE // 2 :].T

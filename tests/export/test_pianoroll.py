@@ -32,7 +32,7 @@ def track_of(*notes: tuple[int, int, int, int], program: int = 0, name: str = ""
 
 def test_notes_become_columns_in_the_order_of_time() -> None:
     late, early = track_of((1920, 480, 60, 100)), track_of((0, 240, 36, 80), program=-1)
-    assert pianoroll_data(score_of(late, early), seed_end_tick=1920)["notes"] == {
+    assert pianoroll_data(score_of(late, early), prompt_end_tick=1920)["notes"] == {
         "start": [0, 1920],
         "length": [240, 480],
         "key": [36, 60],
@@ -47,19 +47,19 @@ def test_bar_lines_are_told_in_ticks_and_seconds() -> None:
     score.time_signatures.append(TimeSignatureTick(0, 3, 4))
     score.tempos.append(TempoTick(0, 60.0))
     score.tempos.append(TempoTick(1440, 120.0))
-    roll = pianoroll_data(score, seed_end_tick=1440)
+    roll = pianoroll_data(score, prompt_end_tick=1440)
     assert roll["bars"] == {"ticks": [0, 1440, 2880], "seconds": [0, 3, 4.5]}
     assert roll["clock"] == {"ticks": [0, 1440], "seconds": [0, 3]}
-    assert roll["seed_end_tick"] == 1440
+    assert roll["prompt_end_tick"] == 1440
 
 
 def test_a_seed_that_ends_in_silence_keeps_its_bars() -> None:
-    roll = pianoroll_data(score_of(track_of((0, 480, 60, 100))), seed_end_tick=3840)
+    roll = pianoroll_data(score_of(track_of((0, 480, 60, 100))), prompt_end_tick=3840)
     assert roll["bars"]["ticks"] == [0, 1920, 3840]
 
 
 def test_a_score_without_notes_has_empty_columns() -> None:
-    roll = pianoroll_data(score_of(), seed_end_tick=0)
+    roll = pianoroll_data(score_of(), prompt_end_tick=0)
     assert set(map(tuple, roll["notes"].values())) == {()}
     assert (roll["instruments"], roll["bars"]["ticks"], roll["remark"]) == ([], [0], "")
 
@@ -73,7 +73,7 @@ def test_tracks_of_one_program_are_one_instrument_and_drums_come_last() -> None:
             track_of(note, program=40, name=" Violin II "),
             track_of(program=7, name="silent"),
         ),
-        seed_end_tick=0,
+        prompt_end_tick=0,
     )
     assert roll["instruments"] == [
         {"program": 40, "name": "Violin", "detail": "Violin I, Violin II"},
@@ -85,9 +85,9 @@ def test_tracks_of_one_program_are_one_instrument_and_drums_come_last() -> None:
 def test_a_name_from_a_file_stays_what_it_is_but_not_how_long() -> None:
     hostile = "<img src=x onerror=alert(1)>"
     note = (0, 480, 60, 100)
-    (one,) = pianoroll_data(score_of(track_of(note, name=hostile)), seed_end_tick=0)["instruments"]
+    (one,) = pianoroll_data(score_of(track_of(note, name=hostile)), prompt_end_tick=0)["instruments"]
     assert one["detail"] == hostile
-    (one,) = pianoroll_data(score_of(track_of(note, name="x" * 999)), seed_end_tick=0)[
+    (one,) = pianoroll_data(score_of(track_of(note, name="x" * 999)), prompt_end_tick=0)[
         "instruments"
     ]
     assert len(one["detail"]) == 80
@@ -95,7 +95,7 @@ def test_a_name_from_a_file_stays_what_it_is_but_not_how_long() -> None:
 
 def test_probabilities_follow_their_notes_and_are_told_in_percent() -> None:
     score = score_of(track_of((480, 1, 60, 9), (0, 1, 62, 9)), track_of((240, 1, 64, 9)))
-    notes = pianoroll_data(score, seed_end_tick=0, probabilities=[0.257, None, 1.0])["notes"]
+    notes = pianoroll_data(score, prompt_end_tick=0, probabilities=[0.257, None, 1.0])["notes"]
     assert notes["key"] == [62, 64, 60]
     assert notes["sure"] == [-1, 100, 26]
 
@@ -109,7 +109,7 @@ def test_probabilities_that_do_not_fit_are_refused(
 ) -> None:
     score = score_of(track_of((0, 480, 60, 100)))
     with pytest.raises(ValueError, match=sentence):
-        pianoroll_data(score, seed_end_tick=0, probabilities=probabilities)
+        pianoroll_data(score, prompt_end_tick=0, probabilities=probabilities)
 
 
 def test_a_heavy_score_is_drawn_coarser_and_says_so() -> None:
@@ -117,7 +117,7 @@ def test_a_heavy_score_is_drawn_coarser_and_says_so() -> None:
     begin = 60 * 4_500
     probabilities = [0.25, 0.75] * 4_500
     roll = pianoroll_data(
-        score_of(track_of(*notes)), seed_end_tick=begin, probabilities=probabilities
+        score_of(track_of(*notes)), prompt_end_tick=begin, probabilities=probabilities
     )
     start, length = np.array(roll["notes"]["start"]), np.array(roll["notes"]["length"])
     assert 500 < len(start) <= MAX_MARKS
@@ -137,7 +137,7 @@ def test_what_cannot_be_joined_is_cut_and_said() -> None:
         track_of(*((0, 480, key, 90) for key in range(128)), program=program)
         for program in range(40)
     ]
-    roll = pianoroll_data(score_of(*tracks), seed_end_tick=0)
+    roll = pianoroll_data(score_of(*tracks), prompt_end_tick=0)
     assert len(roll["notes"]["start"]) == MAX_MARKS
     assert roll["remark"] == "Only the first 4,000 marks are drawn."
 
@@ -146,7 +146,7 @@ def test_many_tempos_are_thinned_out_and_bar_lines_stay_exact() -> None:
     score = score_of(track_of((0, 19_200, 60, 100)))
     for i in range(3_000):
         score.tempos.append(TempoTick(6 * i, 60.0 + i % 100))
-    roll = pianoroll_data(score, seed_end_tick=0)
+    roll = pianoroll_data(score, prompt_end_tick=0)
     assert len(roll["clock"]["ticks"]) == MAX_TEMPOS
     assert roll["bars"]["seconds"][-1] == pytest.approx(seconds_at(score, 19_200), abs=1e-4)
 
@@ -159,7 +159,7 @@ def test_seconds_are_those_of_the_library(tempos: list[tuple[int, float]], end: 
     score = score_of(track_of((0, end, 60, 100)))
     for tick, bpm in sorted(tempos):
         score.tempos.append(TempoTick(tick, bpm))
-    bars = pianoroll_data(score, seed_end_tick=0)["bars"]
+    bars = pianoroll_data(score, prompt_end_tick=0)["bars"]
     for tick, seconds in zip(bars["ticks"], bars["seconds"], strict=True):
         assert seconds == pytest.approx(seconds_at(score, tick), abs=1e-4)
 
@@ -171,7 +171,7 @@ def test_no_more_marks_than_allowed_and_nothing_beyond_the_end(
     score = invented(programs=(0, 40, -1), seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("musiclstm.export.pianoroll.MAX_MARKS", limit)
-        notes = pianoroll_data(score, seed_end_tick=1920)["notes"]
+        notes = pianoroll_data(score, prompt_end_tick=1920)["notes"]
     assert len(notes["start"]) <= limit
     ends = np.array(notes["start"]) + np.array(notes["length"])
     assert ends.max() <= 2 * last_note_end(score)
@@ -180,6 +180,6 @@ def test_no_more_marks_than_allowed_and_nothing_beyond_the_end(
 def test_a_roll_is_plain_json_and_leaves_the_score_alone(invented: Callable[..., Any]) -> None:
     score = invented(programs=(0, -1))
     before = score.copy()
-    roll = pianoroll_data(score, seed_end_tick=0)
+    roll = pianoroll_data(score, prompt_end_tick=0)
     assert json.loads(json.dumps(roll, allow_nan=False)) == roll
     assert score == before

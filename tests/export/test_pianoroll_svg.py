@@ -134,15 +134,15 @@ def test_a_single_note_is_shown_among_two_octaves(pitch: int):
 
 def test_a_score_in_seconds_looks_the_same():
     score = score_of(note(0), note(1.5, pitch=64))
-    assert pianoroll_svg(score.to("second"), seed_end_tick=BAR) == pianoroll_svg(
-        score, seed_end_tick=BAR
+    assert pianoroll_svg(score.to("second"), prompt_end_tick=BAR) == pianoroll_svg(
+        score, prompt_end_tick=BAR
     )
 
 
 def test_the_score_is_left_unchanged():
     score = score_of(note(0), drums=[note(1)])
     before = score.copy()
-    pianoroll_svg(score, seed_end_tick=BAR)
+    pianoroll_svg(score, prompt_end_tick=BAR)
     assert score == before
 
 
@@ -176,7 +176,7 @@ def test_a_score_of_drums_alone_shows_no_keys():
 
 def test_the_continuation_has_another_colour_from_its_first_note_on():
     score = score_of(*(note(n) for n in range(4)), drums=[note(n, pitch=36) for n in range(4)])
-    for layer in layers(drawn(score, seed_end_tick=2 * BAR)):
+    for layer in layers(drawn(score, prompt_end_tick=2 * BAR)):
         assert [mark.look for mark in sorted(layer, key=lambda mark: mark.start)] == [
             "seed",
             "seed",
@@ -186,23 +186,23 @@ def test_the_continuation_has_another_colour_from_its_first_note_on():
 
 
 def test_a_seed_note_that_is_held_stays_a_seed_note():
-    (mark,) = marks(drawn(score_of(note(0, 4)), seed_end_tick=BAR))
+    (mark,) = marks(drawn(score_of(note(0, 4)), prompt_end_tick=BAR))
     assert mark.look == "seed"
 
 
 def test_a_dashed_line_stands_where_the_continuation_begins():
-    begin = line(drawn(score_of(*(note(n) for n in range(8))), seed_end_tick=2 * BAR), "begin")
+    begin = line(drawn(score_of(*(note(n) for n in range(8))), prompt_end_tick=2 * BAR), "begin")
     assert begin is not None
     assert begin.attrib["x1"] == begin.attrib["x2"] == "25%"
 
 
 def test_the_legend_names_both_colours():
-    picture = drawn(score_of(note(0), note(1)), seed_end_tick=BAR)
+    picture = drawn(score_of(note(0), note(1)), prompt_end_tick=BAR)
     assert [text for text in texts(picture) if text.isalpha()] == ["seed", "continuation"]
 
 
 def test_a_piece_without_a_seed_is_called_composed():
-    picture = drawn(score_of(note(0), note(1)), seed_end_tick=0)
+    picture = drawn(score_of(note(0), note(1)), prompt_end_tick=0)
     assert {mark.look for mark in marks(picture)} == {"new"}
     assert "composed" in texts(picture)
     assert line(picture, "begin") is None
@@ -216,7 +216,7 @@ def test_a_score_that_nobody_continued_has_one_colour_and_no_legend():
 
 
 def test_a_seed_waiting_for_its_continuation_leaves_room_for_none():
-    picture = drawn(score_of(note(0)), seed_end_tick=BAR)
+    picture = drawn(score_of(note(0)), prompt_end_tick=BAR)
     assert "continuation" not in texts(picture)
 
 
@@ -269,7 +269,7 @@ def test_octaves_are_labelled_by_their_c():
 
 def test_the_picture_is_described_to_those_who_cannot_see_it():
     score = score_of(note(0, pitch=48), note(1, pitch=70), note(2), drums=[note(0, pitch=36)])
-    picture = drawn(score, seed_end_tick=BAR, title="A waltz")
+    picture = drawn(score, prompt_end_tick=BAR, title="A waltz")
     assert picture.attrib["role"] == "img"
     assert picture[0].tag == f"{SVG}title"
     assert picture[0].text == "A waltz"
@@ -300,14 +300,14 @@ def test_names_inside_a_score_are_not_drawn():
 
 
 def test_nothing_outside_the_picture_is_named():
-    svg = pianoroll_svg(score_of(note(0), note(1)), seed_end_tick=BAR)
+    svg = pianoroll_svg(score_of(note(0), note(1)), prompt_end_tick=BAR)
     assert svg.count("http") == 1  # the name of the SVG language itself
     assert not re.search(r"url\(|href|@import|<script|\bid=", svg)
 
 
 @pytest.mark.parametrize("score", [Score(BEAT), score_of()])
 def test_a_score_without_notes_is_a_picture_that_says_so(score: ScoreTick):
-    picture = drawn(score, seed_end_tick=BAR, title="<none>")
+    picture = drawn(score, prompt_end_tick=BAR, title="<none>")
     assert texts(picture) == ["No notes"]
     assert [element.text for element in picture[:2]] == ["<none>", "There are no notes."]
 
@@ -343,7 +343,7 @@ def test_up_to_the_limit_every_note_is_drawn():
 
 
 def test_sixty_thousand_notes_make_a_small_picture():
-    svg = pianoroll_svg(crowd(60_000), seed_end_tick=500 * BAR)
+    svg = pianoroll_svg(crowd(60_000), prompt_end_tick=500 * BAR)
     assert len(svg) < 100_000
     found = marks(ElementTree.fromstring(svg))
     assert 100 < len(found) <= MAX_MARKS
@@ -351,7 +351,7 @@ def test_sixty_thousand_notes_make_a_small_picture():
 
 
 def test_in_a_crowd_the_continuation_still_begins_at_its_line():
-    found = marks(drawn(crowd(20_000), seed_end_tick=500 * BAR))
+    found = marks(drawn(crowd(20_000), prompt_end_tick=500 * BAR))
     begin = 500 * BAR / (1_001 * BAR)
     assert min(mark.start for mark in found if mark.look == "new") == pytest.approx(begin, abs=2e-3)
     assert max(mark.end for mark in found) <= 1
@@ -379,7 +379,7 @@ def test_the_picture_fits_a_phone_and_follows_a_dark_page():
         pytest.skip("Chromium is not installed")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     score = score_of(*(note(n, pitch=50 + n) for n in range(24)), drums=[note(3, pitch=36)])
-    svg = pianoroll_svg(score, seed_end_tick=8 * BAR)
+    svg = pianoroll_svg(score, prompt_end_tick=8 * BAR)
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 360, "height": 640})

@@ -23,7 +23,8 @@ from musiclstm import (
     read_recipe,
 )
 from musiclstm.audio.mix import Mix
-from musiclstm.audio.rendering import Synth, find_soundfont
+from musiclstm.audio.soundfonts import find_soundfont
+from musiclstm.audio.synthesizer import Synth
 from musiclstm.export.pianoroll import pianoroll_data
 from page.downloads import KINDS, file_of, from_link, link_of, needs_file, safe_name
 
@@ -69,7 +70,7 @@ def test_the_new_bars_alone_are_only_the_new_bars(piece, taken):
     assert path.name == "musiclstm-minuet-in-g-petzold-11-new.mid"
     score, _ = read_midi(path)
     assert score.note_num() == piece.continuation.note_num()
-    assert len(pianoroll_data(score, seed_end_tick=0)["bars"]["ticks"]) - 1 <= 3
+    assert len(pianoroll_data(score, prompt_end_tick=0)["bars"]["ticks"]) - 1 <= 3
 
 
 def test_every_track_is_alone_in_a_file_of_its_own(piece, taken):
@@ -119,7 +120,7 @@ def test_printed_music_has_all_bars_and_the_title(taken):
 @pytest.mark.parametrize("kind", ["wav", "mp3"])
 def test_sound_is_no_silence_and_as_long_as_the_music(piece, taken, kind):
     samples, rate = soundfile.read(taken(kind))
-    seconds = pianoroll_data(piece.score, seed_end_tick=0)["bars"]["seconds"]
+    seconds = pianoroll_data(piece.score, prompt_end_tick=0)["bars"]["seconds"]
     assert abs(samples).max() > 0.1
     assert seconds[-2] < len(samples) / rate < seconds[-1] + 3
 

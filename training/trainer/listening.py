@@ -76,7 +76,7 @@ class Listening(TrainerCallback):
         piece = self._compose(composer, number)
         piece.save_midi(stem.with_suffix(".mid"))
         end = piece.seed_end_tick if piece.seed_bars else None
-        roll = pianoroll_svg(piece.score, seed_end_tick=end)
+        roll = pianoroll_svg(piece.score, prompt_end_tick=end)
         stem.with_suffix(".svg").write_text(roll, encoding="utf-8")
         if self._sound and piece.score.note_num():
             self._render(piece, stem)

@@ -324,7 +324,7 @@ class Roll {
   }
 
   drawGround(pen, colour) {
-    const begin = this.roll.seed_end_tick;
+    const begin = this.roll.prompt_end_tick;
     const ends = this.x(this.endTick);
     if (begin > 0) this.fill(pen, colour("tint"), this.x(begin), ends, 0, this.height);
     if (this.chosen) {
@@ -398,7 +398,7 @@ class Roll {
       const step = SURER.filter((each) => sure[i] >= each).length;
       return colour(sure[i] < 0 ? "unsaid" : `sure-${step}`);
     }
-    return colour(start[i] < this.roll.seed_end_tick ? "seed" : "new");
+    return colour(start[i] < this.roll.prompt_end_tick ? "seed" : "new");
   }
 
   drawNote(pen, i, colour, alpha) {
@@ -519,7 +519,7 @@ class Roll {
   }
 
   describeBars() {
-    const begin = this.roll?.seed_end_tick ?? 0;
+    const begin = this.roll?.prompt_end_tick ?? 0;
     [...this.ruler.children].forEach((bar, i) => {
       const part = this.clock.bars[i] < begin ? "seed" : "new";
       const planned = i >= this.clock.count;

@@ -306,7 +306,7 @@ class Player {
   }
 
   skip() {
-    this.seek(this.value.roll.seed_end_tick);
+    this.seek(this.value.roll.prompt_end_tick);
     this.roll.reveal(0.14);
   }
 
@@ -517,7 +517,7 @@ class Player {
     const { complete, chunks } = this.sound.rendering;
     this.playButton.disabled = !pressed && (!this.value || (complete && !chunks.length));
     this.loopButton.disabled = !this.value;
-    const begin = this.value?.roll.seed_end_tick ?? 0;
+    const begin = this.value?.roll.prompt_end_tick ?? 0;
     this.skipButton.disabled = !(begin > 0 && this.roll.clock.endTick > begin);
     this.element.firstElementChild.dataset.state = state;
     if (state !== this.state) {
@@ -530,7 +530,7 @@ class Player {
   }
 
   showLegend() {
-    const { notes = { sure: [] }, seed_end_tick: begin = 0 } = this.value?.roll ?? {};
+    const { notes = { sure: [] }, prompt_end_tick: begin = 0 } = this.value?.roll ?? {};
     const offered = {
       parts: true,
       instruments: this.instruments.length > 1,
@@ -572,7 +572,7 @@ class Player {
     this.remark.textContent = roll?.remark ?? "";
     if (!roll) return;
     const { clock } = this.roll;
-    const seed = clock.bars.filter((tick) => tick < roll.seed_end_tick).length;
+    const seed = clock.bars.filter((tick) => tick < roll.prompt_end_tick).length;
     const names = this.instruments.map(({ name }) => name).join(", ");
     const words = `${clock.count} bars, the first ${seed} of them the seed. ${names}.`;
     if (this.about.textContent !== words) this.about.textContent = words;

@@ -123,7 +123,7 @@ class Stage:
             for track in score.tracks
             for note in track.notes
         ]
-        return pianoroll_data(score, seed_end_tick=begin, probabilities=sure)
+        return pianoroll_data(score, prompt_end_tick=begin, probabilities=sure)
 
     def chunk(self, bar: int) -> Chunk:
         chunk = self._chunks[bar]

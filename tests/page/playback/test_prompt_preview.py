@@ -28,20 +28,20 @@ class Hum:
     def close(self):
         Hum.open -= 1
 
-    def skip_to(self, score, tick):
+    def start_at(self, score, tick):
         self.frame = frame_of(score, tick)
 
     def play(self, score, tick):
         before, self.frame = self.frame, frame_of(score, tick)
         return np.zeros((self.frame - before, 2), np.float32)
 
-    def finish(self):
+    def flush(self):
         return np.zeros((RATE_HZ, 2), np.float32)
 
 
 @pytest.fixture(autouse=True)
 def _humming(monkeypatch):
-    monkeypatch.setattr(audio_chunks, "LiveSound", Hum)
+    monkeypatch.setattr(audio_chunks, "StreamingRenderer", Hum)
     monkeypatch.setattr(Hum, "open", 0)
 
 
@@ -58,7 +58,7 @@ def test_a_picture_has_no_sound_and_says_that_some_can_be_had(minuet):
     value = PromptPreview(minuet, ChunkCache()).picture()
     assert (value["on_request"], value["chunks"], value["complete"]) == (True, [], False)
     roll = json.loads(value["roll"])
-    assert roll["seed_end_tick"] == roll["bars"]["ticks"][-1]
+    assert roll["prompt_end_tick"] == roll["bars"]["ticks"][-1]
 
 
 def test_all_of_it_is_heard_and_rings_out(minuet):
@@ -118,6 +118,6 @@ def test_without_a_soundfont_it_is_one_sentence(minuet, monkeypatch):
     def refuse(*_, **__):
         raise RenderError("No SoundFont.")
 
-    monkeypatch.setattr(audio_chunks, "LiveSound", refuse)
+    monkeypatch.setattr(audio_chunks, "StreamingRenderer", refuse)
     with pytest.raises(RenderError, match="No SoundFont"):
         next(PromptPreview(minuet, ChunkCache()).play())

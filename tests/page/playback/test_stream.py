@@ -14,7 +14,8 @@ import soundfile
 
 from musiclstm import Constraints, RenderError, Sampling, Selection, example_files
 from musiclstm.audio.mix import Mix
-from musiclstm.audio.rendering import Synth, find_soundfont
+from musiclstm.audio.soundfonts import find_soundfont
+from musiclstm.audio.synthesizer import Synth
 from musiclstm.audio.streaming import StreamingRenderer
 from musiclstm.midi.analysis import bar_starts, last_note_end
 from page.playback import audio_chunks
@@ -57,7 +58,7 @@ class Tone:
         Tone.open -= not self.closed
         self.closed = True
 
-    def skip_to(self, score, tick):
+    def start_at(self, score, tick):
         self.frame = frame_of(score, tick)
 
     def play(self, score, tick):
@@ -65,7 +66,7 @@ class Tone:
         self.end = frame_of(score, last_note_end(score))
         return self._samples(max(self.frame, frame_of(score, tick)))
 
-    def finish(self):
+    def flush(self):
         samples = self._samples(max(self.frame, self.end) + self.rate_hz)
         self.close()
         return samples
@@ -81,7 +82,7 @@ class Tone:
 def tones(monkeypatch):
     monkeypatch.setattr(Tone, "open", 0)
     monkeypatch.setattr(Tone, "played", [])
-    monkeypatch.setattr(audio_chunks, "LiveSound", Tone)
+    monkeypatch.setattr(audio_chunks, "StreamingRenderer", Tone)
     return Tone
 
 
@@ -538,10 +539,10 @@ def test_from_the_cue_on_it_is_one_synthesizer_without_a_seam(drafts, shelf):
     heard = excerpt_of(drafts[-1])
     cue, end = heard.lines[6], heard.lines[-1]
     with StreamingRenderer(sample_rate_hz=RATE_HZ) as live:
-        live.skip_to(heard.score, cue)
+        live.start_at(heard.score, cue)
         beats = cue + 2 * heard.score.ticks_per_quarter
         wanted = [live.play(heard.score, tick) for tick in (beats, end)]
-        wanted.append(live.finish())
+        wanted.append(live.flush())
     after = sound[frame_of(heard.score, cue) :]
     assert np.abs(after - np.concatenate(wanted)).max() < 1e-4  # 16 bits
 

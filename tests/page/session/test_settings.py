@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from musiclstm import Constraints, MusicLSTMError, Sampling, Surprise, example_files
 from musiclstm.audio.mix import Mix
-from musiclstm.audio.soundfonts import soundfonts
+from musiclstm.audio.soundfonts import installed_soundfonts
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Scale
 from musiclstm.tokens import supports_time_signature
 from page.session.settings import (
@@ -162,7 +162,7 @@ def test_a_refusal_says_what_came_and_what_was_expected(values, sentence):
 
 
 def test_a_path_is_no_soundfont_even_where_one_lies():
-    for path in soundfonts().values():
+    for path in installed_soundfonts().values():
         with pytest.raises(SettingsError, match="soundfont must be one of"):
             PageSettings(soundfont=str(path))
 

@@ -11,7 +11,7 @@ from symusic import Score
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from musiclstm import Composer
-from musiclstm.audio.rendering import find_soundfont
+from musiclstm.audio.soundfonts import find_soundfont
 from musiclstm.errors import SoundfontNotFoundError
 from training.data.corpus import read_corpus
 from training.pretraining.networks import export_copy
