@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from musiclstm.errors import RenderError
-from musiclstm.midi.analysis import in_ticks
+from musiclstm.midi.analysis import TempoMap, in_ticks
 from musiclstm.midi.general_midi import DRUMS
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from musiclstm.audio.mix import Mix
     from musiclstm.midi.analysis import AnyScore
 
-    Clock = Callable[[NDArray[np.int64]], NDArray[np.int64]]  # ticks -> frames
+    ToFrames = Callable[[NDArray[np.int64]], NDArray[np.int64]]  # ticks -> frames
 
 MAX_INSTRUMENTS = 256  # one MIDI channel each, so that every track keeps its own program
 
@@ -63,7 +64,7 @@ class TrackKey(NamedTuple):
     name: str
     program: int
     is_drum: bool
-    index: int  # among the tracks that share the three fields above
+    occurrence: int  # counted among the tracks that share the three fields above
 
 
 Channels: TypeAlias = dict[TrackKey, int]
@@ -98,11 +99,11 @@ def build_event_list(
     """
     score = in_ticks(score)
     tracks = _tracks_on_channels(score, {} if channels is None else channels)
-    clock = _clock(score, sample_rate_hz)
-    notes = [e for channel, track in tracks for e in _note_events(track, channel, clock)]
+    to_frames = partial(TempoMap(score).frames, sample_rate_hz=sample_rate_hz)
+    notes = [e for channel, track in tracks for e in _note_events(track, channel, to_frames)]
     if not notes:
         return EventList((), [], 0)
-    controls = [e for channel, track in tracks for e in _control_events(track, channel, clock)]
+    controls = [e for channel, track in tracks for e in _control_events(track, channel, to_frames)]
     return EventList(
         instruments=tuple(_instrument(track, channel) for channel, track in tracks),
         events=sorted(controls + notes, key=lambda event: event[:2]),  # by frame, then kind
@@ -128,7 +129,7 @@ def _with_exchanged_program(instrument: Instrument, mix: Mix) -> Instrument:
 
 def frame_at(score: AnyScore, tick: int, *, sample_rate_hz: int) -> int:
     """Return the sample frame of a tick of the score."""
-    return int(_clock(in_ticks(score), sample_rate_hz)(np.array([tick], np.int64))[0])
+    return int(TempoMap(score).frames(np.array(tick), sample_rate_hz))
 
 
 def _tracks_on_channels(score: ScoreTick, channels: Channels) -> list[tuple[int, TrackTick]]:
@@ -153,32 +154,12 @@ def _instrument(track: TrackTick, channel: int) -> Instrument:
     return Instrument(channel, min(max(track.program, 0), 127), track.is_drum)
 
 
-def _clock(score: ScoreTick, sample_rate_hz: int) -> Clock:
-    """The tempo map, in float64.
-
-    symusic's own seconds are float32: ten minutes into a piece they are frames apart, and the end
-    of a note could fall behind the beginning of the next one and silence it.
-    """
-    tempos = [(0, 500_000)] + [(max(0, t.time), t.mspq) for t in score.tempos if t.mspq > 0]
-    ticks, mspq = np.array(sorted(tempos, key=lambda tempo: tempo[0]), np.float64).T
-    frames_per_tick = mspq * sample_rate_hz / 1e6 / max(1, score.ticks_per_quarter)
-    frames = np.concatenate(([0.0], np.cumsum(np.diff(ticks) * frames_per_tick[:-1])))
-
-    def to_frames(at: NDArray[np.int64]) -> NDArray[np.int64]:
-        at = np.maximum(at, 0)
-        tempo = np.searchsorted(ticks, at, side="right") - 1
-        exact = frames[tempo] + (at - ticks[tempo]) * frames_per_tick[tempo]
-        return np.rint(exact).astype(np.int64)
-
-    return to_frames
-
-
-def _note_events(track: TrackTick, channel: int, clock: Clock) -> Iterator[Event]:
+def _note_events(track: TrackTick, channel: int, to_frames: ToFrames) -> Iterator[Event]:
     """Yield note-ons and note-offs; a key is released before its next note-on."""
     notes = {name: values.astype(np.int64) for name, values in track.notes.numpy().items()}
     # Some drum files have only notes of length zero; they sound for one frame and their decay.
-    start = clock(notes["time"])
-    end = np.maximum(clock(notes["time"] + notes["duration"]), start + 1)
+    start = to_frames(notes["time"])
+    end = np.maximum(to_frames(notes["time"] + notes["duration"]), start + 1)
     pitch, velocity = notes["pitch"], notes["velocity"]
 
     order = np.lexsort((end, start, pitch))
@@ -193,14 +174,14 @@ def _note_events(track: TrackTick, channel: int, clock: Clock) -> Iterator[Event
         yield Event(note_end, EventKind.NOTE_OFF, channel, key, 0)
 
 
-def _control_events(track: TrackTick, channel: int, clock: Clock) -> Iterator[Event]:
+def _control_events(track: TrackTick, channel: int, to_frames: ToFrames) -> Iterator[Event]:
     controls = _controls(track)
-    frames = clock(np.array([time for time, _, _ in controls], np.int64)).tolist()
+    frames = to_frames(np.array([time for time, _, _ in controls], np.int64)).tolist()
     for frame, (_, number, value) in zip(frames, controls, strict=True):
         yield Event(frame, EventKind.CONTROL, channel, number, min(max(value, 0), 127))
 
     bends = list(track.pitch_bends)
-    frames = clock(np.array([bend.time for bend in bends], np.int64)).tolist()
+    frames = to_frames(np.array([bend.time for bend in bends], np.int64)).tolist()
     for frame, bend in zip(frames, bends, strict=True):
         yield Event(frame, EventKind.PITCH_BEND, channel, 0, min(max(bend.value, -8192), 8191))
 
