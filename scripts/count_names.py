@@ -1,4 +1,4 @@
-"""`python scripts/count_names.py`: names with a word that is neither in the libraries' APIs nor a term of the field.
+"""`python scripts/count_names.py`: names with words outside the field's vocabulary.
 
 A name is that of a module, class, function or method in the Python sources outside tests. Its words
 are compared with `names/library_words.txt` (words in names of classes, functions and parameters of

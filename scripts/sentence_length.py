@@ -1,7 +1,7 @@
 """`python scripts/sentence_length.py [FILE ...]`: mean words a sentence in README.md and docs.
 
-Code blocks, tables, headings and generated pages are left out; a list item is a sentence of its own.
-A word is anything between spaces that has a letter or a digit; links count by their text.
+Code blocks, tables, headings and generated pages are left out; a list item is a sentence. A word is
+anything between spaces that has a letter or a digit; links count by their text.
 """
 
 from __future__ import annotations
