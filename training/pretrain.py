@@ -224,7 +224,7 @@ class PretrainingRun:
         features = None if arrays is None else on_device(arrays, self.device)
         if self.state is not None:
             reset = torch.from_numpy(batch.reset).to(self.device)
-            self.state = self.state.detached().reset_rows(reset)
+            self.state = self.state.detach().reset_rows(reset)
         labels = torch.from_numpy(batch.labels).long().to(self.device)
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
             output = self.model(

@@ -282,7 +282,7 @@ class PlainLSTM(nn.Module):
         """Read (batch, steps) from a state; None: zeros."""
         state = past_key_values if self._carries else None
         x, (hidden, cell) = self.lstm(
-            self.embedding(input_ids), None if state is None else (state.hidden, state.cell)
+            self.embedding(input_ids), None if state is None else (state.h, state.c)
         )
         layers = [LSTMLayerState(*each) for each in zip(hidden, cell, strict=True)]
         return Reading(self.head(self.dropout(x)), LSTMState(layers))

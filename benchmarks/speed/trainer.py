@@ -170,7 +170,7 @@ class BareLoop:
         begin = time.perf_counter()
         features = self._features.read(batch["input_ids"], batch["reset"])
         self.features_s.append(time.perf_counter() - begin)
-        state = self._state and self._state.detached().reset_rows(batch["reset"])
+        state = self._state and self._state.detach().reset_rows(batch["reset"])
         with _autocast(batch["labels"].device, self._bf16):
             output = self.model(batch["input_ids"], features=features, past_key_values=state)
         self._state = output.past_key_values

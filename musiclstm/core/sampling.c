@@ -1,19 +1,22 @@
-/* Draw a token from logits, and sum up their exponentials. No memory is allocated here. */
+/* Sample a token from logits, and log-sum-exp.
+ *
+ * No memory is allocated and nothing is static: threads may call both at once. */
+#include <math.h>
 #include <stdint.h>
 
 #include "arithmetic.h"
 
-enum { STRETCH = 64, NO_TOKEN = -1, OUTSIDE = -2 }; /* the last two as in sampling.py */
+enum { CHUNK = 64, NO_TOKEN = -1, OUTSIDE_TOP_P = -2 }; /* the last two as in sampling.py */
 
-static float maximum(const float *x, int32_t size) {
-    float lanes[LANES], highest;
+static float max_of(const float *x, int32_t size) {
+    float lanes[LANES], max;
     int32_t i = 0;
     for (int l = 0; l < LANES; l++) lanes[l] = x[0];
     for (; i + LANES <= size; i += LANES)
         for (int l = 0; l < LANES; l++) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-    for (highest = lanes[0]; i < size; i++) highest = x[i] > highest ? x[i] : highest;
-    for (int l = 0; l < LANES; l++) highest = lanes[l] > highest ? lanes[l] : highest;
-    return highest;
+    for (max = lanes[0]; i < size; i++) max = x[i] > max ? x[i] : max;
+    for (int l = 0; l < LANES; l++) max = lanes[l] > max ? lanes[l] : max;
+    return max;
 }
 
 static int has_nan(const float *x, int32_t size) {
@@ -22,29 +25,28 @@ static int has_nan(const float *x, int32_t size) {
     return found;
 }
 
-static double stretch_sum(const float *x, int32_t from, int32_t size) {
-    return sum_of(x + from, size - from < STRETCH ? size - from : STRETCH);
+static double chunk_sum(const float *x, int32_t from, int32_t size) {
+    return sum_of(x + from, size - from < CHUNK ? size - from : CHUNK);
 }
 
-/* Returns the sum of exp(logit - highest); writes the highest logit to `highest`. */
-double sum_exponentials(const float *logits, int32_t size, float *highest) {
+/* Returns log(sum(exp(logits))). Meaningless where the highest logit is not finite or one is NaN. */
+double logsumexp(const float *logits, int32_t size) {
     float lanes[LANES] = {0};
-    const float top = maximum(logits, size);
+    const float max_logit = max_of(logits, size);
     double sum = 0.0;
     int32_t i = 0;
     for (; i + LANES <= size; i += LANES)
-        for (int l = 0; l < LANES; l++) lanes[l] += exponential(logits[i + l] - top);
-    for (; i < size; i++) sum += exponential(logits[i] - top);
+        for (int l = 0; l < LANES; l++) lanes[l] += exponential(logits[i + l] - max_logit);
+    for (; i < size; i++) sum += exponential(logits[i] - max_logit);
     for (int l = 0; l < LANES; l++) sum += lanes[l];
-    *highest = top;
-    return sum;
+    return max_logit + log(sum);
 }
 
 /* The first index at which the cumulative sum exceeds `target`. */
 static int32_t index_of(const float *weights, int32_t size, double target) {
     int32_t index = 0, last = size - 1;
-    for (double part; index < size; index += STRETCH, target -= part)
-        if ((part = stretch_sum(weights, index, size)) > target) break;
+    for (double part; index < size; index += CHUNK, target -= part)
+        if ((part = chunk_sum(weights, index, size)) > target) break;
     for (; index < size; index++) {
         if (weights[index] > target) return index;
         target -= weights[index];
@@ -53,25 +55,27 @@ static int32_t index_of(const float *weights, int32_t size, double target) {
     return last;
 }
 
-/* Draws an index in proportion to exp(logit * rate), 1 / rate being the temperature, among those at
- * least `min_p` times as probable as the most probable one. `chance`: 0 to below 1. Overwrites the
+/* Samples an index in proportion to exp(logit / temperature), among those at least `min_p` times as
+ * probable as the most probable one. `uniform`: a random number from 0 to below 1. Overwrites the
  * logits with these weights.
  *
- * Returns NO_TOKEN where the highest logit is infinite or a logit is NaN, and then leaves them;
- * OUTSIDE where the index drawn is not among the most probable ones that together reach `top_p`. */
-int32_t draw_token(float *logits, int32_t size, float rate, double top_p, float min_p,
-                   double chance) {
-    const float highest = maximum(logits, size);
-    if (highest - highest != 0 || has_nan(logits, size)) return NO_TOKEN;
+ * Returns NO_TOKEN where the highest logit is infinite or a logit is NaN, and leaves the logits
+ * unchanged; OUTSIDE_TOP_P where the sampled index is not among the most probable ones that together
+ * reach `top_p`. */
+int32_t sample_token(float *logits, int32_t size, float inverse_temperature, double top_p,
+                     float min_p, double uniform) {
+    const float max_logit = max_of(logits, size);
+    if (max_logit - max_logit != 0 || has_nan(logits, size)) return NO_TOKEN;
     for (int32_t i = 0; i < size; i++) {
-        float below = (logits[i] - highest) * rate, weight = exponential(below);
-        logits[i] = below > -40.0f && weight >= min_p ? weight : 0.0f;
+        float exponent = (logits[i] - max_logit) * inverse_temperature;
+        float weight = exponential(exponent);
+        logits[i] = exponent > -40.0f && weight >= min_p ? weight : 0.0f;
     }
     const float *weights = logits;
     double total = 0.0, above = 0.0;
-    for (int32_t i = 0; i < size; i += STRETCH) total += stretch_sum(weights, i, size);
-    const int32_t index = index_of(weights, size, chance * total);
+    for (int32_t i = 0; i < size; i += CHUNK) total += chunk_sum(weights, i, size);
+    const int32_t index = index_of(weights, size, uniform * total);
     if (weights[index] > (1.0 - top_p) * total) return index; /* the others cannot reach top_p */
     for (int32_t i = 0; i < size; i++) above += weights[i] > weights[index] ? weights[i] : 0.0f;
-    return above >= top_p * total ? OUTSIDE : index;
+    return above >= top_p * total ? OUTSIDE_TOP_P : index;
 }

@@ -1,63 +1,61 @@
-"""Draw a token from logits, and sum up their exponentials, in C."""
+"""Sample a token from logits, and log-sum-exp, in C."""
 
 from __future__ import annotations
 
 import ctypes
-from math import log
 
 import numpy as np
 
-NO_TOKEN, OUTSIDE = -1, -2  # as in sampling.c
+NO_TOKEN, OUTSIDE_TOP_P = -1, -2  # as in sampling.c
 
 
-class Sampler:
-    """The functions of sampling.c, for one thread at a time."""
+class CompiledSampler:
+    """The functions of sampling.c. They keep no memory, so any number of threads may call them."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         """Bind to a library of `native.load`."""
-        self._address_of: tuple[np.ndarray | None, int] = None, 0  # the last array
-        self._draw = library.draw_token
-        self._draw.argtypes = (
-            ctypes.c_void_p,
-            ctypes.c_int32,
-            ctypes.c_float,
-            ctypes.c_double,
-            ctypes.c_float,
-            ctypes.c_double,
-        )
-        self._sum = library.sum_exponentials
-        self._sum.argtypes = (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p)
-        self._sum.restype = ctypes.c_double
-        self._highest = ctypes.c_float()
-        self._highest_at = ctypes.addressof(self._highest)
+        logits = ctypes.c_void_p, ctypes.c_int32
+        real, double = ctypes.c_float, ctypes.c_double
+        self._sample = library.sample_token
+        self._sample.argtypes = (*logits, real, double, real, double)
+        self._logsumexp = library.logsumexp
+        self._logsumexp.argtypes, self._logsumexp.restype = logits, double
 
-    def log_sum(self, logits: np.ndarray) -> float:
-        """Return log(sum(exp(logits))) of (n,) float32, contiguous; meaningless with a NaN."""
-        total = self._sum(self._address(logits), len(logits), self._highest_at)
-        return self._highest.value + log(total)
+    def logsumexp(self, logits: np.ndarray) -> float:
+        """Return log(sum(exp(logits))) of (n,) float32, contiguous.
 
-    def draw(
-        self, logits: np.ndarray, rate: float, top_p: float, min_p: float, chance: float
+        Meaningless where the highest logit is not finite or one is NaN.
+        """
+        return float(self._logsumexp(_address(logits), len(logits)))
+
+    def sample(
+        self,
+        logits: np.ndarray,
+        inverse_temperature: float,
+        top_p: float,
+        min_p: float,
+        uniform: float,
     ) -> int:
-        """Draw an index in proportion to exp(logit * rate); the logits become these weights.
+        """Sample an index in proportion to exp(logit / temperature).
+
+        The logits are overwritten with these weights.
 
         Args:
             logits: (n,) float32, contiguous and writable.
-            rate: One over the temperature, above 0.
+            inverse_temperature: Above 0.
             top_p: As in `Sampling`.
             min_p: As in `Sampling`.
-            chance: 0 to below 1.
+            uniform: A random number from 0 to below 1.
 
         Returns:
             The index; `NO_TOKEN` where the highest logit is not finite or one is NaN, and then the
-            logits stay; `OUTSIDE` where the index drawn is not among the most probable ones that
-            together reach `top_p`.
+            logits stay; `OUTSIDE_TOP_P` where the sampled index is not among the most probable ones
+            that together reach `top_p`.
         """
-        return int(self._draw(self._address(logits), len(logits), rate, top_p, min_p, chance))
+        limits = inverse_temperature, top_p, min_p
+        return int(self._sample(_address(logits), len(logits), *limits, uniform))
 
-    def _address(self, logits: np.ndarray) -> int:
-        known, address = self._address_of
-        if logits is not known:  # a decoding loop passes the same array again and again
-            address = ctypes.addressof(ctypes.c_char.from_buffer(logits.data))
-            self._address_of = logits, address
-        return address
+
+def _address(logits: np.ndarray) -> int:
+    # Twice as fast as __array_interface__, four times as fast as `ctypes.data`.
+    return ctypes.addressof(ctypes.c_char.from_buffer(logits.data))

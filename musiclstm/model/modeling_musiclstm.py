@@ -1,22 +1,22 @@
 """A stack of LSTMs with copy gates and relative outputs for music.
 
-Reads top to bottom: the state, the step features, one layer, the outputs, the network. Travels to
-the Hub beside the weights: of our modules it imports the configuration and the step features alone.
+Read it top to bottom: state, step features, one layer, outputs, network. The file is copied to the
+Hub beside the weights. Of this package it imports only the configuration and the step features.
 
-Shapes are written (batch, steps, hidden). The step features are computed from the ids read so far;
-they enter the input and the logits of every step:
+Shapes are written (batch, steps, hidden). The step features of `step_features.py` are computed from
+the ids read so far; they enter the input and the logits of every step:
 
     x      = embed(token) + program + track + following + age
            + sum over candidates c of W_c embed(candidate_c)
     hidden = LSTM stack(x)
     logits = embed^T hidden + bias
-           + for each candidate: its gate, on its token
-           + on Pitch tokens, where one may follow: heads over intervals to reference pitches,
+           + for each candidate: its gate, added to the logit of its token
+           + for Pitch tokens, where one may follow: heads over intervals to reference pitches,
              logarithms of three histograms, circular filters over pitch classes, log-odds of more
              notes
-           + on Position tokens, where one may follow: heads over distances to two references, the
+           + for Position tokens, where one may follow: heads over distances to two references, the
              logarithm of a histogram, log-odds of more onsets
-           + on Duration tokens, where one follows: the logarithm of a histogram
+           + for Duration tokens, where one must follow: the logarithm of a histogram
 
 Without `token_names` in the configuration there are no step features: a plain LSTM and its head.
 """
@@ -61,57 +61,57 @@ Features = Mapping[str, Tensor]  # names and shapes of `FeatureArrays`, (batch, 
 CACHE_NAME = (
     "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 )
-PROGRAMS, AGES = 130, 10  # rows of the embeddings: none, drums, 128 programs; bars
+PROGRAMS, AGES = 130, 10  # embeddings: none, drums, 128 programs; 0 to 9 bars
 
 # State --------------------------------------------------------------------------------------------
 
 
-class RowReader:
-    """Step features of one row, read without a change to what was there before.
+class FeatureReader:
+    """Immutable reader of the step features of one row.
 
-    Reading returns the reader for the next tokens; this one can be read from again, so that states
-    can be kept and branches can share their past. The first continuation takes over the tables;
-    further ones repeat the tokens since a copy that is at most `_REPEATED` tokens old.
+    `read` returns a reader for the next tokens and leaves this one unchanged: a state can be kept,
+    and branches share their past. The first continuation reuses the feature tables. Further ones
+    copy an earlier `StepFeatures` and read at most `_MAX_REREAD` tokens again.
     """
 
-    _REPEATED = 256
+    _MAX_REREAD = 256
 
     def __init__(
-        self, table: TokenTable, base: StepFeatures | None = None, since: tuple[int, ...] = ()
+        self, table: TokenTable, base: StepFeatures | None = None, ids: tuple[int, ...] = ()
     ) -> None:
-        self._table, self._since = table, since
-        self._base = StepFeatures(table) if base is None else base  # copied before it is read from
-        self._next: list[StepFeatures] = []  # that has read `since`, until a continuation takes it
+        self._table, self._ids = table, ids  # ids: read since `base`
+        self._base = StepFeatures(table) if base is None else base  # never read from, only copied
+        self._up_to_date: list[StepFeatures] = []  # at most one; the first continuation removes it
 
-    def fresh(self) -> RowReader:
-        """The reader before the first token."""
-        return RowReader(self._table)
+    def restarted(self) -> FeatureReader:
+        """Return a reader before the first token."""
+        return FeatureReader(self._table)
 
-    def read(self, ids: Sequence[int]) -> tuple[FeatureArrays, RowReader]:
-        """Features after each token, and the reader that continues from there."""
+    def read(self, ids: Sequence[int]) -> tuple[FeatureArrays, FeatureReader]:
+        """Return the features after each token, (steps, ...), and the reader after them."""
         try:
-            reader = self._next.pop()  # atomic: two threads cannot take the same
+            features = self._up_to_date.pop()  # atomic, so two threads never get the same one
         except IndexError:
-            reader = self._base.copy()
-            reader.read(self._since)
-        arrays = reader.read(ids)
-        since = (*self._since, *ids)
-        if len(since) > self._REPEATED:
-            later = RowReader(self._table, reader.copy())
+            features = self._base.copy()
+            features.read(self._ids)
+        arrays = features.read(ids)
+        all_ids = (*self._ids, *ids)
+        if len(all_ids) > self._MAX_REREAD:
+            after = FeatureReader(self._table, features.copy())
         else:
-            later = RowReader(self._table, self._base, since)
-        later._next.append(reader)
-        return arrays, later
+            after = FeatureReader(self._table, self._base, all_ids)
+        after._up_to_date.append(features)
+        return arrays, after
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> RowReader:
-        """Itself, as reading changes nothing that can be seen."""
+    def __deepcopy__(self, memo: dict[int, Any]) -> FeatureReader:
+        """Return this reader, because it is immutable."""
         return self
 
 
 class LSTMLayerState(LinearAttentionCacheLayerMixin):
-    """Hidden state and cell of one layer, (batch, hidden) each.
+    """Hidden state h and cell state c of one layer, (batch, hidden) each.
 
-    transformers calls them recurrent states 0 and 1. Tensors are replaced and never written into.
+    transformers calls them recurrent states 0 and 1. Tensors are replaced, never written into.
     """
 
     is_compileable = False
@@ -119,80 +119,80 @@ class LSTMLayerState(LinearAttentionCacheLayerMixin):
     dtype: Any
     recurrent_states: Any
 
-    def __init__(self, hidden: Tensor, cell: Tensor) -> None:
+    def __init__(self, h: Tensor, c: Tensor) -> None:
         super().__init__(number_of_states=2)
         self.is_recurrent_states_initialized = {0: True, 1: True}
         self.has_previous_state = {0: True, 1: True}
-        self._become(hidden, cell)
+        self._assign(h, c)
 
-    def _become(self, hidden: Tensor, cell: Tensor) -> None:
-        self.recurrent_states = {0: hidden, 1: cell}
-        self.device, self.dtype = hidden.device, hidden.dtype
+    def _assign(self, h: Tensor, c: Tensor) -> None:
+        self.recurrent_states = {0: h, 1: c}
+        self.device, self.dtype = h.device, h.dtype
 
     @property
-    def hidden(self) -> Tensor:
-        """Output of the layer at the last step, (batch, hidden)."""
+    def h(self) -> Tensor:
+        """Hidden state, (batch, hidden)."""
         return self.recurrent_states[0]
 
     @property
-    def cell(self) -> Tensor:
-        """Cell of the layer at the last step, (batch, hidden)."""
+    def c(self) -> Tensor:
+        """Cell state, (batch, hidden)."""
         return self.recurrent_states[1]
 
     @property
     def batch_size(self) -> int:
-        """Number of rows."""
-        return self.hidden.shape[0]
+        """Batch size."""
+        return self.h.shape[0]
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> LSTMLayerState:
-        """The state with both tensors changed."""
-        return LSTMLayerState(change(self.hidden), change(self.cell))
+    def map(self, function: Callable[[Tensor], Tensor]) -> LSTMLayerState:
+        """Return a state with a function applied to both tensors."""
+        return LSTMLayerState(function(self.h), function(self.c))
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the state is complete when it is made."""
+        """Do nothing: the tensors exist from the start."""
 
     def update_conv_state(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Refuse: an LSTM has no convolution."""
+        """Raise, because an LSTM has no convolution."""
         raise NotImplementedError("An LSTM has no convolution state.")
 
     def update_recurrent_state(
         self, recurrent_states: Tensor, state_idx: int = 0, **kwargs: Any
     ) -> Tensor:
-        """Replace the hidden state (0) or the cell (1)."""
-        self._become(*(self.recurrent_states | {state_idx: recurrent_states}).values())
+        """Replace the hidden state (0) or the cell state (1)."""
+        self._assign(*(self.recurrent_states | {state_idx: recurrent_states}).values())
         return recurrent_states
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Take the rows that `beam_idx` (rows,) names."""
-        index = beam_idx.to(self.hidden.device)
-        self._become(self.hidden.index_select(0, index), self.cell.index_select(0, index))
+        """Select rows by index, (rows,)."""
+        index = beam_idx.to(self.h.device)
+        self._assign(self.h.index_select(0, index), self.c.index_select(0, index))
 
     def reset(self) -> None:
         """Set both to 0."""
-        self._become(torch.zeros_like(self.hidden), torch.zeros_like(self.cell))
+        self._assign(torch.zeros_like(self.h), torch.zeros_like(self.c))
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Refuse: the state before a token cannot be computed from the state after it."""
-        raise ValueError("An LSTM state cannot be cropped; keep a copy from before instead.")
+        """Raise, because an earlier state cannot be computed from a later one."""
+        raise ValueError("An LSTM state cannot be cropped; keep the earlier state instead.")
 
     @property
     def is_croppable(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
 
 class LSTMState(Cache):
-    """State of the network: some kilobytes for each row, however long the piece.
+    """State of the network: a few kilobytes per row, whatever the length of the piece.
 
     transformers calls this a cache and passes it as `past_key_values`; `generate()` carries it,
-    reorders it for beams and returns it. A forward pass returns a new state and leaves the one it
-    was given as it was.
+    reorders it for beams and returns it. A forward pass returns a new state and leaves its argument
+    unchanged.
 
     Attributes:
-        layers: Hidden state and cell of each layer.
-        seen: Steps read so far, padding included.
-        readers: Step features of each row. None: nothing was read yet, the network has no step
-            features, or the caller computes them.
+        layers: Hidden state and cell state of each layer.
+        num_tokens_seen: Steps read so far, padding included.
+        readers: Reader of the step features of each row. None: nothing was read yet, the network
+            has no step features, or the caller computes them.
     """
 
     layers: list[Any]
@@ -200,11 +200,11 @@ class LSTMState(Cache):
     def __init__(
         self,
         layers: Sequence[LSTMLayerState],
-        seen: int = 0,
-        readers: list[RowReader] | None = None,
+        num_tokens_seen: int = 0,
+        readers: list[FeatureReader] | None = None,
     ) -> None:
         super().__init__(layers=[*layers])
-        self.seen, self.readers = seen, readers
+        self.num_tokens_seen, self.readers = num_tokens_seen, readers
 
     @classmethod
     def zeros(
@@ -215,92 +215,92 @@ class LSTMState(Cache):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> LSTMState:
-        """The state before the first token."""
+        """Return the state before the first token."""
         zeros = torch.zeros(batch_size, config.hidden_size, dtype=dtype, device=device)
         return cls([LSTMLayerState(zeros, zeros) for _ in range(config.num_hidden_layers)])
 
     @property
-    def hidden(self) -> Tensor:
-        """Output of every layer at the last step, (layers, batch, hidden)."""
-        return torch.stack([layer.hidden.to(self.layers[0].device) for layer in self.layers])
+    def h(self) -> Tensor:
+        """Hidden states, (layers, batch, hidden)."""
+        return torch.stack([layer.h.to(self.layers[0].device) for layer in self.layers])
 
     @property
-    def cell(self) -> Tensor:
-        """Cell of every layer at the last step, (layers, batch, hidden)."""
-        return torch.stack([layer.cell.to(self.layers[0].device) for layer in self.layers])
+    def c(self) -> Tensor:
+        """Cell states, (layers, batch, hidden)."""
+        return torch.stack([layer.c.to(self.layers[0].device) for layer in self.layers])
 
     @property
     def batch_size(self) -> int:
-        """Number of rows."""
+        """Batch size."""
         return self.layers[0].batch_size
 
-    def rows(self, index: Tensor) -> LSTMState:
-        """The state of chosen rows, in the order and as often as `index` (rows,) names them."""
+    def index_select(self, index: Tensor) -> LSTMState:
+        """Return the state of the rows in `index`, (rows,); an index may repeat."""
         layers = [
             layer.map(lambda x: x.index_select(0, index.to(x.device))) for layer in self.layers
         ]
         readers = self.readers and [self.readers[row] for row in index.tolist()]
-        return LSTMState(layers, self.seen, readers)
+        return LSTMState(layers, self.num_tokens_seen, readers)
 
-    def detached(self) -> LSTMState:
-        """The same numbers without their gradients."""
-        return LSTMState(
-            [layer.map(Tensor.detach) for layer in self.layers], self.seen, self.readers
-        )
+    def detach(self) -> LSTMState:
+        """Return the state without gradients."""
+        layers = [layer.map(Tensor.detach) for layer in self.layers]
+        return LSTMState(layers, self.num_tokens_seen, self.readers)
 
-    def reset_rows(self, fresh: Tensor) -> LSTMState:
-        """The state with those rows reset where `fresh`, bool (batch,), is true."""
+    def reset_rows(self, reset: Tensor) -> LSTMState:
+        """Return the state with the initial state in rows where `reset`, bool (batch,), is true."""
         layers = [
-            layer.map(lambda x: x.masked_fill(fresh.to(x.device)[:, None], 0))
+            layer.map(lambda x: x.masked_fill(reset.to(x.device)[:, None], 0))
             for layer in self.layers
         ]
         readers = self.readers and [
-            reader.fresh() if new else reader
-            for reader, new in zip(self.readers, fresh.tolist(), strict=True)
+            reader.restarted() if restart else reader
+            for reader, restart in zip(self.readers, reset.tolist(), strict=True)
         ]
-        return LSTMState(layers, self.seen, readers)
+        return LSTMState(layers, self.num_tokens_seen, readers)
 
-    # What transformers asks of a cache.
+    # The interface of `Cache`.
 
-    def _become(self, other: LSTMState) -> None:
-        self.layers, self.seen, self.readers = other.layers, other.seen, other.readers
+    def _assign(self, other: LSTMState) -> None:
+        self.layers, self.readers = other.layers, other.readers
+        self.num_tokens_seen = other.num_tokens_seen
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Steps read so far."""
-        return self.seen
+        """Return the number of steps read so far."""
+        return self.num_tokens_seen
 
     def get_max_length(self, layer_idx: int | None = None) -> int:
-        """No limit."""
+        """Return -1: there is no limit."""
         return -1
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Take for each beam the row that it continues."""
-        self._become(self.rows(beam_idx))
+        """Select for each beam the row that it continues."""
+        self._assign(self.index_select(beam_idx))
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep chosen rows."""
-        self._become(self.rows(indices))
+        """Select rows."""
+        self._assign(self.index_select(indices))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat every row `repeats` times."""
-        self._become(self.rows(torch.arange(self.batch_size).repeat_interleave(repeats)))
+        self._assign(self.index_select(torch.arange(self.batch_size).repeat_interleave(repeats)))
 
     def reset(self) -> None:
         """Reset every row."""
-        self._become(LSTMState([layer.map(torch.zeros_like) for layer in self.layers]))
+        self._assign(LSTMState([layer.map(torch.zeros_like) for layer in self.layers]))
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Refuse: the state before a token cannot be computed from the state after it."""
+        """Raise, because an earlier state cannot be computed from a later one."""
         self.layers[0].crop(tokens_to_remove)
 
     @property
     def is_initialized(self) -> bool:
-        """Always: the state is complete when it is made."""
+        """Always True: the tensors exist from the start."""
         return True
 
     def __repr__(self) -> str:
-        layers, batch, hidden = len(self), self.batch_size, self.layers[0].hidden.shape[1]
-        return f"LSTMState({layers=}, {batch=}, {hidden=}, seen={self.seen})"
+        layers, batch, hidden = len(self), self.batch_size, self.layers[0].h.shape[1]
+        return f"LSTMState({layers=}, {batch=}, {hidden=}, seen={self.num_tokens_seen})"
 
 
 # Step features ------------------------------------------------------------------------------------
@@ -312,23 +312,8 @@ _SHAPES = {
 
 
 def feature_tensors(arrays: FeatureArrays) -> dict[str, Tensor]:
-    """Step features as the tensors that `forward` takes; they share the memory of the arrays.
-
-    Args:
-        arrays: (batch, steps, ...).
-    """
+    """Return step features, (batch, steps, ...), as tensors that share memory with the arrays."""
     return {name: torch.from_numpy(getattr(arrays, name)) for name in _SHAPES}
-
-
-def _check_features(features: Features, batch: int, steps: int) -> None:
-    for name, shape in _SHAPES.items():
-        if name not in features:
-            raise ValueError(f"features lacks {name!r}; it needs {', '.join(_SHAPES)}.")
-        if features[name].shape != (batch, steps, *shape):
-            raise ValueError(
-                f"features[{name!r}] must be of shape {(batch, steps, *shape)}, "
-                f"got {tuple(features[name].shape)}."
-            )
 
 
 @lru_cache(maxsize=8)
@@ -337,25 +322,25 @@ def _token_table(names: tuple[str, ...]) -> TokenTable:
 
 
 def _read_rows(
-    readers: list[RowReader], ids: Tensor, mask: Tensor | None
-) -> tuple[dict[str, Tensor], list[RowReader]]:
-    """Features of (batch, steps) ids, on their device, and the readers after them.
+    readers: list[FeatureReader], ids: Tensor, mask: Tensor | None
+) -> tuple[dict[str, Tensor], list[FeatureReader]]:
+    """Return the features of (batch, steps) ids, on their device, and the readers after them.
 
     Padding is not read; its features are those of `FeatureArrays.empty`.
     """
     arrays = FeatureArrays.empty(*ids.shape)
     real = np.ones(ids.shape, bool) if mask is None else mask.cpu().numpy()
     after = []
-    for row, (tokens, here) in enumerate(zip(ids.cpu().numpy(), real, strict=True)):
-        read, reader = readers[row].read(tokens[here].tolist())
+    for row, (tokens, is_real) in enumerate(zip(ids.cpu().numpy(), real, strict=True)):
+        read, reader = readers[row].read(tokens[is_real].tolist())
         for name in _SHAPES:
-            getattr(arrays, name)[row, here] = getattr(read, name)
+            getattr(arrays, name)[row, is_real] = getattr(read, name)
         after.append(reader)
     return {name: x.to(ids.device) for name, x in feature_tensors(arrays).items()}, after
 
 
 class StepInputs(nn.Module):
-    """Embeddings of who plays and who comes next, and projections of the candidates."""
+    """Embeddings of the current and the following part, and projections of the candidates."""
 
     def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__()
@@ -367,7 +352,7 @@ class StepInputs(nn.Module):
         self.candidate_inputs = CandidateInputs(len(CANDIDATES) * size, size, bias=False)
 
     def forward(self, features: Features, embed: nn.Embedding) -> Tensor:
-        """What the step features add to the embedded token, (batch, steps, hidden)."""
+        """Return what the step features add to the embedded token, (batch, steps, hidden)."""
         parts = features["parts"].long()
         tables = self.program, self.track, self.following, self.age
         x = self.candidate_inputs(features["candidates"].long(), embed)
@@ -377,49 +362,50 @@ class StepInputs(nn.Module):
 
 
 class PartEmbedding(nn.Embedding):
-    """Embedding of a column of the feature `parts`."""
+    """Embedding of one column of the feature `parts`."""
 
 
 class CandidateInputs(nn.Linear):
-    """Sum of one projection per candidate of the candidate's embedding."""
+    """Sum over the candidates of a projection of the candidate's embedding."""
 
     def forward(self, candidates: Tensor, embed: nn.Embedding) -> Tensor:  # type: ignore[override]
-        """(batch, steps, candidates) ids, negative for none, to (batch, steps, hidden)."""
+        """Map ids (batch, steps, candidates), negative for none, to (batch, steps, hidden)."""
         if self.training and candidates[..., 0].numel() > embed.num_embeddings:
-            return self._by_table(candidates, embed)
+            return self._project_vocabulary(candidates, embed)
         present, ids = candidates >= 0, candidates.clamp(min=0)
-        # (batch, steps, candidates, hidden)
-        embedded = embed(ids).to(ids.device) * present[..., None]
-        return super().forward(embedded.flatten(-2))
+        x = embed(ids).to(ids.device)  # (batch, steps, candidates, hidden)
+        x = (x * present[..., None]).flatten(-2)  # (batch, steps, candidates * hidden)
+        return super().forward(x)  # (batch, steps, hidden)
 
-    def _by_table(self, candidates: Tensor, embed: nn.Embedding) -> Tensor:
+    def _project_vocabulary(self, candidates: Tensor, embed: nn.Embedding) -> Tensor:
         # Where there are more steps than tokens, it is faster to project every token once.
         size, count, vocab = self.out_features, candidates.shape[-1], embed.num_embeddings
-        weight = self.weight.view(size, count, size).transpose(0, 1).reshape(count * size, size)
+        weight = self.weight.view(size, count, size).transpose(0, 1)
+        weight = weight.reshape(count * size, size)
         ids = torch.arange(vocab, device=candidates.device)
-        table = nn.functional.linear(embed(ids).to(ids.device), weight)  # (vocab, count * size)
-        table = table.view(vocab * count, size).float()
+        table = nn.functional.linear(embed(ids).to(ids.device), weight)
+        table = table.view(vocab * count, size).float()  # (vocab * candidates, hidden)
         column = torch.arange(count, device=candidates.device)
         index = torch.where(candidates >= 0, candidates * count + column, vocab * count)
-        summed = nn.functional.embedding_bag(
+        x = nn.functional.embedding_bag(
             index.flatten(0, 1),
-            torch.cat([table, table.new_zeros(1, size)]),  # the last row stands for none
+            torch.cat([table, table.new_zeros(1, size)]),  # the last row means no candidate
             mode="sum",
             padding_idx=vocab * count,
-        )
-        return summed.view(*candidates.shape[:2], size)
+        )  # (batch * steps, hidden)
+        return x.view(*candidates.shape[:2], size)  # (batch, steps, hidden)
 
 
 # One layer ----------------------------------------------------------------------------------------
 
 
 class Padding(NamedTuple):
-    """How to put the padding of each row last.
+    """Permutation that moves the padding of each row to its end.
 
     Attributes:
-        order: Real steps first, in order, (batch, steps).
-        inverse: The way back, (batch, steps).
-        lengths: Real steps, (batch,), on the CPU.
+        order: Indices of real steps, then of padding, (batch, steps).
+        inverse: The inverse permutation, (batch, steps).
+        lengths: Number of real steps, (batch,), on the CPU.
     """
 
     order: Tensor
@@ -427,8 +413,8 @@ class Padding(NamedTuple):
     lengths: Tensor
 
 
-def _padding(mask: Tensor | None) -> Padding | None:
-    """An LSTM would read padding like tokens; packed behind the real steps, it is skipped."""
+def _left_align(mask: Tensor | None) -> Padding | None:
+    """Return the permutation for a mask, bool (batch, steps); None without padding."""
     if mask is None or bool(mask.all()):
         return None
     order = (~mask).to(torch.int8).argsort(dim=1, stable=True)
@@ -442,82 +428,80 @@ def _reorder(x: Tensor, order: Tensor) -> Tensor:
 class VariationalDropout(nn.Module):
     """Dropout of the same features at every step of a window (Gal and Ghahramani 2016)."""
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, p: float) -> None:
         super().__init__()
-        self.share = share
+        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, steps, hidden) in and out; unchanged when not training."""
-        if not self.training or self.share == 0:
+        """Map (batch, steps, hidden) to the same shape; the identity outside of training."""
+        if not self.training or self.p == 0:
             return x
-        mask = torch.empty_like(x[:, :1]).bernoulli_(1 - self.share)  # (batch, 1, hidden)
-        return x * mask / (1 - self.share)
+        mask = torch.empty_like(x[:, :1]).bernoulli_(1 - self.p)  # (batch, 1, hidden)
+        return x * mask / (1 - self.p)  # (batch, steps, hidden)
 
 
 class StatefulLSTM(nn.LSTM):
-    """One layer of LSTM that starts from a state and skips padding.
+    """One LSTM layer that starts from a state and skips padding.
 
-    The weights are looked up at every call: accelerate's offloading and sharded training put them
-    in place only while this module runs.
+    Every call looks the weights up again, because accelerate's offloading and sharded training
+    materialize them only while this module runs.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__(size, size, batch_first=True)
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, hidden: Tensor, cell: Tensor, padding: Padding | None
+        self, x: Tensor, h: Tensor, c: Tensor, padding: Padding | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, steps, hidden) and two (batch, hidden) in; the same three out."""
+        """Map x (batch, steps, hidden) and h, c (batch, hidden) to the output and the new h, c."""
         if x.shape[1] == 1 and padding is None:
-            return self._step(x, hidden, cell)
+            return self._run_step(x, h, c)
         if x.device.type == "cpu" and _autocast_fails():
             with torch.autocast("cpu", enabled=False):
-                return self._read(x.float(), hidden.float(), cell.float(), padding)
-        return self._read(x, hidden, cell, padding)
+                return self._run_steps(x.float(), h.float(), c.float(), padding)
+        return self._run_steps(x, h, c, padding)
 
-    def _step(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # nn.LSTM on a CPU packs the weights again for every call: ten times slower for one step.
-        hidden, cell = torch.lstm_cell(x[:, 0], (hidden, cell), *self.all_weights[0])
-        return hidden[:, None], hidden, cell
+    def _run_step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # nn.LSTM on a CPU packs the weights at every call, which makes one step ten times slower.
+        h, c = torch.lstm_cell(x[:, 0], (h, c), *self.all_weights[0])
+        return h[:, None], h, c
 
-    def _read(
-        self, x: Tensor, hidden: Tensor, cell: Tensor, padding: Padding | None
+    def _run_steps(
+        self, x: Tensor, h: Tensor, c: Tensor, padding: Padding | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         if padding is not None:
-            return self._read_padded(x, hidden, cell, padding)
-        # As nn.LSTM calls it: biases, layers, dropout, training, bidirectional, batch first.
-        state, options = (hidden[None], cell[None]), (True, 1, 0.0, self.training, False, True)
-        out, new_hidden, new_cell = torch.lstm(x, state, [*self.all_weights[0]], *options)
-        return out, new_hidden[0], new_cell[0]
+            return self._run_padded(x, h, c, padding)
+        # The arguments of nn.LSTM: biases, layers, dropout, training, bidirectional, batch_first.
+        state, options = (h[None], c[None]), (True, 1, 0.0, self.training, False, True)
+        out, new_h, new_c = torch.lstm(x, state, [*self.all_weights[0]], *options)
+        return out, new_h[0], new_c[0]
 
-    def _read_padded(
-        self, x: Tensor, hidden: Tensor, cell: Tensor, padding: Padding
+    def _run_padded(
+        self, x: Tensor, h: Tensor, c: Tensor, padding: Padding
     ) -> tuple[Tensor, Tensor, Tensor]:
         order, inverse, lengths = padding
         packed = pack_padded_sequence(
             _reorder(x, order), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-        )
+        )  # (real steps of all rows, hidden)
         rows, options = packed.sorted_indices, (True, 1, 0.0, self.training, False)
-        state = (hidden[None, rows], cell[None, rows])
+        state = (h[None, rows], c[None, rows])
         weights: list[Tensor] = [*self.all_weights[0]]
-        data, last_hidden, last_cell = torch.lstm(
-            packed.data, packed.batch_sizes, state, weights, *options
-        )
+        data, new_h, new_c = torch.lstm(packed.data, packed.batch_sizes, state, weights, *options)
         out, _ = pad_packed_sequence(
             packed._replace(data=data), batch_first=True, total_length=x.shape[1]
-        )
-        back = packed.unsorted_indices
-        moved = (lengths > 0).to(x.device)[:, None]  # a row of padding alone keeps its state
+        )  # (batch, steps, hidden)
+        rows = packed.unsorted_indices
+        changed = (lengths > 0).to(x.device)[:, None]  # a row of padding keeps its state
         return (
             _reorder(out, inverse),
-            torch.where(moved, last_hidden[0, back], hidden),
-            torch.where(moved, last_cell[0, back], cell),
+            torch.where(changed, new_h[0, rows], h),
+            torch.where(changed, new_c[0, rows], c),
         )
 
 
 @cache
 def _cpu_runs_bfloat16() -> bool:
-    """Return whether this processor runs an LSTM in bfloat16; False without oneDNN (macOS arm64).
+    """Return whether this CPU runs an LSTM in bfloat16; False without oneDNN (macOS arm64).
 
     torch has no public function for it.
     """
@@ -528,14 +512,14 @@ def _cpu_runs_bfloat16() -> bool:
 
 
 def _autocast_fails() -> bool:
-    """Whether torch fails on an LSTM in the dtype of autocast instead of using another one."""
+    """Return whether autocast is on with a dtype in which torch cannot run an LSTM on the CPU."""
     dtype = torch.get_autocast_dtype("cpu")
     runs = dtype == torch.bfloat16 and _cpu_runs_bfloat16()
     return torch.is_autocast_enabled("cpu") and not runs
 
 
 class MusicLSTMLayer(GradientCheckpointingLayer):
-    """Norm, LSTM, dropout, and the residual connection around them."""
+    """Norm, LSTM, dropout and residual connection."""
 
     def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__()
@@ -546,35 +530,36 @@ class MusicLSTMLayer(GradientCheckpointingLayer):
         self.residual = config.residual
 
     def forward(
-        self, x: Tensor, hidden: Tensor, cell: Tensor, padding: Padding | None
+        self, x: Tensor, h: Tensor, c: Tensor, padding: Padding | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, steps, hidden) and two (batch, hidden) in; the same three out."""
-        read, hidden, cell = self.lstm(self.norm(x).to(hidden.dtype), hidden, cell, padding)
-        read = self.dropout(read)
-        return (x + read if self.residual else read), hidden, cell
+        """Map x (batch, steps, hidden) and h, c (batch, hidden) to the output and the new h, c."""
+        out, h, c = self.lstm(self.norm(x).to(h.dtype), h, c, padding)
+        out = self.dropout(out)
+        return (x + out if self.residual else out), h, c
 
 
 # Outputs ------------------------------------------------------------------------------------------
 
 
 class CopyGates(nn.Linear):
-    """What each candidate adds to the logit of its token."""
+    """Gate of each candidate: what it adds to the logit of its token."""
 
     def forward(self, hidden: Tensor, features: Features) -> Tensor:  # type: ignore[override]
-        """(batch, steps, hidden) to (batch, steps, candidates), 0 where there is no candidate."""
+        """Map (batch, steps, hidden) to (batch, steps, candidates), 0 without a candidate."""
         present = features["candidates"] >= 0
-        accuracy = present * (features["accuracy"] * (3 / 255) - 1.5)
-        trust = torch.cat([features["runs"].float().log1p(), present, accuracy], dim=-1)
-        return super().forward(torch.cat([hidden, trust.to(hidden.dtype)], dim=-1)) * present
+        accuracy = present * (features["accuracy"] * (3 / 255) - 1.5)  # from -1.5 to 1.5
+        reliability = torch.cat([features["runs"].float().log1p(), present, accuracy], dim=-1)
+        x = torch.cat([hidden, reliability.to(hidden.dtype)], dim=-1)
+        return super().forward(x) * present  # (batch, steps, candidates)
 
 
 class ContextHead(nn.Linear):
     """Logits of Pitch, Position and Duration tokens relative to earlier notes.
 
-    One projection of the output gives all weights: relative pitch heads, two relative position
-    heads, weights of three histograms of pitches (part, recent, piece) and of the usual number of
-    notes, circular filters over three sources (recent, piece, sounding), weights of two histograms
-    of rhythm (onsets, durations) and of the usual number of onsets.
+    One projection of the output gives all weights: relative pitch heads; two relative position
+    heads; weights of three pitch histograms (part, recent, piece) and of the number of notes in an
+    onset; circular filters over three sources (recent, piece, sounding); weights of two rhythm
+    histograms (onsets, durations) and of the number of onsets in a bar.
 
     Attributes:
         tokens: Ids of the Pitch, Position and Duration tokens, (tokens,).
@@ -596,7 +581,7 @@ class ContextHead(nn.Linear):
             self.register_buffer(name, values, persistent=False)
 
     def tables(self) -> dict[str, Tensor]:
-        """Values of the buffers."""
+        """Return the buffers, which are not stored in checkpoints."""
         table = _token_table(tuple(self._names))
         ids = {
             kind: [token for token, each in enumerate(table.kind) if each == kind]
@@ -610,24 +595,28 @@ class ContextHead(nn.Linear):
         }
 
     def forward(self, hidden: Tensor, features: Features) -> Tensor:  # type: ignore[override]
-        """(batch, steps, hidden) to logits of `tokens`, (batch, steps, tokens)."""
-        scores = super().forward(hidden).float().split(CONTEXT_SIZES, dim=-1)
-        relative_pitch, after_onset, around_end, weights, filters, rhythm = scores
+        """Map (batch, steps, hidden) to logits of `tokens`, (batch, steps, tokens)."""
+        heads = super().forward(hidden).float().split(CONTEXT_SIZES, dim=-1)
+        relative_pitch, after_onset, around_end, weights, filters, rhythm = heads
+        more_notes, more_onsets = _log_odds(features["sizes"])  # (batch, steps, 1) each
+
         pitch = self._relative_pitch(relative_pitch, features["pitches"])
         pitch = pitch + _histogram(weights[..., :1], features["part"], self.pitches)
         pitch = pitch + self._pitch_classes(weights[..., 1:3], filters, features)
-        more_notes, more_onsets = _log_odds(features["sizes"])
-        pitch = pitch + weights[..., 3:] * more_notes
+        pitch = pitch + weights[..., 3:] * more_notes  # (batch, steps, pitches)
+
         position = self._relative_position(after_onset, around_end, features["positions"])
         position = position + _histogram(rhythm[..., :1], features["onsets"], self.positions)
-        position = position + rhythm[..., 2:] * more_onsets
+        position = position + rhythm[..., 2:] * more_onsets  # (batch, steps, positions)
+
         duration = _histogram(rhythm[..., 1:2], features["durations"], self.durations)
-        terms = (1, pitch), (2, position), (4, duration)
+
+        terms = (1, pitch), (2, position), (4, duration)  # by the bit of `follows`
         follows = features["follows"][..., None]
         return torch.cat([x * ((follows & bit) > 0) for bit, x in terms], dim=-1)
 
     def _relative_pitch(self, scores: Tensor, references: Tensor) -> Tensor:
-        scores = scores.unflatten(-1, (REFERENCE_PITCHES, -1))
+        scores = scores.unflatten(-1, (REFERENCE_PITCHES, -1))  # (batch, steps, 5, intervals)
         return _shifted(scores, references, self.pitches, -PITCH_REACH)
 
     def _relative_position(self, onset: Tensor, end: Tensor, references: Tensor) -> Tensor:
@@ -637,14 +626,14 @@ class ContextHead(nn.Linear):
 
     def _pitch_classes(self, weights: Tensor, filters: Tensor, features: Features) -> Tensor:
         histograms = torch.stack([features["recent"], features["piece"]], dim=-2).float()
-        shares = histograms / histograms.sum(-1, keepdim=True).clamp(min=1e-6)
+        normalized = histograms / histograms.sum(-1, keepdim=True).clamp(min=1e-6)
         bits = torch.arange(PITCH_CLASSES, device=filters.device)
-        sounding = (features["sounding"].long()[..., None] >> bits) & 1
-        sources = torch.cat([shares, sounding.unsqueeze(-2)], dim=-2)  # (..., sources, 12)
-        classes = (weights.unsqueeze(-1) * ((histograms + 1e-2).log() + 4.6)).sum(-2)
-        classes = classes + _circular(filters.unflatten(-1, (3, PITCH_CLASSES)), sources)
-        index = (self.pitches % PITCH_CLASSES).expand(*classes.shape[:-1], -1)
-        return classes.gather(-1, index)  # (batch, steps, pitches)
+        sounding = (features["sounding"].long()[..., None] >> bits) & 1  # (batch, steps, 12)
+        sources = torch.cat([normalized, sounding.unsqueeze(-2)], dim=-2)  # (batch, steps, 3, 12)
+        logits = (weights.unsqueeze(-1) * ((histograms + 1e-2).log() + 4.6)).sum(-2)
+        logits = logits + _circular(filters.unflatten(-1, (3, PITCH_CLASSES)), sources)
+        index = (self.pitches % PITCH_CLASSES).expand(*logits.shape[:-1], -1)
+        return logits.gather(-1, index)  # (batch, steps, pitches)
 
 
 def _values(table: TokenTable, tokens: list[int]) -> Tensor:
@@ -652,77 +641,74 @@ def _values(table: TokenTable, tokens: list[int]) -> Tensor:
 
 
 def _histogram(weight: Tensor, histogram: Tensor, values: Tensor) -> Tensor:
-    """Weighted logarithm of a histogram at some values, from 0 where it is empty, to 6.9.
+    """Return `weight * (log(histogram[values] + 1e-3) + 6.9)`, (batch, steps, values).
+
+    The second factor is 0 for an empty bin and 6.9 for a full one.
 
     Args:
         weight: (batch, steps, 1).
-        histogram: Shares, (batch, steps, bins).
-        values: (values,); those beyond the last bin count in it.
+        histogram: Frequencies from 0 to 1, (batch, steps, bins).
+        values: Bin of each token, (values,); the last bin also holds larger values.
     """
     bins = values.clamp(max=histogram.shape[-1] - 1)
     return weight * ((histogram.float()[..., bins] + 1e-3).log() + 6.9)
 
 
 def _log_odds(sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-odds that an onset has more notes, and that a bar has more onsets, from the sizes.
+    """Return the log-odds that the onset has more notes, and that the bar has more onsets.
 
     Args:
         sizes: The feature, (batch, steps, 4).
 
     Returns:
-        (batch, steps, 1) each; 0 where nothing is known.
+        (batch, steps, 1) each; 0 without counts.
     """
     counts = (sizes.float() + 25.0).log()
     return counts[..., :1] - counts[..., 1:2], counts[..., 2:3] - counts[..., 3:]
 
 
 def _shifted(scores: Tensor, references: Tensor, values: Tensor, low: int) -> Tensor:
-    """Sum of heads over differences, each shifted to its reference.
+    """Return the sum over references r of score_r(v - r) for each value v, (batch, steps, values).
 
     Args:
         scores: For differences from `low` on, (batch, steps, references, differences); 0 beyond.
-        references: (batch, steps, references); a negative one does not count.
-        values: Of the tokens, (values,).
+        references: (batch, steps, references); negative ones are ignored.
+        values: Pitch or position of each token, (values,).
         low: The first difference.
-
-    Returns:
-        For value v the sum over references r of score_r(v - r), (batch, steps, values).
     """
     table = nn.functional.pad(scores, (1, 1))
     references = references.long()
-    references = references.masked_fill(references < 0, 10_000)  # out of reach of every value
+    references = references.masked_fill(references < 0, 10_000)  # beyond every difference
     index = (values - (references[..., None] + low - 1)).clamp(0, table.shape[-1] - 1)
     return table.gather(-1, index).sum(-2)
 
 
 def _circular(filters: Tensor, sources: Tensor) -> Tensor:
-    """Sum over sources s and pitch classes q of source_s[q] * filter_s[(p - q) mod 12].
+    """Return sum over sources s, pitch classes q of source_s[q] * filter_s[(p - q) mod 12].
 
     Args:
         filters: (batch, steps, sources, 12).
         sources: (batch, steps, sources, 12).
 
     Returns:
-        (batch, steps, 12).
+        For each pitch class p, (batch, steps, 12).
     """
-    place = torch.arange(PITCH_CLASSES, device=sources.device)
-    shifted = sources[
-        ..., (place[:, None] - place) % PITCH_CLASSES
-    ]  # (..., sources, class, interval)
-    return (filters.unsqueeze(-2) * shifted).sum((-3, -1))
+    classes = torch.arange(PITCH_CLASSES, device=sources.device)
+    index = (classes[:, None] - classes) % PITCH_CLASSES
+    shifted = sources[..., index]  # (batch, steps, sources, 12 classes, 12 intervals)
+    return (filters.unsqueeze(-2) * shifted).sum((-3, -1))  # (batch, steps, 12)
 
 
 # The network --------------------------------------------------------------------------------------
 
 
 class MusicLSTMPreTrainedModel(PreTrainedModel):
-    """Configuration, initial weights, and what transformers may assume."""
+    """Configuration, initial weights and declarations for transformers."""
 
     config: MusicLSTMConfig
     config_class = MusicLSTMConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    # transformers reads a plain list
     _no_split_modules = ["MusicLSTMLayer", "StepInputs", "ContextHead"]  # noqa: RUF012
     _can_record_outputs = {"hidden_states": MusicLSTMLayer}  # noqa: RUF012
     _is_stateful = True
@@ -731,12 +717,12 @@ class MusicLSTMPreTrainedModel(PreTrainedModel):
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any
     ) -> nn.Embedding:
-        """As in transformers; refused where `token_names` names every token."""
+        """Resize as in transformers; raise if `token_names` fixes the vocabulary."""
         names = self.config.token_names
         if names is not None and new_num_tokens not in (None, len(names)):
             raise ValueError(
-                f"token_names of the config names {len(names)} tokens; the vocabulary cannot be "
-                f"resized to {new_num_tokens}."
+                f"The vocabulary cannot be resized to {new_num_tokens} tokens: token_names of the "
+                f"config has {len(names)}."
             )
         return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
 
@@ -767,7 +753,7 @@ def _init_lstm(lstm: nn.LSTM) -> None:
     init.xavier_uniform_(weight_ih)
     gates = [nn.init.orthogonal_(torch.empty(size, size)) for _ in range(4)]
     init.copy_(weight_hh, torch.cat(gates))
-    forget = torch.zeros(4 * size)  # gates stand in the order input, forget, cell, output
+    forget = torch.zeros(4 * size)  # order of the gates: input, forget, cell, output
     forget[size : 2 * size] = 1.0
     init.copy_(bias_ih, forget)
     init.zeros_(bias_hh)
@@ -776,7 +762,7 @@ def _init_lstm(lstm: nn.LSTM) -> None:
 def _init_context_head(head: ContextHead) -> None:
     init.zeros_(head.weight)
     bias = [torch.zeros(size) for size in CONTEXT_SIZES]
-    for weights in (3, 5):  # of CONTEXT_SIZES: those of pitches, those of rhythm
+    for weights in (3, 5):  # of histograms and log-odds
         bias[weights] += head.INITIAL_WEIGHT
     init.copy_(head.bias, torch.cat(bias))
     for name, values in head.tables().items():
@@ -784,7 +770,7 @@ def _init_context_head(head: ContextHead) -> None:
 
 
 class MusicLSTMModel(MusicLSTMPreTrainedModel):
-    """The stack: embeddings, layers, final norm."""
+    """Embeddings, LSTM layers and final norm."""
 
     def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__(config)
@@ -809,7 +795,7 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
         cache: LSTMState | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """Read tokens; see `MusicLSTMForCausalLM.forward` for the arguments."""
+        """Run the layers; see `MusicLSTMForCausalLM.forward` for the arguments."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass either input_ids or inputs_embeds, and not both.")
         state, readers = _as_state(past_key_values, cache), None
@@ -824,26 +810,29 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
             dtype = self.embed_tokens.weight.dtype
             state = LSTMState.zeros(self.config, x.shape[0], dtype=dtype, device=x.device)
         _check_sizes(state, self.config, x.shape[0])
-        outputs, layers = self._read(self.embedding_dropout(x), state, _padding(mask))
+        x, layers = self._run_layers(self.embedding_dropout(x), state, _left_align(mask))
         use_cache = self.config.use_cache if use_cache is None else use_cache
-        new_state = LSTMState(layers, state.seen + x.shape[1], readers) if use_cache else None
-        rest: dict[str, Any] = {CACHE_NAME: new_state}
-        return BaseModelOutputWithPast(last_hidden_state=outputs, **rest)
+        num_seen = state.num_tokens_seen + x.shape[1]
+        new_state: dict[str, Any] = {
+            CACHE_NAME: LSTMState(layers, num_seen, readers) if use_cache else None
+        }
+        return BaseModelOutputWithPast(last_hidden_state=x, **new_state)
 
     def read_features(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, state: LSTMState | None
-    ) -> tuple[dict[str, Tensor] | None, list[RowReader] | None]:
-        """Step features of the tokens, and the readers after them.
+    ) -> tuple[dict[str, Tensor] | None, list[FeatureReader] | None]:
+        """Return the step features of the tokens, and the readers after them.
 
-        A network without step features has neither.
+        A network without step features returns None for both.
 
         Args:
             input_ids: (batch, steps).
             attention_mask: As for `forward`; padding is not read.
-            state: After the tokens before these.
+            state: After the previous tokens.
 
         Raises:
-            ValueError: There are no ids, or the tokens before these were not read by readers.
+            ValueError: There are no ids, or the caller computed the features of the previous
+                tokens.
         """
         names = self.config.token_names
         if names is None:
@@ -854,13 +843,13 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
                 "pass features as well, or input_ids instead."
             )
         readers = None if state is None else state.readers
-        if readers is None and state is not None and state.seen:
+        if readers is None and state is not None and state.num_tokens_seen:
             raise ValueError(
-                "The tokens before these were read with features of the caller; pass the features "
-                "of these too."
+                "The previous tokens were read with features of the caller; pass the features of "
+                "these tokens too."
             )
         if readers is None:
-            readers = [RowReader(_token_table(tuple(names))) for _ in range(len(input_ids))]
+            readers = [FeatureReader(_token_table(tuple(names))) for _ in range(len(input_ids))]
         return _read_rows(readers, input_ids, _mask_of_steps(attention_mask, *input_ids.shape))
 
     def _embed_features(self, features: Features, batch: int, steps: int) -> Tensor:
@@ -869,72 +858,18 @@ class MusicLSTMModel(MusicLSTMPreTrainedModel):
         _check_features(features, batch, steps)
         return self.step_inputs(features, self.embed_tokens)
 
-    def _read(
+    def _run_layers(
         self, x: Tensor, state: LSTMState, padding: Padding | None
     ) -> tuple[Tensor, list[LSTMLayerState]]:
-        states = []
-        for layer, before in zip(self.layers, state.layers, strict=True):
-            x, hidden, cell = layer(x, before.hidden, before.cell, padding)
-            states.append(LSTMLayerState(hidden, cell))
-        return self.norm(x), states
-
-
-def _as_state(past_key_values: object, cache: object) -> LSTMState | None:
-    state = past_key_values if cache is None else cache
-    if state is None or isinstance(state, LSTMState):
-        return state
-    raise TypeError(
-        "past_key_values must be the LSTMState that an earlier call returned, or None; got a "
-        f"{type(state).__name__}. An LSTM has no keys and values."
-    )
-
-
-def _check_sizes(state: LSTMState, config: MusicLSTMConfig, batch: int) -> None:
-    if (len(state), state.batch_size) != (config.num_hidden_layers, batch):
-        raise ValueError(
-            f"past_key_values has {len(state)} layers and {state.batch_size} rows; the network has "
-            f"{config.num_hidden_layers} layers, and there are {batch} rows of tokens."
-        )
-
-
-def _mask_of_steps(mask: Tensor | None, batch: int, steps: int) -> Tensor | None:
-    """The part of the mask that belongs to these steps, bool (batch, steps)."""
-    if mask is None:
-        return None
-    if mask.ndim != 2 or mask.shape[0] != batch or mask.shape[1] < steps:
-        raise ValueError(
-            f"attention_mask must be (batch, steps), here {(batch, steps)}, or longer by the steps "
-            f"read before; got {tuple(mask.shape)}."
-        )
-    return mask[:, mask.shape[1] - steps :].bool()
-
-
-def _refuse_unsupported(
-    mask: Tensor | None,
-    position_ids: Tensor | None = None,
-    cu_seq_lens_q: Tensor | None = None,
-    output_attentions: bool | None = None,
-    **kwargs: Any,
-) -> None:
-    """Refuse several pieces in one row, which would be read as one, and what an LSTM lacks."""
-    if output_attentions:
-        raise ValueError("An LSTM has no attention weights; leave output_attentions out.")
-    if cu_seq_lens_q is not None or (position_ids is not None and _restarts(position_ids, mask)):
-        raise ValueError(
-            "position_ids that restart within a row are not supported: pieces packed into one "
-            "row would be read as one. Give each piece its own row, padded, with attention_mask."
-        )
-
-
-def _restarts(position_ids: Tensor, mask: Tensor | None) -> bool:
-    back = position_ids[..., 1:] <= position_ids[..., :-1]
-    if mask is not None and mask.shape == position_ids.shape:
-        back = back & mask[:, 1:] & mask[:, :-1]  # padding has any position
-    return bool(back.any())
+        new_states = []
+        for layer, layer_state in zip(self.layers, state.layers, strict=True):
+            x, h, c = layer(x, layer_state.h, layer_state.c, padding)
+            new_states.append(LSTMLayerState(h, c))
+        return self.norm(x), new_states
 
 
 class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
-    """The whole network: the stack and the logits of the next token."""
+    """`MusicLSTMModel` with the logits of the next token."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
 
@@ -969,24 +904,24 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
         cache: LSTMState | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Read tokens and compute the logits of the next token after each.
+        """Compute the logits of the next token after each token.
 
         Args:
             input_ids: Tokens, (batch, steps).
             attention_mask: 1 for real tokens and 0 for padding, anywhere in the row, (batch, steps)
                 or longer by the steps read before; None: no padding.
-            past_key_values: The state after the tokens before these; None: the first ones.
+            past_key_values: The state after the previous tokens; None: there are none.
             inputs_embeds: Embeddings in place of tokens, (batch, steps, hidden); a network with
                 step features needs `features` with them.
             features: Step features with the names and shapes of `FeatureArrays`, integers in any
-                integer dtype. None: computed here from the ids, on the CPU. A state after given
-                features has to be continued with given features.
-            labels: The same tokens again, (batch, steps); shifted here, -100 is not counted. Pass
-                `shift_labels` as well where windows of a piece follow each other: they are not
-                shifted, and the last step of a window counts too.
+                integer dtype. None: computed here from the ids, on the CPU. After a call with
+                `features`, continue the state with `features` too.
+            labels: The input ids, (batch, steps); shifted here, -100 is ignored. For consecutive
+                windows of a piece pass `shift_labels` too: they are not shifted, so that the last
+                step of a window counts.
             use_cache: Return the state; None: as in the config.
             logits_to_keep: Number of last steps to compute logits for (0: all), or their indices.
-            copy_weight: Factor of the gates of the copy candidates; below 1 there are fewer
+            copy_weight: Factor of the gates of the copy candidates; a value below 1 gives fewer
                 repetitions.
             cache: Name of `past_key_values` from transformers 5.24 on.
             **kwargs: `output_hidden_states=True` returns the input of the first layer and the
@@ -999,8 +934,8 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
 
         Raises:
             TypeError: `past_key_values` is another kind of cache.
-            ValueError: Shapes do not fit, several pieces stand in one row, or there is nothing to
-                compute the step features from.
+            ValueError: Shapes do not fit, a row packs several pieces, or the step features cannot
+                be computed.
         """
         state, readers = _as_state(past_key_values, cache), None
         if features is None and input_ids is not None:
@@ -1024,9 +959,11 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
-        rest: dict[str, Any] = {CACHE_NAME: new_state}
         return CausalLMOutputWithPast(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, **rest
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            **{CACHE_NAME: new_state},
         )
 
     def _logits(self, hidden: Tensor, features: Features | None, copy_weight: float) -> Tensor:
@@ -1036,11 +973,82 @@ class MusicLSTMForCausalLM(MusicLSTMPreTrainedModel, GenerationMixin):
         gates = copy_weight * self.gates(hidden, features).to(logits.device)
         context = self.context_head(hidden, features).to(logits.device)
         candidates = features["candidates"].long().clamp(min=0).to(logits.device)
-        tokens = self.context_head.tokens.to(logits.device)
-        tokens = torch.cat([candidates, tokens.expand(*context.shape)], dim=-1)
-        scores = torch.cat([gates.float(), context], dim=-1)
-        # Summed in float32 and rounded once: under autocast too, the logits are float32.
-        return logits.float().scatter_add(-1, tokens, scores).to(self.dtype)
+        tokens = self.context_head.tokens.to(logits.device).expand(*context.shape)
+        tokens = torch.cat([candidates, tokens], dim=-1)  # (batch, steps, candidates + tokens)
+        terms = torch.cat([gates.float(), context], dim=-1)
+        # Summed in float32 and rounded once, so the logits are float32 under autocast too.
+        return logits.float().scatter_add(-1, tokens, terms).to(self.dtype)  # (batch, steps, vocab)
+
+
+# Checks of arguments ---------------------------------------------------------------------------
+
+
+def _as_state(past_key_values: object, cache: object) -> LSTMState | None:
+    state = past_key_values if cache is None else cache
+    if state is None or isinstance(state, LSTMState):
+        return state
+    raise TypeError(
+        "past_key_values must be the LSTMState that an earlier call returned, or None; got a "
+        f"{type(state).__name__}. An LSTM has no keys and values."
+    )
+
+
+def _check_sizes(state: LSTMState, config: MusicLSTMConfig, batch: int) -> None:
+    if (len(state), state.batch_size) != (config.num_hidden_layers, batch):
+        raise ValueError(
+            f"past_key_values has {len(state)} layers and {state.batch_size} rows; the network has "
+            f"{config.num_hidden_layers} layers, and there are {batch} rows of tokens."
+        )
+
+
+def _mask_of_steps(mask: Tensor | None, batch: int, steps: int) -> Tensor | None:
+    """Return the part of the mask that belongs to these steps, bool (batch, steps)."""
+    if mask is None:
+        return None
+    if mask.ndim != 2 or mask.shape[0] != batch or mask.shape[1] < steps:
+        raise ValueError(
+            f"attention_mask must be (batch, steps), here {(batch, steps)}, or longer by the steps "
+            f"read before; got {tuple(mask.shape)}."
+        )
+    return mask[:, mask.shape[1] - steps :].bool()
+
+
+def _refuse_unsupported(
+    mask: Tensor | None,
+    position_ids: Tensor | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    output_attentions: bool | None = None,
+    **kwargs: Any,
+) -> None:
+    """Raise if a row packs several pieces, which an LSTM would read as one, or asks for attention.
+
+    The other keyword arguments of transformers are ignored.
+    """
+    if output_attentions:
+        raise ValueError("An LSTM has no attention weights; leave output_attentions out.")
+    if cu_seq_lens_q is not None or (position_ids is not None and _restarts(position_ids, mask)):
+        raise ValueError(
+            "position_ids that restart within a row are not supported: pieces packed into one "
+            "row would be read as one. Give each piece its own row, padded, with attention_mask."
+        )
+
+
+def _restarts(position_ids: Tensor, mask: Tensor | None) -> bool:
+    back = position_ids[..., 1:] <= position_ids[..., :-1]
+    if mask is not None and mask.shape == position_ids.shape:
+        back = back & mask[:, 1:] & mask[:, :-1]  # padding has any position
+    return bool(back.any())
+
+
+def _check_features(features: Features, batch: int, steps: int) -> None:
+    for name, shape in _SHAPES.items():
+        if name not in features:
+            raise ValueError(f"features lacks {name!r}; it needs {', '.join(_SHAPES)}.")
+        if features[name].shape != (batch, steps, *shape):
+            raise ValueError(
+                f"features[{name!r}] must be of shape {(batch, steps, *shape)}, "
+                f"got {tuple(features[name].shape)}."
+            )
 
 
 MusicLSTMConfig.register_for_auto_class()

@@ -112,7 +112,7 @@ def test_the_library_is_built_once_and_nothing_else_is_left(
 
 def test_all_sources_are_in_the_library(compiler) -> None:
     library = native.load()
-    for name in ("read_tokens", "score_tokens", "draw_token", "features_read_rows", "self_check"):
+    for name in ("read_tokens", "score_tokens", "sample_token", "features_read_rows", "self_check"):
         assert hasattr(library, name)
     assert library.self_check() == 0
 

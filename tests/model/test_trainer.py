@@ -85,7 +85,7 @@ def test_accelerate_carries_features_and_a_state_over_windows() -> None:
             expected = model(batch["input_ids"]).logits[:, 25:]
         first = {name: value[:, :25] for name, value in batch["features"].items()}
         then = {name: value[:, 25:] for name, value in batch["features"].items()}
-        state = model(batch["input_ids"][:, :25], features=first).past_key_values.detached()
+        state = model(batch["input_ids"][:, :25], features=first).past_key_values.detach()
         ids = batch["input_ids"][:, 25:]
         output = model(ids, features=then, past_key_values=state, labels=ids)
         torch.testing.assert_close(output.logits, expected, atol=1e-5, rtol=0)

@@ -163,12 +163,12 @@ class Plain(*BASES):
         state = past_key_values
         assert state.get_seq_length() == seq_length
         shape = config.num_hidden_layers, batch_size, config.hidden_size
-        assert state.hidden.shape == state.cell.shape == shape
+        assert state.h.shape == state.c.shape == shape
 
     def _check_caches_are_equal(self, one, other) -> None:
         assert one.get_seq_length() == other.get_seq_length()
-        torch.testing.assert_close(one.hidden, other.hidden)
-        torch.testing.assert_close(one.cell, other.cell)
+        torch.testing.assert_close(one.h, other.h)
+        torch.testing.assert_close(one.c, other.c)
 
 
 class WithFeatures(Plain):

@@ -27,7 +27,7 @@ def test_weights_loaded_in_half_precision_give_nearly_the_same(dtype, saved) -> 
     ids = streams(2, 30)
     half = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
     rough = half(ids)
-    assert rough.logits.dtype == rough.past_key_values.layers[0].cell.dtype == dtype
+    assert rough.logits.dtype == rough.past_key_values.layers[0].c.dtype == dtype
     torch.testing.assert_close(rough.logits.float(), model(ids).logits, atol=0.3, rtol=0)
     assert half.generate(ids, max_new_tokens=3, eos_token_id=None).shape == (2, 33)
 

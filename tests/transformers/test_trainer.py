@@ -100,7 +100,7 @@ def kept_bytes(model: MusicLSTMForCausalLM, ids: torch.Tensor, mask: torch.Tenso
 
 def test_a_carried_state_and_checkpointing_go_together() -> None:
     model, ids = build().train(), tokens(2, 8)
-    state = model(ids).past_key_values.detached()
+    state = model(ids).past_key_values.detach()
     gradients = []
     for switch in ("disable", "enable"):
         getattr(model, f"{CHECKPOINTING}_{switch}")()

@@ -75,7 +75,7 @@ def _nats(
             readers = readers if len(readers) == live else readers.select(range(live))
             features["features"] = on_device(readers.read(inputs.numpy()), model.device)
         if state is not None:
-            state = state.rows(torch.arange(live, device=model.device))
+            state = state.index_select(torch.arange(live, device=model.device))
         output = model(inputs.to(model.device), past_key_values=state, use_cache=True, **features)
         state = output.past_key_values
         real = torch.arange(start, start + targets.shape[1]) < lengths[:live, None]

@@ -108,7 +108,7 @@ def set_dropout(model: MusicLSTMForCausalLM, share: float) -> None:
     model.config.dropout = model.config.embedding_dropout = share
     for module in model.modules():
         if isinstance(module, VariationalDropout):
-            module.share = share
+            module.p = share
 
 
 def export_copy(model: MusicLSTMForCausalLM) -> MusicLSTMForCausalLM:

@@ -135,11 +135,11 @@ class StatefulTrainer(Trainer):
             inputs["features"] = self._features[slot].read(inputs["input_ids"], reset)
         state = self._states.get(slot)
         if state is not None:
-            inputs["past_key_values"] = state.detached().reset_rows(reset)
+            inputs["past_key_values"] = state.detach().reset_rows(reset)
         loss, outputs = super().compute_loss(
             model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
-        self._states[slot] = outputs.past_key_values.detached()
+        self._states[slot] = outputs.past_key_values.detach()
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -266,7 +266,7 @@ class StatefulTrainer(Trainer):
         super()._save_rng_state(output_dir)
         tensors: dict[str, Tensor] = {}
         for slot, state in self._states.items():
-            tensors |= {f"{slot}.hidden": state.hidden, f"{slot}.cell": state.cell}
+            tensors |= {f"{slot}.hidden": state.h, f"{slot}.cell": state.c}
         for slot, features in self._features.items():
             tensors[f"{slot}.tokens"], tensors[f"{slot}.counts"] = features.history()
         save_file(tensors, self._state_file(output_dir), {"layout": self._layout})

@@ -56,8 +56,8 @@ class TorchRows(Rows):
         output = _forward(self._model, ids, state, arrays, float(self.copy_weights[row]))
         state = output["cache" if "cache" in output else "past_key_values"]
         self.logits[row] = output.logits[0, -1].numpy()
-        self.hidden[:, row] = state.hidden[:, 0].numpy()
-        self.cell[:, row] = state.cell[:, 0].numpy()
+        self.hidden[:, row] = state.h[:, 0].numpy()
+        self.cell[:, row] = state.c[:, 0].numpy()
 
     def select(self, rows: Sequence[int]) -> TorchRows:
         """Return copies of rows, in this order."""

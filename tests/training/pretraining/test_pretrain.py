@@ -159,7 +159,7 @@ def test_a_resumed_network_has_the_dropout_of_the_new_session(corpora, tmp_path)
     second = run_of(corpora, tmp_path / "second", other_seed(dropout=0.5), resume=tmp_path)
     config = second.model.config
     assert (second.settings.dropout, config.dropout, config.embedding_dropout) == (0.5, 0.5, 0.5)
-    shares = {each.share for each in second.model.modules() if isinstance(each, VariationalDropout)}
+    shares = {each.p for each in second.model.modules() if isinstance(each, VariationalDropout)}
     assert shares == {0.5}
 
 

@@ -92,8 +92,8 @@ def test_carried_windows_end_where_one_whole_reading_ends(tmp_path):
     whole = torch.tensor([[1, *piece.tolist()] for piece in pieces])
     with torch.no_grad():
         state = run.model.eval()(whole).past_key_values
-    torch.testing.assert_close(run._states[0].hidden, state.hidden, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(run._states[0].cell, state.cell, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(run._states[0].h, state.h, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(run._states[0].c, state.c, rtol=1e-5, atol=1e-6)
 
 
 def test_a_new_piece_starts_from_nothing(tmp_path):
@@ -102,9 +102,7 @@ def test_a_new_piece_starts_from_nothing(tmp_path):
     second = torch.tensor([[1, *random_pieces(3, 1, 2, 2)[1].tolist()]])
     with torch.no_grad():
         alone = run.model.eval()(second).past_key_values
-    torch.testing.assert_close(
-        run._states[0].hidden[:, 0], alone.hidden[:, 0], rtol=1e-5, atol=1e-6
-    )
+    torch.testing.assert_close(run._states[0].h[:, 0], alone.h[:, 0], rtol=1e-5, atol=1e-6)
 
 
 def test_accumulated_batches_keep_their_own_rows(tmp_path):
@@ -115,7 +113,7 @@ def test_accumulated_batches_keep_their_own_rows(tmp_path):
         whole = torch.tensor([[1, *piece.tolist()] for piece in rows])
         with torch.no_grad():
             state = run.model.eval()(whole).past_key_values
-        torch.testing.assert_close(run._states[slot].hidden, state.hidden, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(run._states[slot].h, state.h, rtol=1e-5, atol=1e-6)
 
 
 def secrets(count, *, seed):
@@ -527,7 +525,7 @@ def test_other_windows_begin_without_the_state_of_the_checkpoint(tmp_path):
     run = trainer(tmp_path, model(), random_pieces(5, 5, 5), lanes=3, **SAVING)
     run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert run.state.global_step == 4
-    assert run._states[0].hidden.shape[1] == 3
+    assert run._states[0].h.shape[1] == 3
 
 
 def test_a_checkpoint_of_other_parts_is_one_sentence(tmp_path):
