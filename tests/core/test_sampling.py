@@ -94,7 +94,7 @@ def test_logsumexp_equals_that_of_numpy(size, sampler) -> None:
 
 
 def test_two_threads_get_the_results_of_one(sampler) -> None:
-    """ctypes releases the GIL during a call; results in shared memory would be mixed up."""
+    """The GIL is released during a call, so results in shared memory would be mixed up."""
     rng = np.random.default_rng(0)
     logits = [(rng.normal(size=682) + 50 * shift).astype(np.float32) for shift in range(8)]
     expected = [sampler.logsumexp(each) for each in logits]

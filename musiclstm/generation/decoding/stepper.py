@@ -184,7 +184,7 @@ class DecodingBatch:
     """
 
     def __init__(self, config: MusicLSTMConfig, rows: Rows) -> None:
-        """Take over rows at the beginning of a stream; `InferenceModel.stepper` is the way to one."""
+        """Wrap rows at the beginning of a stream; `InferenceModel.start` is the constructor to use."""
         self._config = config
         self._vocab = config.vocab_size  # reading a config of transformers takes microseconds
         self._take(rows, [HistoryWriter(History()) for _ in rows.logits])

@@ -229,7 +229,7 @@ def reference(sampling: Sampling, logits: np.ndarray) -> np.ndarray:
     order = np.argsort(-shares, kind="stable")
     enough = int(np.searchsorted(shares[order].cumsum(), sampling.top_p)) + 1
     kept = np.zeros_like(shares)
-    kept[order[:enough]] = probabilities[order[:enough]]
+    kept[order[:enough]] = shares[order[:enough]]
     return kept / kept.sum()
 
 
