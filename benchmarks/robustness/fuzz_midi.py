@@ -20,15 +20,15 @@ WATCHED = [
 ]
 with atheris.instrument_imports(include=WATCHED):
     from tests.malformed_midi.cases import UPLOADS
-    from tests.malformed_midi.run_case import judge
+    from tests.malformed_midi.run_case import run_case
 
 LONGEST = 4_096  # bytes
 
 
 def one(data: bytes) -> None:
     """Read a file, and fail unless it becomes music or one clear sentence."""
-    found = judge(data)
-    assert not found.wrong, found.wrong
+    found = run_case(data)
+    assert not found.faults, found.faults
 
 
 def main() -> None:

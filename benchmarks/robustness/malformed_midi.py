@@ -23,21 +23,22 @@ from symusic.core import ScoreTick
 
 from benchmarks.common.report import Report, ReportError, check_place, parser, run, table
 from musiclstm.examples import example_files
-from musiclstm.midi import Helper, read_midi
+from musiclstm.midi import SandboxPool, read_midi
 from tests.malformed_midi.archive_cases import ARCHIVES, Archive
 from tests.malformed_midi.cases import UPLOADS, Upload
 from tests.malformed_midi.mutations import mutants
-from tests.malformed_midi.run_archive import Outcome, archive_faults, unpack
-from tests.malformed_midi.run_case import Verdict, judge
+from tests.malformed_midi.run_archive import ArchiveResult, archive_faults, read_archive
+from tests.malformed_midi.run_case import CaseResult, run_case
 
 MOST_CPU_S = 0.5  # of one file
 MOST_EXTRA_S = 0.1  # for a file with nothing wrong
 ROUNDS = 40
-HEADING = """# Hostile files
+HEADING = """# Malformed MIDI files
 
-What becomes of each file of `tests/hostile`: of an upload called `upload.mid`, and of an archive
-called `x.zip` that is named to `--data`. Written by `python -m benchmarks.robustness.malformed_midi --out
-docs/malformed-midi.md`; a test compares it with what is read today.
+The result for each file of `tests/malformed_midi`: uploads are called `upload.mid`, archives are
+called `x.zip` and passed to `--data`. Written by
+`python -m benchmarks.robustness.malformed_midi --out docs/malformed-midi.md`; a test compares it
+with the current results.
 """
 
 
@@ -58,16 +59,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Read all of them, and judge."""
+    """Run all cases."""
     if options.mutants < 0 or options.fuzz < 0:
         raise ReportError("--mutants and --fuzz must be 0 or more.")
     if options.out is not None:
         check_place(options.out)
-    named = [(each, judge(each.data)) for each in UPLOADS]
-    archives = unpack_all()
+    named = [(each, run_case(each.data)) for each in UPLOADS]
+    archives = read_archives()
     facts: dict[str, Any] = {
         "uploads": _summary(found for _, found in named),
-        "mutants": _summary(map(judge, mutants(options.mutants, seed=options.seed))),
+        "mutants": _summary(map(run_case, mutants(options.mutants, seed=options.seed))),
         "archives": {
             "files": len(archives),
             "faults": [fault for pair in archives for fault in archive_faults(*pair)],
@@ -82,57 +83,57 @@ def measure(options: argparse.Namespace) -> Report:
     return Report(_text(facts), facts)
 
 
-def unpack_all() -> list[tuple[Archive, Outcome]]:
+def read_archives() -> list[tuple[Archive, ArchiveResult]]:
     """What becomes of every archive, each in a folder of its own."""
     outcomes = []
     for archive in ARCHIVES:
         with tempfile.TemporaryDirectory() as folder:
-            outcomes.append((archive, unpack(archive, Path(folder))))
+            outcomes.append((archive, read_archive(archive, Path(folder))))
     return outcomes
 
 
-def _summary(found: Iterable[Verdict]) -> dict[str, Any]:
+def _summary(found: Iterable[CaseResult]) -> dict[str, Any]:
     kinds, faults = Counter[str](), []
     cpu_s: list[float] = []
     for each in found:
         kinds[each.kind] += 1
         cpu_s.append(each.cpu_s)
-        faults += each.wrong
+        faults += each.faults
     return {
         "files": len(cpu_s),
-        **{kind: kinds[kind] for kind in sorted({"music", "sentence", *kinds})},
+        **{kind: kinds[kind] for kind in sorted({"read", "refused", *kinds})},
         "worst_cpu_s": max(cpu_s, default=0.0),
         "cpu_s": sum(cpu_s),
         "faults": faults,
     }
 
 
-def _helped(named: list[tuple[Upload, Verdict]]) -> dict[str, Any]:
+def _helped(named: list[tuple[Upload, CaseResult]]) -> dict[str, Any]:
     """The same files through one helper: the same verdicts, and the process it began with."""
-    with Helper(processes=1) as helper:
-        first = helper.run(os.getpid)
+    with SandboxPool(processes=1) as sandbox:
+        first = sandbox.run(os.getpid)
         differ = [
             str(upload)
             for upload, found in named
-            if judge(upload.data, read=helper.read_midi)[:2] != found[:2]
+            if run_case(upload.data, read=sandbox.read_midi)[:2] != found[:2]
         ]
-        return {"files": len(named), "differ": differ, "died": helper.run(os.getpid) != first}
+        return {"files": len(named), "differ": differ, "died": sandbox.run(os.getpid) != first}
 
 
 def _normal_file() -> dict[str, float]:
     """What intake and helper add to parsing the bundled seeds; medians, wall seconds."""
     files = [path.read_bytes() for path in example_files().values()]
-    with Helper(processes=1) as helper:
-        helper.warm()
+    with SandboxPool(processes=1) as sandbox:
+        sandbox.warm()
         ways: dict[str, Callable[[bytes], object]] = {
             "parsed_s": ScoreTick.from_midi,
             "read_s": read_midi,
-            "read_by_a_helper_s": helper.read_midi,
+            "read_by_a_helper_s": sandbox.read_midi,
         }
         times = {name: _median_s(way, files) for name, way in ways.items()}
-        helper.close()
+        sandbox.close()
         begin = time.perf_counter()
-        helper.read_midi(files[0])
+        sandbox.read_midi(files[0])
         times["first_after_a_crash_s"] = time.perf_counter() - begin
     return times | {"extra_s": times["read_by_a_helper_s"] - times["parsed_s"]}
 
@@ -160,11 +161,11 @@ def fuzz(runs: int) -> dict[str, Any]:
     return {"runs": runs, "faults": crashed}
 
 
-def _other_verdicts(named: list[tuple[Upload, Verdict]]) -> list[str]:
+def _other_verdicts(named: list[tuple[Upload, CaseResult]]) -> list[str]:
     return [
         f"{upload} became {found.kind}: {found.text}"
         for upload, found in named
-        if found.kind != upload.verdict
+        if found.kind != upload.expected
     ]
 
 
@@ -180,12 +181,14 @@ def _faults(facts: dict[str, Any]) -> list[str]:
     return faults
 
 
-def document(named: list[tuple[Upload, Verdict]], archives: list[tuple[Archive, Outcome]]) -> str:
+def document(
+    named: list[tuple[Upload, CaseResult]], archives: list[tuple[Archive, ArchiveResult]]
+) -> str:
     """What became of all that have names, as Markdown."""
     parts = [HEADING]
     for kind in dict.fromkeys(upload.kind for upload, _ in named):
         rows = [
-            {"file": upload.case, "becomes": found.kind, "told": _cell(found.text)}
+            {"file": upload.case, "result": found.kind, "message or summary": _cell(found.text)}
             for upload, found in named
             if upload.kind == kind
         ]
@@ -193,13 +196,13 @@ def document(named: list[tuple[Upload, Verdict]], archives: list[tuple[Archive, 
     return "\n".join([*parts, f"## Archives\n\n{table(list(map(_archive_row, archives)))}\n"])
 
 
-def _archive_row(pair: tuple[Archive, Outcome]) -> dict[str, object]:
+def _archive_row(pair: tuple[Archive, ArchiveResult]) -> dict[str, object]:
     archive, found = pair
     return {
         "archive": archive.case,
         "read": len(found.good),
         "skipped": len(found.skipped),
-        "told": _cell(found.refusal),
+        "message": _cell(found.error),
     }
 
 
@@ -212,8 +215,8 @@ def _text(facts: dict[str, Any]) -> str:
     rows = [
         {
             "files": f"{facts[what]['files']:,} {what}",
-            "music": facts[what]["music"],
-            "sentence": facts[what]["sentence"],
+            "read": facts[what]["read"],
+            "refused": facts[what]["refused"],
             "anything else": len(facts[what]["faults"]),
             "worst CPU s": f"{facts[what]['worst_cpu_s']:.3f}",
         }
@@ -222,8 +225,8 @@ def _text(facts: dict[str, Any]) -> str:
     rows.append(
         {
             "files": f"{facts['archives']['files']} archives",
-            "music": "",
-            "sentence": "",
+            "read": "",
+            "refused": "",
             "anything else": len(facts["archives"]["faults"]),
             "worst CPU s": "",
         }

@@ -21,7 +21,7 @@ from benchmarks.common.app_server import Server, served
 from benchmarks.common.http_client import Listener
 from benchmarks.common.report import Report, parser, run, table
 from tests.malformed_midi.cases import UPLOADS, Upload
-from tests.malformed_midi.midi_builder import MUSIC, SENTENCE
+from tests.malformed_midi.midi_builder import READ, REFUSED
 
 MOST_S = 2.0  # from the drop to the answer
 _NOTHING = "nothing"
@@ -32,7 +32,7 @@ class Dropped(NamedTuple):
     """What became of one file.
 
     Attributes:
-        kind: `music`, `sentence`, or `nothing`: no end was told.
+        kind: `read`, `refused`, or `nothing`: no end was told.
         text: What the visitor read.
         seconds: From the drop to the answer.
     """
@@ -88,13 +88,13 @@ def _drop(server: Server, upload: Upload, place: int) -> Dropped:
     text = told.sentence or " ".join(told.troubles)
     if told.status == 200 and not told.ended:
         return Dropped(_NOTHING, text, seconds)
-    return Dropped(SENTENCE if text else MUSIC, text or " ".join(told.said), seconds)
+    return Dropped(REFUSED if text else READ, text or " ".join(told.said), seconds)
 
 
 def _faults(upload: Upload, dropped: Dropped) -> list[str]:
     found = []
-    if dropped.kind != upload.verdict:
-        found.append(f"{upload}: {dropped.kind}, not {upload.verdict}: {dropped.text}")
+    if dropped.kind != upload.expected:
+        found.append(f"{upload}: {dropped.kind}, not {upload.expected}: {dropped.text}")
     if dropped.seconds > MOST_S:
         found.append(f"{upload}: {dropped.seconds:.2f} s")
     return found
@@ -110,7 +110,7 @@ def _text(dropped: list[tuple[Upload, Dropped]], alive: bool, faults: list[str])
     kinds = Counter(each.kind for _, each in dropped)
     row = {
         "files": f"{len(dropped)}",
-        **{kind: f"{kinds[kind]}" for kind in (MUSIC, SENTENCE, _NOTHING)},
+        **{kind: f"{kinds[kind]}" for kind in (READ, REFUSED, _NOTHING)},
         "median s": f"{statistics.median(seconds):.2f}",
         "slowest s": f"{max(seconds):.2f}",
         "same process composes": "yes" if alive else "no",

@@ -1,6 +1,6 @@
-"""Standard MIDI Files: reading within limits, repair, summary, musical analysis, score operations.
+"""Standard MIDI Files: reading within limits, repair, summary, analysis and score operations.
 
-Names are imported at first use, so that a sandbox worker loads what it runs and nothing else.
+Names are imported at first use, so a sandbox worker loads only what it runs.
 """
 
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     )
     from musiclstm.midi.embedded_text import embed_text, extract_text
     from musiclstm.midi.general_midi import DRUMS, NAMES, instrument_name
-    from musiclstm.midi.parts import split_parts
     from musiclstm.midi.reader import (
         MidiLimits,
         check_score,
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
         read_midi,
         read_midi_bytes,
     )
-    from musiclstm.midi.sandbox import Helper
-    from musiclstm.midi.score_ops import slice_score
+    from musiclstm.midi.sandbox import SandboxPool
+    from musiclstm.midi.score_ops import slice_score, split_parts
     from musiclstm.midi.summary import MidiSummary, TrackSummary, pluralize, summarize
 
 __all__ = [
@@ -42,10 +41,10 @@ __all__ = [
     "DRUMS",
     "NAMES",
     "AnyScore",
-    "Helper",
     "Key",
     "MidiLimits",
     "MidiSummary",
+    "SandboxPool",
     "TempoMap",
     "TrackSummary",
     "analysis",
@@ -95,7 +94,6 @@ __getattr__, __dir__ = lazy_imports(
             "NAMES",
             "instrument_name",
         ),
-        "parts": ("split_parts",),
         "reader": (
             "MidiLimits",
             "check_score",
@@ -104,8 +102,8 @@ __getattr__, __dir__ = lazy_imports(
             "read_midi",
             "read_midi_bytes",
         ),
-        "sandbox": ("Helper",),
-        "score_ops": ("slice_score",),
+        "sandbox": ("SandboxPool",),
+        "score_ops": ("slice_score", "split_parts"),
         "summary": (
             "MidiSummary",
             "TrackSummary",

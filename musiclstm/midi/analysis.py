@@ -1,8 +1,4 @@
-"""Numbers about a score: bar lines, meter, tempo, key and pitch classes.
-
-Everything here reads a score and leaves it unchanged. This file does not know where a score comes
-from (intake), how it becomes tokens, or that there is a model at all.
-"""
+"""Analyze scores: bar lines, meter, tempo, key and pitch classes. Scores are left unchanged."""
 
 from __future__ import annotations
 
@@ -16,8 +12,7 @@ from symusic.core import ScoreQuarter, ScoreSecond, ScoreTick
 
 from musiclstm.errors import ScoreError
 
-# A score in any of symusic's three time units. Its stubs know a common parent; at run time there is
-# none.
+# A score in any of symusic's three time units. The common base class exists in its stubs only.
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from symusic.core import Score
@@ -29,14 +24,13 @@ else:
 DEFAULT_METER = (4, 4)
 DEFAULT_TEMPO_BPM = 120.0
 
-# More bar lines than any music has: a score that asks for more has times that are no ticks.
+# A score with more bar lines probably has times that are not ticks.
 MAX_BAR_LINES = 1_000_000
 
-# How much of a piece each of the twelve semitones above the tonic takes, counted in some thousand
-# pieces: J. Albrecht and D. Shanahan, "The use of large corpora to train a new type of key-finding
-# algorithm", Music Perception 31 (2013), 59-67. On 178 classical pieces whose titles name their key
-# they found 150 keys, the probe-tone profiles of Krumhansl and Kessler (1982) 129; on the first
-# eight bars 148 and 129.
+# Shares of the twelve semitones above the tonic. J. Albrecht and D. Shanahan, "The use of large
+# corpora to train a new type of key-finding algorithm", Music Perception 31 (2013), 59-67. On 178
+# classical pieces with a key in the title, they give the right key for 150 pieces; the probe-tone
+# profiles of Krumhansl and Kessler (1982) for 129. On the first eight bars: 148 and 129.
 _PROFILES = {
     "major": (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081),
     "minor": (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052),
@@ -49,7 +43,7 @@ _TONIC_NAMES = {
 
 @dataclass(frozen=True)
 class Key:
-    """A major or minor key; `str(key)` is its name, such as `F# minor`.
+    """Major or minor key; `str(key)` is its name, such as `F# minor`.
 
     Args:
         tonic: Pitch class of the first degree, 0 (C) to 11 (B).
@@ -60,12 +54,12 @@ class Key:
     mode: Literal["major", "minor"]
 
     def __str__(self) -> str:
-        """The name in the usual spelling, the one with fewer accidentals."""
+        """Return the name in the spelling with fewer accidentals."""
         return f"{_TONIC_NAMES[self.mode][self.tonic]} {self.mode}"
 
 
 def in_ticks(score: AnyScore) -> ScoreTick:
-    """The score in ticks: itself where it already is, a converted copy otherwise."""
+    """Return the score itself if it is in ticks, else a converted copy."""
     if isinstance(score, ScoreTick):
         return score
     assert isinstance(score, ScoreQuarter | ScoreSecond)
@@ -75,7 +69,7 @@ def in_ticks(score: AnyScore) -> ScoreTick:
 
 
 def last_note_end(score: AnyScore) -> int:
-    """The tick at which the last note ends; 0 without notes. Events without sound do not count."""
+    """Return the tick at which the last note ends; 0 without notes."""
     ends = [0]
     for track in in_ticks(score).tracks:
         notes = track.notes.numpy()
@@ -85,25 +79,24 @@ def last_note_end(score: AnyScore) -> int:
 
 
 def bar_starts(score: AnyScore, *, end_tick: int | None = None) -> NDArray[np.int64]:
-    """The ticks of all bar lines, from 0 to the first one at or after the end.
+    """Return the ticks of all bar lines, from 0 to the first one at or after the end.
 
-    Time signatures are followed, with 4/4 before the first one. A change in mid-bar starts a new
-    bar there; the same signature said again changes nothing. Bars that are no whole number of
-    ticks long begin at the tick before their exact place, so that nothing drifts.
+    The meter is 4/4 before the first time signature. A change of meter within a bar starts a new
+    bar; a repeated signature does not. Bar lines between ticks are rounded down, without drift.
 
     Args:
         score: In any time unit.
-        end_tick: How far to go. None: to the end of the last note.
+        end_tick: Where to stop. None: the end of the last note.
 
     Returns:
-        Shape (bars + 1,), int64, strictly rising, the first 0. A score without notes gives [0].
+        Shape (bars + 1,), int64, strictly increasing from 0. A score without notes gives [0].
 
     Raises:
-        ScoreError: More than a million bar lines would be needed.
+        ScoreError: There are more than a million bar lines.
     """
     score = in_ticks(score)
     end = max(0, last_note_end(score) if end_tick is None else end_tick)
-    lines = _lines_up_to(end, _meter_changes(score), tpq=max(1, score.ticks_per_quarter))
+    lines = _bar_lines(end, _meter_changes(score), tpq=max(1, score.ticks_per_quarter))
     return lines[: int(np.searchsorted(lines, end)) + 1]
 
 
@@ -113,15 +106,15 @@ def meter_at(score: AnyScore, tick: int) -> tuple[int, int]:
 
 
 def meters_at(score: AnyScore, ticks: Iterable[int]) -> list[tuple[int, int]]:
-    """`meter_at` for many ticks at once: the time signatures are looked through only once."""
+    """Return `meter_at` for many ticks, with one pass over the time signatures."""
     changes = _meter_changes(in_ticks(score))
     starts = [start for start, _, _ in changes]
-    ruling = (changes[bisect_right(starts, max(0, tick)) - 1] for tick in ticks)
-    return [(numerator, denominator) for _, numerator, denominator in ruling]
+    current = (changes[bisect_right(starts, max(0, tick)) - 1] for tick in ticks)
+    return [(numerator, denominator) for _, numerator, denominator in current]
 
 
 def tempo_at(score: AnyScore, tick: int) -> float:
-    """Quarter notes per minute at a tick; 120 before the first tempo."""
+    """Return the quarter notes per minute at a tick; 120 before the first tempo."""
     bpm = DEFAULT_TEMPO_BPM
     for tempo in sorted(in_ticks(score).tempos, key=lambda tempo: tempo.time):
         if tempo.time <= max(0, tick) and tempo.mspq > 0:
@@ -173,13 +166,13 @@ def seconds_at(score: AnyScore, tick: int) -> float:
 
 
 def pitch_class_histogram(score: AnyScore) -> NDArray[np.float64]:
-    """How much of the sounding time each pitch class has, drums left out.
+    """Return the share of each pitch class in the total duration of all notes without drums.
 
     Args:
-        score: In any time unit. Notes without length count as one tick.
+        score: In any time unit. Notes of length 0 count as one tick.
 
     Returns:
-        Shape (12,), from C to B, sum 1. Twelve zeros for a score without pitched notes.
+        Shape (12,), from C to B, sum 1; zeros for a score without pitched notes.
     """
     histogram = np.zeros(12)
     for track in in_ticks(score).tracks:
@@ -191,31 +184,19 @@ def pitch_class_histogram(score: AnyScore) -> NDArray[np.float64]:
     return histogram / (histogram.sum() or 1.0)
 
 
-def overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """What two histograms have in common: the sum of the smaller shares, 0..1."""
-    return float(np.minimum(a, b).sum())
-
-
 def estimate_key(score: AnyScore) -> Key | None:
-    """The key whose profile correlates best with the pitch classes (Krumhansl and Schmuckler).
-
-    Args:
-        score: In any time unit. Notes weigh as long as they sound; drums are left out.
+    """Estimate the key with the Krumhansl-Schmuckler algorithm.
 
     Returns:
-        The best of the 24 keys. None where nothing speaks for one: no pitched notes, or all
-        twelve pitch classes equally long.
+        The key whose profile has the highest correlation with `pitch_class_histogram`. None
+        without pitched notes, or if all pitch classes have the same share.
     """
     histogram = pitch_class_histogram(score)
     if np.ptp(histogram) < 1e-12:
         return None
-    fits = {key: _correlation(histogram, key) for key in _all_keys()}
-    return max(fits, key=lambda key: fits[key])
-
-
-def _all_keys() -> list[Key]:
     modes: tuple[Literal["major", "minor"], ...] = ("major", "minor")
-    return [Key(tonic, mode) for mode in modes for tonic in range(12)]
+    keys = [Key(tonic, mode) for mode in modes for tonic in range(12)]
+    return max(keys, key=lambda key: _correlation(histogram, key))
 
 
 def _correlation(histogram: NDArray[np.float64], key: Key) -> float:
@@ -224,7 +205,7 @@ def _correlation(histogram: NDArray[np.float64], key: Key) -> float:
 
 
 def _meter_changes(score: ScoreTick) -> list[tuple[int, int, int]]:
-    """(tick, numerator, denominator) wherever the meter becomes another, rising, first at 0."""
+    """Return (tick, numerator, denominator) of each change of meter, by time, the first at 0."""
     at: dict[int, tuple[int, int]] = {0: DEFAULT_METER}
     for signature in sorted(score.time_signatures, key=lambda signature: signature.time):
         if signature.numerator > 0 and signature.denominator > 0:
@@ -236,28 +217,24 @@ def _meter_changes(score: ScoreTick) -> list[tuple[int, int, int]]:
     return changes
 
 
-def _lines_up_to(end: int, changes: list[tuple[int, int, int]], *, tpq: int) -> NDArray[np.int64]:
-    """All bar lines up to `end` and at least one at or after it."""
+def _bar_lines(end: int, changes: list[tuple[int, int, int]], *, tpq: int) -> NDArray[np.int64]:
+    """Return all bar lines up to `end` and at least one at or after it."""
     parts: list[NDArray[np.int64]] = []
     found = 0
     for index, (start, numerator, denominator) in enumerate(changes):
-        # A bar is length / denominator ticks long, and at least one tick.
+        # A bar has length / denominator ticks, and at least one.
         length = max(4 * tpq * numerator, denominator)
         stop = max(end, start) + length // denominator + 2
         if index + 1 < len(changes):
             stop = min(stop, changes[index + 1][0])
         count = -(-(stop - start) * denominator // length)
         found += count
-        _refuse_endless(found, end_beat=end / tpq)
+        if found > MAX_BAR_LINES:
+            raise ScoreError(
+                f"The score reaches to beat {end / tpq:,.0f} and would have more than "
+                f"{MAX_BAR_LINES:,} bars; are its times in ticks?"
+            )
         parts.append(start + np.arange(count, dtype=np.int64) * length // denominator)
         if start > end:
             break
     return np.concatenate(parts)
-
-
-def _refuse_endless(lines: int, *, end_beat: float) -> None:
-    if lines > MAX_BAR_LINES:
-        raise ScoreError(
-            f"The score reaches to beat {end_beat:,.0f} and would have more than "
-            f"{MAX_BAR_LINES:,} bars; are its times in ticks?"
-        )

@@ -1,27 +1,29 @@
-"""A text written into a MIDI file, where every program that reads MIDI passes over it.
+"""Store a text in a MIDI file as a text meta event, which MIDI programs ignore.
 
-One text event at the beginning of the first track, behind a mark of our own. Knows bytes only:
-neither scores, nor what the text says.
+The event is at the beginning of the first track. A prefix tells it from other texts.
 """
 
 from __future__ import annotations
 
-_MARK = b"musiclstm recipe "
+from musiclstm.midi.smf_events import read_vlq, write_vlq
+
+_PREFIX = b"musiclstm recipe "
 _HEADER_BYTES, _CHUNK_BYTES = 14, 8
 _TRACK, _META, _TEXT = b"MTrk", 0xFF, 0x01
 _EMPTY_TRACK = b"\0\xff\x2f\0"
-_MOST_EVENTS = 64  # that may stand before it, where another program wrote the file anew
+_MAX_EVENTS = 64  # searched for the text, because other programs may insert events before it
 
 
 def embed_text(midi: bytes, text: str) -> bytes:
-    """The file with a text in its first track.
+    """Return the file with a text in its first track.
 
     Args:
-        midi: As symusic writes it: a plain header, then tracks only; none will do.
+        midi: A file with a 14-byte header and track chunks only, as symusic writes it. A file
+            without tracks gets one.
         text: ASCII.
     """
-    content = _MARK + text.encode("ascii")
-    event = bytes((0, _META, _TEXT)) + _length(len(content)) + content
+    content = _PREFIX + text.encode("ascii")
+    event = bytes((0, _META, _TEXT)) + write_vlq(len(content)) + content
     if midi[_HEADER_BYTES : _HEADER_BYTES + 4] != _TRACK:
         one_track = midi[:10] + (1).to_bytes(2, "big") + midi[12:_HEADER_BYTES]
         midi = one_track + _TRACK + len(_EMPTY_TRACK).to_bytes(4, "big") + _EMPTY_TRACK
@@ -31,36 +33,22 @@ def embed_text(midi: bytes, text: str) -> bytes:
 
 
 def extract_text(midi: bytes) -> str | None:
-    """The text that `embed_text` wrote, also where another program wrote the file anew; else None.
+    """Return the text that `embed_text` wrote, or None.
 
-    Only what stands at the beginning of the first track is looked at, so that no file can take
-    long.
+    Reads meta events at the beginning of the first track only, so the time is bounded. Finds the
+    text also in a file that another program rewrote.
     """
-    at = midi.find(_TRACK, 0, 1_024) + _CHUNK_BYTES
-    for _ in range(_MOST_EVENTS):
-        if midi[at : at + 2] != bytes((0, _META)) or len(midi) < at + 4:
+    position = midi.find(_TRACK, 0, 1_024) + _CHUNK_BYTES
+    for _ in range(_MAX_EVENTS):
+        if midi[position : position + 2] != bytes((0, _META)):
             return None
-        kind = midi[at + 2]
-        size, at = _read_length(midi, at + 3)
-        content = midi[at : at + size]
-        if kind == _TEXT and content.startswith(_MARK) and len(content) == size:
-            return content[len(_MARK) :].decode("ascii", errors="replace")
-        at += size
+        try:
+            kind = midi[position + 2]
+            size, start = read_vlq(midi, position + 3)
+        except (IndexError, ValueError):
+            return None
+        position = start + size
+        content = midi[start:position]
+        if kind == _TEXT and content.startswith(_PREFIX) and len(content) == size:
+            return content[len(_PREFIX) :].decode("ascii", errors="replace")
     return None
-
-
-def _length(number: int) -> bytes:
-    out = [number & 0x7F]
-    while number := number >> 7:
-        out.append(0x80 | number & 0x7F)
-    return bytes(reversed(out))
-
-
-def _read_length(midi: bytes, at: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends."""
-    number = 0
-    for byte in midi[at : at + 4]:
-        number, at = number << 7 | byte & 0x7F, at + 1
-        if byte < 0x80:
-            break
-    return number, at

@@ -1,32 +1,10 @@
-"""The names of the General MIDI programs and their families.
-
-Knows no score, no SoundFont and no model.
-"""
+"""General MIDI program names."""
 
 from __future__ import annotations
 
-DRUMS = -1
+DRUMS = -1  # program number of drum tracks
 
-FAMILIES = (
-    "Piano",
-    "Chromatic percussion",
-    "Organ",
-    "Guitar",
-    "Bass",
-    "Strings",
-    "Ensemble",
-    "Brass",
-    "Reed",
-    "Pipe",
-    "Synth lead",
-    "Synth pad",
-    "Synth effects",
-    "World",
-    "Percussive",
-    "Sound effects",
-)
-
-# Two lines per family, eight programs each, in the order of the General MIDI level 1 sound set.
+# General MIDI level 1 sound set: programs 0 to 127 in families of eight, two lines per family.
 _NAMES = """
 Acoustic Grand Piano, Bright Acoustic Piano, Electric Grand Piano, Honky-tonk Piano,
 Electric Piano 1, Electric Piano 2, Harpsichord, Clavinet,
@@ -65,10 +43,5 @@ NAMES = tuple(name.strip() for name in _NAMES.split(","))
 
 
 def instrument_name(program: int) -> str:
-    """The General MIDI name of a program, 0..127, or `Drums` for -1."""
+    """Return the General MIDI name of a program, 0..127, or `Drums` for -1."""
     return "Drums" if program == DRUMS else NAMES[program]
-
-
-def family(program: int) -> str:
-    """The family of a program, 0..127, or `Drums` for -1."""
-    return "Drums" if program == DRUMS else FAMILIES[program // 8]

@@ -1,11 +1,8 @@
-"""A file nobody trusts -> a clean Score and a SeedReport, or one sentence.
+"""Read untrusted MIDI files within limits.
 
-Page, command, library and corpus all come through here. The steps: read a bounded number of bytes,
-rewrite them as a plain file (`midifile`), let symusic parse them, then copy over what the music
-needs (`cleaning`), within limits. Nothing else survives, so that what comes later need not be
-afraid.
-
-This file does not know tokens, the model or sound.
+All callers (library, command line, page, training) read MIDI here. Steps: read at most the
+permitted number of bytes, convert them to a plain file (`smf`), parse it with symusic, and copy
+what the music needs (`sanitize`).
 """
 
 from __future__ import annotations
@@ -26,7 +23,13 @@ from musiclstm.midi.sanitize import (
     copy_controls,
     copy_tracks,
 )
-from musiclstm.midi.smf import Canonical, canonical_midi, mended_midi, refuse_long_walk
+from musiclstm.midi.smf import (
+    EXPORT_AGAIN,
+    CanonicalMidi,
+    canonical_midi,
+    check_rewrite_size,
+    repair_tracks,
+)
 from musiclstm.midi.summary import MidiSummary, summarize
 
 __all__ = [
@@ -38,20 +41,19 @@ __all__ = [
     "read_midi_bytes",
 ]
 
-MOST_TRACKS = 256
+MAX_TRACKS_WITH_NOTES = 256
 
-_AGAIN = "export it again from the program it came from"
 _PARSER_ERRORS = (RuntimeError, ValueError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
 class MidiLimits:
-    """How much of a file is accepted; the defaults are those for uploads.
+    """Largest accepted MIDI file. The defaults are for uploads.
 
     Args:
-        bytes: Size of the file.
-        notes: Notes of all tracks together, at least one.
-        beats: Quarter notes to the end of the last note; also the most bars.
+        bytes: File size, also after unpacking.
+        notes: Notes of all tracks together.
+        beats: Quarter notes to the end of the last note. Also the limit of bars and meter changes.
         minutes: Playing time.
     """
 
@@ -62,7 +64,7 @@ class MidiLimits:
 
     @classmethod
     def training(cls) -> MidiLimits:
-        """Limits for files of one's own: whole symphonies."""
+        """Return the limits for training data, large enough for symphonies."""
         return cls(bytes=20_000_000, notes=1_000_000, beats=65_536, minutes=600)
 
 
@@ -72,50 +74,50 @@ UPLOAD = MidiLimits()
 def read_midi(
     source: str | Path | bytes, *, name: str | None = None, limits: MidiLimits = UPLOAD
 ) -> tuple[ScoreTick, MidiSummary]:
-    """Read a MIDI file from anywhere.
+    """Read a MIDI file.
 
     Args:
-        source: The path of a file, or its bytes.
-        name: What messages and the report call it. None: the file's own name, or no name for bytes.
-        limits: How much is accepted.
+        source: Path of a file, or its bytes.
+        name: Name in messages and in the summary. None: the name of the file; bytes have none.
+        limits: Largest accepted file.
 
     Returns:
-        The score in ticks (sorted; notes, pedals, controllers, bends, tempos, meters and keys; no
-        text but cleaned track names; only tracks with notes; nothing after the last note), and
-        what it holds.
+        The sorted score in ticks, and its summary. The score has notes, pedals, controllers, pitch
+        bends, tempos, time and key signatures, and cleaned track names. It has no other text, no
+        track without notes, and nothing after the last note.
 
     Raises:
-        ScoreError: It cannot be read, is beyond the limits, or has no notes.
+        ScoreError: The file cannot be read, exceeds the limits, or has no notes.
     """
-    data, shown = read_bounded(source, name=name, limits=limits)
-    return read_midi_bytes(data, name=shown, limits=limits)
+    data, file_name = read_bounded(source, name=name, limits=limits)
+    return read_midi_bytes(data, name=file_name, limits=limits)
 
 
 def read_bounded(
     source: str | Path | bytes, *, name: str | None = None, limits: MidiLimits = UPLOAD
 ) -> tuple[bytes, str]:
-    """The bytes of a file and a clean name for it: the only place where a file is opened.
+    """Return the bytes of a file and its cleaned name.
 
     Args:
-        source: The path of a file, or its bytes.
-        name: What messages call it. None: the file's own name, or no name for bytes.
-        limits: At most one byte more than these allow is read.
+        source: Path of a file, or its bytes.
+        name: Name in messages. None: the name of the file; bytes have none.
+        limits: At most one byte more than permitted is read.
 
     Raises:
-        ScoreError: It is no regular file, or cannot be opened.
+        ScoreError: Not a regular file, or it cannot be opened.
     """
     if isinstance(source, bytes):
         return source, _file_name(name or "")
-    shown = _file_name(str(source) if name is None else name)
-    return _read_file(Path(source), label=called(shown), most=limits.bytes), shown
+    file_name = _file_name(str(source) if name is None else name)
+    return _read_file(Path(source), label=label_of(file_name), limit=limits.bytes), file_name
 
 
 def read_midi_bytes(data: bytes, *, name: str, limits: MidiLimits) -> tuple[ScoreTick, MidiSummary]:
-    """`read_midi` for bytes and a clean name: everything after the disk, and nothing but numbers.
+    """Read bytes that have a cleaned name, as `read_midi` does.
 
-    All that goes in and comes out can be pickled, so that a helper process can do it.
+    Arguments and results can be pickled, so a sandbox worker can run it.
     """
-    label = called(name)
+    label = label_of(name)
     if len(data) > limits.bytes:
         raise ScoreError(
             f"{label} is larger than {limits.bytes:,} bytes, the most that can be read; "
@@ -137,9 +139,9 @@ def check_score(
 
     Args:
         score: In any time unit; left unchanged.
-        name: What messages and the report call it.
-        limits: How much is accepted.
-        repairs: What was put right before.
+        name: Name in messages and in the summary.
+        limits: Largest accepted score.
+        repairs: Repairs so far, one clause each.
 
     Returns:
         As `read_midi`.
@@ -147,27 +149,29 @@ def check_score(
     Raises:
         ScoreError: No notes, or beyond the limits.
     """
-    label, told = called(name), list(repairs)
+    label, all_repairs = label_of(name), list(repairs)
     score = analysis.in_ticks(score)
-    _refuse_counts(score, label=label, limits=limits)
+    _check_counts(score, label=label, limits=limits)
     clean = ScoreTick(score.ticks_per_quarter)
-    pairs = copy_tracks(score, clean, told)
+    pairs = copy_tracks(score, clean, all_repairs)
     for _, new in pairs:
         clean.tracks.append(new)
-    end = _refuse_length(clean, label=label, limits=limits)
-    clean.tempos = clean_tempos(score, end, told)
-    clean.time_signatures = clean_meters(score, end, told)
-    _refuse_more(len(clean.time_signatures), limits.beats, "time signatures", label=label)
+    end = _checked_end(clean, label=label, limits=limits)
+    clean.tempos = clean_tempos(score, end, all_repairs)
+    clean.time_signatures = clean_meters(score, end, all_repairs)
+    _check_at_most(len(clean.time_signatures), limits.beats, "time signatures", label=label)
     clean.key_signatures = clean_keys(score, end)
-    copy_controls(pairs, end, told)
+    copy_controls(pairs, end, all_repairs)
     clean.sort()
-    report = summarize(clean, name=name, repairs=tuple(told))
-    _refuse_time(report, label=label, limits=limits)
-    return clean, report
+    summary = summarize(clean, name=name, repairs=tuple(all_repairs))
+    _check_at_most(summary.bars, limits.beats, "bars", label=label)
+    minutes = int(summary.seconds / 60)
+    _check_at_most(minutes, limits.minutes, "minutes of music", label=label)
+    return clean, summary
 
 
-def called(name: str) -> str:
-    """How sentences begin that are about a file of this clean name."""
+def label_of(name: str) -> str:
+    """Return the subject of messages about a file with this cleaned name."""
     return f"'{name}'" if name else "This file"
 
 
@@ -175,12 +179,12 @@ def called(name: str) -> str:
 
 
 def _file_name(path: str) -> str:
-    """The last part of a path of any system, cleaned: the rest is nobody's business."""
+    """Return the cleaned last part of a POSIX or Windows path. Messages show no folders."""
     return clean_text(path.rstrip("/\\").replace("\\", "/").rpartition("/")[2])
 
 
-def _read_file(path: Path, *, label: str, most: int) -> bytes:
-    """At most one byte more than `most`, and only from a regular file."""
+def _read_file(path: Path, *, label: str, limit: int) -> bytes:
+    """Return at most `limit + 1` bytes of a regular file."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -188,32 +192,32 @@ def _read_file(path: Path, *, label: str, most: int) -> bytes:
         if not stat.S_ISREG(mode):
             raise ScoreError(f"{label} is not a regular file; pass a .mid or .midi file.")
         with path.open("rb") as file:
-            return file.read(most + 1)
+            return file.read(limit + 1)
     except FileNotFoundError as error:
         raise ScoreError(f"{label} does not exist; pass a .mid or .midi file.") from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is not one a file can have"
+        reason = getattr(error, "strerror", None) or "invalid file name"
         raise ScoreError(f"{label} cannot be opened ({reason}); pass another file.") from error
 
 
-def _parse(canonical: Canonical, *, label: str) -> ScoreTick:
-    """The score of a canonical file, by the gentlest way that gives notes."""
+def _parse(canonical: CanonicalMidi, *, label: str) -> ScoreTick:
+    """Parse as is, then with values clamped, then with tracks repaired, until there are notes."""
     plain = _try_to_parse(canonical.data)
     if plain is not None and plain.note_num() > 0:
         return plain
-    bent = _try_to_parse(canonical.data, sanitize=True) if plain is None else None
-    if bent is not None and bent.note_num() > 0:
+    clamped = _try_to_parse(canonical.data, sanitize=True) if plain is None else None
+    if clamped is not None and clamped.note_num() > 0:
         canonical.repairs.append("brought values out of range into the range of MIDI")
-        return bent
-    if canonical.cut and plain is not None:
-        raise ScoreError(f"{label} {canonical.cut}, before its first note; fetch it again.")
-    refuse_long_walk(len(canonical.data), label=label)
-    mended = _try_to_parse(mended_midi(canonical.data))
-    if mended is not None and mended.note_num() > 0:
+        return clamped
+    if canonical.truncation and plain is not None:
+        raise ScoreError(f"{label} {canonical.truncation}, before its first note; fetch it again.")
+    check_rewrite_size(len(canonical.data), label=label)
+    repaired = _try_to_parse(repair_tracks(canonical.data))
+    if repaired is not None and repaired.note_num() > 0:
         canonical.repairs.append("read its tracks as far as they go and ended notes that never end")
-        return mended
+        return repaired
     if plain is None:
-        raise ScoreError(f"{label} is a damaged MIDI file without a readable note; {_AGAIN}.")
+        raise ScoreError(f"{label} is a damaged MIDI file without a readable note; {EXPORT_AGAIN}.")
     return plain
 
 
@@ -227,13 +231,13 @@ def _try_to_parse(data: bytes, *, sanitize: bool = False) -> ScoreTick | None:
 # Limits -----------------------------------------------------------------------------------------
 
 
-def _refuse_counts(score: ScoreTick, *, label: str, limits: MidiLimits) -> None:
+def _check_counts(score: ScoreTick, *, label: str, limits: MidiLimits) -> None:
     notes = score.note_num()
     tracks = sum(1 for track in score.tracks if len(track.notes))
     if notes == 0:
         raise ScoreError(f"{label} has no notes; choose a file with something to play.")
-    _refuse_more(notes, limits.notes, "notes", label=label)
-    _refuse_more(tracks, MOST_TRACKS, "tracks with notes", label=label)
+    _check_at_most(notes, limits.notes, "notes", label=label)
+    _check_at_most(tracks, MAX_TRACKS_WITH_NOTES, "tracks with notes", label=label)
     if not 1 <= score.ticks_per_quarter <= 32_767:
         raise ScoreError(
             f"{label} has {score.ticks_per_quarter:,} ticks in a quarter note; "
@@ -241,27 +245,22 @@ def _refuse_counts(score: ScoreTick, *, label: str, limits: MidiLimits) -> None:
         )
 
 
-def _refuse_length(score: ScoreTick, *, label: str, limits: MidiLimits) -> int:
-    """The tick where the last note ends."""
+def _checked_end(score: ScoreTick, *, label: str, limits: MidiLimits) -> int:
+    """Return the tick where the last note ends."""
     if score.note_num() == 0:
         raise ScoreError(
             f"{label} has no note that can sound; choose a file with something to play."
         )
     end, tpq = analysis.last_note_end(score), score.ticks_per_quarter
     if min(int(track.notes.numpy()["time"].min()) for track in score.tracks) < 0:
-        raise ScoreError(f"{label} has notes before its beginning; {_AGAIN}.")
-    _refuse_more(-(-end // tpq), limits.beats, "beats", label=label)
+        raise ScoreError(f"{label} has notes before its beginning; {EXPORT_AGAIN}.")
+    _check_at_most(-(-end // tpq), limits.beats, "beats", label=label)
     return end
 
 
-def _refuse_time(report: MidiSummary, *, label: str, limits: MidiLimits) -> None:
-    _refuse_more(report.bars, limits.beats, "bars", label=label)
-    _refuse_more(int(report.seconds / 60), limits.minutes, "minutes of music", label=label)
-
-
-def _refuse_more(number: int, most: int, what: str, *, label: str) -> None:
-    if number > most:
+def _check_at_most(number: int, limit: int, what: str, *, label: str) -> None:
+    if number > limit:
         raise ScoreError(
-            f"{label} has {number:,} {what}, and at most {most:,} can be read; "
+            f"{label} has {number:,} {what}, and at most {limit:,} can be read; "
             "cut it into shorter pieces."
         )

@@ -1,12 +1,8 @@
-"""Files nobody trusts, read by another process: what they break, they break there.
+"""Read untrusted MIDI files in a pool of worker processes with limited memory and time.
 
-A helper is a small Python that has loaded what reads MIDI and nothing else (`helper_process`). It
-stays warm between jobs; its memory and time are bounded. Where it breaks, its caller gets one
-sentence, and the next job a fresh helper. A server uses this. The library itself does not: a file
-of one's own is read where it is asked for, and no process is started behind anyone's back.
-
-Knows no page and no sound. It keeps crashes and excesses away, not code that took a helper over;
-still, only scores, reports and plain values are taken from one.
+A crash, a hang or an excess of memory ends a worker (`sandbox_worker`); the caller gets an error,
+and the next job a new worker. Of a worker's answer only scores, summaries and plain values are
+unpickled. This is a protection against malformed files, not against code that controls a worker.
 """
 
 from __future__ import annotations
@@ -26,64 +22,58 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musiclstm.errors import ScoreError
-from musiclstm.midi.reader import (
-    UPLOAD,
-    MidiLimits,
-    called,
-    read_bounded,
-    read_midi_bytes,
-)
+from musiclstm.midi.reader import UPLOAD, MidiLimits, label_of, read_bounded, read_midi_bytes
 from musiclstm.midi.sandbox_worker import receive, send
+from musiclstm.midi.smf import EXPORT_AGAIN
 from musiclstm.midi.summary import MidiSummary, TrackSummary
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick
 
-_START_S = 60.0  # a machine under load; usually it is a third of a second
-_KEPT_FROM_THE_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each would ask for memory
-_TAKEN = {
+_START_TIMEOUT_S = 60.0  # for a machine under load; a third of a second is usual
+_INHERITED_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each thread reserves memory
+_ACCEPTED_CLASSES = {
     ("symusic.core", "ScoreTick"),
     *((each.__module__, each.__qualname__) for each in (MidiSummary, TrackSummary)),
 }
-# A pipe that ended, one that was closed here meanwhile, or words that are none.
+# The pipe was closed by the worker or by `close`, or the answer is invalid.
 _NO_ANSWER = (OSError, EOFError, ValueError, pickle.UnpicklingError)
-_AGAIN = "export it again from the program it came from"
 
 
-class Bounds(NamedTuple):
-    """What a helper may use.
+class WorkerLimits(NamedTuple):
+    """Limits of one worker process.
 
     Args:
-        seconds: For one job, from the question to the answer.
-        memory_bytes: At any time, code included; kept where the system can bound it, as Linux does.
+        seconds: Duration of one job.
+        memory_bytes: Address space, code included. Enforced on Linux only.
     """
 
     seconds: float = 5.0
     memory_bytes: int = 1_000_000_000
 
 
-class Helper:
-    """Processes that read MIDI for this one; any thread may ask.
+class SandboxPool:
+    """Pool of worker processes that read MIDI; thread-safe.
 
-    Each starts when it is first needed. All end with `close`, with this object, or with the process
-    that made it, however that ends.
+    Workers start when they are first needed. They end with `close`, with this object, or with this
+    process.
 
     Args:
-        processes: How many at most, 1 or more: so many jobs go on at once, the others wait.
-        bounds: For each of them; None: 5 seconds and 1 GB.
+        processes: Maximum number of workers, 1 or more. Further jobs wait.
+        limits: Of each worker. None: 5 seconds and 1 GB.
     """
 
-    def __init__(self, *, processes: int = 2, bounds: Bounds | None = None) -> None:
+    def __init__(self, *, processes: int = 2, limits: WorkerLimits | None = None) -> None:
         if processes < 1:
             raise ValueError(f"processes must be 1 or more, got {processes}.")
-        self._workers = [_Worker(bounds or Bounds()) for _ in range(processes)]
-        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()  # the warmest is asked first
+        self._workers = [_Worker(limits or WorkerLimits()) for _ in range(processes)]
+        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()  # reuses a started worker first
         for worker in self._workers:
             self._idle.put(worker)
         weakref.finalize(self, _stop_all, self._workers)
 
-    def __enter__(self) -> Helper:
+    def __enter__(self) -> SandboxPool:
         return self
 
     def __exit__(
@@ -95,60 +85,64 @@ class Helper:
         self.close()
 
     def close(self) -> None:
-        """End the processes; a job that is going on is refused."""
+        """End all workers. Running jobs fail with `ScoreError`; later jobs start new workers."""
         _stop_all(self._workers)
 
     def warm(self) -> None:
-        """Start a process now, so that the first job need not wait for it."""
-        self.run(_nothing)
+        """Start a worker now, so that the first job does not wait for it."""
+        self.run(_do_nothing)
 
     def read_midi(
         self, source: str | Path | bytes, *, name: str | None = None, limits: MidiLimits = UPLOAD
     ) -> tuple[ScoreTick, MidiSummary]:
-        """`musiclstm.read_midi` in a helper; a path is opened here, and only its bytes go there.
+        """Run `musiclstm.read_midi` in a worker. A path is opened in this process.
 
         Raises:
-            ScoreError: As `read_midi`; or the helper broke on it, or it needs more than the bounds.
+            ScoreError: As `read_midi`; or the worker crashed or exceeded its limits.
         """
-        data, shown = read_bounded(source, name=name, limits=limits)
-        return self.run(read_midi_bytes, data, name=shown, limits=limits, about=called(shown))
+        data, file_name = read_bounded(source, name=name, limits=limits)
+        label = label_of(file_name)
+        return self.run(read_midi_bytes, data, name=file_name, limits=limits, label=label)
 
     def run(
-        self, work: Callable[..., Any], *given: Any, about: str = "This file", **named: Any
+        self, function: Callable[..., Any], *args: Any, label: str = "This file", **kwargs: Any
     ) -> Any:
-        """Let a helper call a function.
+        """Call a function in a worker.
 
         Args:
-            work: A function of a module that the helper can import. It gives plain values, scores
-                or reports; nothing else is taken from a helper.
-            given: What to call it with.
-            about: How sentences begin.
-            named: What to call it with, by name.
+            function: A function that the worker can import. It returns plain values, scores or
+                summaries.
+            args: Positional arguments.
+            label: Subject of error messages.
+            kwargs: Keyword arguments.
 
         Raises:
-            ScoreError: The function raised it; or the helper broke, or would need more than its
-                bounds.
+            ScoreError: The function raised it; or the worker crashed or exceeded its limits.
         """
         worker = self._idle.get()
         try:
-            return worker.ask((work, given, named), about=about)
+            return worker.run((function, args, kwargs), label=label)
         finally:
             self._idle.put(worker)
 
 
 class _Worker:
-    """One helper and the pipes to it; one thread at a time asks, another may stop it."""
+    """One worker process and its pipes. One thread at a time runs a job; any thread may stop it."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
+    def __init__(self, limits: WorkerLimits) -> None:
+        self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, job: tuple[Any, ...], *, about: str) -> Any:
-        kind, value = self._answer(self._ready(about), job, about)
+    def run(self, job: tuple[Any, ...], *, label: str) -> Any:
+        kind, value = self._answer(self._started(label), job, label)
         if kind == "memory":
-            self.stop()  # it may still hold much
-            raise ScoreError(self._too_large(about))
-        if kind == "refusal":
+            self.stop()  # because it may keep much of the memory
+            limit_mb = self._limits.memory_bytes // 1_000_000
+            raise ScoreError(
+                f"{label} needs more than {limit_mb:,} MB of memory, the limit for a file; "
+                "cut it into shorter pieces."
+            )
+        if kind == "error":
             raise ScoreError(value)
         return value
 
@@ -163,60 +157,52 @@ class _Worker:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
-    def _ready(self, about: str) -> subprocess.Popen[bytes]:
-        """A helper that waits for a job; one that ended while nobody asked is replaced."""
+    def _started(self, label: str) -> subprocess.Popen[bytes]:
+        """Return a running process; a process that ended since the last job is replaced."""
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.stop()
         try:
-            self._process = process = _start(self._bounds)
-            with _Deadline(process, _START_S):
-                receive(process.stdout)  # its first word
+            self._process = process = _start(self._limits)
+            with _Deadline(process, _START_TIMEOUT_S):
+                receive(process.stdout)  # its ready message
         except _NO_ANSWER as error:
             self.stop()
             raise ScoreError(
-                f"{about} cannot be read now, because no helper starts ({error}); try again in a "
-                "minute."
+                f"{label} cannot be read now, because no worker process starts ({error}); try "
+                "again in a minute."
             ) from error
         return process
 
     def _answer(
-        self, process: subprocess.Popen[bytes], job: tuple[Any, ...], about: str
+        self, process: subprocess.Popen[bytes], job: tuple[Any, ...], label: str
     ) -> tuple[str, Any]:
-        question, deadline = pickle.dumps(job), _Deadline(process, self._bounds.seconds)
+        request, deadline = pickle.dumps(job), _Deadline(process, self._limits.seconds)
         try:
             with deadline:
-                send(process.stdin, question)
+                send(process.stdin, request)
                 answer = receive(process.stdout)
-            kind, value = _Unpickler(io.BytesIO(answer)).load()
+            kind, value = _RestrictedUnpickler(io.BytesIO(answer)).load()
             return kind, value
         except _NO_ANSWER as error:
             self.stop()
-            raise ScoreError(self._too_slow(about) if deadline.over else _broke(about)) from error
+            if deadline.expired:
+                problem = f"takes longer to read than {self._limits.seconds:g} seconds, the limit"
+            else:
+                problem = "crashes the program that reads MIDI, as no valid file does"
+            raise ScoreError(f"{label} {problem}; {EXPORT_AGAIN}.") from error
         except BaseException:
-            self.stop()  # or its answer would be taken for that to the next question
+            self.stop()  # or its answer would be read as that of the next job
             raise
-
-    def _too_slow(self, about: str) -> str:
-        return (
-            f"{about} takes longer to read than {self._bounds.seconds:g} seconds, the most a file "
-            f"may take; {_AGAIN}."
-        )
-
-    def _too_large(self, about: str) -> str:
-        return (
-            f"{about} needs more than {self._bounds.memory_bytes // 1_000_000:,} MB to be read, "
-            "the most a file may need; cut it into shorter pieces."
-        )
 
 
 class _Deadline:
-    """Kills a process when a time is over; `over` says whether it was."""
+    """Context that kills a process after a time; `expired` says whether it did."""
 
     def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
-        self.over = False
+        self.expired = False
         self._process = process
-        self._timer = threading.Timer(seconds, self._end)
+        self._timer = threading.Timer(seconds, self._kill)
         self._timer.daemon = True
 
     def __enter__(self) -> None:
@@ -226,22 +212,22 @@ class _Deadline:
         self._timer.cancel()
         self._timer.join()
 
-    def _end(self) -> None:
-        self.over = True
+    def _kill(self) -> None:
+        self.expired = True
         self._process.kill()
 
 
-class _Unpickler(pickle.Unpickler):
-    """Takes the classes that are expected from a helper, and no others."""
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Unpickler that accepts the classes of expected answers only."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _TAKEN:
-            raise pickle.UnpicklingError(f"{module}.{name} is not taken from a helper")
+        if (module, name) not in _ACCEPTED_CLASSES:
+            raise pickle.UnpicklingError(f"{module}.{name} is not accepted from a worker")
         return super().find_class(module, name)
 
 
-def _nothing() -> None:
-    """What a helper does when it only has to be there."""
+def _do_nothing() -> None:
+    """Job that only starts a worker."""
 
 
 def _stop_all(workers: list[_Worker]) -> None:
@@ -249,21 +235,16 @@ def _stop_all(workers: list[_Worker]) -> None:
         worker.stop()
 
 
-def _broke(about: str) -> str:
-    return f"{about} broke the program that reads MIDI, as no sound file does; {_AGAIN}."
-
-
-def _start(bounds: Bounds) -> subprocess.Popen[bytes]:
-    """A Python that sees the modules this one sees, and nothing else of its surroundings."""
-    kept = {name: os.environ[name] for name in _KEPT_FROM_THE_ENVIRONMENT if name in os.environ}
-    places = [*filter(None, sys.path), str(Path(__file__).parents[2])]
-    modules = {"PYTHONPATH": os.pathsep.join(places)}
+def _start(limits: WorkerLimits) -> subprocess.Popen[bytes]:
+    """Start a Python process with this process's module path and no other environment."""
+    variables = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
+    module_path = [*filter(None, sys.path), str(Path(__file__).parents[2])]
     return subprocess.Popen(
         [
             *(sys.executable, "-P", "-m", "musiclstm.midi.sandbox_worker"),
-            *(str(bounds.seconds), str(bounds.memory_bytes)),
+            *(str(limits.seconds), str(limits.memory_bytes)),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**kept, **modules, **_ONE_THREAD},
+        env={**variables, "PYTHONPATH": os.pathsep.join(module_path), **_ONE_THREAD},
     )

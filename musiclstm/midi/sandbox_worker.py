@@ -1,7 +1,6 @@
-"""`python -m musiclstm.midi.sandbox_worker`: the other side of `helper`, and how the two talk.
+"""Worker process of `sandbox`, and the message format of both.
 
-Loads what reads MIDI, bounds its own memory, and then does one job after the other until nobody
-asks any more. Knows neither who asks nor what for.
+Limits its own memory, then runs one job after the other until standard input is closed.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
-import musiclstm.midi.reader  # noqa: F401 - so that the first job finds it loaded
+import musiclstm.midi.reader  # noqa: F401 - load it before the first job
 from musiclstm.errors import ScoreError
 
 _LENGTH = struct.Struct("<Q")
-_LONGEST = 400_000_000  # bytes of a question or an answer
-_GRACE_S = 2  # longer than the asker waits: it only counts when there is none any more
+_MAX_MESSAGE_BYTES = 400_000_000
+_GRACE_S = 2  # the parent kills earlier; the alarm is for workers that lost their parent
 
 
 def send(pipe: IO[bytes] | None, data: bytes) -> None:
     """Write a message to a pipe.
 
     Raises:
-        OSError: Nobody reads it.
+        OSError: The other end is closed.
     """
     assert pipe is not None
     pipe.write(_LENGTH.pack(len(data)))
@@ -36,64 +35,64 @@ def send(pipe: IO[bytes] | None, data: bytes) -> None:
 
 
 def receive(pipe: IO[bytes] | None) -> bytes:
-    """Read a message from a pipe, waiting for it.
+    """Wait for a message from a pipe and return it.
 
     Raises:
-        EOFError: It was closed, or says something that is no message.
+        EOFError: The other end is closed, or the message is invalid.
     """
     assert pipe is not None
     head = pipe.read(_LENGTH.size)
-    length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else _LONGEST + 1
-    data = b"" if length > _LONGEST else pipe.read(length)
+    length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else _MAX_MESSAGE_BYTES + 1
+    data = b"" if length > _MAX_MESSAGE_BYTES else pipe.read(length)
     if len(data) != length:
-        raise EOFError("it ended before it said anything")
+        raise EOFError("the process ended without an answer")
     return data
 
 
 def main(argv: list[str]) -> int:
-    """Work until the questions end; `argv`: the seconds of a job, and bytes of memory."""
+    """Run jobs until standard input is closed. `argv`: seconds per job, bytes of memory."""
     seconds, memory_bytes = float(argv[0]), int(argv[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the asker
-    questions = os.fdopen(os.dup(0), "rb")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not look like an answer
-    _bound(memory_bytes)
+    os.dup2(2, 1)  # so that output of a library is not read as an answer
+    _set_limits(memory_bytes)
     send(answers, b"ready")
     while True:
         try:
-            question = receive(questions)
+            request = receive(requests)
         except EOFError:
             return 0
         with _alarm(seconds + _GRACE_S):
-            send(answers, pickle.dumps(_work(question)))
+            send(answers, pickle.dumps(_run(request)))
 
 
-def _work(question: bytes) -> tuple[str, Any]:
-    """What becomes of a job: `answer` and its value, `refusal` and a sentence, or `memory`."""
+def _run(request: bytes) -> tuple[str, Any]:
+    """Run a job; return ("answer", value), ("error", message) or ("memory", None)."""
     try:
-        work, given, named = pickle.loads(question)
-        return "answer", work(*given, **named)
+        function, args, kwargs = pickle.loads(request)
+        return "answer", function(*args, **kwargs)
     except ScoreError as error:
-        return "refusal", str(error)
+        return "error", str(error)
     except MemoryError:
         return "memory", None
 
 
-def _bound(memory_bytes: int) -> None:
-    """No more memory than this, no files written, no cores dumped; where the system can."""
+def _set_limits(memory_bytes: int) -> None:
+    """Limit memory and forbid written files and core dumps, where the system supports it."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    bounds = {"RLIMIT_AS": memory_bytes, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
-    for name, most in bounds.items():
-        with contextlib.suppress(OSError, ValueError):  # macOS knows some and does not keep them
-            resource.setrlimit(getattr(resource, name), (most, most))
+    limits = {"RLIMIT_AS": memory_bytes, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
+    for name, limit in limits.items():
+        with contextlib.suppress(OSError, ValueError):  # macOS does not enforce all of them
+            resource.setrlimit(getattr(resource, name), (limit, limit))
 
 
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """End this process when a job takes so long, also when nobody is left to do it."""
+    """End this process when a job takes longer, also if the parent has ended."""
     if not hasattr(signal, "setitimer"):  # Windows
         yield
         return

@@ -1,7 +1,6 @@
-"""What is kept of a parsed score: events of the music, in range, in order, each said once.
+"""Copy the musical events of a parsed score: in range, in order and without repetitions.
 
-Every function copies one kind of thing and tells what it put right, as clauses of the report. Knows
-no files, and refuses nothing.
+The functions append a clause to `repairs` for each kind of repair. They raise no errors.
 """
 
 from __future__ import annotations
@@ -27,115 +26,113 @@ from musiclstm.midi.summary import pluralize
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SLOWEST_BPM, FASTEST_BPM = 10, 300
-LARGEST_NUMERATOR, LARGEST_DENOMINATOR = 32, 32
-MOST_CONTROLS = 200_000
-MOST_TEMPOS = 16_384
-LONGEST_NAME = 80
+MIN_BPM, MAX_BPM = 10, 300
+MAX_NUMERATOR, MAX_DENOMINATOR = 32, 32
+MAX_CONTROLS = 200_000
+MAX_TEMPOS = 16_384  # with more, at most one per twelfth of a quarter note is kept
+MAX_NAME_LENGTH = 80
 
-_PEDAL = 64
+_SUSTAIN_PEDAL = 64
 
 
-def clean_text(text: str, *, longest: int = LONGEST_NAME) -> str:
-    """A name from a stranger as one line of plain text.
+def clean_text(text: str, *, max_length: int = MAX_NAME_LENGTH) -> str:
+    """Return untrusted text as one line without control, format and surrogate characters.
 
-    Control characters, characters that turn the direction of writing, and halves of characters
-    are taken out. What remains is text, not markup: whoever puts it on a page escapes it.
+    The result may contain markup; the caller escapes it.
     """
     spaced = " ".join(text.split())
     kept = (c for c in spaced if not unicodedata.category(c).startswith("C"))
-    return "".join(kept)[:longest].strip()
+    return "".join(kept)[:max_length].strip()
 
 
 def copy_tracks(
-    score: ScoreTick, clean: ScoreTick, told: list[str]
+    score: ScoreTick, clean: ScoreTick, repairs: list[str]
 ) -> list[tuple[TrackTick, TrackTick]]:
-    """Copy the tracks that have notes, controllers not yet; returns pairs of old and new."""
+    """Return (old, new) for each track with notes; the new one has no controllers yet."""
     pairs = []
     shortest = np.int32(max(1, score.ticks_per_quarter // 12))
     silent = lengthless = 0
     for track in score.tracks:
         notes = track.notes.numpy()
-        sounds = (notes["pitch"] >= 0) & (notes["velocity"] > 0)
-        flat = sounds & (notes["duration"] < 1)
-        notes["duration"] = np.where(flat, shortest, notes["duration"])
-        silent += int((~sounds).sum())
-        lengthless += int(flat.sum())
-        if sounds.any():
+        audible = (notes["pitch"] >= 0) & (notes["velocity"] > 0)
+        zero_length = audible & (notes["duration"] < 1)
+        notes["duration"] = np.where(zero_length, shortest, notes["duration"])
+        silent += int((~audible).sum())
+        lengthless += int(zero_length.sum())
+        if audible.any():
             fresh = TrackTick(clean_text(track.name), min(track.program, 127), track.is_drum)
-            fresh.notes = NoteTickList.from_numpy(*(part[sounds] for part in notes.values()))
+            fresh.notes = NoteTickList.from_numpy(*(part[audible] for part in notes.values()))
             pairs.append((track, fresh))
-    _tell(told, silent, "left out {} that cannot sound", "note")
-    _tell(told, lengthless, "gave {} without length a twelfth of a beat", "note")
+    _report(repairs, silent, "left out {} that cannot sound", "note")
+    _report(repairs, lengthless, "gave {} without length a twelfth of a beat", "note")
     return pairs
 
 
-def clean_tempos(score: ScoreTick, end: int, told: list[str]) -> TempoTickList:
-    """Tempos before the end, within range, thinned where there is a flood of them."""
+def clean_tempos(score: ScoreTick, end: int, repairs: list[str]) -> TempoTickList:
+    """Return the tempos before the end, clipped to the permitted range."""
     found = score.tempos.numpy()
     keep = _within(found["time"], end) & (found["mspq"] > 0)
     time, mspq = found["time"][keep], found["mspq"][keep]
-    played = np.clip(mspq, 60_000_000 // FASTEST_BPM, 60_000_000 // SLOWEST_BPM)
-    finest = score.ticks_per_quarter // 12 if len(time) > MOST_TEMPOS else 1
+    played = np.clip(mspq, 60_000_000 // MAX_BPM, 60_000_000 // MIN_BPM)
+    finest = score.ticks_per_quarter // 12 if len(time) > MAX_TEMPOS else 1
     changes = _changes(time, played, finest=finest)
     clipped = int((played != mspq).sum())
-    _tell(
-        told, clipped, f"brought {{}} into the range of {SLOWEST_BPM} to {FASTEST_BPM} bpm", "tempo"
-    )
+    _report(repairs, clipped, f"brought {{}} into the range of {MIN_BPM} to {MAX_BPM} bpm", "tempo")
     return TempoTickList.from_numpy(time[changes], played[changes])
 
 
-def clean_meters(score: ScoreTick, end: int, told: list[str]) -> TimeSignatureTickList:
-    """Time signatures before the end that a bar can have."""
+def clean_meters(score: ScoreTick, end: int, repairs: list[str]) -> TimeSignatureTickList:
+    """Return the valid time signatures before the end."""
     found = score.time_signatures.numpy()
-    above, below = found["numerator"], found["denominator"]
-    possible = (above >= 1) & (above <= LARGEST_NUMERATOR)
-    possible &= (below >= 1) & (below <= LARGEST_DENOMINATOR) & ((below & (below - 1)) == 0)
-    keep = possible & _within(found["time"], end)
-    time, above, below = (part[keep] for part in found.values())
-    changes = _changes(time, above, below)
-    _tell(told, int((~possible).sum()), "left out {} that no bar can have", "time signature")
-    return TimeSignatureTickList.from_numpy(time[changes], above[changes], below[changes])
+    numerator, denominator = found["numerator"], found["denominator"]
+    valid = (numerator >= 1) & (numerator <= MAX_NUMERATOR)
+    valid &= (denominator >= 1) & (denominator <= MAX_DENOMINATOR)
+    valid &= (denominator & (denominator - 1)) == 0
+    keep = valid & _within(found["time"], end)
+    columns = [values[keep] for values in found.values()]
+    changes = _changes(*columns)
+    _report(repairs, int((~valid).sum()), "left out {} out of range", "time signature")
+    return TimeSignatureTickList.from_numpy(*(values[changes] for values in columns))
 
 
 def clean_keys(score: ScoreTick, end: int) -> KeySignatureTickList:
-    """Key signatures before the end that have a name."""
+    """Return the valid key signatures before the end."""
     found = score.key_signatures.numpy()
     keep = _within(found["time"], end) & (np.abs(found["key"]) <= 7) & (found["tonality"] <= 1)
-    time, key, tonality = (part[keep] for part in found.values())
-    changes = _changes(time, key, tonality)
-    return KeySignatureTickList.from_numpy(time[changes], key[changes], tonality[changes])
+    columns = [values[keep] for values in found.values()]
+    changes = _changes(*columns)
+    return KeySignatureTickList.from_numpy(*(values[changes] for values in columns))
 
 
-def copy_controls(pairs: list[tuple[TrackTick, TrackTick]], end: int, told: list[str]) -> None:
-    """Copy controllers, bends and pedals; a pedal that is lifted after the end is lifted there."""
+def copy_controls(pairs: list[tuple[TrackTick, TrackTick]], end: int, repairs: list[str]) -> None:
+    """Copy controllers, pitch bends and pedals. Pedals are released at the end at the latest."""
     values = sum(len(old.controls) + len(old.pitch_bends) + len(old.pedals) for old, _ in pairs)
-    if values > MOST_CONTROLS:
-        told.append(f"left out all {values:,} controller values, more than {MOST_CONTROLS:,}")
+    if values > MAX_CONTROLS:
+        repairs.append(f"left out all {values:,} controller values, more than {MAX_CONTROLS:,}")
         return
     bad = 0
     for old, new in pairs:
         bad += _copy_track_controls(old, new, end) + _copy_bends(old, new, end)
         _copy_pedals(old, new, end)
-    _tell(told, bad, "left out {} out of range", "controller value")
+    _report(repairs, bad, "left out {} out of range", "controller value")
 
 
 def _copy_track_controls(old: TrackTick, new: TrackTick, end: int) -> int:
-    """Copy the controllers of a track; returns how many have values out of range."""
+    """Copy the controllers of a track; return how many are out of range."""
     time, number, value = old.controls.numpy().values()
-    possible = (number <= 127) & (value <= 127)
-    keep = possible & (time >= 0) & ((time <= end) | (number == _PEDAL))
+    valid = (number <= 127) & (value <= 127)
+    keep = valid & (time >= 0) & ((time <= end) | (number == _SUSTAIN_PEDAL))
     time = np.minimum(time, np.int32(end))
     new.controls = ControlChangeTickList.from_numpy(time[keep], number[keep], value[keep])
-    return int((~possible).sum())
+    return int((~valid).sum())
 
 
 def _copy_bends(old: TrackTick, new: TrackTick, end: int) -> int:
     time, value = old.pitch_bends.numpy().values()
-    possible = (value >= -8_192) & (value <= 8_191)
-    keep = possible & _within(time, end)
+    valid = (value >= -8_192) & (value <= 8_191)
+    keep = valid & _within(time, end)
     new.pitch_bends = PitchBendTickList.from_numpy(time[keep], value[keep])
-    return int((~possible).sum())
+    return int((~valid).sum())
 
 
 def _copy_pedals(old: TrackTick, new: TrackTick, end: int) -> None:
@@ -150,15 +147,12 @@ def _within(time: NDArray[Any], end: int) -> NDArray[np.bool_]:
 
 
 def _changes(time: NDArray[Any], *values: NDArray[Any], finest: int = 1) -> NDArray[np.intp]:
-    """Where something changes: the last of the events at one time, the first of equal ones.
+    """Return the indices of events that change a value, by time. Of simultaneous ones, the last.
 
     Args:
         time: In ticks, in any order.
-        values: What the events say, each as long as `time`.
-        finest: How many ticks count as one time.
-
-    Returns:
-        Indices in the order of time.
+        values: Columns of the events, each as long as `time`.
+        finest: Number of ticks that count as simultaneous.
     """
     order = np.argsort(time, kind="stable")
     slots = time[order] // max(1, finest)
@@ -170,6 +164,6 @@ def _changes(time: NDArray[Any], *values: NDArray[Any], finest: int = 1) -> NDAr
     return last[differs]
 
 
-def _tell(told: list[str], number: int, sentence: str, what: str) -> None:
+def _report(repairs: list[str], number: int, clause: str, what: str) -> None:
     if number:
-        told.append(sentence.format(pluralize(number, what)))
+        repairs.append(clause.format(pluralize(number, what)))

@@ -1,4 +1,4 @@
-"""Cut scores at bar lines and join them again.
+"""Slice, resample and split scores.
 
 The functions return copies, except `drop_empty_tracks` and `sorted_notes`, which change their
 argument.
@@ -27,8 +27,9 @@ from symusic.core import (
 
 from musiclstm.errors import ScoreError
 from musiclstm.midi import analysis
+from musiclstm.midi.general_midi import DRUMS, instrument_name
 
-_MOST_TICKS = 32_767  # per quarter note: what a MIDI file can say
+_MAX_TICKS_PER_QUARTER = 32_767  # of a MIDI file
 
 _Events = TypeVar(
     "_Events",
@@ -50,16 +51,16 @@ def max_simultaneous_onsets(score: ScoreTick) -> int:
 
 
 def resample_to_grid(score: ScoreTick, grid_ticks: int) -> ScoreTick:
-    """Return the score in ticks that the grid divides.
+    """Return the score with a multiple of `grid_ticks` ticks per quarter note.
 
-    Exact, unless the common multiple is more than a MIDI file can state; then it stays as it is.
+    No note is moved. Returns the score unchanged if a MIDI file cannot state that resolution.
     """
     wanted = math.lcm(score.ticks_per_quarter, grid_ticks)
-    return score if wanted > _MOST_TICKS else score.resample(wanted, min_dur=1)
+    return score if wanted > _MAX_TICKS_PER_QUARTER else score.resample(wanted, min_dur=1)
 
 
 def first_bars(score: ScoreTick, end: int, bars: int) -> ScoreTick:
-    """Return everything before a bar line, that after so many bars.
+    """Return the part before tick `end`, the bar line after `bars` bars, without empty tracks.
 
     Raises:
         ScoreError: No note begins there.
@@ -80,17 +81,17 @@ def drop_empty_tracks(score: ScoreTick) -> ScoreTick:
 
 
 def slice_score(score: ScoreTick, start: int, end: int | None) -> ScoreTick:
-    """Return [start, end) of a sorted score, moved to 0, with what is in force at the start.
+    """Return ticks [start, end) of a sorted score, moved to 0; None: no end.
 
-    Notes that begin earlier are left out, and what reaches beyond the end is cut off there; None:
-    no end.
+    Keeps the tempo, meter, key, controllers and pitch bend in effect at the start. Notes that begin
+    earlier are left out. Notes and pedals are shortened to the end.
     """
     cut = score.copy()
     cut.tempos = _between(cut.tempos, start, end)
     cut.time_signatures = _between(cut.time_signatures, start, end)
     cut.key_signatures = _between(cut.key_signatures, start, end)
     for track in cut.tracks:
-        track.notes = notes_within(track, start, end)
+        track.notes = _notes_within(track, start, end)
         track.controls = _between(track.controls, start, end)
         track.pitch_bends = _between(track.pitch_bends, start, end)
         track.pedals = _pedals_between(track.pedals, start, end)
@@ -98,7 +99,7 @@ def slice_score(score: ScoreTick, start: int, end: int | None) -> ScoreTick:
 
 
 def _between(events: _Events, start: int, end: int | None) -> _Events:
-    """Return the events of [start, end), and at the start the last earlier one of each kind."""
+    """Return the events in [start, end), and the last earlier one of each kind, moved to 0."""
     table = events.numpy()
     time, kinds = table["time"], table.get("number", np.zeros(len(table["time"])))
     keep = time >= start if end is None else (time >= start) & (time < end)
@@ -119,7 +120,7 @@ def _pedals_between(pedals: PedalTickList, start: int, end: int | None) -> Pedal
 
 
 def slice_notes(score: ScoreTick, start: int, end: int | None = None) -> ScoreTick:
-    """Return notes that begin in [start, end), cut off at the end and moved to 0, with meters."""
+    """Return the notes of [start, end) moved to 0, with tempos and meters; None: no end."""
     part = ScoreTick(score.ticks_per_quarter)
     part.tempos.append(TempoTick(0, analysis.tempo_at(score, start)))
     for tempo in score.tempos:
@@ -132,56 +133,56 @@ def slice_notes(score: ScoreTick, start: int, end: int | None = None) -> ScoreTi
             part.time_signatures.append(moved)
     for track in score.tracks:
         copy = TrackTick(track.name, track.program, track.is_drum)
-        copy.notes = notes_within(track, start, end)
+        copy.notes = _notes_within(track, start, end)
         part.tracks.append(copy)
     return part
 
 
-def notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList:
-    """Notes that begin in [start, end), cut off at the end and moved to 0; None: no end."""
+def _notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList:
+    """Return notes that begin in [start, end), shortened to the end and moved to 0."""
     notes = track.notes.numpy()
     time = notes["time"]
-    chosen = (time >= start) & (True if end is None else time < end)
-    picked = {name: values[chosen] for name, values in notes.items()}
+    selected = (time >= start) & (True if end is None else time < end)
+    kept = {name: values[selected] for name, values in notes.items()}
     if end is not None:
-        picked["duration"] = np.minimum(picked["duration"], end - picked["time"])
-    picked["time"] = picked["time"] - start
-    return NoteTickList.from_numpy(*picked.values())
+        kept["duration"] = np.minimum(kept["duration"], end - kept["time"])
+    kept["time"] = kept["time"] - start
+    return NoteTickList.from_numpy(*kept.values())
 
 
 def trim_overlapping_notes(notes: NoteTickList) -> NoteTickList:
-    """End notes where the same pitch starts again; return them by time, then by pitch."""
+    """End notes at the next onset of their pitch; return them by time, then by pitch."""
     table = notes.numpy()
     order = np.lexsort((table["time"], table["pitch"]))
     time, pitch, duration = (table[name][order] for name in ("time", "pitch", "duration"))
-    again = (pitch[1:] == pitch[:-1]) & (time[1:] > time[:-1])
-    room = np.where(again, time[1:] - time[:-1], duration[:-1])
-    duration[:-1] = np.minimum(duration[:-1], room)
+    repeated = (pitch[1:] == pitch[:-1]) & (time[1:] > time[:-1])
+    longest = np.where(repeated, time[1:] - time[:-1], duration[:-1])
+    duration[:-1] = np.minimum(duration[:-1], longest)
     table["duration"][order] = duration
     by_time = np.lexsort((table["pitch"], table["time"]))
     return NoteTickList.from_numpy(*(values[by_time] for values in table.values()))
 
 
 def first_ticks(score: ScoreTick, end: int) -> ScoreTick:
-    """Return what begins before a tick; notes may end later."""
+    """Return the notes, tempos and meters that begin before tick `end`; notes may end later."""
     first = ScoreTick(score.ticks_per_quarter)
     first.tempos = _between(score.tempos, 0, end)
     first.time_signatures = _between(score.time_signatures, 0, end)
     for track in score.tracks:
         copy = TrackTick(track.name, track.program, track.is_drum)
         notes = track.notes.numpy()
-        early = notes["time"] < end
-        copy.notes = NoteTickList.from_numpy(*(values[early] for values in notes.values()))
+        before = notes["time"] < end
+        copy.notes = NoteTickList.from_numpy(*(values[before] for values in notes.values()))
         first.tracks.append(copy)
     return first
 
 
 def trim_to_end(score: ScoreTick, end: int) -> ScoreTick:
-    """Return a copy in which no note sounds beyond the end, or overlaps one of its pitch."""
-    whole = score.copy()
-    for track in whole.tracks:
-        track.notes = trim_overlapping_notes(notes_within(track, 0, end))
-    return whole
+    """Return a copy in which no note reaches beyond tick `end` or overlaps one of its pitch."""
+    trimmed = score.copy()
+    for track in trimmed.tracks:
+        track.notes = trim_overlapping_notes(_notes_within(track, 0, end))
+    return trimmed
 
 
 def sorted_notes(score: ScoreTick) -> ScoreTick:
@@ -191,3 +192,28 @@ def sorted_notes(score: ScoreTick) -> ScoreTick:
         order = np.lexsort((table["pitch"], table["time"]))
         track.notes = NoteTickList.from_numpy(*(values[order] for values in table.values()))
     return score
+
+
+def split_parts(score: analysis.AnyScore) -> dict[str, ScoreTick]:
+    """Return each track with notes as a score in ticks, with all tempos, meters and keys.
+
+    Returns:
+        Scores by instrument name, in track order. Names have only letters, digits, spaces, hyphens
+        and parentheses, so they can be file names. The second violin is `Violin (2)`.
+    """
+    score = analysis.in_ticks(score)
+    parts: dict[str, ScoreTick] = {}
+    count = Counter[str]()
+    for track in score.tracks:
+        if not len(track.notes):
+            continue
+        instrument = instrument_name(DRUMS if track.is_drum else min(max(track.program, 0), 127))
+        count[instrument] += 1
+        number = count[instrument]
+        part = ScoreTick(score.ticks_per_quarter)
+        part.tempos = score.tempos.copy()
+        part.time_signatures = score.time_signatures.copy()
+        part.key_signatures = score.key_signatures.copy()
+        part.tracks.append(track.copy())
+        parts[instrument if number == 1 else f"{instrument} ({number})"] = part
+    return parts

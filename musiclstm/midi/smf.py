@@ -1,33 +1,30 @@
-"""The bytes of a MIDI file: whatever came -> one plain file that any reader understands.
+"""Convert any readable MIDI file to a plain Standard MIDI File.
 
-Walks the table of chunks, and event by event (`midievents`) only where a track is damaged or its
-times have to be written anew. Pure Python on bytes. This file does not know symusic, scores,
-limits on music, or where the bytes came from.
+Tracks are parsed event by event (`smf_events`) only if they are damaged or their times change.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from musiclstm.errors import ScoreError
-from musiclstm.midi.smf_events import END_OF_TRACK, rewrite, tempo_event
+from musiclstm.midi.smf_events import END_OF_TRACK, rewrite_track, tempo_event
+from musiclstm.midi.summary import pluralize
 
 MAX_TRACKS = 1_024
-MAX_WALKED = 1_000_000  # bytes of a file that are walked event by event: half a second
-_ADVICE = "drop a .mid or .midi file"
+MAX_REWRITE_BYTES = 1_000_000  # parsed event by event in Python: half a second
+_ADVICE = "choose a .mid or .midi file"
+EXPORT_AGAIN = "export it again from the program that wrote it"
 
 _HEADER = b"MThd"
 _TRACK = b"MTrk"
+_MAX_HEADER_OFFSET = 1_024  # some files have bytes before the header, such as MacBinary's 128
 
-# Some files carry a few bytes in front of the header (a MacBinary header has 128).
-_SEARCHED_FOR_HEADER = 1_024
-
-# Beginnings of what people drop by mistake.
-_STRANGERS = (
+# (offset, bytes, what it is) of files that users choose by mistake.
+_OTHER_FORMATS = (
     (0, b"ID3", "an MP3 recording"),
     (0, b"\xff\xfb", "an MP3 recording"),
     (0, b"OggS", "an Ogg recording"),
@@ -44,111 +41,108 @@ _FRAMES_PER_SECOND = {24: 24.0, 25: 25.0, 29: 30_000 / 1_001, 30: 30.0}
 
 
 @dataclass
-class Canonical:
-    """A rewritten file and what had to be repaired for it.
+class CanonicalMidi:
+    """A converted file and its repairs.
 
     Args:
         data: Header of length 6, format 0 or 1, ticks per quarter note, track chunks only.
-        repairs: One clause for each thing a person may want to know.
-        cut: Where the file breaks off, such as `breaks off after 41 of 1,203 bytes`; empty if not.
+        repairs: One clause per repair.
+        truncation: Where the file ends too early, such as `breaks off after 41 of 1,203 bytes`, or
+            empty.
     """
 
     data: bytes = b""
     repairs: list[str] = field(default_factory=list)
-    cut: str = ""
+    truncation: str = ""
 
 
 class _Header(NamedTuple):
     format: int
     tracks: int
     ticks: int  # per quarter note
-    mspq: int | None  # the only tempo, in microseconds per quarter note, where times are seconds
-    stop: int  # where the first chunk begins
+    mspq: int | None  # microseconds per quarter note of SMPTE time; None: tempo events apply
+    stop: int  # offset of the first chunk
 
 
-def canonical_midi(data: bytes, *, label: str, limit: int) -> Canonical:
-    """Rewrite a MIDI file so that any reader understands it.
+def canonical_midi(data: bytes, *, label: str, limit: int) -> CanonicalMidi:
+    """Convert a MIDI file to one that any reader understands.
 
-    gzip and RIFF wrappers are taken off, bytes before the header and chunks that are no tracks
-    are left out, tracks that break off are closed. Patterns of a format 2 file follow one another;
-    times counted in film frames (SMPTE) become ticks at 120 quarter notes a minute.
+    Removes gzip and RIFF wrappers, bytes before the header and unknown chunks. Closes truncated
+    tracks. Concatenates the patterns of format 2. Converts SMPTE time to ticks at 120 quarter notes
+    per minute.
 
     Args:
-        data: What came.
-        label: How messages begin, such as `'motif.mid'`.
-        limit: Most bytes that a gzip wrapper may hold.
+        data: Content of the file.
+        label: Subject of error messages, such as `'motif.mid'`.
+        limit: Maximum size in bytes of unpacked gzip data.
 
     Raises:
-        ScoreError: It is no MIDI file, or nothing of it can be read.
+        ScoreError: Not a MIDI file, or nothing of it can be read.
     """
-    result = Canonical()
-    data = _unwrapped(data, label=label, limit=limit, repairs=result.repairs)
+    result = CanonicalMidi()
+    data = _unwrap(data, label=label, limit=limit, repairs=result.repairs)
     header = _read_header(data, label=label)
     bodies = _read_tracks(data, header, label=label, result=result)
     if header.format == 2 or header.mspq is not None:
-        refuse_long_walk(sum(map(len, bodies)), label=label)
-        bodies = _retimed(bodies, header)
+        check_rewrite_size(sum(map(len, bodies)), label=label)
+        bodies = _retime(bodies, header)
     if header.format == 2 and len(bodies) > 1:
         result.repairs.append("read its patterns (format 2) one after another")
     if header.mspq is not None:
-        result.repairs.append("read its film frames (SMPTE) as ticks at 120 beats a minute")
-    result.data = _assembled(bodies, ticks=header.ticks)
+        result.repairs.append("converted SMPTE time to ticks at 120 beats per minute")
+    result.data = _assemble(bodies, ticks=header.ticks)
     return result
 
 
-def mended_midi(data: bytes) -> bytes:
-    """Write every track of a canonical file anew, as far as it can be read.
+def repair_tracks(data: bytes) -> bytes:
+    """Rewrite every track of a canonical file as far as it can be parsed.
 
-    Only notes, controllers, names, tempos, time and key signatures are kept; notes that never end
-    are ended at the end of their track.
+    Keeps notes, controllers, track names, tempos, time and key signatures. Unterminated notes end
+    at the end of their track.
     """
     ticks = struct.unpack_from(">H", data, 12)[0]
-    bodies = [rewrite(data[start:stop]).body for start, stop in _track_spans(data, 14)]
-    return _assembled(bodies, ticks=ticks)
+    bodies, start = [], 14
+    while start < len(data):
+        stop = start + 8 + struct.unpack_from(">I", data, start + 4)[0]
+        bodies.append(rewrite_track(data[start + 8 : stop]).body)
+        start = stop
+    return _assemble(bodies, ticks=ticks)
 
 
-def refuse_long_walk(size: int, *, label: str) -> None:
-    """Refuse to walk more bytes, event by event, than can be done while someone waits.
+def check_rewrite_size(size: int, *, label: str) -> None:
+    """Check that so many bytes can be parsed in Python while a user waits.
 
     Raises:
-        ScoreError: There are more.
+        ScoreError: More than `MAX_REWRITE_BYTES`.
     """
-    if size > MAX_WALKED:
+    if size > MAX_REWRITE_BYTES:
         raise ScoreError(
-            f"{label} needs mending over {size:,} bytes, and at most {MAX_WALKED:,} can be mended; "
-            "export it again from the program it came from."
+            f"{label} needs repairs over {size:,} bytes, and at most {MAX_REWRITE_BYTES:,} can be "
+            f"repaired; {EXPORT_AGAIN}."
         )
 
 
-def _assembled(bodies: list[bytes], *, ticks: int) -> bytes:
+def _assemble(bodies: list[bytes], *, ticks: int) -> bytes:
     header = _HEADER + struct.pack(">IHHH", 6, int(len(bodies) != 1), len(bodies), ticks)
     chunks = (_TRACK + struct.pack(">I", len(body)) + body for body in bodies)
     return header + b"".join(chunks)
 
 
-def _track_spans(data: bytes, start: int) -> Iterator[tuple[int, int]]:
-    """Where the bodies of a canonical file's tracks begin and end."""
-    while start < len(data):
-        length = struct.unpack_from(">I", data, start + 4)[0]
-        yield start + 8, start + 8 + length
-        start += 8 + length
-
-
 # Wrappers and the header ------------------------------------------------------------------------
 
 
-def _unwrapped(data: bytes, *, label: str, limit: int, repairs: list[str]) -> bytes:
+def _unwrap(data: bytes, *, label: str, limit: int, repairs: list[str]) -> bytes:
     if not data:
         raise ScoreError(f"{label} is empty (0 bytes); {_ADVICE}.")
     if data[:3] == b"\x1f\x8b\x08":
         data = _gunzip(data, label=label, limit=limit)
     if data[:4] == b"RIFF" and data[8:12] == b"RMID":
         data = _riff_data(data, label=label)
-    start = data.find(_HEADER, 0, _SEARCHED_FOR_HEADER)
-    if start < 0 or _stranger(data):
-        raise ScoreError(f"{label} is {_what_it_is(data)}; {_ADVICE}.")
+    start = data.find(_HEADER, 0, _MAX_HEADER_OFFSET)
+    if start < 0 or _other_format(data):
+        raise ScoreError(f"{label} is {_describe(data)}; {_ADVICE}.")
     if start > 0:
-        repairs.append(f"left out {_count(start, 'byte')} before the MIDI header")
+        repairs.append(f"left out {pluralize(start, 'byte')} before the MIDI header")
     return data[start:]
 
 
@@ -163,7 +157,7 @@ def _gunzip(data: bytes, *, label: str, limit: int) -> bytes:
 
 
 def _riff_data(data: bytes, *, label: str) -> bytes:
-    """The `data` chunk of a RIFF file of type RMID."""
+    """Return the `data` chunk of a RIFF file of type RMID."""
     start = 12
     while start + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, start)
@@ -173,15 +167,15 @@ def _riff_data(data: bytes, *, label: str) -> bytes:
     raise ScoreError(f"{label} is a RIFF file without MIDI in it; {_ADVICE}.")
 
 
-def _stranger(data: bytes) -> str | None:
-    """What people drop by mistake, where its first bytes say so."""
-    found = (what for offset, mark, what in _STRANGERS if data.startswith(mark, offset))
+def _other_format(data: bytes) -> str | None:
+    """Return what the first bytes identify, such as `an MP3 recording`."""
+    found = (what for offset, mark, what in _OTHER_FORMATS if data.startswith(mark, offset))
     return next(found, None)
 
 
-def _what_it_is(data: bytes) -> str:
-    if stranger := _stranger(data):
-        return f"{stranger}, not a MIDI file"
+def _describe(data: bytes) -> str:
+    if other := _other_format(data):
+        return f"{other}, not a MIDI file"
     text = data[:8].decode("ascii", errors="replace")
     shown = "".join(c if c.isprintable() and c.isascii() else "?" for c in text).strip()
     beginning = f"'{shown}'" if shown.strip("?") else f"the bytes {data[:4].hex(' ')}"
@@ -191,7 +185,7 @@ def _what_it_is(data: bytes) -> str:
 def _read_header(data: bytes, *, label: str) -> _Header:
     if len(data) < 14:
         raise ScoreError(
-            f"{label} breaks off in its header, after {_count(len(data), 'byte')}; "
+            f"{label} breaks off in its header, after {pluralize(len(data), 'byte')}; "
             "fetch or export it again."
         )
     length, kind, tracks, division = struct.unpack_from(">IHHh", data, 4)
@@ -201,63 +195,60 @@ def _read_header(data: bytes, *, label: str) -> _Header:
 
 
 def _ticks_of_frames(division: int, *, label: str) -> tuple[int, int]:
-    """Ticks and microseconds per quarter note for a division in SMPTE frames."""
-    frames, parts = _FRAMES_PER_SECOND.get(-(division >> 8)), division & 0xFF
-    if not frames or not parts:
-        raise ScoreError(
-            f"{label} does not say how long a tick is (its division is {division}); "
-            "export it again from the program it came from."
-        )
-    ticks = max(1, round(frames * parts / 2))
-    return ticks, round(1_000_000 * ticks / (frames * parts))
+    """Return ticks and microseconds per quarter note for an SMPTE division."""
+    frames, subframes = _FRAMES_PER_SECOND.get(-(division >> 8)), division & 0xFF
+    if not frames or not subframes:
+        raise ScoreError(f"{label} has an invalid time division ({division}); {EXPORT_AGAIN}.")
+    ticks = max(1, round(frames * subframes / 2))
+    return ticks, round(1_000_000 * ticks / (frames * subframes))
 
 
 # Chunks -----------------------------------------------------------------------------------------
 
 
-def _read_tracks(data: bytes, header: _Header, *, label: str, result: Canonical) -> list[bytes]:
-    """The bodies of all tracks, damaged ones written anew as far as they can be read."""
+def _read_tracks(data: bytes, header: _Header, *, label: str, result: CanonicalMidi) -> list[bytes]:
+    """Return the event bytes of all tracks, with damaged tracks rewritten."""
     bodies: list[bytes] = []
-    aliens, walked, start = 0, 0, header.stop
+    unknown, rewritten_bytes, start = 0, 0, header.stop
     while start + 8 <= len(data) and len(bodies) <= MAX_TRACKS:
         stop, damaged = _chunk_end(data, start)
         if data[start : start + 4] != _TRACK:
-            aliens += 1
+            unknown += 1
         elif damaged:
-            walked += stop - start
-            refuse_long_walk(walked, label=label)
-            rewritten = rewrite(data[start + 8 : stop])
+            rewritten_bytes += stop - start
+            check_rewrite_size(rewritten_bytes, label=label)
+            rewritten = rewrite_track(data[start + 8 : stop])
             bodies.append(rewritten.body)
-            _tell_damage(data, start, stop, complete=rewritten.complete, result=result)
+            _report_damage(data, start, stop, complete=rewritten.complete, result=result)
         else:
             body = data[start + 8 : stop]
-            if _has_escapes(body) and walked + len(body) <= MAX_WALKED:
-                walked += len(body)
+            if _has_escapes(body) and rewritten_bytes + len(body) <= MAX_REWRITE_BYTES:
+                rewritten_bytes += len(body)
                 body = _without_escapes(body)
             bodies.append(body)
         start = stop
-    _refuse_unusable(len(bodies), size=len(data), label=label)
+    _check_track_count(len(bodies), size=len(data), label=label)
     if len(bodies) < header.tracks:
-        announced = f"{_count(header.tracks, 'track')} its header announces"
+        announced = f"{pluralize(header.tracks, 'track')} its header announces"
         result.repairs.append(f"found only {len(bodies):,} of the {announced}")
-    if aliens:
-        result.repairs.append(f"left out {_count(aliens, 'chunk')} without music")
+    if unknown:
+        result.repairs.append(f"left out {pluralize(unknown, 'chunk')} without music")
     return bodies
 
 
 def _has_escapes(body: bytes) -> bool:
-    """Whether some system message may be more than a beginning (F0) and its end (F7)."""
+    """Whether a system message may be split or sent raw: more F7 bytes than F0."""
     return body.count(0xF7) > body.count(0xF0)
 
 
 def _without_escapes(body: bytes) -> bytes:
-    """The track without messages in pieces or sent raw: some readers lose notes at them."""
-    rewritten = rewrite(body)
+    """Remove split and raw system messages, at which symusic loses notes."""
+    rewritten = rewrite_track(body)
     return rewritten.body if rewritten.complete else body
 
 
 def _chunk_end(data: bytes, start: int) -> tuple[int, bool]:
-    """Where a chunk ends, and whether that is elsewhere than it says."""
+    """Return where a chunk ends, and whether that differs from its declared length."""
     declared = start + 8 + struct.unpack_from(">I", data, start + 4)[0]
     if declared == len(data) or _is_chunk_name(data[declared : declared + 4]):
         return declared, False
@@ -265,7 +256,7 @@ def _chunk_end(data: bytes, start: int) -> tuple[int, bool]:
     if following > 0:
         return following, True
     if declared < len(data) and data.endswith(END_OF_TRACK + b"\0", 0, declared):
-        return len(data), False  # a complete track, then bytes that are no chunk
+        return len(data), False  # a complete track, then bytes that are not a chunk
     return len(data), True
 
 
@@ -273,22 +264,24 @@ def _is_chunk_name(name: bytes) -> bool:
     return len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name)
 
 
-def _tell_damage(data: bytes, start: int, stop: int, *, complete: bool, result: Canonical) -> None:
-    """Write down that a track is not as long as it says."""
+def _report_damage(
+    data: bytes, start: int, stop: int, *, complete: bool, result: CanonicalMidi
+) -> None:
+    """Add the repair of a track whose declared length is wrong."""
     declared = start + 8 + struct.unpack_from(">I", data, start + 4)[0]
     if complete:
         result.repairs.append("read a track with a wrong length to its real end")
     elif stop == len(data) < declared:
-        result.cut = f"breaks off after {stop:,} of {declared:,} bytes"
-        result.repairs.append(f"used what comes before the break: it {result.cut}")
+        result.truncation = f"breaks off after {stop:,} of {declared:,} bytes"
+        result.repairs.append(f"used what comes before the break: it {result.truncation}")
     else:
         result.repairs.append("read a damaged track as far as it goes")
 
 
-def _refuse_unusable(tracks: int, *, size: int, label: str) -> None:
+def _check_track_count(tracks: int, *, size: int, label: str) -> None:
     if tracks == 0:
         raise ScoreError(
-            f"{label} has a MIDI header, but no track in its {_count(size, 'byte')}; "
+            f"{label} has a MIDI header, but no track in its {pluralize(size, 'byte')}; "
             "fetch or export it again."
         )
     if tracks > MAX_TRACKS:
@@ -297,21 +290,17 @@ def _refuse_unusable(tracks: int, *, size: int, label: str) -> None:
         )
 
 
-# Times written anew -----------------------------------------------------------------------------
+# Times ------------------------------------------------------------------------------------------
 
 
-def _retimed(bodies: list[bytes], header: _Header) -> list[bytes]:
-    """Patterns of format 2 follow one another; a file in seconds gets its one tempo."""
+def _retime(bodies: list[bytes], header: _Header) -> list[bytes]:
+    """Concatenate the patterns of format 2 at bar lines, and set the tempo of SMPTE time."""
     bar, start = 4 * header.ticks, 0
     out: list[bytes] = []
     for body in bodies:
         lead = b"" if out or header.mspq is None else tempo_event(header.mspq)
-        track = rewrite(body, start=start, lead=lead, tempos=header.mspq is None)
+        track = rewrite_track(body, start=start, lead=lead, tempos=header.mspq is None)
         out.append(track.body)
         if header.format == 2:
             start = -(-track.end // bar) * bar
     return out
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -1,7 +1,4 @@
-"""The events of one track: read as far as they can be, and written anew.
-
-Knows no chunks, no files and no music beyond which note is let go.
-"""
+"""Events of one Standard MIDI File track: parse as far as possible and rewrite."""
 
 from __future__ import annotations
 
@@ -9,20 +6,20 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MAX_TICK = 0x0FFF_FFFF  # the longest time one delta can hold
+MAX_TICK = 0x0FFF_FFFF  # largest delta time of the MIDI specification
 END_OF_TRACK = b"\xff\x2f"
 _NAME, _TEMPO, _METER, _KEY, _END = 0x03, 0x51, 0x58, 0x59, 0x2F
 _META_LENGTHS = {_TEMPO: 3, _METER: 4, _KEY: 2, _END: 0}
-_LONGEST_NAME = 127
+_MAX_NAME_BYTES = 127
 
 
-class Rewritten(NamedTuple):
-    """A track written anew.
+class RewrittenTrack(NamedTuple):
+    """A rewritten track.
 
     Args:
-        body: Without its chunk header.
+        body: Event bytes without the chunk header.
         end: Tick of the last event.
-        complete: Whether its own end was reached.
+        complete: Whether the end-of-track event was reached.
     """
 
     body: bytes
@@ -30,17 +27,19 @@ class Rewritten(NamedTuple):
     complete: bool
 
 
-def rewrite(body: bytes, *, start: int = 0, lead: bytes = b"", tempos: bool = True) -> Rewritten:
-    """Write a track anew as far as it can be read, ending the notes that never end.
+def rewrite_track(
+    body: bytes, *, start: int = 0, lead: bytes = b"", tempos: bool = True
+) -> RewrittenTrack:
+    """Rewrite a track as far as it can be parsed, and end unterminated notes.
 
     Args:
-        body: The track without its chunk header.
-        start: The tick at which it begins.
-        lead: An event to put in front, without its delta.
+        body: Event bytes without the chunk header.
+        start: Tick of the beginning.
+        lead: An event to insert at tick 0, without its delta time.
         tempos: Whether to keep tempo events.
     """
     out = bytearray(b"\0" + lead if lead else b"")
-    sounding: Counter[tuple[int, int]] = Counter()
+    active: Counter[tuple[int, int]] = Counter()  # (channel, pitch) -> open note-ons
     written, end, complete = 0, start, False
     for tick, event in _events(body):
         end = start + tick
@@ -50,36 +49,33 @@ def rewrite(body: bytes, *, start: int = 0, lead: bytes = b"", tempos: bool = Tr
         if event == END_OF_TRACK:
             complete = True
         elif tempos or event[:2] != bytes((0xFF, _TEMPO)):
-            out += _delta(end - written) + event
+            out += write_vlq(end - written) + event
             written = end
-            _follow(event, sounding)
-    _end_notes(out, sounding, wait=end - written)
-    return Rewritten(bytes(out) + b"\0\xff\x2f\0", end, complete)
+            _count_note(event, active)
+    delta = end - written
+    for channel, pitch in sorted(active.elements()):
+        out += write_vlq(delta) + bytes((0x80 | channel, pitch, 0))
+        delta = 0
+    return RewrittenTrack(bytes(out) + b"\0\xff\x2f\0", end, complete)
 
 
-def _follow(event: bytes, sounding: Counter[tuple[int, int]]) -> None:
+def _count_note(event: bytes, active: Counter[tuple[int, int]]) -> None:
     kind, key = event[0] >> 4, (event[0] & 0x0F, event[1])
     if kind == 0x9 and event[2] > 0:
-        sounding[key] += 1
-    elif kind in (0x8, 0x9) and sounding[key] > 0:
-        sounding[key] -= 1
-
-
-def _end_notes(out: bytearray, sounding: Counter[tuple[int, int]], *, wait: int) -> None:
-    for channel, pitch in sorted(sounding.elements()):
-        out += _delta(wait) + bytes((0x80 | channel, pitch, 0))
-        wait = 0
+        active[key] += 1
+    elif kind in (0x8, 0x9) and active[key] > 0:
+        active[key] -= 1
 
 
 def _events(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """(tick, event with its status byte) as far as the track can be read.
+    """Yield (tick, event with its status byte) until the end of track or the first error.
 
-    Only what the music needs comes through. The end of the track, where there is one, comes last.
+    Events that do not affect the music are left out.
     """
     position, tick, running = 0, 0, 0
     while True:
         try:
-            delta, position = _number(body, position)
+            delta, position = read_vlq(body, position)
             tick += delta
             status = running
             if body[position] & 0x80:
@@ -95,59 +91,65 @@ def _events(body: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _event(body: bytes, position: int, status: int) -> tuple[bytes, int]:
-    """One event (empty where the music does not need it) and where the next one begins."""
+    """Return one event (empty if the music does not need it) and the position after it."""
     if 0x80 <= status < 0xF0:
         stop = position + (1 if status & 0xE0 == 0xC0 else 2)
         values = body[position:stop]
         if stop > len(body) or not values.isascii():
-            raise ValueError("a channel event without its values")
+            raise ValueError("channel event without data bytes")
         return bytes((status,)) + values, stop
     if status == 0xFF:
         return _meta(body, position)
     if status in (0xF0, 0xF7):
-        length, position = _number(body, position)
+        length, position = read_vlq(body, position)
         return b"", position + length
     if status in (0xF1, 0xF2, 0xF3):
         return b"", position + (2 if status == 0xF2 else 1)
     if status > 0xF3:
         return b"", position
-    raise ValueError("a running status before any status")
+    raise ValueError("running status before any status")
 
 
 def _meta(body: bytes, position: int) -> tuple[bytes, int]:
     kind = body[position]
-    length, start = _number(body, position + 1)
+    length, start = read_vlq(body, position + 1)
     stop = start + length
     if stop > len(body):
-        raise IndexError("a meta event that breaks off")
+        raise IndexError("truncated meta event")
     if kind == _END:
         return END_OF_TRACK, stop
     if kind == _NAME:
-        text = body[start:stop][:_LONGEST_NAME]
+        text = body[start:stop][:_MAX_NAME_BYTES]
         return bytes((0xFF, kind, len(text))) + text, stop
     if _META_LENGTHS.get(kind) == length:
         return bytes((0xFF, kind, length)) + body[start:stop], stop
     return b"", stop
 
 
-def _number(body: bytes, position: int) -> tuple[int, int]:
-    """A number of variable length and where it ends; IndexError where it breaks off."""
+def read_vlq(data: bytes, position: int) -> tuple[int, int]:
+    """Return a variable-length quantity and the position after it.
+
+    Raises:
+        IndexError: It is truncated.
+        ValueError: It has more than four bytes.
+    """
     value = 0
-    for read in range(4):
-        byte = body[position + read]
+    for stop in range(position + 1, position + 5):
+        byte = data[stop - 1]
         value = value << 7 | byte & 0x7F
         if byte < 0x80:
-            return value, position + read + 1
-    raise ValueError("a number of more than four bytes")
+            return value, stop
+    raise ValueError("variable-length quantity of more than four bytes")
 
 
-def _delta(ticks: int) -> bytes:
-    out = [ticks & 0x7F]
-    while ticks := ticks >> 7:
-        out.append(0x80 | ticks & 0x7F)
+def write_vlq(value: int) -> bytes:
+    """Return a variable-length quantity: 7 bits per byte, the high bit set in all but the last."""
+    out = [value & 0x7F]
+    while value := value >> 7:
+        out.append(0x80 | value & 0x7F)
     return bytes(reversed(out))
 
 
 def tempo_event(mspq: int) -> bytes:
-    """A tempo in microseconds per quarter note, without its delta."""
+    """Return a tempo event, in microseconds per quarter note, without its delta time."""
     return bytes((0xFF, _TEMPO, 3)) + mspq.to_bytes(3, "big")

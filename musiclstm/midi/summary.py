@@ -1,7 +1,4 @@
-"""What a score holds, in numbers and in a few plain lines.
-
-Knows scores that are already clean. It does not know files, limits or the model.
-"""
+"""Summary of a score: bars, notes, tempo, meter, key and tracks."""
 
 from __future__ import annotations
 
@@ -17,15 +14,15 @@ _PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 @dataclass(frozen=True)
 class TrackSummary:
-    """What one track holds.
+    """Summary of one track.
 
     Args:
-        name: As written in the file, cleaned; empty where it has none.
-        instrument: The General MIDI name, or `Drums`.
+        name: Cleaned track name, or empty.
+        instrument: General MIDI name, or `Drums`.
         program: 0..127, or -1 for drums.
-        notes: How many.
-        lowest: Lowest note number, 0..127.
-        highest: Highest note number, 0..127.
+        notes: Number of notes.
+        lowest: Lowest pitch, 0..127.
+        highest: Highest pitch, 0..127.
     """
 
     name: str
@@ -38,29 +35,27 @@ class TrackSummary:
     def __str__(self) -> str:
         own = self.name if self.name.casefold() != self.instrument.casefold() else ""
         title = f"{own} ({self.instrument})" if own else self.instrument
-        return f"{title}: {pluralize(self.notes, 'note')}{self._span()}"
-
-    def _span(self) -> str:
+        text = f"{title}: {pluralize(self.notes, 'note')}"
         if self.program == DRUMS:
-            return ""
-        names = dict.fromkeys((pitch_name(self.lowest), pitch_name(self.highest)))
-        return f", {' to '.join(names)}"
+            return text
+        names = dict.fromkeys((_pitch_name(self.lowest), _pitch_name(self.highest)))
+        return f"{text}, {' to '.join(names)}"
 
 
 @dataclass(frozen=True)
 class MidiSummary:
-    """What was read; `str(report)` is a few plain lines for the terminal.
+    """Summary of a MIDI file; `str(summary)` has a few lines for the terminal.
 
     Args:
-        name: Of the file, cleaned; empty where it has none.
-        bars: To the first bar line at or after the end of the last note.
-        notes: Of all tracks together.
-        seconds: To the end of the last note.
-        tempo_bpm: Quarter notes per minute where the first note begins.
-        meter: Where the first note begins, such as `3/4`.
-        key: Estimated, such as `F# minor`; None without pitched notes.
-        tracks: One report for each track with notes.
-        repairs: One clause for each thing that was put right.
+        name: Cleaned file name, or empty.
+        bars: Number of bars to the end of the last note, the last one counted whole.
+        notes: Notes of all tracks together.
+        seconds: End of the last note.
+        tempo_bpm: Quarter notes per minute at the first note.
+        meter: Time signature at the first note, such as `3/4`.
+        key: Estimated key, such as `F# minor`; None without pitched notes.
+        tracks: One summary per track with notes.
+        repairs: One clause per repair.
     """
 
     name: str
@@ -86,12 +81,12 @@ class MidiSummary:
 
 
 def summarize(score: ScoreTick, *, name: str = "", repairs: tuple[str, ...] = ()) -> MidiSummary:
-    """Describe a score in which every track has notes.
+    """Summarize a score in which every track has notes.
 
     Args:
         score: In ticks, with at least one track.
-        name: Of the file it came from.
-        repairs: What was put right on the way.
+        name: Cleaned file name.
+        repairs: One clause per repair.
     """
     first = min(int(track.notes.numpy()["time"].min()) for track in score.tracks)
     numerator, denominator = analysis.meter_at(score, first)
@@ -104,22 +99,22 @@ def summarize(score: ScoreTick, *, name: str = "", repairs: tuple[str, ...] = ()
         tempo_bpm=analysis.tempo_at(score, first),
         meter=f"{numerator}/{denominator}",
         key=None if key is None else str(key),
-        tracks=tuple(_track_report(track) for track in score.tracks),
+        tracks=tuple(_summarize_track(track) for track in score.tracks),
         repairs=repairs,
     )
 
 
-def pitch_name(pitch: int) -> str:
-    """The name of a note number, with C4 for 60."""
+def _pitch_name(pitch: int) -> str:
+    """Return the name of a pitch; 60 is C4."""
     return f"{_PITCHES[pitch % 12]}{pitch // 12 - 1}"
 
 
 def pluralize(number: int, what: str) -> str:
-    """A number and what it counts, such as `1 note` or `1,203 notes`."""
+    """Return a number with its noun, such as `1 note` or `1,203 notes`."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
-def _track_report(track: TrackTick) -> TrackSummary:
+def _summarize_track(track: TrackTick) -> TrackSummary:
     program = DRUMS if track.is_drum else track.program
     pitches = track.notes.numpy()["pitch"]
     return TrackSummary(

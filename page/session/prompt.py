@@ -9,9 +9,9 @@ from pathlib import Path
 
 from musiclstm import MidiSummary, ScoreError, Selection, example_files, read_midi
 from musiclstm.generation import shorten
-from musiclstm.midi import AnyScore, Helper, pluralize, read_bounded
+from musiclstm.midi import AnyScore, SandboxPool, pluralize, read_bounded
 
-SANDBOX = Helper()  # reads uploaded files in worker processes, which start with the first file
+SANDBOX = SandboxPool()  # reads uploaded files in worker processes, which start with the first file
 
 
 @dataclass(frozen=True, eq=False)

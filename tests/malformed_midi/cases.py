@@ -1,7 +1,8 @@
-"""The hostile corpus: every named upload, with what it must become.
+"""All malformed and unusual files, with the expected result of each.
 
-A verdict is `music` (a clean score within the limits, and a report) or `sentence` (a refusal).
-`docs/malformed-midi.md` shows what each really becomes; `python -m benchmarks.robustness.malformed_midi` writes it.
+The result is `read` (a clean score within the limits) or `refused` (an error).
+`python -m benchmarks.robustness.malformed_midi` writes the actual summaries and messages to
+docs/malformed-midi.md.
 """
 
 from __future__ import annotations
@@ -26,24 +27,24 @@ KINDS: dict[str, Cases] = {
     "names": content_cases.NAMES,
     "container": content_cases.CONTAINER,
     "encoding": content_cases.ENCODING,
-    "stranger": content_cases.STRANGER,
+    "other format": content_cases.OTHER_FORMAT,
     "size": content_cases.SIZE,
 }
 
 
 class Upload(NamedTuple):
-    """One file.
+    """Uploaded file.
 
     Args:
-        kind: What is wrong with it, in a word.
-        case: What exactly.
-        verdict: `music` or `sentence`.
-        data: The file.
+        kind: Group of cases.
+        case: Name of the case.
+        expected: `read` or `refused`.
+        data: Content of the file.
     """
 
     kind: str
     case: str
-    verdict: str
+    expected: str
     data: bytes
 
     def __str__(self) -> str:
@@ -51,7 +52,7 @@ class Upload(NamedTuple):
 
 
 UPLOADS = tuple(
-    Upload(kind, case, verdict, data)
+    Upload(kind, case, expected, data)
     for kind, cases in KINDS.items()
-    for case, (verdict, data) in cases.items()
+    for case, (expected, data) in cases.items()
 )

@@ -1,4 +1,4 @@
-"""What becomes of an archive: names that are read, names that are skipped, or one sentence."""
+"""Read an archive as training data and check which files are read, skipped or refused."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from training.data.corpus import find_sources
 from training.data.sources import MidiSource
 
 LIMITS = MidiLimits.training()
-# As training.data.corpus reports them.
+# As in training.data.corpus.
 _UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
-_REFUSAL = re.compile(r"'x\.zip' (?:is|holds|has|looks) .+; (?:pack|unpack|split) .+\.")
+_MESSAGE = re.compile(r"'x\.zip' (?:is|holds|has|looks) .+; (?:pack|unpack|split) .+\.")
 
 
-class Outcome(NamedTuple):
-    """What became of an archive.
+class ArchiveResult(NamedTuple):
+    """Result of one archive.
 
     Args:
         good: Names of files that were read.
-        skipped: Names of files that were not, each with its own reason.
-        refusal: Why none was; empty if they were looked at.
+        skipped: Names of files that were skipped.
+        error: Message if the whole archive was refused, else empty.
     """
 
     good: list[str]
     skipped: list[str]
-    refusal: str
+    error: str
 
 
-def unpack(archive: Archive, folder: Path) -> Outcome:
-    """Read an archive that is written into an empty folder."""
+def read_archive(archive: Archive, folder: Path) -> ArchiveResult:
+    """Write an archive into an empty folder and read it."""
     path = folder / "x.zip"
     path.write_bytes(archive.data)
-    found = Outcome([], [], "")
+    result = ArchiveResult([], [], "")
     try:
         for source in find_sources([path]):
-            (found.good if _is_read(source) else found.skipped).append(source.name)
+            (result.good if _is_read(source) else result.skipped).append(source.name)
     except CorpusError as error:
-        return found._replace(refusal=str(error))
-    return found
+        return result._replace(error=str(error))
+    return result
 
 
-def archive_faults(archive: Archive, found: Outcome) -> Iterator[str]:
-    """What should have become of it, and did not."""
-    if bool(found.refusal) is not archive.refused:
-        yield f"{archive}: refused: {found.refusal or 'no'}"
-    if found.refusal and not _REFUSAL.fullmatch(found.refusal):
-        yield f"{archive}: no clear sentence: {found.refusal}"
-    if sorted(found.good) != sorted(archive.good):
-        yield f"{archive}: read {found.good}"
-    if sorted(found.skipped) != sorted(archive.skipped):
-        yield f"{archive}: skipped {found.skipped}"
+def archive_faults(archive: Archive, result: ArchiveResult) -> Iterator[str]:
+    """Yield the differences from the expected result."""
+    if bool(result.error) is not archive.refused:
+        yield f"{archive}: refused: {result.error or 'no'}"
+    if result.error and not _MESSAGE.fullmatch(result.error):
+        yield f"{archive}: not a clear message: {result.error}"
+    if sorted(result.good) != sorted(archive.good):
+        yield f"{archive}: read {result.good}"
+    if sorted(result.skipped) != sorted(archive.skipped):
+        yield f"{archive}: skipped {result.skipped}"
 
 
 def _is_read(source: MidiSource) -> bool:

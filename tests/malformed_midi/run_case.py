@@ -1,4 +1,4 @@
-"""What a file nobody trusts may become: a clean score within the limits, or one clear sentence."""
+"""Run one case: read a file and check that the result is a clean score or a clear error."""
 
 from __future__ import annotations
 
@@ -11,70 +11,67 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm.errors import MusicLSTMError
-from musiclstm.midi.reader import MidiLimits, MidiSummary, read_midi
-from tests.malformed_midi.midi_builder import MUSIC, SENTENCE
+from musiclstm.midi.reader import MidiLimits, read_midi
+from musiclstm.midi.summary import MidiSummary, pluralize
+from tests.malformed_midi.midi_builder import READ, REFUSED
 
 NAME = "upload.mid"
-# What came; then what to do, or what was expected and then what to do.
-_TO_DO = "choose|cut|drop|export|fetch|pack|pass|split|try|unpack"
-_SENTENCE = re.compile(
-    rf"'{re.escape(NAME)}' (?:is|has|holds|breaks|does|needs) .+; (?:{_TO_DO}) .+\."
+# Messages state a fact, then what to do.
+_ADVICE = "choose|cut|drop|export|fetch|pack|pass|split|try|unpack"
+_MESSAGE = re.compile(
+    rf"'{re.escape(NAME)}' (?:is|has|holds|breaks|does|needs) .+; (?:{_ADVICE}) .+\."
 )
 
 Read = Callable[..., tuple[ScoreTick, MidiSummary]]
 
 
-class Verdict(NamedTuple):
-    """What became of a file.
+class CaseResult(NamedTuple):
+    """Result of one case.
 
     Args:
-        kind: `music`, `sentence`, or what must not be: another error's name.
-        text: The sentence, or what the music is.
-        wrong: What is not as it should be; empty if all is.
+        kind: `read`, `refused`, or the name of an unexpected exception.
+        text: Message, or summary of the score.
+        faults: Violated requirements; normally empty.
         cpu_s: Processor time of this process.
     """
 
     kind: str
     text: str
-    wrong: list[str]
+    faults: list[str]
     cpu_s: float
 
 
-def judge(data: bytes, *, read: Read = read_midi) -> Verdict:
-    """Read a file, and look at what comes of it."""
+def run_case(data: bytes, *, read: Read = read_midi) -> CaseResult:
+    """Read a file and check the result."""
     begin = time.process_time()
     try:
-        score, report = read(data, name=NAME)
+        score, summary = read(data, name=NAME)
     except MusicLSTMError as error:
-        cpu_s, kind, text = time.process_time() - begin, SENTENCE, str(error)
-        wrong = list(sentence_faults(text))
-    except Exception as error:  # noqa: BLE001 - that there is none is what is judged
+        cpu_s, kind, text = time.process_time() - begin, REFUSED, str(error)
+        faults = list(message_faults(text))
+    except Exception as error:  # noqa: BLE001 - reported as a fault
         cpu_s, kind, text = time.process_time() - begin, type(error).__name__, str(error)
-        wrong = [f"{kind}: {text}"]
+        faults = [f"{kind}: {text}"]
     else:
-        cpu_s, kind, text = time.process_time() - begin, MUSIC, _told(report)
-        wrong = list(music_faults(score, report))
-    return Verdict(kind, text, wrong, cpu_s)
+        cpu_s, kind = time.process_time() - begin, READ
+        counts = f"{pluralize(summary.notes, 'note')}, {pluralize(summary.bars, 'bar')}"
+        text = "; ".join([counts, *summary.repairs])
+        faults = list(score_faults(score, summary))
+    return CaseResult(kind, text, faults, cpu_s)
 
 
-def _told(report: MidiSummary) -> str:
-    notes = f"{report.notes:,} note{'s' * (report.notes != 1)}"
-    bars = f"{report.bars:,} bar{'s' * (report.bars != 1)}"
-    return "; ".join([f"{notes}, {bars}", *report.repairs])
-
-
-def sentence_faults(text: str) -> Iterator[str]:
-    """What keeps a text from being one clear sentence about the file."""
-    if not _SENTENCE.fullmatch(text):
-        yield f"does not say what came, what was expected and what to do: {text}"
+def message_faults(text: str) -> Iterator[str]:
+    """Yield what keeps a text from being a clear message about the file."""
+    if not _MESSAGE.fullmatch(text):
+        yield f"does not state the fact and what to do: {text}"
     if not text.isprintable():
         yield f"has characters that cannot be printed: {text!a}"
     if len(text) > 250:
         yield f"is {len(text)} characters long"
 
 
-def music_faults(score: ScoreTick, report: MidiSummary) -> Iterator[str]:
-    """What keeps a score from being clean, or its report from being true."""
+def score_faults(score: ScoreTick, summary: MidiSummary) -> Iterator[str]:
+    """Yield what keeps a score from being clean, or its summary from being right."""
     limits, end = MidiLimits(), 0
     for track in score.tracks:
         notes = track.notes.numpy()
@@ -87,20 +84,22 @@ def music_faults(score: ScoreTick, report: MidiSummary) -> Iterator[str]:
         yield f"ends at tick {end}"
     for events in (score.tempos, score.time_signatures, score.key_signatures):
         if any(not 0 <= event.time < end for event in events):
-            yield "an event lies outside the music"
+            yield "an event is after the last note"
     if any(not 9.9 < tempo.qpm < 300.1 for tempo in score.tempos):
         yield "a tempo is out of range"
-    if not (1 <= report.bars <= limits.beats and report.notes == score.note_num() <= limits.notes):
-        yield f"the report says {report.bars} bars and {report.notes} notes"
-    for text in (report.name, *(track.name for track in report.tracks), *report.repairs):
+    if not (
+        1 <= summary.bars <= limits.beats and summary.notes == score.note_num() <= limits.notes
+    ):
+        yield f"the summary states {summary.bars} bars and {summary.notes} notes"
+    for text in (summary.name, *(track.name for track in summary.tracks), *summary.repairs):
         if not (text.isprintable() and len(text) <= 200):
             yield f"a text is not one plain line: {text!a}"
 
 
 def _note_faults(notes: dict[str, Any]) -> Iterator[str]:
     if notes["time"].min() < 0 or (np.diff(notes["time"]) < 0).any():
-        yield "notes are not in order"
+        yield "notes are not sorted"
     if notes["duration"].min() < 1:
-        yield "a note has no length"
+        yield "a note has length 0"
     if notes["pitch"].min() < 0 or notes["pitch"].max() > 127 or notes["velocity"].min() < 1:
-        yield "a note cannot sound"
+        yield "a note has an invalid pitch or velocity"

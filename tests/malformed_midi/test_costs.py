@@ -1,4 +1,4 @@
-"""A small file cannot cost much, and nobody opens it but intake."""
+"""A small file has few tokens, and only the reader opens it."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from typing import Any
 
 import pytest
 from hypothesis import given, reject, settings
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from musiclstm import MusicTokenizer, Sampling, ScoreError
 from musiclstm.examples import example_files
 from musiclstm.generation import pipeline
 from musiclstm.midi import analysis, reader
 from musiclstm.midi.reader import read_midi
-from musiclstm.midi.sandbox import Helper
+from musiclstm.midi.sandbox import SandboxPool
 from page.session.prompt import PromptChoice
-from tests.malformed_midi.cases import UPLOADS
-from tests.malformed_midi.midi_builder import MUSIC, meter, midi, note, tempo, track
+from tests.malformed_midi.cases import UPLOADS, Upload
+from tests.malformed_midi.midi_builder import READ, meter, midi, note, tempo, track
 
 # -- Tokens --------------------------------------------------------------------------------------
 
-EVENTS = some.one_of(
-    some.builds(
+EVENTS = st.one_of(
+    st.builds(
         note,
-        some.integers(0, 127),
-        some.integers(0, 5_000),
-        channel=some.integers(0, 15),
-        wait=some.integers(0, 5_000),
+        st.integers(0, 127),
+        st.integers(0, 5_000),
+        channel=st.integers(0, 15),
+        delta=st.integers(0, 5_000),
     ),
-    some.builds(meter, some.integers(0, 40), some.integers(0, 6), wait=some.integers(0, 5_000)),
-    some.builds(tempo, some.integers(0, 0xFF_FFFF), wait=some.integers(0, 5_000)),
+    st.builds(meter, st.integers(0, 40), st.integers(0, 6), delta=st.integers(0, 5_000)),
+    st.builds(tempo, st.integers(0, 0xFF_FFFF), delta=st.integers(0, 5_000)),
 )
-FILES = some.builds(
+FILES = st.builds(
     lambda tracks, division: midi(*(track(note(), *each) for each in tracks), division=division),
-    some.lists(some.lists(EVENTS, max_size=12), min_size=1, max_size=4),
-    some.sampled_from((24, 96, 480, 32_767)),
+    st.lists(st.lists(EVENTS, max_size=12), min_size=1, max_size=4),
+    st.sampled_from((24, 96, 480, 32_767)),
 )
 
 
@@ -50,39 +50,39 @@ def tokenizer() -> MusicTokenizer:
     return MusicTokenizer()
 
 
-def most_tokens(data: bytes) -> int:
-    """No accepted file has more: eleven a note, two a bar or beat, two a change of tempo.
+def max_tokens(data: bytes) -> int:
+    """Return the largest number of tokens: 11 per note, 2 per bar, beat and change of tempo.
 
-    A note alone in its part and bar takes four tokens, and up to seven empty blocks before it.
+    A single note of a part in a bar has four tokens, after up to seven empty blocks.
     """
-    score, report = read_midi(data)
+    score, summary = read_midi(data)
     beats = analysis.last_note_end(score) // score.ticks_per_quarter + 1
-    return 11 * report.notes + 2 * (report.bars + beats) + 2 * len(score.tempos) + 8
+    return 11 * summary.notes + 2 * (summary.bars + beats) + 2 * len(score.tempos) + 8
 
 
-@pytest.mark.parametrize("upload", [each for each in UPLOADS if each.verdict == MUSIC], ids=str)
-def test_every_accepted_upload_has_few_tokens(upload: Any, tokenizer: MusicTokenizer) -> None:
+@pytest.mark.parametrize("upload", [each for each in UPLOADS if each.expected == READ], ids=str)
+def test_every_accepted_upload_has_few_tokens(upload: Upload, tokenizer: MusicTokenizer) -> None:
     ids = tokenizer.encode(read_midi(upload.data)[0])
-    assert 0 < len(ids) <= most_tokens(upload.data)
+    assert 0 < len(ids) <= max_tokens(upload.data)
 
 
 @given(FILES)
 @settings(max_examples=60)
 def test_every_accepted_file_has_few_tokens(tokenizer: MusicTokenizer, data: bytes) -> None:
     try:
-        most = most_tokens(data)
+        limit = max_tokens(data)
     except ScoreError:
         reject()
-    assert len(tokenizer.encode(read_midi(data)[0])) <= most
+    assert len(tokenizer.encode(read_midi(data)[0])) <= limit
 
 
-def test_of_a_prompt_that_is_too_full_the_network_reads_the_end(
+def test_the_network_reads_the_last_bars_of_a_long_prompt(
     tiny_composer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = midi(track(*(note(40 + step * 7 % 40, 60) for step in range(400))))
     read = []
-    for most in (8_192, 100):
-        monkeypatch.setattr(pipeline, "CONTEXT_TOKENS", most)
+    for limit in (8_192, 100):
+        monkeypatch.setattr(pipeline, "CONTEXT_TOKENS", limit)
         piece = tiny_composer.compose(prompt=full, bars=1, sampling=Sampling(seed=1))
         read.append(piece.prompt_ids)
     long, short = read
@@ -90,16 +90,16 @@ def test_of_a_prompt_that_is_too_full_the_network_reads_the_end(
     assert short[1:] == long[1 - len(short) :]
 
 
-# -- Who opens the file --------------------------------------------------------------------------
+# -- Opening the file ----------------------------------------------------------------------------
 
-TUNE = next(iter(example_files().values()))
-linux = pytest.mark.skipif(sys.platform != "linux", reason="asks inotify of Linux")
+EXAMPLE = next(iter(example_files().values()))
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs inotify")
 _IN_OPEN, _NON_BLOCKING = 0x20, 0x800
 
 
 @contextmanager
 def counting_opens(path: Path) -> Iterator[Callable[[], int]]:
-    """How often a file has been opened since, by whatever process, in whatever language."""
+    """Yield a function that counts how often any process has opened a file since."""
     system = ctypes.CDLL(None, use_errno=True)
     watch = system.inotify_init1(_NON_BLOCKING)
     assert system.inotify_add_watch(watch, os.fsencode(path), _IN_OPEN) >= 0
@@ -119,16 +119,16 @@ def counting_opens(path: Path) -> Iterator[Callable[[], int]]:
 
 
 def _events(data: bytes) -> int:
-    size = struct.calcsize("iIII")  # the watch of a file gives no names
+    size = struct.calcsize("iIII")  # the events of a watched file have no names
     return len(data) // size
 
 
 def _from_a_page(path: Path, composer: Any) -> None:
-    seed = PromptChoice.read(path)
-    composer.compose(prompt=seed.prompt, bars=1, sampling=Sampling(seed=1)).to_midi()
+    choice = PromptChoice.read(path)
+    composer.compose(prompt=choice.prompt, bars=1, sampling=Sampling(seed=1)).to_midi()
 
 
-WAYS: dict[str, Callable[[Path, Any], object]] = {
+READERS: dict[str, Callable[[Path, Any], object]] = {
     "the library": lambda path, _: read_midi(path),
     "a composer": lambda path, composer: composer.compose(
         prompt=path, bars=1, sampling=Sampling(seed=1)
@@ -138,29 +138,31 @@ WAYS: dict[str, Callable[[Path, Any], object]] = {
 
 
 @linux
-@pytest.mark.parametrize("way", WAYS)
-def test_a_file_is_opened_once_and_by_intake(
-    way: str, tiny_composer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reader_name", READERS)
+def test_a_file_is_opened_once_and_by_the_reader(
+    reader_name: str, tiny_composer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "mine.mid"
-    path.write_bytes(TUNE.read_bytes())
+    path.write_bytes(EXAMPLE.read_bytes())
     with counting_opens(path) as opened:
-        WAYS[way](path, tiny_composer)
+        READERS[reader_name](path, tiny_composer)
         assert opened() == 1
-        monkeypatch.setattr(reader, "_read_file", lambda *_, **__: TUNE.read_bytes())
-        WAYS[way](path, tiny_composer)
+        monkeypatch.setattr(reader, "_read_file", lambda *_, **__: EXAMPLE.read_bytes())
+        READERS[reader_name](path, tiny_composer)
         assert opened() == 1
 
 
 @linux
-def test_an_open_is_counted_also_where_another_process_does_it(tmp_path: Path) -> None:
+def test_a_file_opened_by_another_process_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "mine.mid"
     path.write_bytes(b"x")
-    with Helper(processes=1) as helper, counting_opens(path) as opened:
-        helper.run(Path.read_text, path)
+    with SandboxPool(processes=1) as sandbox, counting_opens(path) as opened:
+        sandbox.run(Path.read_text, path)
         assert opened() == 1
 
 
-def test_the_page_has_a_file_parsed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "canonical_midi", lambda *_, **__: pytest.fail("parsed here"))
-    assert PromptChoice.read(TUNE.read_bytes(), title="mine").report.notes > 0
+def test_the_page_parses_files_in_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        reader, "canonical_midi", lambda *_, **__: pytest.fail("parsed in this process")
+    )
+    assert PromptChoice.read(EXAMPLE.read_bytes(), title="mine").report.notes > 0

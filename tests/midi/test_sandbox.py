@@ -1,4 +1,4 @@
-"""What a file does to its reader it does to a helper; who asked for it gets one sentence."""
+"""A file can crash, block or exhaust a worker process only; the caller gets one error."""
 
 from __future__ import annotations
 
@@ -18,206 +18,186 @@ import pytest
 from musiclstm.errors import ScoreError
 from musiclstm.examples import example_files
 from musiclstm.midi.reader import MidiLimits, read_midi
-from musiclstm.midi.sandbox import Bounds, Helper
+from musiclstm.midi.sandbox import SandboxPool, WorkerLimits
 
-TUNE = next(iter(example_files().values()))
-BROKE = (
-    "'x.mid' broke the program that reads MIDI, as no sound file does; export it again from the "
-    "program it came from."
-)
-LATE = (
-    "'x.mid' takes longer to read than 0.2 seconds, the most a file may take; export it again from "
-    "the program it came from."
-)
-LARGE = (
-    "'x.mid' needs more than 1,000 MB to be read, the most a file may need; cut it into shorter "
-    "pieces."
-)
-posix = pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")
+EXAMPLE = next(iter(example_files().values()))
+CRASH = r"^'x\.mid' crashes the program that reads MIDI.*; export it again"
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and limits")
 
 
 @pytest.fixture(scope="module")
-def helper() -> Iterator[Helper]:
-    with Helper(processes=1) as helper:
-        yield helper
+def pool() -> Iterator[SandboxPool]:
+    with SandboxPool(processes=1) as pool:
+        yield pool
 
 
-def refusal(helper: Helper, work, *given, **named) -> str:
-    with pytest.raises(ScoreError) as refused:
-        helper.run(work, *given, about="'x.mid'", **named)
-    return str(refused.value)
+# -- Results -------------------------------------------------------------------------------------
 
 
-# -- What it reads -------------------------------------------------------------------------------
+def test_the_sandbox_and_the_library_read_the_same(pool: SandboxPool) -> None:
+    data = EXAMPLE.read_bytes()
+    assert pool.read_midi(EXAMPLE) == read_midi(EXAMPLE)
+    assert pool.read_midi(data, name="mine.mid") == read_midi(data, name="mine.mid")
+    assert pool.read_midi(data) == read_midi(data)
 
 
-def test_a_helper_reads_what_the_library_reads(helper: Helper) -> None:
-    data = TUNE.read_bytes()
-    assert helper.read_midi(TUNE) == read_midi(TUNE)
-    assert helper.read_midi(data, name="mine.mid") == read_midi(data, name="mine.mid")
-    assert helper.read_midi(data) == read_midi(data)
-
-
-def test_refusals_are_the_same_sentences(helper: Helper, tmp_path: pathlib.Path) -> None:
-    short = MidiLimits(notes=3)
+def test_the_sandbox_and_the_library_raise_the_same(
+    pool: SandboxPool, tmp_path: pathlib.Path
+) -> None:
     for source, limits in (
         (b"hello", MidiLimits()),
-        (TUNE, short),
+        (EXAMPLE, MidiLimits(notes=3)),
         (tmp_path / "no.mid", MidiLimits()),
     ):
         with pytest.raises(ScoreError) as expected:
             read_midi(source, limits=limits)
         with pytest.raises(ScoreError, match=f"^{re.escape(str(expected.value))}$"):
-            helper.read_midi(source, limits=limits)
+            pool.read_midi(source, limits=limits)
 
 
-def test_a_helper_stays_the_same_process_while_all_is_well(helper: Helper) -> None:
-    first = helper.run(os.getpid)
+def test_a_refused_file_does_not_restart_the_worker(pool: SandboxPool) -> None:
+    first = pool.run(os.getpid)
     with pytest.raises(ScoreError):
-        helper.read_midi(b"hello")
-    assert helper.run(os.getpid) == first != os.getpid()
+        pool.read_midi(b"hello")
+    assert pool.run(os.getpid) == first != os.getpid()
 
 
-# -- What breaks in it ---------------------------------------------------------------------------
+# -- Crashes and limits --------------------------------------------------------------------------
 
 CRASHES = {
-    "it is killed": (signal.raise_signal, signal.SIGTERM),
-    "it reads where no memory is": (ctypes.string_at, 0),
-    "it ends without a word": (os._exit, 0),
-    "an error of its own": (int, "three"),
-    "it gives what is not expected": (pathlib.PurePath, "a"),
-    "it writes to what it was given": (os.write, 0, b"nonsense"),
+    "killed": (signal.raise_signal, signal.SIGTERM),
+    "segmentation fault": (ctypes.string_at, 0),
+    "exit without an answer": (os._exit, 0),
+    "unexpected exception": (int, "three"),
+    "class that is not accepted": (pathlib.PurePath, "a"),
+    "answer that is not a message": (os.write, 0, b"nonsense"),
 }
 
 
 @posix
 @pytest.mark.parametrize("case", CRASHES)
-def test_what_breaks_a_helper_is_one_sentence_and_the_next_job_is_done(
-    helper: Helper, case: str, capfd: pytest.CaptureFixture[str]
+def test_a_crash_is_one_error_and_the_next_file_is_read(
+    pool: SandboxPool, case: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert refusal(helper, *CRASHES[case]) == BROKE
-    assert helper.read_midi(TUNE)[1].notes > 0
-    capfd.readouterr()  # the traceback is for whoever runs the server
+    with pytest.raises(ScoreError, match=CRASH):
+        pool.run(*CRASHES[case], label="'x.mid'")
+    assert pool.read_midi(EXAMPLE)[1].notes > 0
+    capfd.readouterr()  # the worker's traceback
 
 
 @posix
-def test_a_job_without_an_end_is_ended_also_where_no_signal_is_looked_at() -> None:
-    with Helper(processes=1, bounds=Bounds(seconds=0.2)) as helper:
-        helper.warm()
-        assert refusal(helper, re.match, "(a+)+$", "a" * 60 + "b") == LATE
-        assert refusal(helper, time.sleep, 60) == LATE
-        assert helper.run(abs, -1) == 1
+@pytest.mark.parametrize("job", [(re.match, "(a+)+$", "a" * 60 + "b"), (time.sleep, 60)])
+def test_a_job_that_does_not_end_is_killed_after_its_time(job: tuple) -> None:
+    with SandboxPool(processes=1, limits=WorkerLimits(seconds=0.2)) as pool:
+        pool.warm()
+        begin = time.monotonic()
+        with pytest.raises(ScoreError, match=r"^This file takes longer .* 0\.2 seconds"):
+            pool.run(*job)
+        assert time.monotonic() - begin < 10
+        pool.warm()
 
 
 @posix
-def test_more_memory_than_its_bounds_is_one_sentence(helper: Helper) -> None:
-    assert refusal(helper, bytearray, 3_000_000_000) == LARGE
-    assert helper.run(abs, -1) == 1
+def test_a_job_that_needs_too_much_memory_is_refused(pool: SandboxPool) -> None:
+    with pytest.raises(ScoreError, match=r"^This file needs more than 1,000 MB .* shorter"):
+        pool.run(bytearray, 3_000_000_000)
+    assert pool.run(abs, -1) == 1
 
 
 @posix
-def test_a_helper_that_was_killed_while_it_waited_is_not_the_next_files_fault(
-    helper: Helper,
-) -> None:
-    os.kill(helper.run(os.getpid), signal.SIGKILL)
+def test_a_worker_that_was_killed_between_two_files_is_replaced(pool: SandboxPool) -> None:
+    os.kill(pool.run(os.getpid), signal.SIGKILL)
     time.sleep(0.1)  # until the system has seen it
-    assert helper.read_midi(TUNE)[1].notes > 0
+    assert pool.read_midi(EXAMPLE)[1].notes > 0
 
 
 @posix
-def test_a_helper_writes_no_files(helper: Helper, tmp_path: pathlib.Path) -> None:
-    place = tmp_path / "written"
-    assert refusal(helper, pathlib.Path.write_text, place, "something") == BROKE
-    assert place.read_bytes() == b""
+def test_a_worker_cannot_write_files(pool: SandboxPool, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "written"
+    with pytest.raises(ScoreError, match=CRASH):
+        pool.run(pathlib.Path.write_text, path, "something", label="'x.mid'")
+    assert path.read_bytes() == b""
 
 
-def test_what_a_library_prints_is_no_answer(helper: Helper) -> None:
-    assert helper.run(print, "ready") is None
-    assert helper.run(abs, -2) == 2
+def test_printed_text_is_not_read_as_an_answer(pool: SandboxPool) -> None:
+    assert pool.run(print, "ready") is None
+    assert pool.run(abs, -2) == 2
 
 
-# -- Several, and their end ----------------------------------------------------------------------
+def test_a_worker_does_not_inherit_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    with SandboxPool(processes=1) as pool:
+        assert pool.run(os.getenv, "HF_TOKEN") is None
+
+
+# -- Several workers, start and end --------------------------------------------------------------
 
 
 @posix
-def test_one_bad_file_does_not_hold_up_another() -> None:
-    with Helper(processes=2, bounds=Bounds(seconds=60)) as helper:
-        helper.warm()
-        told: list[str] = []
-        slow = threading.Thread(target=lambda: told.append(refusal(helper, time.sleep, 50)))
+def test_a_slow_file_does_not_delay_another_and_close_ends_it() -> None:
+    with SandboxPool(processes=2, limits=WorkerLimits(seconds=60)) as pool:
+        pool.warm()
+        errors: list[str] = []
+
+        def sleep() -> None:
+            with pytest.raises(ScoreError) as error:
+                pool.run(time.sleep, 50, label="'x.mid'")
+            errors.append(str(error.value))
+
+        slow = threading.Thread(target=sleep)
         slow.start()
-        assert helper.read_midi(TUNE)[1].notes > 0
+        assert pool.read_midi(EXAMPLE)[1].notes > 0
         assert slow.is_alive()
-        helper.close()
+        pool.close()
         slow.join(10)
-    assert told == [BROKE]
+    assert re.match(CRASH, *errors)
 
 
-def test_a_closed_helper_has_no_process_and_can_be_asked_again() -> None:
-    helper = Helper(processes=1)
-    first = helper.run(os.getpid)
-    helper.close()
+def test_a_closed_pool_has_no_process_and_can_be_used_again() -> None:
+    pool = SandboxPool(processes=1)
+    first = pool.run(os.getpid)
+    pool.close()
     with pytest.raises(OSError, match="No such process"):
         os.kill(first, 0)
-    assert helper.run(os.getpid) != first
-    helper.close()
+    assert pool.run(os.getpid) != first
+    pool.close()
 
 
-def test_a_helper_starts_nothing_before_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_starts_no_process_before_the_first_job(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    helper = Helper()
-    with pytest.raises(ScoreError) as refused:
-        helper.read_midi(TUNE, name="x.mid")
-    assert str(refused.value) == (
-        "'x.mid' cannot be read now, because no helper starts ([Errno 11] Resource temporarily "
-        "unavailable); try again in a minute."
-    )
+    pool = SandboxPool()
+    with pytest.raises(ScoreError, match=r"^'x\.mid' cannot .* unavailable\); try again in a min"):
+        pool.read_midi(EXAMPLE, name="x.mid")
 
 
-def test_a_helper_ends_with_the_process_that_made_it() -> None:
+def test_a_worker_ends_with_the_process_that_started_it() -> None:
     code = (
-        "import os; from musiclstm.midi.sandbox import Helper; helper = Helper(); "
-        "print(helper.run(os.getpid), flush=True); os.kill(os.getpid(), 9)"
+        "import os; from musiclstm.midi import SandboxPool; pool = SandboxPool(); "
+        "print(pool.run(os.getpid), flush=True); os.kill(os.getpid(), 9)"
     )
+    root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=pathlib.Path(__file__).parents[2],
-        check=False,
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False
     )
-    assert not _runs(int(done.stdout))
+    assert _ends_within_ten_seconds(int(done.stdout))
 
 
-def _runs(process: int) -> bool:
-    """Whether a process is still there ten seconds from now at the latest."""
+def _ends_within_ten_seconds(process: int) -> bool:
+    stat = pathlib.Path(f"/proc/{process}/stat")
     for _ in range(100):
         try:
             os.kill(process, 0)
         except ProcessLookupError:
-            return False
-        if pathlib.Path(f"/proc/{process}/stat").is_file() and " Z " in _state(process):
-            return False  # it ended, and nobody has asked how
+            return True
+        if stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
         time.sleep(0.1)
-    return True
+    return False
 
 
-def _state(process: int) -> str:
-    with_name = pathlib.Path(f"/proc/{process}/stat").read_text()
-    return with_name[: with_name.rindex(")") + 4]
-
-
-def test_a_helper_is_not_told_of_the_surroundings(
-    helper: Helper, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "secret")
-    with Helper(processes=1) as fresh:
-        assert fresh.run(os.getenv, "HF_TOKEN") is None
-
-
-def test_at_least_one_process_is_needed() -> None:
-    with pytest.raises(ValueError, match=r"^processes must be 1 or more, got 0\.$"):
-        Helper(processes=0)
+def test_a_pool_needs_at_least_one_process() -> None:
+    with pytest.raises(ValueError, match=r"processes must be 1 or more, got 0"):
+        SandboxPool(processes=0)

@@ -449,7 +449,7 @@ class _Sieve:
 
 
 def _skipped(row: _Row, reason: str) -> Skipped:
-    return Skipped(row.name, clean_text(reason, longest=500))
+    return Skipped(row.name, clean_text(reason, max_length=500))
 
 
 def _problem(row: _Row, entry: Entry | None, store: TokenCache) -> str:
@@ -471,7 +471,7 @@ def _quoted(name: str) -> str:
 @lru_cache(maxsize=1024)  # the names of corpora come again and again
 def _clean_name(name: str) -> str:
     """One line of plain text, whatever the file system or the archive calls it."""
-    return clean_text(name, longest=_LONGEST_NAME) or "unnamed"
+    return clean_text(name, max_length=_LONGEST_NAME) or "unnamed"
 
 
 def _cleaned(source: MidiSource) -> MidiSource:

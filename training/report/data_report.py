@@ -128,7 +128,7 @@ def reason_of(sentence: str) -> str:
 
 def _why(skipped: Skipped) -> str:
     """The sentence without the name it begins with."""
-    sentence = clean_text(skipped.reason, longest=300)
+    sentence = clean_text(skipped.reason, max_length=300)
     return re.sub(r"^(it|'.*?'(?= (is|has|holds|breaks|does|cannot)\b)) ", "", sentence)
 
 
@@ -151,7 +151,7 @@ def inspect(pairs: Sequence[tuple[CorpusPiece, Survey]]) -> list[dict[str, Any]]
             "what": what,
             "pieces": len(names),
             "hint": _HINTS[what],
-            "examples": [clean_text(name, longest=200) for name in names[:EXAMPLES]],
+            "examples": [clean_text(name, max_length=200) for name in names[:EXAMPLES]],
         }
         for what, names in found.items()
         if names

@@ -12,21 +12,21 @@ from benchmarks.common.report import ReportError
 from benchmarks.robustness import malformed_midi
 from tests.malformed_midi.archive_cases import ARCHIVES
 from tests.malformed_midi.cases import UPLOADS, Upload
-from tests.malformed_midi.run_archive import Outcome
-from tests.malformed_midi.run_case import Verdict, judge
+from tests.malformed_midi.run_archive import ArchiveResult
+from tests.malformed_midi.run_case import CaseResult, run_case
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_the_table_in_docs_is_what_is_read_today() -> None:
-    named = [(each, judge(each.data)) for each in UPLOADS]
-    written = (ROOT / "docs" / "hostile.md").read_text(encoding="utf-8")
-    assert malformed_midi.document(named, malformed_midi.unpack_all()) == written
+    named = [(each, run_case(each.data)) for each in UPLOADS]
+    written = (ROOT / "docs" / "malformed-midi.md").read_text(encoding="utf-8")
+    assert malformed_midi.document(named, malformed_midi.read_archives()) == written
 
 
 def test_a_name_from_a_file_is_no_markup_in_the_table() -> None:
-    named = [(Upload("names", "mine", "sentence", b""), Verdict("sentence", "<b> | `x`", [], 0.0))]
-    archives = [(ARCHIVES[0], Outcome([], [], ""))]
+    named = [(Upload("names", "mine", "refused", b""), CaseResult("refused", "<b> | `x`", [], 0.0))]
+    archives = [(ARCHIVES[0], ArchiveResult([], [], ""))]
     assert "&lt;b> \\| \\`x\\`" in malformed_midi.document(named, archives)
 
 
@@ -50,15 +50,15 @@ def test_the_command_prints_counts_and_writes_them(
     found = json.loads(facts.read_text())
     assert found["mutants"]["files"] == 30
     assert found["faults"] == []
-    assert out.read_text(encoding="utf-8").startswith("# Hostile files")
+    assert out.read_text(encoding="utf-8").startswith("# Malformed MIDI files")
 
 
 @pytest.mark.usefixtures("few")
 def test_what_becomes_something_else_fails_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = Verdict("KeyError", "'Position'", ["KeyError: 'Position'"], 0.1)
-    monkeypatch.setattr(malformed_midi, "judge", lambda *_, **__: wrong)
+    wrong = CaseResult("KeyError", "'Position'", ["KeyError: 'Position'"], 0.1)
+    monkeypatch.setattr(malformed_midi, "run_case", lambda *_, **__: wrong)
     monkeypatch.setattr(malformed_midi, "MOST_CPU_S", 0.05)
     assert malformed_midi.main(["--mutants", "1"]) == 1
     printed = capsys.readouterr().out

@@ -9,30 +9,30 @@ import pytest
 from benchmarks.robustness import malformed_uploads_http
 from benchmarks.robustness.malformed_uploads_http import Dropped
 from tests.malformed_midi.cases import UPLOADS
-from tests.malformed_midi.midi_builder import MUSIC, SENTENCE
+from tests.malformed_midi.midi_builder import READ, REFUSED
 
 
-def of(verdict: str) -> malformed_uploads_http.Upload:
-    return next(each for each in UPLOADS if each.verdict == verdict)
+def of(expected: str) -> malformed_uploads_http.Upload:
+    return next(each for each in UPLOADS if each.expected == expected)
 
 
 @pytest.mark.parametrize(
     ("dropped", "faults"),
     [
-        (Dropped(MUSIC, "8 bars", 0.1), 0),
-        (Dropped(SENTENCE, "It is no MIDI.", 0.1), 1),
+        (Dropped(READ, "8 bars", 0.1), 0),
+        (Dropped(REFUSED, "It is no MIDI.", 0.1), 1),
         (Dropped("nothing", "", 0.1), 1),
-        (Dropped(MUSIC, "8 bars", 2.1), 1),
+        (Dropped(READ, "8 bars", 2.1), 1),
         (Dropped("nothing", "", 30.0), 2),
     ],
 )
 def test_another_verdict_or_a_long_wait_is_a_fault(dropped, faults) -> None:
-    assert len(malformed_uploads_http._faults(of(MUSIC), dropped)) == faults
+    assert len(malformed_uploads_http._faults(of(READ), dropped)) == faults
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_a_server_answers_music_and_sentences(tiny_checkpoint, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(malformed_uploads_http, "UPLOADS", [of(MUSIC), of(SENTENCE)])
+    monkeypatch.setattr(malformed_uploads_http, "UPLOADS", [of(READ), of(REFUSED)])
     monkeypatch.setattr(
         malformed_uploads_http, "MOST_S", 60.0
     )  # what a busy machine takes is not asked here
