@@ -19,7 +19,7 @@ import torch
 from musiclstm import Composer, MusicLSTMError, RenderError
 from musiclstm.audio import load_instruments
 from page.api import register_api
-from page.playback.player import ChunkCache
+from page.playback.chunk_cache import ChunkCache
 from page.server.lifecycle import app_options, serve_until_signal, trust_proxy
 from page.server.queue_limits import ServerLimits
 from page.server.temp_cleanup import temp_dir

@@ -14,7 +14,7 @@ import gradio as gr
 
 from musiclstm import Composer, Composition, RenderError, ScoreError
 from page.downloads import file_of
-from page.server.deadlines import TURNS
+from page.server.deadlines import DEADLINES
 from page.session.job import stop_when_done
 from page.session.prompt import NOTHING, PromptChoice
 from page.session.settings import (
@@ -95,11 +95,11 @@ class Api:
             constraints=keep,
         )
         piece = None
-        with TURNS.one() as turn:
+        with DEADLINES.track() as turn:
             for piece in stop_when_done(drafts, turn):  # noqa: B007 - the last one is the whole
                 pass
-        if turn.why:
-            raise ScoreError(turn.why)
+        if turn.reason:
+            raise ScoreError(turn.reason)
         return piece
 
 

@@ -1,1 +1,1 @@
-"""playback."""
+"""Playback: audio chunks of a piece, updates for the player component, and the player itself."""

@@ -1,112 +1,142 @@
-"""The sound of a take in chunks: from the place where listening begins, and what lies before it.
-
-Knows scores, ticks and samples; nothing of composing, nor of what is drawn.
-"""
+"""Render a growing score to FLAC chunks, from a start tick onwards and, later, what precedes it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from musiclstm import Audio
 from musiclstm.audio import PEAK_CEILING, Mix, StreamingRenderer, frame_at
 from musiclstm.midi import AnyScore
-from page.playback.player import RATE_HZ, Chunk, encode_chunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Samples = NDArray[np.float32]
+    Samples = NDArray[np.float32]  # (frames, 2)
 
-_CHUNK_FRAMES = 5 * RATE_HZ  # of what lies before, which nobody waits for
-_MOST_CHANGE = 4.0  # a factor between two levels; more would come from a rest
+SAMPLE_RATE_HZ = 44_100  # of every chunk and of the browser's AudioContext, so that chunks join
+
+_LEAD_IN_CHUNK_FRAMES = 5 * SAMPLE_RATE_HZ
+_MAX_GAIN = 4.0  # between the lead-in and the rest; a larger ratio comes from a rest in the music
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """An encoded stretch of audio.
+
+    Args:
+        start_frame: First frame, counted from the start of the piece.
+        frames: Number of frames, 1 or more.
+        data: FLAC or WAV file, 44,100 Hz stereo, with exactly `frames` frames.
+    """
+
+    start_frame: int
+    frames: int
+    data: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.start_frame < 0 or self.frames < 1:
+            raise ValueError(
+                "start_frame must be 0 or more and frames 1 or more, "
+                f"got {self.start_frame} and {self.frames}."
+            )
+
+
+def encode_chunk(samples: Samples, *, start_frame: int) -> Chunk:
+    """Encode samples of shape (frames, 2), in -1..1 at 44,100 Hz, as 16-bit FLAC.
+
+    Raises:
+        RenderError: There are no frames.
+        ValueError: The shape is wrong, or `start_frame` is negative.
+    """
+    data = Audio(samples, SAMPLE_RATE_HZ).to_bytes("flac")
+    return Chunk(start_frame, len(samples), data)
 
 
 def frame_of(score: AnyScore, tick: int) -> int:
-    """Where a tick stands in the sound."""
-    return frame_at(score, tick, sample_rate_hz=RATE_HZ)
+    """Return the audio frame of a tick."""
+    return frame_at(score, tick, sample_rate_hz=SAMPLE_RATE_HZ)
 
 
 class ChunkRenderer:
-    """The sound of a growing piece from one tick on.
-
-    To be closed; closing twice does no harm.
+    """Renders a growing score from one tick onwards. Close it to free the synthesizer.
 
     Args:
         score: A draft that reaches at least to the tick.
-        tick: Where it begins.
-        mix: How it sounds. None: as it is written.
+        tick: Where rendering starts.
+        mix: Instruments and levels. None: as the score says.
 
     Raises:
-        RenderError: There is no SoundFont, or it lacks what is needed.
+        RenderError: No SoundFont was found, or it lacks an instrument.
     """
 
     def __init__(self, score: AnyScore, tick: int, mix: Mix | None) -> None:
-        self._live = StreamingRenderer(mix, sample_rate_hz=RATE_HZ)
+        self._renderer = StreamingRenderer(mix, sample_rate_hz=SAMPLE_RATE_HZ)
         self._tick, self._mix = tick, mix
         self._start = self._frame = frame_of(score, tick)
         self._first: tuple[AnyScore, int, Samples] | None = None
         try:
             if tick:
-                self._live.start_at(score, tick)
+                self._renderer.start_at(score, tick)
         except BaseException:
             self.close()
             raise
 
     @property
     def seconds(self) -> float:
-        """How much there is, from where it began."""
-        return (self._frame - self._start) / RATE_HZ
+        """Seconds rendered so far."""
+        return (self._frame - self._start) / SAMPLE_RATE_HZ
 
-    def until(self, score: AnyScore, tick: int) -> list[Chunk]:
-        """Go on to a tick, by the newest draft: one chunk, or none where nothing is new.
+    def render_to(self, score: AnyScore, tick: int) -> list[Chunk]:
+        """Render the newest draft up to a tick: one chunk, or none if nothing is new.
 
         Raises:
             RenderError: The draft has more than 256 instruments, or the SoundFont lacks one.
         """
-        samples = self._live.play(score, tick)
+        samples = self._renderer.play(score, tick)
         if self._first is None:
             self._first = score, tick, samples
-        return self._chunks(samples)
+        return self._encode(samples)
 
-    def end(self) -> list[Chunk]:
-        """The rest of the newest draft, and what rings on after it."""
-        return self._chunks(self._live.flush())
+    def flush(self) -> list[Chunk]:
+        """Render the rest of the newest draft and the release of its last notes."""
+        return self._encode(self._renderer.flush())
 
-    def _chunks(self, samples: Samples) -> list[Chunk]:
+    def _encode(self, samples: Samples) -> list[Chunk]:
         start, self._frame = self._frame, self._frame + len(samples)
         return [encode_chunk(samples, start_frame=start)] if len(samples) else []
 
-    def before(self) -> list[Chunk]:
-        """All that lies before, as loud as what comes after it.
+    def render_lead_in(self) -> list[Chunk]:
+        """Render everything before the start tick at the level of what follows it.
 
-        It is played a little too far, and the two are compared where they overlap.
+        It is rendered past the start tick, and the overlap gives the gain between the two.
 
         Raises:
-            RenderError: As in `until`.
+            RenderError: As in `render_to`.
         """
         if not self._start or self._first is None:
             return []
-        score, tick, after = self._first
-        with StreamingRenderer(self._mix, sample_rate_hz=RATE_HZ) as live:
-            samples = live.play(score, self._tick)
-            samples *= _factor(live.play(score, tick), after, peak=_peak(samples))
-        starts = range(0, len(samples), _CHUNK_FRAMES)
-        return [encode_chunk(samples[at : at + _CHUNK_FRAMES], start_frame=at) for at in starts]
+        score, tick, following = self._first
+        with StreamingRenderer(self._mix, sample_rate_hz=SAMPLE_RATE_HZ) as renderer:
+            samples = renderer.play(score, self._tick)
+            overlap = renderer.play(score, tick)
+        samples *= _gain(overlap, following, peak=float(np.abs(samples).max(initial=0)))
+        starts = range(0, len(samples), _LEAD_IN_CHUNK_FRAMES)
+        return [
+            encode_chunk(samples[at : at + _LEAD_IN_CHUNK_FRAMES], start_frame=at) for at in starts
+        ]
 
     def close(self) -> None:
-        """Free the synthesizer."""
-        self._live.close()
+        """Free the synthesizer; closing twice does no harm."""
+        self._renderer.close()
 
 
-def _factor(own: Samples, wanted: Samples, *, peak: float) -> float:
-    """What makes one as loud as the other, between limits, and leaves the peak in bounds."""
-    powers = [float(np.square(each).sum()) for each in (own, wanted)]
-    if not all(powers):
+def _gain(samples: Samples, target: Samples, *, peak: float) -> float:
+    """Gain from the energy of `samples` to that of `target`, within limits and below clipping."""
+    energies = [float(np.square(each).sum()) for each in (samples, target)]
+    if not all(energies):
         return 1.0
-    factor = float(np.sqrt(powers[1] / powers[0]))
-    return min(max(factor, 1 / _MOST_CHANGE), _MOST_CHANGE, PEAK_CEILING / max(peak, 1e-6))
-
-
-def _peak(samples: Samples) -> float:
-    return float(np.abs(samples).max(initial=0))
+    gain = float(np.sqrt(energies[1] / energies[0]))
+    return min(max(gain, 1 / _MAX_GAIN), _MAX_GAIN, PEAK_CEILING / max(peak, 1e-6))

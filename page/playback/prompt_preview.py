@@ -1,8 +1,4 @@
-"""A seed on its player: its picture, and its sound from where somebody wants to hear it.
-
-Nothing is played before it is asked for, and never more than some minutes of a long seed. Composes
-nothing; knows no components and no visitors.
-"""
+"""Updates for the player of a prompt: its piano roll, and audio when the user presses play."""
 
 from __future__ import annotations
 
@@ -14,76 +10,80 @@ from typing import Any
 from musiclstm.audio import Mix
 from musiclstm.export import pianoroll_data
 from musiclstm.midi import bar_starts
-from page.playback.audio_chunks import ChunkRenderer, frame_of
-from page.playback.player import RATE_HZ, Chunk, ChunkCache, PlayerUpdates
+from page.playback.audio_chunks import SAMPLE_RATE_HZ, Chunk, ChunkRenderer, frame_of
+from page.playback.chunk_cache import ChunkCache
+from page.playback.updates import PlayerUpdates
 from page.session.prompt import PromptChoice
 
-MOST_S = 180.0  # of one press on play; who wants to hear more presses again
-_MOST_BARS = 4  # in one chunk
+MAX_SECONDS = 180.0  # rendered for one press of play; another press renders more
+_MAX_CHUNK_BARS = 4
 
 
 class PromptPreview:
-    """A seed for the player of its picture, as a take of its own.
+    """The player stream of a prompt.
 
     Args:
-        seed: With a score.
-        shelf: The one that the player was made with.
-        from_s: Where the listener is; playing begins there, at its end from the beginning.
+        prompt: With a score.
+        cache: The cache that the player was made with.
+        from_s: Where playback starts, in seconds; outside the prompt it starts at 0.
     """
 
-    def __init__(self, seed: PromptChoice, shelf: ChunkCache, *, from_s: float = 0.0) -> None:
-        assert seed.score is not None
-        self._score, self._roll = seed.score, pianoroll_of_prompt(seed)
-        self._lines = bar_starts(self._score).tolist()
-        end = frame_of(self._score, self._lines[-1])
-        self._cue = round(from_s * RATE_HZ) if 0 < from_s * RATE_HZ < end else 0
-        self._broadcast = PlayerUpdates(shelf, cue_frame=self._cue, on_request=True)
-        self.choose(seed)
+    def __init__(self, prompt: PromptChoice, cache: ChunkCache, *, from_s: float = 0.0) -> None:
+        assert prompt.score is not None
+        self._score, self._roll = prompt.score, pianoroll_of_prompt(prompt)
+        self._bar_ticks = bar_starts(self._score).tolist()
+        end = frame_of(self._score, self._bar_ticks[-1])
+        frame = from_s * SAMPLE_RATE_HZ
+        self._cue = round(frame) if 0 < frame < end else 0
+        self._updates = PlayerUpdates(cache, cue_frame=self._cue, on_request=True)
+        self.select(prompt)
 
-    def choose(self, seed: PromptChoice) -> None:
-        """Mark the bars that go on, where these are not all."""
-        chosen, self._chosen = seed.selection, None
-        if chosen is not None and seed.report is not None:
-            bars = chosen.first_bar, chosen.last_bar or seed.report.bars
-            self._chosen = None if bars == (1, seed.report.bars) else bars
+    def select(self, prompt: PromptChoice) -> None:
+        """Mark the bars of the prompt that are used, unless all are."""
+        selection, self._selection = prompt.selection, None
+        if selection is not None and prompt.report is not None:
+            bars = selection.first_bar, selection.last_bar or prompt.report.bars
+            self._selection = None if bars == (1, prompt.report.bars) else bars
 
-    def picture(self, *, complete: bool = False) -> dict[str, Any]:
-        """What the player is told: all there is, and nothing new to hear."""
-        return self._told([], complete=complete)
+    def update(self, *, complete: bool = False) -> dict[str, Any]:
+        """Build an update without new audio."""
+        return self._build([], complete=complete)
 
     def play(self, mix: Mix | None = None) -> Generator[dict[str, Any], None, None]:
-        """Play it, at most `MOST_S` long; closing the generator frees the synthesizer.
+        """Yield updates with audio for at most `MAX_SECONDS`.
+
+        Closing the generator frees the synthesizer.
 
         Args:
-            mix: How it sounds. None: as it is written.
+            mix: Instruments and levels. None: as the score says.
 
         Raises:
-            RenderError: There is no SoundFont, or it lacks what is needed.
+            RenderError: No SoundFont was found, or it lacks an instrument.
         """
-        at, last, bars = self._bar(), len(self._lines) - 1, 1
-        with closing(ChunkRenderer(self._score, self._lines[at], mix)) as sound:
-            while at < last and sound.seconds < MOST_S:
-                at = min(at + bars, last)
-                yield self._told(sound.until(self._score, self._lines[at]))
-                bars = min(2 * bars, _MOST_BARS)
-            if at == last:
-                yield self._told(sound.end())
-        yield self.picture(complete=True)  # without a chunk, for it may be sent twice
+        index, last, bars = self._cue_bar(), len(self._bar_ticks) - 1, 1
+        with closing(ChunkRenderer(self._score, self._bar_ticks[index], mix)) as renderer:
+            while index < last and renderer.seconds < MAX_SECONDS:
+                index = min(index + bars, last)
+                yield self._build(renderer.render_to(self._score, self._bar_ticks[index]))
+                bars = min(2 * bars, _MAX_CHUNK_BARS)
+            if index == last:
+                yield self._build(renderer.flush())
+        yield self.update(complete=True)  # no chunk, because Gradio sends the last update twice
 
-    def _bar(self) -> int:
-        """The bar in which it begins, from 0."""
-        starts = [frame_of(self._score, line) for line in self._lines[:-1]]
+    def _cue_bar(self) -> int:
+        """Index of the bar in which playback starts."""
+        starts = [frame_of(self._score, tick) for tick in self._bar_ticks[:-1]]
         return max(0, bisect_right(starts, self._cue) - 1)
 
-    def _told(self, chunks: list[Chunk], *, complete: bool = False) -> dict[str, Any]:
-        return self._broadcast.update(
-            self._roll, chunks=chunks, selection=self._chosen, complete=complete
+    def _build(self, chunks: list[Chunk], *, complete: bool = False) -> dict[str, Any]:
+        return self._updates.build(
+            self._roll, chunks=chunks, selection=self._selection, complete=complete
         )
 
 
-def pianoroll_of_prompt(seed: PromptChoice) -> dict[str, Any]:
-    """What a player draws of a seed, all of it in the colour of what is there already."""
-    assert seed.score is not None
-    roll = pianoroll_data(seed.score, prompt_end_tick=0)
+def pianoroll_of_prompt(prompt: PromptChoice) -> dict[str, Any]:
+    """Return the piano roll data of a prompt, all of it marked as prompt."""
+    assert prompt.score is not None
+    roll = pianoroll_data(prompt.score, prompt_end_tick=0)
     roll["prompt_end_tick"] = roll["bars"]["ticks"][-1]
     return roll

@@ -1,188 +1,351 @@
-"""From drafts of a piece to updates of a player: the roll grows, and the sound follows it.
+"""Turn drafts of a piece into updates of a player: the roll grows, and audio follows it.
 
-Playing begins a little before the new bars, so that is played first, with as little as is needed to
-begin. Composes nothing, and knows no components.
+Playback starts a few bars before the new ones. That part is rendered first, in short chunks; what
+precedes it is rendered later.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, NamedTuple
 
-from musiclstm import Composition
+from musiclstm import Composition, RenderError
 from musiclstm.audio import Mix
-from page.playback.audio_chunks import frame_of
-from page.playback.excerpt import excerpt_of, new_bar_of
-from page.playback.player import Chunk, ChunkCache, PlayerUpdates
-from page.playback.take import PlaybackStream, StreamOptions, Update, line_at
+from musiclstm.midi import in_ticks, meter_at
+from page.playback.audio_chunks import SAMPLE_RATE_HZ, Chunk, ChunkRenderer, frame_of
+from page.playback.chunk_cache import ChunkCache
+from page.playback.excerpt import Excerpt, excerpt_of
+from page.playback.updates import PlayerUpdates
 
-__all__ = [
-    "CUE_BARS",
-    "StreamOptions",
-    "Update",
-    "excerpt_of",
-    "new_bar_of",
-    "replay",
-    "show_piece",
-    "stream_piece",
-    "stream_pieces",
-]
-
-CUE_BARS = 2  # so many bars before the new ones playing begins
-_SAFE_S = 8.0  # with so much ahead of the listener there is time for what lies before
+CUE_BARS = 2  # bars before the new ones at which playback starts
+_FIRST_CHUNK_BEATS = 2  # a short first chunk arrives sooner
+_MAX_CHUNK_BARS = 4  # of music that is already composed
+_LEAD_IN_AFTER_S = 8.0  # with so much audio ahead of the cue there is time to render the lead-in
 
 
-# ---------------------------------------------------------------------------- while it is composed
+class StreamOptions(NamedTuple):
+    """How a stream should sound from now on.
+
+    Attributes:
+        mix: Its muted programs are those that the player shows as muted.
+        from_s: Playback position in seconds.
+    """
+
+    mix: Mix
+    from_s: float = 0.0
+
+
+class StreamUpdate(NamedTuple):
+    """One update of a stream.
+
+    Attributes:
+        value: For the player component.
+        piece: The newest draft.
+        updates: Builder of the value, for `replay`.
+        take: Which of several takes, from 0.
+        complete: Whether this is the last update of the take.
+        error: Why there is no audio, in one sentence; empty if there is.
+    """
+
+    value: dict[str, Any]
+    piece: Composition
+    updates: PlayerUpdates
+    take: int = 0
+    complete: bool = False
+    error: str = ""
+
+
+class PlaybackStream:
+    """Audio and roll of one growing piece. Close it to free the synthesizer.
+
+    Args:
+        piece: Its first draft.
+        cue_tick: Where playback starts.
+        updates: Builder of the player's values.
+        mix: Instruments and levels. None: as the score says.
+        take: Which of several takes.
+        lead_in: Chunks before the cue, shared by several takes; the first take renders them.
+        options: Returns the options wanted at each bar. None: they do not change.
+    """
+
+    def __init__(
+        self,
+        piece: Composition,
+        cue_tick: int,
+        updates: PlayerUpdates,
+        mix: Mix | None,
+        *,
+        take: int = 0,
+        lead_in: list[Chunk] | None = None,
+        options: Callable[[], StreamOptions] | None = None,
+    ) -> None:
+        self._updates, self._take, self._options = updates, take, options
+        self._renderer: ChunkRenderer | None = None
+        self._set_piece(piece)
+        self._start(mix or Mix(), cue_tick, [] if lead_in is None else lead_in)
+
+    def _set_piece(self, piece: Composition) -> None:
+        self._piece, self._excerpt = piece, excerpt_of(piece)
+        self._roll = self._excerpt.pianoroll()
+
+    def _start(self, mix: Mix, tick: int, lead_in: list[Chunk]) -> None:
+        """Render from a tick on, with a new synthesizer."""
+        self.close()
+        self._mix, self._lead_in, self._has_lead_in = mix, lead_in, False
+        self._cue_tick = self._tick = tick
+        self._error, self._renderer = "", None
+        with self._catch_render_errors():
+            self._renderer = ChunkRenderer(self._excerpt.score, tick, mix)
+
+    @contextmanager
+    def _catch_render_errors(self) -> Iterator[None]:
+        """Continue without audio after a RenderError, and report its message."""
+        try:
+            yield
+        except RenderError as error:
+            self._error = str(error)
+            self.close()
+            self._renderer = None
+
+    def close(self) -> None:
+        """Free the synthesizer."""
+        if self._renderer is not None:
+            self._renderer.close()
+
+    # ---------------------------------------------------------------------------------- rendering
+
+    def extend(self, draft: Composition) -> Iterator[StreamUpdate]:
+        """Show the next draft and render up to the next bar line; at first only some beats.
+
+        Audio stays some bars behind the drafts, so that each update is small.
+        """
+        if draft is not self._piece:
+            self._set_piece(draft)
+        yield from self._apply_options()
+        tick = next(self._bar_ticks_ahead(), self._tick)
+        if self._tick == self._cue_tick:
+            tick = min(tick, self._cue_tick + self._first_chunk_ticks())
+        yield self._render_to(tick)
+        if self._renderer is not None and self._renderer.seconds >= _LEAD_IN_AFTER_S:
+            self._render_lead_in()
+
+    def render_all(self) -> Iterator[StreamUpdate]:
+        """Render a finished piece to its end, then the lead-in."""
+        yield from self._render_bars(self._excerpt.bar_ticks[-1])
+        yield from self.finish()
+
+    def finish(self) -> Iterator[StreamUpdate]:
+        """Render the rest with the release of the last notes, then the lead-in."""
+        yield from self._apply_options()
+        while self._renderer and (tick := next(self._bar_ticks_ahead(), None)) is not None:
+            yield self._render_to(tick)
+            yield from self._apply_options()
+        chunks = self._renderer.flush() if self._renderer else []
+        if chunks:
+            yield self._build(chunks)
+        self._render_lead_in()
+        yield self._build([], complete=True)  # no chunk, because Gradio sends it twice
+
+    def _apply_options(self) -> Iterator[StreamUpdate]:
+        """Render again, from the playback position to the current tick, if the mix changed."""
+        if self._options is None:
+            return
+        mix, from_s = self._options()
+        if mix == self._mix:
+            return
+        reached = self._tick
+        self._updates = self._updates.remixed(mix.muted)
+        self._start(mix, min(bar_tick_at(self._excerpt, from_s), reached), [])
+        yield from self._render_bars(reached)
+
+    def _render_bars(self, end_tick: int) -> Iterator[StreamUpdate]:
+        """Render composed music up to a tick, in chunks of 1, 2, then 4 bars."""
+        bars = 1
+        while self._tick < end_tick:
+            ahead = [tick for tick in self._bar_ticks_ahead() if tick < end_tick][:bars]
+            yield self._render_to(ahead[-1] if len(ahead) == bars else end_tick)
+            bars = min(2 * bars, _MAX_CHUNK_BARS)
+
+    def _bar_ticks_ahead(self) -> Iterator[int]:
+        return (tick for tick in self._excerpt.bar_ticks if tick > self._tick)
+
+    def _first_chunk_ticks(self) -> int:
+        score = self._excerpt.score
+        _, denominator = meter_at(score, self._cue_tick)
+        return _FIRST_CHUNK_BEATS * 4 * in_ticks(score).ticks_per_quarter // denominator
+
+    def _render_to(self, tick: int) -> StreamUpdate:
+        self._tick = tick
+        chunks: list[Chunk] = []
+        with self._catch_render_errors():
+            if self._renderer is not None:
+                chunks = self._renderer.render_to(self._excerpt.score, tick)
+        return self._build(chunks)
+
+    def _render_lead_in(self) -> None:
+        """Put what precedes the cue into the cache, once; the browser requests it when needed."""
+        if self._renderer is None or self._has_lead_in:
+            return
+        self._has_lead_in = True
+        with self._catch_render_errors():
+            if not self._lead_in:
+                self._lead_in.extend(self._renderer.render_lead_in())
+            self._build(self._lead_in)
+
+    def _build(self, chunks: list[Chunk], *, complete: bool = False) -> StreamUpdate:
+        value = self._updates.build(self._roll, chunks=chunks, complete=complete)
+        return StreamUpdate(value, self._piece, self._updates, self._take, complete, self._error)
+
+
+def bar_tick_at(excerpt: Excerpt, seconds: float) -> int:
+    """Return the tick of the last bar line at or before a playback position; 0 before the first."""
+    ticks = excerpt.bar_ticks[:-1] or (0,)
+    starts = [frame_of(excerpt.score, tick) / SAMPLE_RATE_HZ for tick in ticks]
+    return ticks[max(0, bisect_right(starts, seconds) - 1)]
+
+
+# --------------------------------------------------------------------------------- while composing
+
+
+@dataclass(frozen=True)
+class _StreamFactory:
+    """Creates the streams of one job; they share the chunks before the cue."""
+
+    cache: ChunkCache
+    mix: Mix | None
+    planned_bars: int | None
+    cue_bars: int
+    options: Callable[[int], StreamOptions] | None
+    lead_in: list[Chunk] = field(default_factory=list)
+
+    def create(self, draft: Composition, take: int = 0) -> PlaybackStream:
+        """Create a stream from a take's first draft, whose last bar is the first new one."""
+        excerpt = excerpt_of(draft)
+        tick = excerpt.bar_ticks[max(0, len(excerpt.bar_ticks) - 2 - self.cue_bars)]
+        planned = None if self.planned_bars is None else excerpt.prompt_bars + self.planned_bars
+        cue_frame = frame_of(excerpt.score, tick)
+        updates = PlayerUpdates(self.cache, planned_bars=planned, cue_frame=cue_frame)
+        options = partial(self.options, take) if self.options else None
+        return PlaybackStream(
+            draft, tick, updates, self.mix, take=take, lead_in=self.lead_in, options=options
+        )
 
 
 def stream_piece(
     drafts: Iterable[Composition],
     *,
-    shelf: ChunkCache,
+    cache: ChunkCache,
     mix: Mix | None = None,
     planned_bars: int | None = None,
     cue_bars: int = CUE_BARS,
-    wanted: Callable[[int], StreamOptions] | None = None,
-) -> Iterator[Update]:
-    """Draw and play a piece while it is composed: an update for each draft, then those of its end.
+    options: Callable[[int], StreamOptions] | None = None,
+) -> Iterator[StreamUpdate]:
+    """Yield player updates while a piece is composed, and then for the rest of its audio.
 
-    Where the drafts end, the piece is heard to its end and rings out; so whoever wants to stop ends
-    the drafts. Closing the generator frees the synthesizer.
+    To stop early, end the drafts: what is composed is still rendered to its end. Closing the
+    generator frees the synthesizer.
 
     Args:
-        drafts: The piece, a bar longer each time, as `Composer.stream` gives it.
-        shelf: The one that the player was made with.
-        mix: How it sounds. None: as it is written.
-        planned_bars: How many new bars there will be, those counted that were there before. None:
-            nobody knows.
-        cue_bars: Playing begins so many bars before the one that the first draft brings.
-        wanted: Asked at every bar how a take, by its number, should sound by now; what is there
-            then sounds so from where the listener is. None: it stays with the mix.
+        drafts: The piece, one bar longer each time, from `Composer.stream`.
+        cache: The cache that the player was made with.
+        mix: Instruments and levels. None: as the score says.
+        planned_bars: Final number of new bars, with those of earlier jobs. None: unknown.
+        cue_bars: Playback starts this many bars before the first new one.
+        options: Returns the options wanted for a take; called at every bar. If the mix changed,
+            the audio is rendered again from the playback position. None: options do not change.
 
     Raises:
-        MusicLSTMError: What the drafts raise. What the sound raises is told as `trouble`.
+        MusicLSTMError: From `drafts`. A RenderError of the audio becomes `StreamUpdate.error`.
     """
-    press = _Press(shelf, mix, planned_bars, cue_bars, wanted)
-    with ExitStack() as stack:
-        take: PlaybackStream | None = None
-        for draft in drafts:
-            if take is None:
-                take = press.take(draft)
-                stack.callback(take.close)
-            yield from take.go_on(draft)
-            if take.seconds_ahead >= _SAFE_S:
-                take.fetch_before()
-        if take is not None:
-            yield from take.end()
+    single = ((0, draft) for draft in drafts)
+    yield from stream_pieces(
+        single, count=1, cache=cache, mix=mix, planned_bars=planned_bars, cue_bars=cue_bars,
+        options=options,
+    )  # fmt: skip
 
 
 def stream_pieces(
     drafts: Iterable[tuple[int, Composition]],
     *,
     count: int,
-    shelf: ChunkCache,
+    cache: ChunkCache,
     mix: Mix | None = None,
     planned_bars: int | None = None,
     cue_bars: int = CUE_BARS,
-    wanted: Callable[[int], StreamOptions] | None = None,
-) -> Iterator[Update]:
-    """Draw and play several takes while they are composed, in turns.
+    options: Callable[[int], StreamOptions] | None = None,
+) -> Iterator[StreamUpdate]:
+    """Yield player updates while several takes are composed in turn.
 
     Args:
-        drafts: As `Composer.stream_many` gives them.
-        count: How many takes there are.
-        shelf: As in `stream_piece`, as are the others.
-        mix: Likewise.
-        planned_bars: Likewise.
-        cue_bars: Likewise.
-        wanted: Likewise.
+        drafts: Pairs of take and draft, from `Composer.stream_many`.
+        count: Number of takes.
+        cache: This and the other arguments: as in `stream_piece`.
+        mix: Instruments and levels.
+        planned_bars: Final number of new bars.
+        cue_bars: Playback starts this many bars before the first new one.
+        options: Returns the options wanted for a take.
 
     Raises:
         MusicLSTMError: As in `stream_piece`.
-        ValueError: A draft of a take that there is not.
+        ValueError: A draft of a take outside 0..count - 1.
     """
-    press = _Press(shelf, mix, planned_bars, cue_bars, wanted)
-    takes: dict[int, PlaybackStream] = {}
+    factory = _StreamFactory(cache, mix, planned_bars, cue_bars, options)
+    streams: dict[int, PlaybackStream] = {}
     with ExitStack() as stack:
-        for number, draft in drafts:
-            if not 0 <= number < count:
-                raise ValueError(f"take must be from 0 to {count - 1}, got {number}.")
-            if number not in takes:
-                takes[number] = press.take(draft, number)
-                stack.callback(takes[number].close)
-            yield from takes[number].go_on(draft)
-        for number in sorted(takes):
-            yield from takes[number].end()
+        for take, draft in drafts:
+            if not 0 <= take < count:
+                raise ValueError(f"take must be from 0 to {count - 1}, got {take}.")
+            if take not in streams:
+                streams[take] = factory.create(draft, take)
+                stack.callback(streams[take].close)
+            yield from streams[take].extend(draft)
+        for take in sorted(streams):
+            yield from streams[take].finish()
+
+
+# --------------------------------------------------------------------------- of a composed piece
 
 
 def replay(
-    piece: Composition, *, broadcast: PlayerUpdates, mix: Mix | None = None, from_s: float = 0.0
-) -> Iterator[Update]:
-    """Play a piece that is there already in another mix; the listener keeps the place.
+    piece: Composition, *, updates: PlayerUpdates, mix: Mix | None = None, from_s: float = 0.0
+) -> Iterator[StreamUpdate]:
+    """Render a piece that the player shows in another mix; the playback position is kept.
 
-    Also for a piece whose drafts were given up: the sound of it is whole then.
+    This also completes a piece whose drafts were abandoned.
 
     Args:
         piece: What the player shows.
-        broadcast: Of its newest update.
-        mix: How it is to sound; its silent programs are those that the player shows as muted.
-        from_s: Where the listener is, in seconds from the beginning of what is heard.
+        updates: Of the player's newest update.
+        mix: Its muted programs are those that the player shows as muted.
+        from_s: Playback position in seconds.
     """
-    heard = excerpt_of(piece)
-    other = broadcast.with_muted(mix.muted if mix else ())
-    return _played(PlaybackStream(piece, heard, line_at(heard, from_s), other, mix))
+    remixed = updates.remixed(mix.muted if mix else ())
+    tick = bar_tick_at(excerpt_of(piece), from_s)
+    with closing(PlaybackStream(piece, tick, remixed, mix)) as stream:
+        yield from stream.render_all()
 
 
 def show_piece(
     piece: Composition,
     *,
-    shelf: ChunkCache,
+    cache: ChunkCache,
     mix: Mix | None = None,
-    old_bars: int = 0,
     cue_bars: int = CUE_BARS,
-) -> Iterator[Update]:
-    """Draw and play a piece that is there already as a take of its own.
+) -> Iterator[StreamUpdate]:
+    """Show and render a composed piece as a new stream.
 
     Args:
-        piece: What is to be shown.
-        shelf: The one that the player was made with.
-        mix: How it sounds. None: as it is written.
-        old_bars: So many of the new bars are known to the listener.
-        cue_bars: Playing begins so many bars before the others.
+        piece: The piece.
+        cache: The cache that the player was made with.
+        mix: Instruments and levels. None: as the score says.
+        cue_bars: Playback starts this many bars before the new ones.
     """
-    heard = excerpt_of(piece)
-    line = max(0, min(heard.seed_bars + old_bars, len(heard.lines) - 1) - cue_bars)
-    tick = heard.lines[line]
-    broadcast = PlayerUpdates(shelf, cue_frame=frame_of(heard.score, tick))
-    return _played(PlaybackStream(piece, heard, tick, broadcast, mix))
-
-
-def _played(take: PlaybackStream) -> Iterator[Update]:
-    """A piece that is there already, to its end."""
-    with closing(take):
-        yield from take.play_to(take.heard.lines[-1])
-        yield from take.end()
-
-
-@dataclass(frozen=True)
-class _Press:
-    """What the takes of one press have in common."""
-
-    shelf: ChunkCache
-    mix: Mix | None
-    planned_bars: int | None
-    cue_bars: int
-    wanted: Callable[[int], StreamOptions] | None
-    before: list[Chunk] = field(default_factory=list)  # filled by the first that plays it
-
-    def take(self, draft: Composition, number: int = 0) -> PlaybackStream:
-        """A take, by its first draft; the bar that this one brings is the last one."""
-        heard = excerpt_of(draft)
-        tick = heard.lines[max(0, len(heard.lines) - 2 - self.cue_bars)]
-        planned = None if self.planned_bars is None else heard.seed_bars + self.planned_bars
-        frame = frame_of(heard.score, tick)
-        broadcast = PlayerUpdates(self.shelf, planned_bars=planned, cue_frame=frame)
-        wanted = partial(self.wanted, number) if self.wanted else None
-        return PlaybackStream(draft, heard, tick, broadcast, self.mix, number, self.before, wanted)
+    excerpt = excerpt_of(piece)
+    tick = excerpt.bar_ticks[max(0, excerpt.prompt_bars - cue_bars)]
+    updates = PlayerUpdates(cache, cue_frame=frame_of(excerpt.score, tick))
+    with closing(PlaybackStream(piece, tick, updates, mix)) as stream:
+        yield from stream.render_all()

@@ -1,1 +1,1 @@
-"""server."""
+"""Server around Gradio: middleware, queue limits, deadlines, health, temporary files, shutdown."""

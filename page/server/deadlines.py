@@ -1,8 +1,7 @@
-"""Turns at composing while they go on: for how long, and how they are told to end.
+"""Deadlines of generation jobs.
 
-A turn that is over its time, or one without end while others wait, is told to finish what there is,
-with a sentence for its visitor; so is every turn when the server closes. Knows neither visitors nor
-Gradio.
+A job over its time is asked to stop, as is an endless job while others wait, and every job when the
+server closes. Each gets a sentence for its user.
 """
 
 from __future__ import annotations
@@ -14,128 +13,129 @@ from contextlib import contextmanager
 
 from musiclstm import MusicLSTMError
 
-LONGEST_S = 300.0  # of a turn; usual ones take seconds
-LONGEST_ENDLESS_S = 1_800.0
-UNDISTURBED_S = 180.0  # of endless music, even while others wait
+MAX_JOB_S = 300.0  # usual jobs take seconds
+MAX_ENDLESS_S = 1_800.0
+MIN_ENDLESS_S = 180.0  # an endless job runs this long even while others wait
 
-TOO_LONG = "This took longer than {minutes:.0f} minutes and was ended; what there is stays here."
-ENDLESS_OVER = "Endless music rests after {minutes:.0f} minutes; press Go on from here for more."
-GIVEN_WAY = (
-    "Others are waiting, so endless music rests here; press Go on from here to wait as well."
+TOO_LONG = "This took longer than {minutes:.0f} minutes and was stopped; what is composed stays."
+ENDLESS_OVER = "Endless music stops after {minutes:.0f} minutes; press Go on from here to continue."
+OTHERS_WAIT = (
+    "Others are waiting, so endless music stops here; press Go on from here to join the queue."
 )
-CLOSING = "The server is about to close; save what you like, and come again in a minute."
+CLOSING = "The server is about to close; save your music and come back in a minute."
 
 
 class ClosingError(MusicLSTMError):
-    """The server closes and begins nothing new."""
+    """The server is closing and starts no new jobs."""
 
 
 class JobDeadline:
-    """One turn at composing, from where it is registered on.
+    """State of one job, from its start.
 
     Attributes:
-        stopped: Set: compose no more bars, and finish what there is.
-        endless: Whether it does not end by itself.
-        why: Who ended it, if not the visitor, in one sentence; empty while nobody did.
-        cut: Whether not even what there is can be played to its end.
+        stopped: Set: compose no more bars, and finish what is there.
+        endless: Whether the job has no end of its own.
+        reason: Why the server stopped the job, in one sentence; empty if it did not.
+        aborted: Whether the audio of what is composed is dropped too.
+        started_s: By `time.monotonic`.
     """
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
         self.endless = False
-        self.why = ""
-        self.cut = False
-        self.began_s = time.monotonic()
+        self.reason = ""
+        self.aborted = False
+        self.started_s = time.monotonic()
 
-    def end(self, why: str) -> None:
-        """Let it finish what there is, and tell the visitor why."""
-        self.why = self.why or why
+    def stop(self, reason: str) -> None:
+        """Ask the job to finish what is there; the first reason is kept."""
+        self.reason = self.reason or reason
         self.stopped.set()
 
-    def reason_to_end(self, *, now_s: float, waiting: int) -> str:
-        """Why it has to end now; empty: it may go on.
+    def expiry_reason(self, *, now_s: float, num_waiting: int) -> str:
+        """Return why the job has to stop now; empty: it may continue.
 
         Args:
-            now_s: By the clock of `time.monotonic`.
-            waiting: How many others wait for their turn.
+            now_s: By `time.monotonic`.
+            num_waiting: Number of other jobs that wait.
         """
-        spent_s = now_s - self.began_s
+        elapsed_s = now_s - self.started_s
         if not self.endless:
-            return TOO_LONG.format(minutes=LONGEST_S / 60) if spent_s > LONGEST_S else ""
-        if spent_s > LONGEST_ENDLESS_S:
-            return ENDLESS_OVER.format(minutes=LONGEST_ENDLESS_S / 60)
-        return GIVEN_WAY if waiting and spent_s > UNDISTURBED_S else ""
+            return TOO_LONG.format(minutes=MAX_JOB_S / 60) if elapsed_s > MAX_JOB_S else ""
+        if elapsed_s > MAX_ENDLESS_S:
+            return ENDLESS_OVER.format(minutes=MAX_ENDLESS_S / 60)
+        return OTHERS_WAIT if num_waiting and elapsed_s > MIN_ENDLESS_S else ""
 
 
 class Deadlines:
-    """All turns of a process.
+    """The running jobs of a process.
 
     Attributes:
-        closed: Whether no more begin.
+        closed: Whether new jobs are refused.
     """
 
     def __init__(self) -> None:
         self.closed = False
-        self._running: set[JobDeadline] = set()
+        self._jobs: set[JobDeadline] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._jobs)
 
-    def begin(self, turn: JobDeadline) -> None:
-        """Watch over a turn from now on.
+    def add(self, job: JobDeadline) -> None:
+        """Start the time of a job.
 
         Raises:
-            ClosingError: No more begin.
+            ClosingError: The server is closing.
         """
         with self._lock:
             if self.closed:
                 raise ClosingError(CLOSING)
-            turn.began_s = time.monotonic()
-            self._running.add(turn)
+            job.started_s = time.monotonic()
+            self._jobs.add(job)
 
-    def over(self, turn: JobDeadline) -> None:
-        """It has ended."""
+    def remove(self, job: JobDeadline) -> None:
+        """Forget a job that has ended."""
         with self._lock:
-            self._running.discard(turn)
+            self._jobs.discard(job)
 
     @contextmanager
-    def one(self) -> Iterator[JobDeadline]:
-        """A turn that lasts as long as the block.
+    def track(self) -> Iterator[JobDeadline]:
+        """Create a job that lasts as long as the block.
 
         Raises:
-            ClosingError: No more begin.
+            ClosingError: The server is closing.
         """
-        turn = JobDeadline()
-        self.begin(turn)
+        job = JobDeadline()
+        self.add(job)
         try:
-            yield turn
+            yield job
         finally:
-            self.over(turn)
+            self.remove(job)
 
-    def sweep(self, *, waiting: int, now_s: float | None = None) -> None:
-        """End those that have had their time.
+    def expire(self, *, num_waiting: int, now_s: float | None = None) -> None:
+        """Stop the jobs that are over their time.
 
         Args:
-            waiting: How many others wait for their turn.
-            now_s: By the clock of `time.monotonic`. None: now.
+            num_waiting: Number of other jobs that wait.
+            now_s: By `time.monotonic`. None: now.
         """
         now_s = time.monotonic() if now_s is None else now_s
-        for turn in self._all():
-            if why := turn.reason_to_end(now_s=now_s, waiting=waiting):
-                turn.end(why)
+        for job in self._snapshot():
+            if reason := job.expiry_reason(now_s=now_s, num_waiting=num_waiting):
+                job.stop(reason)
 
     def close(self) -> None:
-        """End all, and begin no more."""
+        """Stop all jobs and refuse new ones."""
         with self._lock:
             self.closed = True
-        for turn in self._all():
-            turn.cut = True
-            turn.end(CLOSING)
+        for job in self._snapshot():
+            job.aborted = True
+            job.stop(CLOSING)
 
-    def _all(self) -> list[JobDeadline]:
+    def _snapshot(self) -> list[JobDeadline]:
         with self._lock:
-            return list(self._running)
+            return list(self._jobs)
 
 
-TURNS = Deadlines()
+DEADLINES = Deadlines()

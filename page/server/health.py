@@ -1,7 +1,4 @@
-"""`/healthz`: whether the server is well, in a few numbers, for whoever watches over it.
-
-Knows the queue's numbers; nothing of visitors, and no path of this machine.
-"""
+"""`/healthz`: the state of the server in a few numbers, for monitoring."""
 
 from __future__ import annotations
 
@@ -13,40 +10,29 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from musiclstm import __version__
-from page.server.deadlines import TURNS
+from page.server.deadlines import DEADLINES
 from page.server.queue_limits import QueueLimits
 
 
-class Health:
-    """What is told of a server.
+def health_route(jobs: QueueLimits, model: str) -> Route:
+    """Create the route; it answers 503 while the server is closing.
 
     Args:
-        jobs: Its jobs.
-        model: The name of the model that composes; empty: it has none.
+        jobs: The jobs to count.
+        model: Name of the model; empty if it has none.
     """
+    started_s = time.monotonic()
 
-    def __init__(self, jobs: QueueLimits, model: str) -> None:
-        self._jobs, self._model = jobs, model
-        self._began_s = time.monotonic()
-
-    def report(self) -> dict[str, Any]:
-        """The numbers; `ok` is false once the server is about to close."""
-        return {
-            "ok": not TURNS.closed,
+    async def answer(_request: Request) -> JSONResponse:
+        report: dict[str, Any] = {
+            "ok": not DEADLINES.closed,
             "version": __version__,
-            "model": self._model,
-            "running": self._jobs.running,
-            "waiting": self._jobs.waiting,
-            "uptime_s": round(time.monotonic() - self._began_s, 1),
+            "model": model,
+            "running": jobs.num_running,
+            "waiting": jobs.num_waiting,
+            "uptime_s": round(time.monotonic() - started_s, 1),
         }
+        status = 200 if report["ok"] else 503
+        return JSONResponse(report, status, {"cache-control": "no-store"})
 
-    async def answer(self, _request: Request) -> JSONResponse:
-        """The same over HTTP; 503 when it is not well."""
-        report = self.report()
-        headers = {"cache-control": "no-store"}
-        return JSONResponse(report, 200 if report["ok"] else 503, headers)
-
-    @property
-    def route(self) -> Route:
-        """Where it is asked."""
-        return Route("/healthz", self.answer)
+    return Route("/healthz", answer)

@@ -1,7 +1,4 @@
-"""What a server of the page needs around it: its guard, its health, and a good end.
-
-Knows Gradio as a server; nothing of what stands on the page.
-"""
+"""Start and end of the page's server: options for Gradio, trusted proxies, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -15,33 +12,33 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
-from page.server.deadlines import TURNS
-from page.server.health import Health
+from page.server.deadlines import DEADLINES
+from page.server.gradio_private import GradioQueue, force_exit, upload_folder
+from page.server.health import health_route
 from page.server.middleware import RequestGuard
 from page.server.queue_limits import QueueLimits, ServerLimits
 
-FAREWELL_S = 3.0  # so long running jobs may take to end
-_PRIVATE = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
+SHUTDOWN_S = 3.0  # running jobs may take so long to end
+_PRIVATE_NETWORKS = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
 
 
 def app_options(
     demo: gr.Blocks, *, model: str = "", limits: ServerLimits | None = None
 ) -> dict[str, Any]:
-    """Guard, health and the watch over jobs, for `demo.launch(app_kwargs=…)`.
+    """Return options for `demo.launch(app_kwargs=…)`: middleware, health route, job watch.
 
     Args:
         demo: The page, with its queue.
-        model: The name of the model that composes.
-        limits: How much the server takes on. None: as `ServerLimits` has it.
+        model: Name of the model, for `/healthz`.
+        limits: Limits of the server. None: the defaults of `ServerLimits`.
     """
     limits = limits or ServerLimits()
-    jobs = QueueLimits(demo, limits)
+    jobs = QueueLimits(GradioQueue(demo), limits)
 
     @asynccontextmanager
-    async def watched(_app: Any) -> AsyncIterator[None]:
+    async def watch_jobs(_app: Any) -> AsyncIterator[None]:
         watch = asyncio.create_task(jobs.watch())
         yield
         watch.cancel()
@@ -52,41 +49,36 @@ def app_options(
         "docs_url": None,
         "redoc_url": None,
         "openapi_url": None,
-        "routes": [Health(jobs, model).route],
-        "middleware": [
-            Middleware(RequestGuard, jobs=jobs, limits=limits, files=get_upload_folder())
-        ],
-        "lifespan": watched,
+        "routes": [health_route(jobs, model)],
+        "middleware": [Middleware(RequestGuard, jobs=jobs, limits=limits, files=upload_folder())],
+        "lifespan": watch_jobs,
     }
 
 
 def trust_proxy() -> None:
-    """Take the word of a proxy in this machine's private network for who a visitor is.
+    """Trust client addresses from proxies in private networks.
 
-    FORWARDED_ALLOW_IPS, where it is set, says better which proxies may be believed.
+    FORWARDED_ALLOW_IPS, if set, names the trusted proxies instead.
     """
-    os.environ.setdefault("FORWARDED_ALLOW_IPS", _PRIVATE)
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", _PRIVATE_NETWORKS)
 
 
 def serve_until_signal(demo: gr.Blocks) -> None:
-    """Serve until somebody ends the process (SIGTERM, SIGINT), then let visitors know and close.
-
-    To be called in the main thread.
-    """
-    asked = threading.Event()
+    """Serve until SIGTERM or SIGINT, then close. Call it in the main thread."""
+    signalled = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: asked.set())
-    while demo.is_running and not asked.wait(0.5):
+        signal.signal(each, lambda *_: signalled.set())
+    while demo.is_running and not signalled.wait(0.5):
         pass
     close(demo)
 
 
 def close(demo: gr.Blocks) -> None:
-    """End all jobs with a sentence, then the server; whoever does not end in time is cut off."""
-    TURNS.close()
-    until_s = time.monotonic() + FAREWELL_S
-    while demo._queue.event_ids_to_events and time.monotonic() < until_s:
+    """Stop all jobs with a sentence, then the server; jobs that do not end in time are cut off."""
+    DEADLINES.close()
+    queue = GradioQueue(demo)
+    until_s = time.monotonic() + SHUTDOWN_S
+    while queue.jobs() and time.monotonic() < until_s:
         time.sleep(0.05)
-    if demo.server is not None:
-        threading.Timer(1.0, setattr, (demo.server, "force_exit", True)).start()
+    force_exit(demo, after_s=1.0)
     demo.close(verbose=False)

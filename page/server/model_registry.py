@@ -1,7 +1,4 @@
-"""Other models than everybody's, for visitors who may choose one.
-
-Loads checkpoints by name and keeps the last few; knows no components.
-"""
+"""Composers of other models, for users who may choose one."""
 
 from __future__ import annotations
 
@@ -10,35 +7,36 @@ from collections import OrderedDict
 
 from musiclstm import Composer, ScoreError
 
-MOST_KEPT = 2  # besides everybody's
+MAX_MODELS = 2  # besides the default one
 
 
 class ModelRegistry:
-    """Composers by the name they were asked for, the last ones kept.
+    """Composers by name; the most recently used ones are kept.
 
     Args:
-        usual: Everybody's.
+        default: The composer for an empty name.
     """
 
-    def __init__(self, usual: Composer) -> None:
-        self.usual = usual
-        self._kept: OrderedDict[str, Composer] = OrderedDict()
+    def __init__(self, default: Composer) -> None:
+        self.default = default
+        self._composers: OrderedDict[str, Composer] = OrderedDict()
         self._lock = threading.Lock()
 
-    def named(self, name: str) -> Composer:
-        """The composer of a checkpoint folder or a Hub id; an empty name: everybody's.
+    def get(self, name: str) -> Composer:
+        """Return the composer of a checkpoint folder or a Hub id; empty: the default one.
 
         Raises:
-            CheckpointError: There is none, or it cannot be read.
+            CheckpointError: It does not exist or cannot be read.
+            ScoreError: The name is longer than 200 characters.
         """
         name = name.strip()
         if not name:
-            return self.usual
+            return self.default
         if len(name) > 200:
             raise ScoreError("A model's name has at most 200 letters; copy it from its page.")
         with self._lock:
-            composer = self._kept.pop(name, None) or Composer.from_pretrained(name)
-            self._kept[name] = composer
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
+            composer = self._composers.pop(name, None) or Composer.from_pretrained(name)
+            self._composers[name] = composer
+            while len(self._composers) > MAX_MODELS:
+                self._composers.popitem(last=False)
         return composer

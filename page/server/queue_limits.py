@@ -1,8 +1,4 @@
-"""Gradio's queue as the guard sees it: who has how many jobs, who may join, who has gone.
-
-A job that nobody listens to is ended, and so is one whose turn has lasted too long. Knows
-addresses, jobs and numbers; nothing of music. The one file that looks into Gradio's queue.
-"""
+"""Limits on jobs in Gradio's queue, by client address; jobs without a listener are cancelled."""
 
 from __future__ import annotations
 
@@ -18,21 +14,20 @@ from functools import cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-import gradio as gr
+from page.server.deadlines import CLOSING, DEADLINES
+from page.server.gradio_private import GradioQueue, QueuedJob
 
-from page.server.deadlines import CLOSING, TURNS
+COMPOSE_ID = "work"  # concurrency id of every function that composes
 
-WORK = "work"  # the concurrency id of everything that composes
-
-_BUSY = "Everybody composes just now and {waiting} are waiting; try again in a minute."
-_ENOUGH = "You have {jobs} jobs here already; wait for one of them to end, then press again."
+_QUEUE_FULL = "The queue is full, {waiting} are waiting; try again in a minute."
+_TOO_MANY_JOBS = "You have {jobs} jobs here already; wait for one of them to end, then try again."
 
 
 class RefusedError(Exception):
-    """A request that is not served.
+    """A request that is refused.
 
     Args:
-        status: Of the HTTP answer.
+        status: HTTP status code.
         sentence: What is wrong and what to do.
         wait_s: When to try again, in seconds; 0: never.
     """
@@ -44,19 +39,19 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """How much the server takes on.
+    """Limits of the server.
 
     Args:
-        body_bytes: Of one request; somewhat more than the largest file, for what is around it.
-        body_s: Until all of it must have come, in seconds.
-        requests: Of one address at once, streams counted.
-        bodies: Of those, how many may still be on their way in.
-        work: Jobs of one address that compose, running and waiting. One more than run at once:
-            then somebody else waits for at most one job to end.
-        jobs: Of one address, of any kind.
-        waiting: Jobs that compose and have not begun, of all addresses.
-        unheard_s: How long a job goes on, and its result is kept, without anybody listening.
-        unread: Messages that wait for their listener; with more the job ends.
+        body_bytes: Size of one request; somewhat more than the largest file, for its headers.
+        body_s: Seconds within which the whole body must arrive.
+        requests: Requests of one address at once, streams included.
+        bodies: Requests of one address whose bodies are still arriving.
+        work: Composing jobs of one address, running and waiting. With one more than run at once,
+            others wait for at most one job.
+        jobs: Jobs of one address, of any kind.
+        waiting: Composing jobs that wait, of all addresses.
+        unheard_s: Seconds that a job runs, and its result is kept, without a listening client.
+        unread: Messages that may wait for their client; with more the job is cancelled.
     """
 
     body_bytes: int = 2_100_000
@@ -76,11 +71,11 @@ class ServerLimits:
 
 
 def address_of(scope: Any) -> str:
-    """Whom a request counts for; empty: this machine or a proxy, for which nothing is counted.
+    """Return the address that a request counts for; empty: not counted.
 
-    Whether a proxy's word is taken for the address, uvicorn has decided (FORWARDED_ALLOW_IPS); one
-    that gives no word may speak for anybody. Of IPv6 the network counts, for a whole one belongs
-    to one household.
+    This machine and trusted proxies are not counted: a proxy that names no client may stand for
+    any. uvicorn decides which proxies are trusted (FORWARDED_ALLOW_IPS). For IPv6 the /64 network
+    counts, because one household has a whole one.
     """
     host = (scope.get("client") or ("",))[0]
     try:
@@ -89,15 +84,15 @@ def address_of(scope: Any) -> str:
         return host or "unknown"
     if isinstance(found, IPv6Address):
         found = found.ipv4_mapped or found
-    proxies = _networks(os.environ.get("FORWARDED_ALLOW_IPS", ""))
+    proxies = _parse_networks(os.environ.get("FORWARDED_ALLOW_IPS", ""))
     if found.is_loopback or any(found in network for network in proxies):
         return ""
     return str(found if found.version == 4 else ip_network(f"{found}/64", strict=False))
 
 
 @cache
-def _networks(listed: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Those of a list with commas; what is none, such as a name or *, is left out."""
+def _parse_networks(listed: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks of a comma-separated list; other entries, such as names or *, are skipped."""
     found = []
     for each in listed.split(","):
         with suppress(ValueError):
@@ -106,137 +101,132 @@ def _networks(listed: str) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 class QueueLimits:
-    """The jobs of a page.
+    """Admission of jobs to the queue, and their cancellation.
 
     Args:
-        demo: The page.
-        limits: How much it takes on.
+        queue: The queue of the page.
+        limits: Limits of the server.
     """
 
-    def __init__(self, demo: gr.Blocks, limits: ServerLimits) -> None:
-        self._demo, self._limits = demo, limits
-        self._joining: Counter[tuple[str, bool]] = Counter()
-        self._heard: Counter[str] = Counter()
-        self._left: dict[str, float] = {}
-
-    # ----------------------------------------------------------------------------------- numbers
+    def __init__(self, queue: GradioQueue, limits: ServerLimits) -> None:
+        self._queue, self._limits = queue, limits
+        self._joining: Counter[tuple[str, bool]] = Counter()  # (address, composes)
+        self._listening: Counter[str] = Counter()
+        self._unread_since: dict[str, float] = {}  # session -> seconds
 
     @property
-    def running(self) -> int:
-        """Jobs of any kind that have begun."""
-        return sum(job is not None for job in self._demo._queue.active_jobs)
+    def num_running(self) -> int:
+        """Number of jobs of any kind that have started."""
+        return self._queue.num_running
 
     @property
-    def waiting(self) -> int:
-        """Jobs that compose and have not begun."""
-        found = self._demo._queue.event_queue_per_concurrency_id.get(WORK)
-        return len(found.queue) if found else 0
+    def num_waiting(self) -> int:
+        """Number of composing jobs that have not started."""
+        return self._queue.num_waiting(COMPOSE_ID)
 
-    def _events(self) -> list[Any]:
-        return list(self._demo._queue.event_ids_to_events.values())
-
-    # ----------------------------------------------------------------------------------- joining
+    # ----------------------------------------------------------------------------------- admission
 
     @contextmanager
-    def admitted(self, who: str, path: str, body: bytes) -> Iterator[None]:
-        """Room for a job while it joins the queue.
+    def admit(self, address: str, path: str, body: bytes) -> Iterator[None]:
+        """Count a job while it joins the queue.
 
         Args:
-            who: From `address_of`.
-            path: Where it asks to join.
-            body: What it asks for.
+            address: From `address_of`.
+            path: Of the request.
+            body: Of the request.
 
         Raises:
-            RefusedError: There is no room, for it or for anybody.
+            RefusedError: A limit is reached, or the server is closing.
         """
-        work = self._composes(path, body)
-        self._check(who, work=work)
-        self._joining[who, work] += 1
+        composes = self._composes(path, body)
+        self._check(address, composes=composes)
+        self._joining[address, composes] += 1
         try:
             yield
         finally:
-            self._joining[who, work] -= 1
-            self._joining += Counter()  # leaves out the zeros
+            self._joining[address, composes] -= 1
+            self._joining += Counter()  # drops zeros
 
-    def _check(self, who: str, *, work: bool) -> None:
-        if TURNS.closed:
+    def _check(self, address: str, *, composes: bool) -> None:
+        if DEADLINES.closed:
             raise RefusedError(503, CLOSING, wait_s=60)
-        if work and self.waiting >= self._limits.waiting:
-            raise RefusedError(503, _BUSY.format(waiting=self.waiting), wait_s=60)
-        own = [event for event in self._events() if address_of(event.request.scope) == who]
-        composing = sum(event.fn.concurrency_id == WORK for event in own) + self._joining[who, True]
-        jobs = len(own) + self._joining[who, True] + self._joining[who, False]
-        if who and work and composing >= self._limits.work:
-            raise RefusedError(429, _ENOUGH.format(jobs=composing), wait_s=10)
-        if who and jobs >= self._limits.jobs:
-            raise RefusedError(429, _ENOUGH.format(jobs=jobs), wait_s=10)
+        if composes and self.num_waiting >= self._limits.waiting:
+            raise RefusedError(503, _QUEUE_FULL.format(waiting=self.num_waiting), wait_s=60)
+        if not address:
+            return
+        own = [job for job in self._queue.jobs() if address_of(job.scope) == address]
+        joining = {kind: self._joining[address, kind] for kind in (True, False)}
+        composing = sum(job.concurrency_id == COMPOSE_ID for job in own) + joining[True]
+        if composes and composing >= self._limits.work:
+            raise RefusedError(429, _TOO_MANY_JOBS.format(jobs=composing), wait_s=10)
+        jobs = len(own) + sum(joining.values())
+        if jobs >= self._limits.jobs:
+            raise RefusedError(429, _TOO_MANY_JOBS.format(jobs=jobs), wait_s=10)
 
     def _composes(self, path: str, body: bytes) -> bool:
-        """Whether a job of that kind composes; of one that is none Gradio says so itself."""
-        fns = self._demo.fns
+        """Whether a request asks for a composing job; Gradio itself refuses an invalid one."""
         kind, _, name = path.removeprefix("/gradio_api/").rstrip("/").partition("/")
+        if kind == "mcp":
+            return _json_field(body, "method") == "tools/call"
         if kind == "call":
-            named = [fn for fn in fns.values() if fn.api_name == name.rpartition("/")[2]]
-        elif kind == "mcp":
-            return _field(body, "method") == "tools/call"
-        else:
-            number = _field(body, "fn_index")
-            named = [fns[number]] if isinstance(number, int) and number in fns else []
-        return any(fn.concurrency_id == WORK for fn in named)
+            return self._queue.concurrency_id_of(name.rpartition("/")[2]) == COMPOSE_ID
+        number = _json_field(body, "fn_index")
+        return isinstance(number, int) and self._queue.concurrency_id_of(number) == COMPOSE_ID
 
-    # ----------------------------------------------------------------------------------- leaving
+    # -------------------------------------------------------------------------------- cancellation
 
     @contextmanager
-    def heard(self, listener: str) -> Iterator[None]:
-        """Somebody listens: to a session, or to one job by its id."""
-        self._heard[listener] += 1
+    def listening(self, client: str) -> Iterator[None]:
+        """Note that a client listens to a session, or to one job by its id."""
+        self._listening[client] += 1
         try:
             yield
         finally:
-            self._heard[listener] -= 1
-            self._heard += Counter()  # leaves out the zeros
+            self._listening[client] -= 1
+            self._listening += Counter()  # drops zeros
 
     async def watch(self, *, every_s: float = 2.0) -> None:
-        """Sweep again and again, in the loop that Gradio's queue runs in."""
+        """Call `reap` repeatedly, in the event loop of Gradio's queue."""
         while True:
             await asyncio.sleep(every_s)
-            await self.sweep()
+            await self.reap()
 
-    async def sweep(self, *, now_s: float | None = None) -> None:
-        """End jobs without a listener and those that have had their time; forget their results.
+    async def reap(self, *, now_s: float | None = None) -> None:
+        """Cancel jobs without a listener, stop those over their time, discard unread results.
 
         Args:
-            now_s: By the clock of `time.monotonic`. None: now.
+            now_s: By `time.monotonic`. None: now.
         """
         now_s = time.monotonic() if now_s is None else now_s
-        TURNS.sweep(waiting=self.waiting, now_s=now_s)
-        for event in self._events():
-            if self._is_lost(event, now_s):
-                await self._demo._queue.clean_events(event_id=event._id)
-        self._forget(now_s)
+        DEADLINES.expire(num_waiting=self.num_waiting, now_s=now_s)
+        unread = self._queue.num_unread()
+        for job in self._queue.jobs():
+            if self._is_abandoned(job, unread.get(job.session, 0), now_s):
+                await self._queue.cancel(job.id)
+        self._discard_unread(now_s)
 
-    def _is_lost(self, event: Any, now_s: float) -> bool:
-        unread = self._demo._queue.pending_messages_per_session.get(event.session_hash)
-        if unread is not None and unread.qsize() > self._limits.unread:
+    def _is_abandoned(self, job: QueuedJob, num_unread: int, now_s: float) -> bool:
+        if num_unread > self._limits.unread:
             return True
-        heard = event._id in self._heard or event.session_hash in self._heard
-        return not heard and now_s - event.enqueue_time > self._limits.unheard_s
+        listening = job.id in self._listening or job.session in self._listening
+        return not listening and now_s - job.queued_s > self._limits.unheard_s
 
-    def _forget(self, now_s: float) -> None:
-        """Drop what nobody has come for."""
-        kept = self._demo._queue.pending_messages_per_session
-        busy = {event.session_hash for event in self._events()} | set(self._heard)
-        left = {name for name, unread in list(kept.items()) if unread.qsize() and name not in busy}
-        self._left = {name: self._left.get(name, now_s) for name in left}
-        for name, since_s in self._left.items():
+    def _discard_unread(self, now_s: float) -> None:
+        """Discard messages that no client has requested for some time."""
+        active = {job.session for job in self._queue.jobs()} | set(self._listening)
+        unread = [name for name, count in self._queue.num_unread().items() if count]
+        self._unread_since = {
+            name: self._unread_since.get(name, now_s) for name in unread if name not in active
+        }
+        for name, since_s in self._unread_since.items():
             if now_s - since_s > self._limits.unheard_s:
-                kept.pop(name, None)
+                self._queue.discard_messages(name)
 
 
-def _field(body: bytes, name: str) -> Any:
-    """A field of a JSON object; None where it is none."""
+def _json_field(body: bytes, name: str) -> Any:
+    """Field of a JSON object; None if the body is not one."""
     try:
-        read = json.loads(body)
+        parsed = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return read.get(name) if isinstance(read, dict) else None
+    return parsed.get(name) if isinstance(parsed, dict) else None

@@ -1,7 +1,6 @@
-"""The folder for uploads and downloads: nothing stays long in it, and it never fills the disk.
+"""Cleaner of the folder for uploads and downloads: files are deleted by age and by total size.
 
-Knows files, their age and their size; not who wrote them. Gradio's own clean-up forgets the halves
-of uploads that were given up, and may end without a word while others upload.
+Gradio's own cleaner leaves the parts of interrupted uploads, and it can end during an upload.
 """
 
 from __future__ import annotations
@@ -16,25 +15,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-OLDEST_S = 900.0
-MOST_BYTES = 500_000_000
-EVERY_S = 60.0
-
 
 class _File(NamedTuple):
-    changed_s: float  # first, so that the oldest sorts first
+    modified_s: float  # first, so that the oldest sorts first
     path: Path
     size: int
 
 
 class TempCleaner(threading.Thread):
-    """Cleans a folder from time to time, whatever happens in it meanwhile.
+    """Thread that deletes old files of a folder.
 
     Args:
-        folder: It and all below it.
-        oldest_s: A file that was not written to for longer goes, in seconds.
-        most_bytes: When there is more than this, the oldest files go before their time.
-        every_s: Between two rounds, in seconds.
+        folder: Cleaned with its subfolders.
+        max_age_s: Files that were not written to for longer are deleted.
+        max_bytes: Above this size, the oldest files are deleted earlier.
+        every_s: Seconds between two runs.
 
     Raises:
         ValueError: A number is 0 or less.
@@ -44,19 +39,16 @@ class TempCleaner(threading.Thread):
         self,
         folder: Path,
         *,
-        oldest_s: float = OLDEST_S,
-        most_bytes: int = MOST_BYTES,
-        every_s: float = EVERY_S,
+        max_age_s: float = 900.0,
+        max_bytes: int = 500_000_000,
+        every_s: float = 60.0,
     ) -> None:
-        for name, value in {
-            "oldest_s": oldest_s,
-            "most_bytes": most_bytes,
-            "every_s": every_s,
-        }.items():
+        numbers = {"max_age_s": max_age_s, "max_bytes": max_bytes, "every_s": every_s}
+        for name, value in numbers.items():
             if value <= 0:
                 raise ValueError(f"{name} must be more than 0, got {value}.")
-        super().__init__(name="janitor", daemon=True)
-        self.folder, self.oldest_s, self.most_bytes = folder, oldest_s, most_bytes
+        super().__init__(name="temp-cleaner", daemon=True)
+        self.folder, self.max_age_s, self.max_bytes = folder, max_age_s, max_bytes
         self._every_s = every_s
         self._closed = threading.Event()
 
@@ -66,46 +58,46 @@ class TempCleaner(threading.Thread):
             self.clean()
 
     def close(self) -> None:
-        """End after the round that goes on, if any."""
+        """Stop the thread after its current run."""
         self._closed.set()
         if self.is_alive():
             self.join()
 
     def clean(self, *, now_s: float | None = None) -> None:
-        """One round. What cannot be removed is left for the next one.
+        """Delete files once; files that cannot be deleted are left for the next run.
 
         Args:
             now_s: Seconds since 1970. None: now.
         """
-        oldest_s = (time.time() if now_s is None else now_s) - self.oldest_s
+        oldest_s = (time.time() if now_s is None else now_s) - self.max_age_s
         files = sorted(_files_in(self.folder))
         left = sum(file.size for file in files)
         for file in files:
-            if file.changed_s < oldest_s or left > self.most_bytes:
+            if file.modified_s < oldest_s or left > self.max_bytes:
                 with suppress(OSError):
                     file.path.unlink(missing_ok=True)
                     left -= file.size
-        _remove_empty(self.folder, before_s=oldest_s)
+        _remove_empty_folders(self.folder, before_s=oldest_s)
 
 
 @contextmanager
 def temp_dir() -> Iterator[Path]:
-    """A folder that Gradio writes to, kept clean while the block lasts and gone afterwards.
+    """Create a folder for Gradio's files, clean it while the block lasts, and delete it afterwards.
 
-    It lies in the one that GRADIO_TEMP_DIR names, or with the system's other temporary files; the
-    page has to be built within the block.
+    It is created in GRADIO_TEMP_DIR, or in the system's temporary folder. Build the page within
+    the block.
     """
     before = os.environ.get("GRADIO_TEMP_DIR")
     if before is not None:
         Path(before).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="musiclstm-page-", dir=before)).resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    janitor = TempCleaner(folder)
-    janitor.start()
+    cleaner = TempCleaner(folder)
+    cleaner.start()
     try:
         yield folder
     finally:
-        janitor.close()
+        cleaner.close()
         shutil.rmtree(folder, ignore_errors=True)
         os.environ.pop("GRADIO_TEMP_DIR")
         if before is not None:
@@ -113,18 +105,18 @@ def temp_dir() -> Iterator[Path]:
 
 
 def _files_in(folder: Path) -> Iterator[_File]:
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
-            path = Path(place, name)
-            with suppress(OSError):  # somebody else has removed it
+            path = Path(parent, name)
+            with suppress(OSError):  # deleted meanwhile
                 status = path.lstat()
                 yield _File(status.st_mtime, path, status.st_size)
 
 
-def _remove_empty(folder: Path, *, before_s: float) -> None:
-    """Folders without anything in them that nobody has touched lately, the inner ones first."""
-    for place, _, _ in os.walk(folder, topdown=False):
-        path = Path(place)
-        with suppress(OSError):  # it is not empty, or gone
+def _remove_empty_folders(folder: Path, *, before_s: float) -> None:
+    """Remove empty subfolders that were not changed lately, the innermost first."""
+    for parent, _, _ in os.walk(folder, topdown=False):
+        path = Path(parent)
+        with suppress(OSError):  # not empty, or deleted meanwhile
             if path != folder and path.lstat().st_mtime < before_s:
                 path.rmdir()

@@ -14,7 +14,7 @@ from typing import Any
 from musiclstm import Composer, Composition, ScoreError
 from musiclstm.audio import Mix
 from musiclstm.midi import last_note_end, seconds_at
-from page.playback.stream import StreamOptions, Update
+from page.playback.stream import StreamOptions, StreamUpdate
 from page.server.deadlines import JobDeadline
 from page.session.history import LETTERS
 from page.session.session import GenerationJob, PlayerState, Session, StartPoint
@@ -67,10 +67,10 @@ class GenerationProgress:
         """New bars there will be in all; None: nobody knows."""
         return None if self.settings.endless else self.base + self.bars
 
-    def keep(self, update: Update) -> None:
+    def keep(self, update: StreamUpdate) -> None:
         """Put a draft into the history; takes come in the order of their letters."""
         self.pieces[update.take] = update.piece
-        self.trouble = update.trouble or self.trouble
+        self.trouble = update.error or self.trouble
         desk = self.desk
         if update.take < len(self.numbers):
             desk.history = desk.history.grown(self.numbers[update.take], update.piece)
@@ -156,7 +156,7 @@ def check_model(piece: Composition, composer: Composer) -> None:
 
 
 @contextmanager
-def closing_after(updates: Iterator[Update]) -> Iterator[Iterator[Update]]:
+def closing_after(updates: Iterator[StreamUpdate]) -> Iterator[Iterator[StreamUpdate]]:
     """Close a generator however its use ends: that frees the synthesizer."""
     try:
         yield updates

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from musiclstm import Composer, Composition, Recipe, example_files
-from page.playback.player import PlayerUpdates
 from page.playback.prompt_preview import PromptPreview
-from page.server.deadlines import TURNS, ClosingError, JobDeadline
+from page.playback.updates import PlayerUpdates
+from page.server.deadlines import DEADLINES, ClosingError, JobDeadline
 from page.session.history import LETTERS, History
 from page.session.prompt import NOTHING, PromptChoice
 from page.session.settings import PageSettings
@@ -141,7 +141,7 @@ class Session:
             raise TimeoutError("The press before has not ended yet; try again in a moment.")
         press = GenerationJob()
         try:
-            TURNS.begin(press)
+            DEADLINES.add(press)
         except ClosingError:
             self._one_press.release()
             raise
@@ -151,7 +151,7 @@ class Session:
     def end(self) -> None:
         """The run is over."""
         if self.press is not None:
-            TURNS.over(self.press)
+            DEADLINES.remove(self.press)
         self.press = None
         self._one_press.release()
 

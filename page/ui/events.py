@@ -12,7 +12,9 @@ from typing import Any
 import gradio as gr
 
 from musiclstm import Composer
-from page.playback.player import ChunkCache, switch_to
+from page.playback.chunk_cache import ChunkCache
+from page.playback.player import switch_to
+from page.server.gradio_private import event_data
 from page.server.model_registry import ModelRegistry
 from page.session.prompt import NOTHING
 from page.session.session import Session
@@ -179,7 +181,7 @@ class EventListeners:
 
     def _mute(self, number: int) -> Any:
         def mute(desk: Session, event: gr.EventData, *values: Any) -> Iterator[Changes]:
-            yield from self.composing.mute(number, desk, values, event._data)
+            yield from self.composing.mute(number, desk, values, event_data(event))
 
         return mute
 
@@ -207,7 +209,7 @@ class EventListeners:
         page.after.redo.click(keeping.redo, self.all, self.results, api_name="redo", **how)
 
         def go_to(desk: Session, event: gr.EventData, *values: Any) -> Iterator[Changes]:
-            number = event._data.get("number")
+            number = event_data(event).get("number")
             yield from keeping.go_to(desk, *values, number=number if isinstance(number, int) else 0)
 
         page.after.history.choose(go_to, self.all, self.results, api_name="go_to", **how)
@@ -248,7 +250,7 @@ class EventListeners:
 
     def _load(self, desk: Session, name: str) -> str:
         with show_errors_to_user():
-            desk.composer = self.models.named(name)
+            desk.composer = self.models.get(name)
         desk.fresh = True
         return html.model_summary(desk.composer)
 

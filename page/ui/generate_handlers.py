@@ -15,8 +15,8 @@ import gradio as gr
 
 from musiclstm import Composer, Composition, Recipe, ScoreError
 from page.downloads import link_of
-from page.playback.player import ChunkCache
-from page.playback.stream import Update, replay, show_piece, stream_piece, stream_pieces
+from page.playback.chunk_cache import ChunkCache
+from page.playback.stream import StreamUpdate, replay, show_piece, stream_piece, stream_pieces
 from page.session.history import LETTERS, History, Version
 from page.session.job import (
     GenerationProgress,
@@ -132,12 +132,12 @@ class GenerateHandlers:
                 yield self._told(run, update)
                 if run.press.left.is_set():
                     return
-                if run.press.cut:
+                if run.press.aborted:
                     break
         run.desk.fresh = False
         if run.numbers:
             run.desk.history = run.desk.history.go_to(run.numbers[0])
-        yield self.rest(run.desk, trouble=" ".join(filter(None, (run.trouble, run.press.why))))
+        yield self.rest(run.desk, trouble=" ".join(filter(None, (run.trouble, run.press.reason))))
         yield from self._late(run)
 
     def _late(self, run: GenerationProgress) -> Iterator[Changes]:
@@ -151,8 +151,8 @@ class GenerateHandlers:
 
     def _updates(self, run: GenerationProgress) -> Any:
         """The takes as they are heard; closing it frees the synthesizer."""
-        common: dict[str, Any] = {"shelf": self.shelf, "mix": mix_of(run.settings)}
-        common |= {"planned_bars": run.planned, "wanted": run.wanted}
+        common: dict[str, Any] = {"cache": self.shelf, "mix": mix_of(run.settings)}
+        common |= {"planned_bars": run.planned, "options": run.wanted}
         if run.count > 1:
             takes = self.composer_of(run.desk).stream_many(run.count, **self._asked(run))
             return stream_pieces(stop_when_done(takes, run.press), count=run.count, **common)
@@ -183,20 +183,20 @@ class GenerateHandlers:
         how = {"sampling": sampling_of(settings), "surprise": surprise_of(settings)}
         return {"bars": run.bars, "constraints": keep, **begin, **how}
 
-    def _told(self, run: GenerationProgress, update: Update) -> Changes:
+    def _told(self, run: GenerationProgress, update: StreamUpdate) -> Changes:
         """What a draft changes on the page."""
         player = run.desk.players[update.take]
         changes: Changes = {
             self.page.takes[update.take].player: update.value,
             self.page.status: _progress_of(run),
         }
-        if player.broadcast is None or player.broadcast.take != update.broadcast.take:
+        if player.broadcast is None or player.broadcast.stream != update.updates.stream:
             run.desk.players[update.take] = player = PlayerState(turn=player.turn + 1)
             run.begun.add(update.take)
             for hidden in range(run.count, len(LETTERS)):
                 run.desk.players[hidden] = PlayerState(turn=run.desk.players[hidden].turn + 1)
             changes |= self._captions(run) | self._unexchanged(update.piece)
-        player.broadcast = update.broadcast
+        player.broadcast = update.updates
         if update.take < len(run.numbers):
             player.number = run.numbers[update.take]
         return changes
@@ -249,11 +249,11 @@ class GenerateHandlers:
         desk.players[0].number = version.number
         trouble, changes = "", self._alone(version)
         with closing_after(
-            show_piece(version.piece, shelf=self.shelf, mix=mix_of(settings))
+            show_piece(version.piece, cache=self.shelf, mix=mix_of(settings))
         ) as updates:
             for update in updates:
-                desk.players[0].broadcast = update.broadcast
-                trouble = update.trouble or trouble
+                desk.players[0].broadcast = update.updates
+                trouble = update.error or trouble
                 yield changes | {self.page.takes[0].player: update.value}
                 changes = {}
                 if press.left.is_set():
@@ -320,12 +320,12 @@ class GenerateHandlers:
         turn, piece = player.turn, desk.history.version_of(player.number).piece
         mix = mix_of(settings, muted=player.muted)
         with closing_after(
-            replay(piece, broadcast=player.broadcast, mix=mix, from_s=from_s)
+            replay(piece, updates=player.broadcast, mix=mix, from_s=from_s)
         ) as updates:
             for update in updates:
                 if desk.players[take] is not player or player.turn != turn:
                     return
-                player.broadcast = update.broadcast
+                player.broadcast = update.updates
                 yield {self.page.takes[take].player: update.value}
 
     # --------------------------------------------------------------------------------- at rest

@@ -14,7 +14,8 @@ import gradio as gr
 
 from musiclstm import ScoreError
 from page.downloads import file_of
-from page.playback.stream import new_bar_of
+from page.playback.excerpt import new_bar_of
+from page.server.gradio_private import event_data
 from page.session.history import History
 from page.session.session import Session
 from page.session.settings import mix_of
@@ -63,7 +64,7 @@ class HistoryHandlers:
 
     def bar(self, desk: Session, event: gr.EventData) -> Changes:
         """A bar that was marked on the roll: the new bar to begin again at."""
-        first = event._data.get("first")
+        first = event_data(event).get("first")
         version = desk.history.version
         if version is None or not isinstance(first, int):
             return {}

@@ -17,7 +17,8 @@ from musiclstm import example_files, read_midi
 from musiclstm.audio import installed_soundfonts
 from musiclstm.midi import NAMES, instrument_name
 from page.downloads import KINDS
-from page.playback.player import ChunkCache, player
+from page.playback.chunk_cache import ChunkCache
+from page.playback.player import player
 from page.playback.prompt_preview import PromptPreview
 from page.session.history import LETTERS
 from page.session.session import Session, default_prompt
@@ -166,8 +167,8 @@ def _seed_panel(shelf: ChunkCache) -> PromptPanel:
         upload = gr.File(file_types=kinds, label="Your own MIDI file", elem_id="drop")
     with gr.Column(elem_id="seed"):
         about = gr.HTML(html.prompt_summary(first), elem_id="about")
-        roll = player("seed-roll", label="The seed", shelf=shelf)
-        roll.value = PromptPreview(first, shelf).picture()
+        roll = player("seed-roll", label="The seed", cache=shelf)
+        roll.value = PromptPreview(first, shelf).update()
         with gr.Accordion("Choose tracks and bars", open=False, elem_id="part"):
             names = html.tracks(first)
             tracks = gr.CheckboxGroup(
@@ -202,7 +203,7 @@ def _take(letter: str, shelf: ChunkCache) -> PlayerPanel:
     armed_by = PRESSES if letter == LETTERS[0] else ()
     with gr.Column(elem_id=f"take-{low}", elem_classes="take", min_width=280):
         caption = gr.HTML("", elem_classes="caption")
-        shown = player(f"roll-{low}", label=f"Take {letter}", shelf=shelf, armed_by=armed_by)
+        shown = player(f"roll-{low}", label=f"Take {letter}", cache=shelf, armed_by=armed_by)
         with gr.Row(elem_classes="choose"):
             switch = gr.Button(f"Hear {letter} from here", size="sm", min_width=120)
             keep = gr.Button(f"Keep {letter}", size="sm", min_width=80)

@@ -14,8 +14,9 @@ import gradio as gr
 
 from musiclstm import RenderError
 from page.downloads import from_link, needs_file
-from page.playback.player import ChunkCache
+from page.playback.chunk_cache import ChunkCache
 from page.playback.prompt_preview import PromptPreview
+from page.server.gradio_private import event_data
 from page.session.prompt import PromptChoice
 from page.session.session import Session
 from page.session.settings import mix_of, settings_of, values_of
@@ -45,7 +46,7 @@ class PromptHandlers:
 
     def choose(self, desk: Session, event: gr.EventData) -> Changes:
         """One of the bundled tunes."""
-        return self.chosen(desk, str(event._data.get("title", "")))
+        return self.chosen(desk, str(event_data(event).get("title", "")))
 
     def chosen(self, desk: Session, title: str) -> Changes:
         """The same, by its title.
@@ -82,13 +83,13 @@ class PromptHandlers:
         changes: Changes = {self.page.seed.about: self._about(desk)}
         if desk.seed.score is not None:
             desk.overture = desk.overture or PromptPreview(desk.seed, self.shelf)
-            desk.overture.choose(desk.seed)
-            changes[self.page.seed.roll] = desk.overture.picture()
+            desk.overture.select(desk.seed)
+            changes[self.page.seed.roll] = desk.overture.update()
         return changes
 
     def bars(self, desk: Session, tracks: list[int], keep: bool, event: gr.EventData) -> Changes:
         """Bars that were marked on the roll; none: all."""
-        first, last = event._data.get("first") or 1, event._data.get("last")
+        first, last = event_data(event).get("first") or 1, event_data(event).get("last")
         changes = self.part(desk, tracks, first, str(last or ""), keep)
         return {
             self.page.seed.about: changes[self.page.seed.about],
@@ -104,7 +105,7 @@ class PromptHandlers:
         """
         if desk.seed.score is None:
             return
-        from_s = parse_seconds(event._data.get("position_s"))
+        from_s = parse_seconds(event_data(event).get("position_s"))
         desk.overture = overture = PromptPreview(desk.seed, self.shelf, from_s=from_s)
         with show_errors_to_user():
             mix = mix_of(self.composing.settings(values))
@@ -115,7 +116,7 @@ class PromptHandlers:
                             return
                         yield {self.page.seed.roll: value}
             except RenderError:
-                yield {self.page.seed.roll: overture.picture(complete=True)}
+                yield {self.page.seed.roll: overture.update(complete=True)}
                 raise
 
     def show(self, desk: Session) -> Changes:
@@ -127,7 +128,7 @@ class PromptHandlers:
         names = html.tracks(seed)
         desk.overture = PromptPreview(seed, self.shelf)
         return changes | {
-            panel.roll: desk.overture.picture(),
+            panel.roll: desk.overture.update(),
             panel.tracks: gr.update(choices=names, value=[number for _, number in names]),
             panel.first_bar: gr.update(value=1, maximum=seed.report.bars),
             panel.last_bar: "",

@@ -29,7 +29,7 @@ from musiclstm import (
     read_midi,
     read_recipe,
 )
-from page.playback.player import ChunkCache
+from page.playback.chunk_cache import ChunkCache
 from page.session.prompt import PromptChoice
 from page.session.session import Session
 from page.ui import html as words

@@ -19,15 +19,11 @@ from symusic.core import NoteTick, TrackTick
 from musiclstm import example_files, read_midi, render
 from musiclstm.export.pianoroll import pianoroll_data
 from musiclstm.midi.analysis import bar_starts, last_note_end, seconds_at
-from page.playback.player import (
-    RATE_HZ,
-    Chunk,
-    ChunkCache,
-    PlayerUpdates,
-    encode_chunk,
-    player,
-    switch_to,
-)
+from page.playback.audio_chunks import SAMPLE_RATE_HZ, Chunk, encode_chunk
+from page.playback.chunk_cache import ChunkCache
+from page.playback.player import player, switch_to
+from page.playback.updates import PlayerUpdates
+from page.server.gradio_private import event_data
 
 TUNE = "Garage Riff (musiclstm)"
 SEED_BARS, TIMES = 8, 3
@@ -62,12 +58,12 @@ def within(score: Any, first: int, last: int, *, muted: tuple[int, ...] = ()) ->
 
 def tones(score: Any) -> np.ndarray:
     """Every note as a tone that dies away: sound without a SoundFont."""
-    frames = round((seconds_at(score, last_note_end(score)) + 0.5) * RATE_HZ)
+    frames = round((seconds_at(score, last_note_end(score)) + 0.5) * SAMPLE_RATE_HZ)
     sound = np.zeros((frames, 2), np.float32)
     for track in score.tracks:
         for note in track.notes:
-            start = round(seconds_at(score, note.time) * RATE_HZ)
-            time_s = np.arange(min(RATE_HZ // 2, frames - start)) / RATE_HZ
+            start = round(seconds_at(score, note.time) * SAMPLE_RATE_HZ)
+            time_s = np.arange(min(SAMPLE_RATE_HZ // 2, frames - start)) / SAMPLE_RATE_HZ
             tone = np.sin(2 * np.pi * 440 * 2 ** ((note.pitch - 69) / 12) * time_s)
             sound[start : start + len(time_s)] += (0.05 * tone * np.exp(-6 * time_s))[:, None]
     return sound.clip(-0.9, 0.9)
@@ -89,11 +85,11 @@ class Stage:
     """
 
     def __init__(self, voice: Callable[[Any], np.ndarray]) -> None:
-        self.voice, self.shelf = voice, ChunkCache()
+        self.voice, self.cache = voice, ChunkCache()
         score, _ = read_midi(example_files()[TUNE])
         self.score = longer(score, TIMES)
         self.lines = bar_starts(self.score)
-        self.frames = [round(seconds_at(self.score, int(t)) * RATE_HZ) for t in self.lines]
+        self.frames = [round(seconds_at(self.score, int(t)) * SAMPLE_RATE_HZ) for t in self.lines]
         self.samples = voice(self.score)
         self._rolls = {bars: self._roll(bars) for bars in range(SEED_BARS, self.bars + 1)}
         self._chunks = [self._chunk(self.samples, bar) for bar in range(self.bars)]
@@ -139,33 +135,33 @@ class Stage:
         return len(self.lines) - 1
 
     def compose(self) -> Iterator[tuple[PlayerUpdates, dict[str, Any]]]:
-        broadcast = PlayerUpdates(self.shelf, planned_bars=self.bars)
+        updates = PlayerUpdates(self.cache, planned_bars=self.bars)
         for bar in range(self.bars):
             while self.hold_at == bar:
                 time.sleep(0.02)
             roll = self.roll(max(SEED_BARS, bar + 1))
-            value = broadcast.update(roll, chunks=[self.chunk(bar)])
+            value = updates.build(roll, chunks=[self.chunk(bar)])
             if bar not in self.lost:
-                yield broadcast, value
+                yield updates, value
             time.sleep(self.pause_s)
-        yield broadcast, broadcast.update(self.roll(self.bars), complete=True)
+        yield updates, updates.build(self.roll(self.bars), complete=True)
 
-    def mute(self, broadcast: PlayerUpdates, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
-        self.events.append(("mute", event._data))
-        other = broadcast.with_muted(event.muted)
+    def mute(self, updates: PlayerUpdates, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
+        self.events.append(("mute", event_data(event)))
+        other = updates.remixed(event.muted)
         score = within(self.score, 0, int(self.lines[-1]), muted=other.muted)
         samples = np.zeros_like(self.samples)
         voiced = self.voice(score)[: len(samples)]
         samples[: len(voiced)] = voiced
         here = event.bar - 1
         for bar in [*range(here, self.bars), *range(here)]:
-            value = other.update(self.roll(self.bars), chunks=[self._chunk(samples, bar)])
+            value = other.build(self.roll(self.bars), chunks=[self._chunk(samples, bar)])
             yield other, value
             time.sleep(self.pause_s / 4)
-        yield other, other.update(self.roll(self.bars), complete=True)
+        yield other, other.build(self.roll(self.bars), complete=True)
 
     def choose(self, event: gr.EventData) -> str:
-        self.events.append(("bars", event._data))
+        self.events.append(("bars", event_data(event)))
         return f"chosen: {event.first} to {event.last}"
 
 
@@ -175,7 +171,7 @@ def build(stage: Stage) -> gr.Blocks:
         for name in ("one", "two"):
             state = gr.State()
             go = gr.Button(f"Continue {name}", variant="primary", elem_id=f"go-{name}")
-            roll = player(name, label=f"Take {name}", shelf=stage.shelf, armed_by=[f"go-{name}"])
+            roll = player(name, label=f"Take {name}", cache=stage.cache, armed_by=[f"go-{name}"])
             said = gr.Textbox(label=f"said {name}", visible="hidden")
             hidden: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
             go.click(stage.compose, None, [state, roll], **hidden)
