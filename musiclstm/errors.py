@@ -1,36 +1,35 @@
-"""The tree of errors: every `MusicLSTMError` is something a person can put right.
+"""Errors that a user can fix, and formatting of untrusted values in their messages.
 
-Page and command show the sentence as it is. A caller's slip in code (a negative temperature) is a
-plain `ValueError` and does not live here.
+Wrong arguments from code, such as a negative temperature, raise `ValueError`.
 """
 
 
 class MusicLSTMError(Exception):
-    """What went wrong, what was expected and what to do, in one sentence."""
+    """Base class. The message states what is wrong, what is expected and what to do."""
 
 
 class ScoreError(MusicLSTMError):
-    """The MIDI cannot be read, is larger than the limits, or has nothing to play."""
+    """The MIDI file cannot be read, exceeds the limits, or has no notes."""
 
 
 class CheckpointError(MusicLSTMError):
-    """Weights, tokenizer and config are missing or do not belong together."""
+    """Weights, tokenizer or configuration are missing or do not match."""
 
 
 class RecipeError(MusicLSTMError):
-    """The recipe cannot be read, or needs another seed, other weights or a newer version."""
+    """The recipe cannot be read, or needs another prompt, other weights or a newer version."""
 
 
 class CorpusError(MusicLSTMError):
-    """The training data cannot be used: missing, empty, or nothing readable in it."""
+    """The training data is missing, empty or unreadable."""
 
 
 class RenderError(MusicLSTMError):
-    """The score cannot be turned into sound."""
+    """The score cannot be synthesized."""
 
 
 class SoundfontNotFoundError(RenderError):
-    """No SoundFont where asked, or none anywhere."""
+    """No SoundFont at the given path or in the usual folders."""
 
 
 class RendererMissingError(RenderError):
@@ -38,4 +37,10 @@ class RendererMissingError(RenderError):
 
 
 class PublishError(MusicLSTMError):
-    """The Hub refused, or something would be overwritten."""
+    """The Hub refused an upload, or a file would be overwritten."""
+
+
+def shorten(value: object, *, max_length: int = 40) -> str:
+    """Return the ASCII representation of an untrusted value, of at most `max_length` characters."""
+    text = ascii(value)
+    return text if len(text) <= max_length else f"{text[: max_length - 3]}..."

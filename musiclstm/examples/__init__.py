@@ -1,7 +1,7 @@
-"""Short public-domain tunes as prompts, one .mid file each.
+"""Short public-domain pieces to use as prompts.
 
-`python -m scripts.example_tunes.write` writes the files; `scripts/example_tunes/tunes.py` names the
-source of each tune.
+`python -m scripts.example_tunes.write` writes them from the notation in
+scripts/example_tunes/tunes.py, which also states the rights.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ _FILES = {
 
 
 def example_files() -> dict[str, Path]:
-    """Return the example files by title, such as `Minuet in G (Petzold)`."""
+    """Return the paths of the .mid files by title, such as `Minuet in G (Petzold)`."""
     folder = Path(__file__).parent
     return {title: folder / name for title, name in _FILES.items()}

@@ -1,18 +1,15 @@
-"""The bundled seeds as text: what is played, who wrote it, and why anyone may use it.
+"""Notation of the bundled example pieces, with composers and rights.
 
-Seven are written down from memory after works whose authors have been dead for more than a
-hundred years; the rock riff was made for this project. The arrangements were made for this project
-too, and share its licence.
+The composers of seven pieces died more than a hundred years ago; the rock riff was written for this
+project. All arrangements were made for this project and have its licence.
 
-How the music is written: words separated by spaces, one note each, in units of the tune.
+Notation: space-separated events, with durations in units of the tune.
 
-- `C4` is middle C, `F#4` and `Bb3` its relatives; a word without octave is one of `DRUM_KEYS`.
-- `C4+E4+G4` sounds together; `-` is a rest.
-- `/3` lasts three units; a word without it lasts as long as the word before.
+- `C4` is middle C; `F#4` and `Bb3` have accidentals; drums are keys of `DRUM_PITCHES`.
+- `C4+E4+G4` is a chord; `-` is a rest.
+- `/3` sets the duration to three units; without it, the previous duration applies.
 - `|` is a bar line; every bar must be full.
-- `~` at the end of a note ties it to the next one of the same pitch.
-
-This file does not know MIDI.
+- `~` after a note ties it to the next one of the same pitch.
 """
 
 from __future__ import annotations
@@ -20,18 +17,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DRUMS = -1
-DRUM_KEYS = {"K": 36, "S": 38, "H": 42, "O": 46, "T": 45, "C": 49}  # kick, snare, hats, tom, crash
+DRUM_PITCHES = {
+    "K": 36,
+    "S": 38,
+    "H": 42,
+    "O": 46,
+    "T": 45,
+    "C": 49,
+}  # kick, snare, hats, tom, crash
 
 
 @dataclass(frozen=True)
 class Part:
-    """One voice.
+    """Part of a tune.
 
     Args:
-        name: Of the track.
+        name: Track name.
         program: General MIDI program 0..127, or -1 for drums.
-        velocity: How loud on the whole, 1..127.
-        music: As described above.
+        velocity: Base velocity, 1..127.
+        music: Notation.
     """
 
     name: str
@@ -42,24 +46,24 @@ class Part:
 
 @dataclass(frozen=True)
 class Tune:
-    """One seed.
+    """Example piece.
 
     Args:
-        title: Its name.
-        composer: Who wrote it.
-        free: Why anyone may use it.
-        file: The name of the .mid file.
+        title: Title without the composer.
+        composer: Last name.
+        rights: Why the piece may be used freely.
+        file: Name of the .mid file.
         bpm: Quarter notes per minute.
         meter: Numerator and denominator.
-        sharps: Of the key signature; negative for flats.
+        sharps: Sharps of the key signature; negative for flats.
         minor: Whether the key is minor.
-        unit: The note value in which lengths are counted: 8 for eighths.
-        parts: From the top of the page to the bottom.
+        unit: Note value of a unit: 8 for eighth notes.
+        parts: In score order.
     """
 
     title: str
     composer: str
-    free: str
+    rights: str
     file: str
     bpm: int
     meter: tuple[int, int]
@@ -72,7 +76,7 @@ class Tune:
 MINUET = Tune(
     title="Minuet in G",
     composer="Petzold",
-    free="Christian Petzold (1677-1733), copied into the 1725 notebook for Anna Magdalena Bach.",
+    rights="Christian Petzold (1677-1733), copied into the 1725 notebook for Anna Magdalena Bach.",
     file="minuet_in_g.mid",
     bpm=116,
     meter=(3, 4),
@@ -104,7 +108,7 @@ MINUET = Tune(
 ODE_TO_JOY = Tune(
     title="Ode to Joy",
     composer="Beethoven",
-    free="Ludwig van Beethoven (1770-1827), from the Ninth Symphony (1824); set for four strings.",
+    rights="Ludwig van Beethoven (1770-1827), Ninth Symphony (1824); arranged for four strings.",
     file="ode_to_joy.mid",
     bpm=108,
     meter=(4, 4),
@@ -154,7 +158,7 @@ ODE_TO_JOY = Tune(
 ENTERTAINER = Tune(
     title="The Entertainer",
     composer="Joplin",
-    free="Scott Joplin (1868-1917), published in 1902.",
+    rights="Scott Joplin (1868-1917), published in 1902.",
     file="the_entertainer.mid",
     bpm=76,
     meter=(2, 4),
@@ -193,7 +197,7 @@ ENTERTAINER = Tune(
 GREENSLEEVES = Tune(
     title="Greensleeves",
     composer="traditional",
-    free="English, printed about 1580; author unknown.",
+    rights="English, printed about 1580; author unknown.",
     file="greensleeves.mid",
     bpm=100,
     meter=(6, 8),
@@ -229,7 +233,7 @@ GREENSLEEVES = Tune(
 CRADLE_SONG = Tune(
     title="Cradle Song",
     composer="Brahms",
-    free="Johannes Brahms (1833-1897), Wiegenlied op. 49 no. 4 (1868); accompaniment simplified.",
+    rights="Johannes Brahms (1833-1897), Wiegenlied op. 49 no. 4 (1868); accompaniment simplified.",
     file="cradle_song.mid",
     bpm=84,
     meter=(3, 4),
@@ -271,7 +275,7 @@ CRADLE_SONG = Tune(
 CANON = Tune(
     title="Canon in D",
     composer="Pachelbel",
-    free="Johann Pachelbel (1653-1706), canon for three violins and bass.",
+    rights="Johann Pachelbel (1653-1706), canon for three violins and bass.",
     file="canon_in_d.mid",
     bpm=60,
     meter=(4, 4),
@@ -324,7 +328,7 @@ CANON = Tune(
 FUR_ELISE = Tune(
     title="Für Elise",
     composer="Beethoven",
-    free="Ludwig van Beethoven (1770-1827), bagatelle in A minor (1810).",
+    rights="Ludwig van Beethoven (1770-1827), bagatelle in A minor (1810).",
     file="fur_elise.mid",
     bpm=72,
     meter=(3, 8),
@@ -358,7 +362,7 @@ FUR_ELISE = Tune(
 GARAGE = Tune(
     title="Garage Riff",
     composer="musiclstm",
-    free="Made for this project, under its licence.",
+    rights="Made for this project, under its licence.",
     file="garage_riff.mid",
     bpm=132,
     meter=(4, 4),

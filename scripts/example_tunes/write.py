@@ -1,7 +1,6 @@
-"""Writes the bundled seeds as MIDI files: `python -m scripts.example_tunes.write`.
+"""Write the bundled example pieces as MIDI files: `python -m scripts.example_tunes.write`.
 
-The same text always gives the same bytes. This file knows the notation of `tunes` and symusic; it
-is not needed to read the seeds.
+The output is reproducible byte for byte.
 """
 
 from __future__ import annotations
@@ -19,39 +18,39 @@ from symusic.core import (
     TrackTick,
 )
 
-from scripts.example_tunes.tunes import DRUM_KEYS, DRUMS, TUNES, Part, Tune
+from scripts.example_tunes.tunes import DRUM_PITCHES, DRUMS, TUNES, Part, Tune
 
 FOLDER = Path(__file__).parents[2] / "musiclstm" / "examples"
 TICKS_PER_QUARTER = 480
 
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_WORD = re.compile(r"(?P<keys>[^/~]+)(/(?P<units>\d+))?(?P<tied>~)?")
+_EVENT = re.compile(r"(?P<pitches>[^/~]+)(/(?P<units>\d+))?(?P<tied>~)?")
 _PITCH = re.compile(r"([A-G])([#b]?)(\d)")
 
-# A phrase of four bars grows towards its third and falls back.
-_SWELL = (0, 3, 6, 2)
+# Added to the velocity: in the bars of a four-bar phrase, on the downbeat, on other beats.
+_PHRASE = (0, 3, 6, 2)
 _DOWNBEAT, _BEAT = 8, 4
 
 
-class _Word(NamedTuple):
+class _Event(NamedTuple):
     bar: int
-    start: int  # units from the beginning of the bar
+    start: int  # in units from the bar line
     units: int
-    keys: tuple[int, ...]
+    pitches: tuple[int, ...]
     tied: bool
 
 
 def main() -> None:
-    """Write all seeds into this package."""
+    """Write all pieces to `musiclstm/examples`."""
     for tune in TUNES:
         (FOLDER / tune.file).write_bytes(midi_bytes(tune))
 
 
 def midi_bytes(tune: Tune) -> bytes:
-    """The MIDI file of a tune, format 1 with 480 ticks in a quarter note.
+    """Return a format 1 MIDI file with 480 ticks per quarter note.
 
     Raises:
-        ValueError: A word cannot be read, or a bar is not full.
+        ValueError: The notation is invalid, or a bar is not full.
     """
     score = ScoreTick(TICKS_PER_QUARTER)
     score.tempos.append(TempoTick(0, tune.bpm))
@@ -67,57 +66,58 @@ def _track(tune: Tune, part: Part) -> TrackTick:
     unit = 4 * TICKS_PER_QUARTER // tune.unit
     bar = 4 * TICKS_PER_QUARTER * tune.meter[0] // tune.meter[1]
     notes: list[NoteTick] = []
-    held: dict[int, NoteTick] = {}
-    for word in _words(part.music, units_per_bar=bar // unit):
-        velocity = part.velocity + _accent(word, beat=tune.unit // tune.meter[1])
-        sounding, held = held, {}
-        for key in word.keys:
-            note = sounding.get(key)
+    tied: dict[int, NoteTick] = {}
+    for event in _events(part.music, units_per_bar=bar // unit):
+        velocity = part.velocity + _accent(event, beat=tune.unit // tune.meter[1])
+        previous, tied = tied, {}
+        for pitch in event.pitches:
+            note = previous.get(pitch)
             if note is None:
-                note = NoteTick(word.bar * bar + word.start * unit, 0, key, min(velocity, 127))
+                note = NoteTick(event.bar * bar + event.start * unit, 0, pitch, min(velocity, 127))
                 notes.append(note)
-            note.duration += word.units * unit
-            if word.tied:
-                held[key] = note
+            note.duration += event.units * unit
+            if event.tied:
+                tied[pitch] = note
     for note in notes:
         track.notes.append(note)
     return track
 
 
-def _accent(word: _Word, *, beat: int) -> int:
-    weight = _DOWNBEAT if word.start == 0 else _BEAT if word.start % beat == 0 else 0
-    return weight + _SWELL[word.bar % len(_SWELL)]
+def _accent(event: _Event, *, beat: int) -> int:
+    weight = _DOWNBEAT if event.start == 0 else _BEAT if event.start % beat == 0 else 0
+    return weight + _PHRASE[event.bar % len(_PHRASE)]
 
 
-def _words(music: str, *, units_per_bar: int) -> list[_Word]:
-    words: list[_Word] = []
+def _events(music: str, *, units_per_bar: int) -> list[_Event]:
+    events: list[_Event] = []
     units = 0
     for bar, text in enumerate(music.strip().rstrip("|").split("|")):
         start = 0
-        for token in text.split():
-            match = _WORD.fullmatch(token)
+        for word in text.split():
+            match = _EVENT.fullmatch(word)
             if match is None:
-                raise ValueError(f"'{token}' in bar {bar + 1} is not a word of this notation.")
+                raise ValueError(f"'{word}' in bar {bar + 1} is not valid notation.")
             units = int(match["units"] or units)
-            words.append(_Word(bar, start, units, _keys(match["keys"]), match["tied"] is not None))
+            pitches = _pitches(match["pitches"])
+            events.append(_Event(bar, start, units, pitches, match["tied"] is not None))
             start += units
         if start != units_per_bar:
             raise ValueError(f"Bar {bar + 1} has {start} units; it must have {units_per_bar}.")
-    return words
+    return events
 
 
-def _keys(names: str) -> tuple[int, ...]:
-    return () if names == "-" else tuple(_key(name) for name in names.split("+"))
+def _pitches(chord: str) -> tuple[int, ...]:
+    return () if chord == "-" else tuple(_pitch(name) for name in chord.split("+"))
 
 
-def _key(name: str) -> int:
-    if name in DRUM_KEYS:
-        return DRUM_KEYS[name]
+def _pitch(name: str) -> int:
+    if name in DRUM_PITCHES:
+        return DRUM_PITCHES[name]
     match = _PITCH.fullmatch(name)
     if match is None:
         raise ValueError(f"'{name}' is neither a pitch, such as F#4, nor a drum.")
-    letter, sign, octave = match.groups()
-    return 12 * (int(octave) + 1) + _SEMITONES[letter] + {"#": 1, "b": -1, "": 0}[sign]
+    letter, accidental, octave = match.groups()
+    return 12 * (int(octave) + 1) + _SEMITONES[letter] + {"#": 1, "b": -1, "": 0}[accidental]
 
 
 if __name__ == "__main__":
