@@ -153,7 +153,7 @@ def check_score(
     score = analysis.in_ticks(score)
     _check_counts(score, label=label, limits=limits)
     clean = ScoreTick(score.ticks_per_quarter)
-    pairs = copy_tracks(score, clean, all_repairs)
+    pairs = copy_tracks(score, all_repairs)
     for _, new in pairs:
         clean.tracks.append(new)
     end = _checked_end(clean, label=label, limits=limits)

@@ -45,51 +45,51 @@ def clean_text(text: str, *, max_length: int = MAX_NAME_LENGTH) -> str:
     return "".join(kept)[:max_length].strip()
 
 
-def copy_tracks(
-    score: ScoreTick, clean: ScoreTick, repairs: list[str]
-) -> list[tuple[TrackTick, TrackTick]]:
+def copy_tracks(score: ScoreTick, repairs: list[str]) -> list[tuple[TrackTick, TrackTick]]:
     """Return (old, new) for each track with notes; the new one has no controllers yet."""
     pairs = []
     shortest = np.int32(max(1, score.ticks_per_quarter // 12))
-    silent = lengthless = 0
+    inaudible = lengthened = 0
     for track in score.tracks:
         notes = track.notes.numpy()
         audible = (notes["pitch"] >= 0) & (notes["velocity"] > 0)
         zero_length = audible & (notes["duration"] < 1)
         notes["duration"] = np.where(zero_length, shortest, notes["duration"])
-        silent += int((~audible).sum())
-        lengthless += int(zero_length.sum())
+        inaudible += int((~audible).sum())
+        lengthened += int(zero_length.sum())
         if audible.any():
-            fresh = TrackTick(clean_text(track.name), min(track.program, 127), track.is_drum)
-            fresh.notes = NoteTickList.from_numpy(*(part[audible] for part in notes.values()))
-            pairs.append((track, fresh))
-    _report(repairs, silent, "left out {} that cannot sound", "note")
-    _report(repairs, lengthless, "gave {} without length a twelfth of a beat", "note")
+            copy = TrackTick(clean_text(track.name), min(track.program, 127), track.is_drum)
+            copy.notes = NoteTickList.from_numpy(*(values[audible] for values in notes.values()))
+            pairs.append((track, copy))
+    _report(repairs, inaudible, "left out {} that cannot sound", "note")
+    _report(repairs, lengthened, "gave {} without length a twelfth of a beat", "note")
     return pairs
 
 
 def clean_tempos(score: ScoreTick, end: int, repairs: list[str]) -> TempoTickList:
-    """Return the tempos before the end, clipped to the permitted range."""
-    found = score.tempos.numpy()
-    keep = _within(found["time"], end) & (found["mspq"] > 0)
-    time, mspq = found["time"][keep], found["mspq"][keep]
-    played = np.clip(mspq, 60_000_000 // MAX_BPM, 60_000_000 // MIN_BPM)
+    """Return the tempos before the end, num_clipped to the permitted range."""
+    table = score.tempos.numpy()
+    keep = _within(table["time"], end) & (table["mspq"] > 0)
+    time, mspq = table["time"][keep], table["mspq"][keep]
+    clipped = np.clip(mspq, 60_000_000 // MAX_BPM, 60_000_000 // MIN_BPM)
     finest = score.ticks_per_quarter // 12 if len(time) > MAX_TEMPOS else 1
-    changes = _changes(time, played, finest=finest)
-    clipped = int((played != mspq).sum())
-    _report(repairs, clipped, f"brought {{}} into the range of {MIN_BPM} to {MAX_BPM} bpm", "tempo")
-    return TempoTickList.from_numpy(time[changes], played[changes])
+    changes = _changes(time, clipped, finest=finest)
+    num_clipped = int((clipped != mspq).sum())
+    _report(
+        repairs, num_clipped, f"brought {{}} into the range of {MIN_BPM} to {MAX_BPM} bpm", "tempo"
+    )
+    return TempoTickList.from_numpy(time[changes], clipped[changes])
 
 
 def clean_meters(score: ScoreTick, end: int, repairs: list[str]) -> TimeSignatureTickList:
     """Return the valid time signatures before the end."""
-    found = score.time_signatures.numpy()
-    numerator, denominator = found["numerator"], found["denominator"]
+    table = score.time_signatures.numpy()
+    numerator, denominator = table["numerator"], table["denominator"]
     valid = (numerator >= 1) & (numerator <= MAX_NUMERATOR)
     valid &= (denominator >= 1) & (denominator <= MAX_DENOMINATOR)
     valid &= (denominator & (denominator - 1)) == 0
-    keep = valid & _within(found["time"], end)
-    columns = [values[keep] for values in found.values()]
+    keep = valid & _within(table["time"], end)
+    columns = [values[keep] for values in table.values()]
     changes = _changes(*columns)
     _report(repairs, int((~valid).sum()), "left out {} out of range", "time signature")
     return TimeSignatureTickList.from_numpy(*(values[changes] for values in columns))
@@ -97,9 +97,9 @@ def clean_meters(score: ScoreTick, end: int, repairs: list[str]) -> TimeSignatur
 
 def clean_keys(score: ScoreTick, end: int) -> KeySignatureTickList:
     """Return the valid key signatures before the end."""
-    found = score.key_signatures.numpy()
-    keep = _within(found["time"], end) & (np.abs(found["key"]) <= 7) & (found["tonality"] <= 1)
-    columns = [values[keep] for values in found.values()]
+    table = score.key_signatures.numpy()
+    keep = _within(table["time"], end) & (np.abs(table["key"]) <= 7) & (table["tonality"] <= 1)
+    columns = [values[keep] for values in table.values()]
     changes = _changes(*columns)
     return KeySignatureTickList.from_numpy(*(values[changes] for values in columns))
 
@@ -110,11 +110,11 @@ def copy_controls(pairs: list[tuple[TrackTick, TrackTick]], end: int, repairs: l
     if values > MAX_CONTROLS:
         repairs.append(f"left out all {values:,} controller values, more than {MAX_CONTROLS:,}")
         return
-    bad = 0
+    out_of_range = 0
     for old, new in pairs:
-        bad += _copy_track_controls(old, new, end) + _copy_bends(old, new, end)
+        out_of_range += _copy_track_controls(old, new, end) + _copy_bends(old, new, end)
         _copy_pedals(old, new, end)
-    _report(repairs, bad, "left out {} out of range", "controller value")
+    _report(repairs, out_of_range, "left out {} out of range", "controller value")
 
 
 def _copy_track_controls(old: TrackTick, new: TrackTick, end: int) -> int:
@@ -147,7 +147,7 @@ def _within(time: NDArray[Any], end: int) -> NDArray[np.bool_]:
 
 
 def _changes(time: NDArray[Any], *values: NDArray[Any], finest: int = 1) -> NDArray[np.intp]:
-    """Return the indices of events that change a value, by time. Of simultaneous ones, the last.
+    """Return the indices, by time, of events that change a value; the last of simultaneous ones.
 
     Args:
         time: In ticks, in any order.

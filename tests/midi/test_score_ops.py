@@ -1,12 +1,26 @@
-"""Splitting scores into parts. Slices are tested through `musiclstm.generation`."""
+"""Slicing, splitting and resampling of scores."""
 
 from __future__ import annotations
 
 import re
 
-from symusic import KeySignature, Note, Score, Tempo, TimeSignature, Track
+from symusic import (
+    ControlChange,
+    KeySignature,
+    Note,
+    Pedal,
+    Score,
+    Tempo,
+    TimeSignature,
+    Track,
+)
 
-from musiclstm.midi.score_ops import split_parts
+from musiclstm.midi.score_ops import (
+    resample_to_grid,
+    slice_score,
+    split_parts,
+    trim_overlapping_notes,
+)
 
 
 def score_of(*tracks: tuple[str, int, bool]):
@@ -48,3 +62,39 @@ def test_tracks_without_notes_are_left_out_and_any_time_unit_is_accepted():
     score = score_of(("a", 73, False))
     score.tracks.append(Track("silent", 40, False))
     assert list(split_parts(score)) == list(split_parts(score.to("quarter"))) == ["Flute"]
+
+
+def test_a_slice_keeps_its_notes_and_what_is_in_effect_at_its_start():
+    score = score_of(("a", 0, False))
+    track = score.tracks[0]
+    track.notes.extend([Note(480, 960, 64, 80), Note(1440, 480, 67, 80)])
+    track.controls.extend(
+        [ControlChange(0, 7, 90), ControlChange(100, 7, 80), ControlChange(0, 10, 5)]
+    )
+    track.pedals.append(Pedal(0, 2_000))
+    part = slice_score(score, 480, 1200)
+    (sliced,) = part.tracks
+    assert [(note.time, note.duration, note.pitch) for note in sliced.notes] == [(0, 720, 64)]
+    assert [(each.time, each.number, each.value) for each in sliced.controls] == [
+        (0, 7, 80),
+        (0, 10, 5),
+    ]
+    assert [(each.time, each.duration) for each in sliced.pedals] == [(0, 720)]
+    assert [(each.time, round(each.qpm)) for each in part.tempos] == [(0, 90), (480, 120)]
+    assert [(each.time, each.numerator) for each in part.time_signatures] == [(0, 3)]
+    assert len(slice_score(score, 480, None).tracks[0].notes) == 2
+
+
+def test_overlapping_notes_end_at_the_next_onset_of_their_pitch():
+    notes = score_of(("a", 0, False)).tracks[0].notes
+    notes.extend([Note(240, 480, 60, 80), Note(240, 480, 50, 80)])
+    trimmed = [(note.time, note.duration, note.pitch) for note in trim_overlapping_notes(notes)]
+    assert trimmed == [(0, 240, 60), (240, 480, 50), (240, 480, 60)]
+
+
+def test_a_resampled_score_is_on_the_grid_and_moves_no_note():
+    score = score_of(("a", 0, False), ("b", 0, False))
+    resampled = resample_to_grid(score, 36)
+    assert resampled.ticks_per_quarter == 1440
+    assert resampled.tracks[1].notes[0].time == 1440
+    assert resample_to_grid(score, 32_749) is score  # more than a MIDI file can state
