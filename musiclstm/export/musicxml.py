@@ -1,7 +1,7 @@
-"""A score as MusicXML, for MuseScore and other programs that print music.
+"""Export of a score as MusicXML, for MuseScore and other notation programs.
 
-music21 writes the file; here stands what it is told: bars, voices, tied values, the spelling of
-keys and how drums are drawn. It is imported only when it is asked for, because it is an extra.
+music21 writes the file; this module determines bars, voices, tied values, pitch spelling and drum
+notation. music21 is an extra, so it is imported at first use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 
 from musiclstm.errors import RendererMissingError
-from musiclstm.export.note_values import UNITS, Chord, beat_of, voices, written
+from musiclstm.export.note_values import (
+    UNITS,
+    Chord,
+    beat_units,
+    split_into_values,
+    split_into_voices,
+)
 from musiclstm.midi.analysis import bar_starts, estimate_key, in_ticks, meters_at
 from musiclstm.midi.general_midi import DRUMS, instrument_name
 
@@ -27,11 +33,11 @@ if TYPE_CHECKING:
 
     from musiclstm.midi.analysis import AnyScore
 
-_LONGEST_NAME = 60
+_MAX_NAME_LENGTH = 60
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 
-# Where a drum stands on its staff, after the usual drum keys; what is not named stands on C5.
-_DRUM_PLACES = {
+# Staff position of each drum key; C5 for all others.
+_DRUM_POSITIONS = {
     **dict.fromkeys((35, 36), "F4"),  # bass drums
     **dict.fromkeys((41, 43), "A4"),  # floor toms
     **dict.fromkeys((45, 47), "D5"),  # low toms
@@ -41,21 +47,21 @@ _DRUM_PLACES = {
     **dict.fromkeys((51, 53, 59), "F5"),  # rides
     **dict.fromkeys((49, 52, 55, 57), "A5"),  # crashes
 }
-_BEFORE_INSTRUMENT = frozenset({"chord", "unpitched", "duration", "tie"})  # within a MusicXML note
-_CYMBALS = frozenset({42, 44, 46, 49, 51, 52, 53, 55, 57, 59})  # with a cross for a head
+_BEFORE_INSTRUMENT = frozenset({"chord", "unpitched", "duration", "tie"})  # order of a <note>
+_CYMBALS = frozenset({42, 44, 46, 49, 51, 52, 53, 55, 57, 59})  # with x-shaped note heads
 
 
 class _Bar(NamedTuple):
-    """A bar as all parts have it, in units."""
+    """A bar of all parts, in units."""
 
     start: int
     end: int
     meter: tuple[int, int]
-    fifths: int  # sharps of the key signature; flats count down
+    fifths: int  # sharps of the key signature; negative for flats
 
 
-class _Piece(NamedTuple):
-    """What a bar has of a chord, in units from its beginning."""
+class _ChordSegment(NamedTuple):
+    """The part of a chord within one bar, in units from the beginning of the bar."""
 
     start: int
     end: int
@@ -65,16 +71,15 @@ class _Piece(NamedTuple):
 
 
 def to_musicxml(score: AnyScore, *, title: str = "") -> str:
-    """The score as MusicXML.
+    """Convert a score to MusicXML.
 
-    Notes lie on a grid of 24 to a quarter note; what our composer writes lies there already, and
-    anything else goes to the nearest line. Bars, tempos and key signatures are those of the score;
-    without a key signature the key is estimated. Drums are written on a percussion staff. Takes
-    about 0.02 seconds for a bar of four instruments, and once a second to load music21.
+    Notes are quantized to 24 steps per quarter note, which leaves composed music unchanged. Without
+    a key signature the key is estimated. Drums are written on a percussion staff. Takes about 0.02
+    seconds for a bar of four instruments, after one second to load music21.
 
     Args:
         score: In any time unit; left unchanged.
-        title: What stands above it.
+        title: Title of the movement. Empty: "Music".
 
     Raises:
         RendererMissingError: music21 is not installed.
@@ -101,26 +106,26 @@ def to_musicxml(score: AnyScore, *, title: str = "") -> str:
 def _bars(score: ScoreTick) -> Iterator[_Bar]:
     lines = bar_starts(score).tolist()
     keys = sorted((each.time, each.key) for each in score.key_signatures)
-    usual = 0 if keys else _estimated_fifths(score)
+    default = 0 if keys else _estimated_fifths(score)
     units = _units(score)
     meters = meters_at(score, lines[:-1])
     for start, end, meter in zip(lines[:-1], lines[1:], meters, strict=True):
-        place = bisect_right(keys, start, key=lambda key: key[0])
-        fifths = keys[place - 1][1] if place else usual
+        index = bisect_right(keys, start, key=lambda key: key[0])
+        fifths = keys[index - 1][1] if index else default
         first, last = round(start * units), round(end * units)
         if end == lines[-1]:
             last = max(last, first + 1)
-        if first < last:  # a change of meter may cut a bar off that is shorter than the grid
+        if first < last:  # a meter change can leave a bar shorter than the grid
             yield _Bar(first, last, meter, min(max(fifths, -7), 7))
 
 
 def _units(score: ScoreTick) -> Fraction:
-    """How many units a tick has."""
+    """Return the units per tick."""
     return Fraction(UNITS, max(1, score.ticks_per_quarter))
 
 
 def _estimated_fifths(score: ScoreTick) -> int:
-    """The signature of the estimated key, -5 to 6."""
+    """Return the signature of the estimated key, -5 to 6."""
     key = estimate_key(score)
     if key is None:
         return 0
@@ -128,70 +133,74 @@ def _estimated_fifths(score: ScoreTick) -> int:
     return (7 * major + 5) % 12 - 5
 
 
-# -- A track becomes a part ------------------------------------------------------------------------
+# -- Parts -----------------------------------------------------------------------------------------
 
 
 def _part(
     m21: ModuleType, track: TrackTick, number: int, bars: list[_Bar], units: Fraction
 ) -> tuple[Any, list[int]]:
-    """The part, and the key of every head in the order in which they are written."""
+    """Return the part, and the key of every note head in the order of the file."""
     end = bars[-1].end
-    notes = [_on_grid(note.time, note.end, note.pitch, units, end) for note in track.notes]
-    lines = [_cut_at_bars(line, bars) for line in voices(notes)]
+    notes = [_quantized(note.time, note.end, note.pitch, units, end) for note in track.notes]
+    voices = [_cut_at_bars(voice, bars) for voice in split_into_voices(notes)]
     part = m21.stream.Part(id=f"P{number + 1}")
     part.partName = _plain(track.name) or _instrument_name(track)
     part.insert(0, _instrument(m21, track, part.id))
-    pen = _Pen(m21, is_drum=track.is_drum)
+    writer = _MeasureWriter(m21, is_drum=track.is_drum)
     clef = _clef(m21, track, float(np.mean([pitch for _, _, pitch in notes])))
     for index, bar in enumerate(bars):
         measure = m21.stream.Measure(number=index + 1)
         if index == 0:
             measure.insert(0, clef)
         _write_signatures(m21, measure, bar, bars[index - 1] if index else None, track.is_drum)
-        pen.fill(measure, [line.get(index, []) for line in lines], bar)
+        writer.fill(measure, [voice.get(index, []) for voice in voices], bar)
         part.append(measure)
-    return part, pen.keys
+    return part, writer.keys
 
 
-def _on_grid(start: int, end: int, pitch: int, units: Fraction, last: int) -> tuple[int, int, int]:
-    """Beginning, end and pitch of a note that begins before `last`."""
-    begin = min(max(0, round(start * units)), last - 1)
-    return begin, max(begin + 1, round(end * units)), min(max(pitch, 0), 127)
+def _quantized(
+    start: int, end: int, pitch: int, units: Fraction, last: int
+) -> tuple[int, int, int]:
+    """Return onset, end and pitch in units; the onset is before `last`."""
+    onset = min(max(0, round(start * units)), last - 1)
+    return onset, max(onset + 1, round(end * units)), min(max(pitch, 0), 127)
 
 
-def _cut_at_bars(line: list[Chord], bars: list[_Bar]) -> dict[int, list[_Piece]]:
-    """What each bar has of a voice, by the bar's index."""
-    cut: dict[int, list[_Piece]] = defaultdict(list)
-    for chord in line:
+def _cut_at_bars(voice: list[Chord], bars: list[_Bar]) -> dict[int, list[_ChordSegment]]:
+    """Return the segments of a voice by the index of their bar."""
+    cut: dict[int, list[_ChordSegment]] = defaultdict(list)
+    for chord in voice:
         index = bisect_right(bars, chord.start, key=lambda bar: bar.start) - 1
         while index < len(bars) and bars[index].start < chord.end:
             bar = bars[index]
             start, end = max(chord.start, bar.start), min(chord.end, bar.end)
             ties = (start > chord.start, end < chord.end)
-            cut[index].append(_Piece(start - bar.start, end - bar.start, chord.pitches, *ties))
+            cut[index].append(
+                _ChordSegment(start - bar.start, end - bar.start, chord.pitches, *ties)
+            )
             index += 1
     return cut
 
 
 def _write_signatures(
-    m21: ModuleType, measure: Any, bar: _Bar, before: _Bar | None, is_drum: bool
+    m21: ModuleType, measure: Any, bar: _Bar, previous: _Bar | None, is_drum: bool
 ) -> None:
-    if not is_drum and (before is None or before.fifths != bar.fifths):
+    if not is_drum and (previous is None or previous.fifths != bar.fifths):
         measure.insert(0, m21.key.KeySignature(bar.fifths))
-    if before is None or before.meter != bar.meter:
+    if previous is None or previous.meter != bar.meter:
         measure.insert(0, m21.meter.TimeSignature("{}/{}".format(*bar.meter)))
 
 
-class _Pen:
-    """Writes bars, and remembers which keys it wrote."""
+class _MeasureWriter:
+    """Writer of the notes of measures; `keys` lists the keys of all heads written."""
 
     def __init__(self, m21: ModuleType, *, is_drum: bool) -> None:
         self._m21, self._is_drum = m21, is_drum
         self.keys: list[int] = []
 
-    def fill(self, measure: Any, lines: list[list[_Piece]], bar: _Bar) -> None:
-        """Write the voices of a bar; a bar without any has a rest."""
-        used = [line for line in lines if line]
+    def fill(self, measure: Any, voices: list[list[_ChordSegment]], bar: _Bar) -> None:
+        """Write the voices of a bar, or a rest."""
+        used = [voice for voice in voices if voice]
         if not used:
             rest = self._m21.note.Rest(quarterLength=Fraction(bar.end - bar.start, UNITS))
             rest.fullMeasure = True
@@ -199,38 +208,38 @@ class _Pen:
         elif len(used) == 1:
             self._write(measure, used[0], bar)
         else:
-            for number, line in enumerate(used):
-                voice = self._m21.stream.Voice(id=str(number + 1))
-                self._write(voice, line, bar, show_rests=number == 0)
-                measure.insert(0, voice)
+            for number, voice in enumerate(used):
+                stream = self._m21.stream.Voice(id=str(number + 1))
+                self._write(stream, voice, bar, show_rests=number == 0)
+                measure.insert(0, stream)
 
     def _write(
-        self, stream: Any, line: list[_Piece], bar: _Bar, *, show_rests: bool = True
+        self, stream: Any, voice: list[_ChordSegment], bar: _Bar, *, show_rests: bool = True
     ) -> None:
-        at, end, beat = 0, bar.end - bar.start, beat_of(*bar.meter)
-        for piece in [*line, _Piece(end, end, (), False, False)]:
-            for length in written(at, piece.start, beat=beat):
+        at, end, beat = 0, bar.end - bar.start, beat_units(*bar.meter)
+        for segment in [*voice, _ChordSegment(end, end, (), False, False)]:
+            for length in split_into_values(at, segment.start, beat=beat):
                 rest = self._m21.note.Rest(quarterLength=Fraction(length, UNITS))
                 rest.style.hideObjectOnPrint = not show_rests
                 stream.append(rest)
-            for sound in self._sounds(piece, beat, bar.fifths):
-                stream.append(sound)
-            at = piece.end
+            for note in self._notes(segment, beat, bar.fifths):
+                stream.append(note)
+            at = segment.end
 
-    def _sounds(self, piece: _Piece, beat: int, fifths: int) -> Iterator[Any]:
-        """The tied notes or chords that a piece is written as."""
-        lengths = written(piece.start, piece.end, beat=beat)
+    def _notes(self, segment: _ChordSegment, beat: int, fifths: int) -> Iterator[Any]:
+        """Yield the tied notes or chords of a segment."""
+        lengths = split_into_values(segment.start, segment.end, beat=beat)
         for index, length in enumerate(lengths):
-            heads = [self._head(pitch, fifths) for pitch in piece.pitches]
-            sound = heads[0] if len(heads) == 1 else self._chord(heads)
-            sound.quarterLength = Fraction(length, UNITS)
-            before = index > 0 or piece.tied_before
-            after = index < len(lengths) - 1 or piece.tied_after
+            heads = [self._head(pitch, fifths) for pitch in segment.pitches]
+            note = heads[0] if len(heads) == 1 else self._chord(heads)
+            note.quarterLength = Fraction(length, UNITS)
+            before = index > 0 or segment.tied_before
+            after = index < len(lengths) - 1 or segment.tied_after
             if before or after:
                 kind = "continue" if before and after else "stop" if before else "start"
-                for tied in {id(each): each for each in (*heads, sound)}.values():
+                for tied in {id(each): each for each in (*heads, note)}.values():
                     tied.tie = self._m21.tie.Tie(kind)
-            yield sound
+            yield note
 
     def _chord(self, heads: list[Any]) -> Any:
         if self._is_drum:
@@ -242,24 +251,24 @@ class _Pen:
         if not self._is_drum:
             name, octave = _spelled(pitch, fifths)
             return self._m21.note.Note(self._m21.pitch.Pitch(name, octave=octave))
-        head = self._m21.note.Unpitched(displayName=_DRUM_PLACES.get(pitch, "C5"))
+        head = self._m21.note.Unpitched(displayName=_DRUM_POSITIONS.get(pitch, "C5"))
         if pitch in _CYMBALS:
             head.notehead = "x"
         return head
 
 
-# -- One head --------------------------------------------------------------------------------------
+# -- Notation of one track -------------------------------------------------------------------------
 
 
 def _spelled(pitch: int, fifths: int) -> tuple[str, int]:
-    """Name and octave of a key, from the twelve names that lie next to the key signature.
+    """Return name and octave of a key, spelled close to the key signature on the line of fifths.
 
-    On the line of fifths (F is -1, C is 0, B is 5) a signature of n sharps has its own tones from
-    n - 1 to n + 5; two below and three above them are met most beside them.
+    On that line (F is -1, C is 0, B is 5) the scale of n sharps has the tones n - 1 to n + 5. The
+    two tones below and the three above are the most frequent chromatic ones.
     """
     lowest = fifths - 3
-    place = lowest + (7 * pitch - lowest) % 12
-    sharps, letter = divmod(place + 1, 7)
+    position = lowest + (7 * pitch - lowest) % 12
+    sharps, letter = divmod(position + 1, 7)
     octave = (pitch - sharps) // 12 - 1
     return "FCGDAEB"[letter] + "#" * sharps + "-" * -sharps, octave
 
@@ -288,7 +297,7 @@ def _instrument_name(track: TrackTick) -> str:
 
 
 def _name_drums(root: Element, kits: dict[str, list[int]]) -> None:
-    """Give every head of a drum part an instrument of its key: music21 knows one for a part."""
+    """Give every head of a drum part the instrument of its key; music21 writes one per part."""
     for part_id, keys in kits.items():
         drums = {key: f"{part_id}-K{key}" for key in sorted(set(keys))}
         _list_drums(root.find(f"part-list/score-part[@id='{part_id}']"), drums)
@@ -311,10 +320,10 @@ def _list_drums(part: Element | None, drums: dict[int, str]) -> None:
     for key, name in drums.items():
         midi = SubElement(part, "midi-instrument", id=name)
         SubElement(midi, "midi-channel").text = "10"
-        SubElement(midi, "midi-unpitched").text = str(key + 1)  # counted from 1
+        SubElement(midi, "midi-unpitched").text = str(key + 1)  # MusicXML counts keys from 1
 
 
-# -- Above the first part --------------------------------------------------------------------------
+# -- Tempos and names ------------------------------------------------------------------------------
 
 
 def _write_tempos(m21: ModuleType, part: Any, score: ScoreTick) -> None:
@@ -329,8 +338,8 @@ def _write_tempos(m21: ModuleType, part: Any, score: ScoreTick) -> None:
 
 
 def _plain(name: str) -> str:
-    """A name on one line, without what XML cannot hold."""
-    return " ".join(_UNPRINTABLE.sub(" ", name).split())[:_LONGEST_NAME]
+    """Return a name on one line, cut, without characters that XML forbids."""
+    return " ".join(_UNPRINTABLE.sub(" ", name).split())[:_MAX_NAME_LENGTH]
 
 
 def _music21() -> ModuleType:

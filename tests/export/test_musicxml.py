@@ -1,4 +1,4 @@
-"""What music21 reads back is what was written: notes, bars, meters, tempos, and names as text."""
+"""MusicXML read back by music21: notes, bars, meters, tempos, and names as text."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def track_of(*notes: tuple[float, float, int], name: str = "", program: int = 0)
     return track
 
 
-def written(track: TrackTick) -> Heads:
+def heads_of(track: TrackTick) -> Heads:
     return sorted((n.time / BEAT, n.duration / BEAT, n.pitch) for n in track.notes)
 
 
 def read_heads(part: Any) -> Heads:
-    """Every note of a part, its ties joined: a tied head goes on where its pitch left off."""
+    """Return every note of a part, with tied heads as one note."""
     heads: list[list[Any]] = []
     for sound in sorted(part.flatten().notes, key=lambda sound: sound.offset):
         for head in getattr(sound, "notes", [sound]):
@@ -61,7 +61,7 @@ def read_heads(part: Any) -> Heads:
 
 
 def drum_heads(text: str) -> list[int]:
-    """The keys of all drum heads that are no end of a tie."""
+    """Return the keys of all drum heads that do not continue a tie."""
     root = ElementTree.fromstring(text)
     keys = {
         each.get("id"): int(each.findtext("midi-unpitched", "0")) - 1
@@ -74,7 +74,7 @@ def drum_heads(text: str) -> list[int]:
     )
 
 
-def close(found: Heads, wanted: Heads) -> bool:
+def are_close(found: Heads, wanted: Heads) -> bool:
     return len(found) == len(wanted) and all(
         a == pytest.approx(b, abs=1e-3) for a, b in zip(found, wanted, strict=True)
     )
@@ -84,27 +84,27 @@ def close(found: Heads, wanted: Heads) -> bool:
 
 
 @pytest.mark.parametrize("meter", [(4, 4), (3, 4), (6, 8), (7, 8), (5, 4), (2, 2), (3, 8)])
-def test_onsets_pitches_and_durations_come_back(invented, read_back, meter: tuple[int, int]):
+def test_onsets_pitches_and_durations_are_preserved(invented, read_back, meter: tuple[int, int]):
     score = invented(meter=meter, bars=4, programs=(0, 40), seed=meter[0])
     parts = read_back(to_musicxml(score)).parts
     assert len(parts) == 2
     for part, track in zip(parts, score.tracks, strict=True):
-        assert close(read_heads(part), written(track))
+        assert are_close(read_heads(part), heads_of(track))
 
 
 @pytest.mark.parametrize("title", sorted(example_files()))
-def test_the_bundled_tunes_come_back(read_back, title: str):
+def test_the_example_files_are_preserved(read_back, title: str):
     score = Score(example_files()[title]).resample(BEAT)
     parts = read_back(to_musicxml(score)).parts
     for part, track in zip(parts, score.tracks, strict=True):
         if not track.is_drum:
-            assert close(read_heads(part), written(track))
+            assert are_close(read_heads(part), heads_of(track))
 
 
-def test_a_note_over_three_bars_and_one_under_it_come_back(read_back):
+def test_notes_across_bar_lines_are_preserved(read_back):
     track = track_of((1, 9, 72), (0, 0.5, 60), (3.5, 1, 60), (5 / 3, 2 / 3, 48), (11, 1, 50))
     (part,) = read_back(to_musicxml(score_of(track))).parts
-    assert close(read_heads(part), written(track))
+    assert are_close(read_heads(part), heads_of(track))
     assert len(part.getElementsByClass("Measure")) == 3
 
 
@@ -117,49 +117,49 @@ def test_drums_keep_their_keys_and_times(invented, read_back):
         for sound in part.stripTies().flatten().notes
         for _ in getattr(sound, "notes", [sound])
     )
-    assert np.allclose(times, sorted(head[:2] for head in written(score.tracks[0])))
+    assert np.allclose(times, sorted(head[:2] for head in heads_of(score.tracks[0])))
     assert drum_heads(text) == sorted(note.pitch for note in score.tracks[0].notes)
     assert "<sign>percussion</sign>" in text
     assert {each.text for each in ElementTree.fromstring(text).iter("midi-channel")} == {"10"}
 
 
-def test_what_lies_off_the_grid_goes_to_the_nearest_line(read_back):
+def test_notes_off_the_grid_are_quantized(read_back):
     score = score_of(track_of((0, 1, 60)))
     score.tracks[0].notes.append(Note(BEAT + 7, 233, 64, 80))
     score.tracks[0].notes.append(Note(2 * BEAT, 0, 67, 80))
     (part,) = read_back(to_musicxml(score)).parts
-    assert close(read_heads(part), [(0, 1, 60), (1, 0.5, 64), (2, 1 / 24, 67)])
+    assert are_close(read_heads(part), [(0, 1, 60), (1, 0.5, 64), (2, 1 / 24, 67)])
 
 
 def test_a_bar_shorter_than_the_grid_takes_no_time(read_back):
     score = score_of(track_of((0, 1, 60), (2, 1, 64)))
     score.time_signatures.extend([TimeSignature(0, 4, 4), TimeSignature(1, 3, 4)])
     (part,) = read_back(to_musicxml(score)).parts
-    assert close(read_heads(part), [(0, 1, 60), (2, 1, 64)])
+    assert are_close(read_heads(part), [(0, 1, 60), (2, 1, 64)])
 
 
-def test_a_piece_of_one_tick_is_written(read_back):
+def test_a_piece_of_one_tick_is_heads_of(read_back):
     score = score_of(track_of(), meters=((0, 4, 4), (1, 3, 4)))
     score.tracks[0].notes.append(Note(0, 1, 60, 80))
     score.tempos.append(Tempo(0, 90))
     assert [pitch for _, _, pitch in read_heads(read_back(to_musicxml(score)).parts[0])] == [60]
 
 
-def test_a_note_just_before_the_last_bar_line_is_written(read_back):
+def test_a_note_just_before_the_last_bar_line_is_heads_of(read_back):
     score = score_of(track_of((0, 1, 60)))
     score.tracks[0].notes.append(Note(4 * BEAT - 5, 4, 64, 80))
     (part,) = read_back(to_musicxml(score)).parts
-    assert close(read_heads(part), [(0, 1, 60), (4 - 1 / 24, 1 / 24, 64)])
+    assert are_close(read_heads(part), [(0, 1, 60), (4 - 1 / 24, 1 / 24, 64)])
 
 
 @pytest.mark.parametrize("bars", [2, 30])
-def test_signatures_are_looked_through_as_often_for_many_bars(bars, monkeypatch):
+def test_meter_changes_are_collected_twice_for_any_number_of_bars(bars, monkeypatch):
     calls = []
     look = analysis._meter_changes
     monkeypatch.setattr(analysis, "_meter_changes", lambda score: calls.append(1) or look(score))
     meters = tuple((n * 4 * BEAT, 4 - n % 2, 4) for n in range(bars))
     to_musicxml(score_of(track_of((0, 4 * bars, 60)), meters=meters))
-    assert len(calls) == 2  # for the bar lines, and for what rules there
+    assert len(calls) == 2  # for the bar lines and for the meters
 
 
 def test_every_bar_of_every_part_is_full(invented):
@@ -179,7 +179,7 @@ def test_every_bar_of_every_part_is_full(invented):
 # -- Signatures ----------------------------------------------------------------------------------
 
 
-def test_meters_stand_where_they_begin(read_back):
+def test_time_signatures_are_at_their_bars(read_back):
     track = track_of(*((n, 1, 60) for n in range(13)))
     score = score_of(track, meters=((0, 3, 4), (6 * BEAT, 6, 8), (9 * BEAT, 4, 4)))
     (part,) = read_back(to_musicxml(score)).parts
@@ -189,10 +189,10 @@ def test_meters_stand_where_they_begin(read_back):
         for sign in measure.getElementsByClass("TimeSignature")
     }
     assert found == {(0.0, "3/4"), (6.0, "6/8"), (9.0, "4/4")}
-    assert close(read_heads(part), written(track))
+    assert are_close(read_heads(part), heads_of(track))
 
 
-def test_tempos_stand_above_the_first_part(read_back):
+def test_tempos_are_in_the_first_part(read_back):
     score = score_of(track_of((0, 8, 60)), track_of((0, 8, 48)))
     score.tempos.extend([Tempo(0, 90), Tempo(5 * BEAT, 120), Tempo(99 * BEAT, 60)])
     first, second = read_back(to_musicxml(score)).parts
@@ -205,19 +205,19 @@ def fifths(text: str) -> list[int]:
     return [int(each.text or 0) for each in ElementTree.fromstring(text).iter("fifths")]
 
 
-def test_the_key_signature_of_the_score_is_written():
+def test_the_key_signature_of_the_score_is_heads_of():
     score = score_of(track_of((0, 4, 60), (4, 4, 61)))
     score.key_signatures.extend([KeySignature(0, -3, 1), KeySignature(4 * BEAT, 2, 0)])
     assert fifths(to_musicxml(score)) == [-3, 2]
 
 
 @pytest.mark.parametrize(("tonic", "sharps"), [(60, 0), (62, 2), (65, -1), (63, -3), (66, 6)])
-def test_without_one_the_key_is_estimated(tonic: int, sharps: int):
+def test_a_missing_key_signature_is_estimated(tonic: int, sharps: int):
     scale = [(n, 1, tonic + step) for n, step in enumerate((0, 2, 4, 5, 7, 9, 11, 12, 7, 4, 0, 0))]
     assert fifths(to_musicxml(score_of(track_of(*scale)))) == [sharps]
 
 
-def test_keys_are_spelled_as_the_key_signature_asks(read_back):
+def test_pitches_are_spelled_close_to_the_key_signature(read_back):
     def spelled(sharps: int) -> list[str]:
         score = score_of(track_of(*((n, 1, 60 + n) for n in range(12))))
         score.key_signatures.append(KeySignature(0, sharps, 0))
@@ -229,13 +229,13 @@ def test_keys_are_spelled_as_the_key_signature_asks(read_back):
     assert spelled(5)[1] == "C#"
 
 
-def test_extreme_keys_and_pitches_come_back(read_back):
+def test_extreme_keys_and_pitches_are_preserved(read_back):
     for sharps in (-7, 7):
         track = track_of(*((n, 1, pitch) for n, pitch in enumerate((0, 11, 12, 59, 60, 126, 127))))
         score = score_of(track)
         score.key_signatures.append(KeySignature(0, sharps, 0))
         (part,) = read_back(to_musicxml(score)).parts
-        assert close(read_heads(part), written(track))
+        assert are_close(read_heads(part), heads_of(track))
 
 
 # -- Names ---------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def names(text: str) -> list[str]:
     return [each.text or "" for each in ElementTree.fromstring(text).iter("part-name")]
 
 
-def test_a_hostile_name_is_text():
+def test_a_hostile_name_is_escaped():
     text = to_musicxml(score_of(track_of((0, 1, 60), name=HOSTILE)), title=HOSTILE)
     assert names(text) == [HOSTILE[:60].strip()]
     root = ElementTree.fromstring(text)
@@ -257,17 +257,17 @@ def test_a_hostile_name_is_text():
     assert "<!ENTITY" not in text
 
 
-def test_what_xml_cannot_hold_is_left_out():
+def test_characters_that_xml_forbids_are_removed():
     name = "Vio\0lin\x1b[31m\ufffe\u0085 I\nII"
     assert names(to_musicxml(score_of(track_of((0, 1, 60), name=name)))) == ["Vio lin [31m I II"]
 
 
-def test_a_track_without_a_name_is_called_by_its_instrument():
+def test_a_track_without_a_name_has_the_name_of_its_instrument():
     score = score_of(track_of((0, 1, 60), program=73), track_of((0, 1, 38), program=-1))
     assert names(to_musicxml(score)) == ["Flute", "Drums"]
 
 
-def test_the_title_stands_above_it():
+def test_the_title_is_written():
     text = to_musicxml(score_of(track_of((0, 1, 60))), title="Evening & Morning")
     assert ElementTree.fromstring(text).findtext("movement-title") == "Evening & Morning"
 
@@ -292,19 +292,15 @@ def test_a_score_without_notes_is_an_empty_sheet():
     assert ElementTree.fromstring(text).tag == "score-partwise"
 
 
-def test_twenty_parts_are_written(invented, read_back):
+def test_twenty_parts_are_heads_of(invented, read_back):
     score = invented(programs=range(20), bars=1)
     assert len(read_back(to_musicxml(score)).parts) == 20
 
 
-def test_without_music21_the_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_music21_package_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "music21", None)
-    with pytest.raises(RendererMissingError) as refusal:
+    with pytest.raises(RendererMissingError, match="pip install music21"):
         to_musicxml(score_of(track_of((0, 1, 60))))
-    assert str(refusal.value) == (
-        "Notation needs the Python package music21, which is missing; install it with: "
-        "pip install music21"
-    )
 
 
 def test_music21_is_not_loaded_before_it_is_needed():

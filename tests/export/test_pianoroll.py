@@ -1,4 +1,4 @@
-"""The numbers that the browser draws."""
+"""Piano roll data: columns of notes, bar lines, tempos, merging."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from musiclstm.export.pianoroll import MAX_MARKS, MAX_TEMPOS, pianoroll_data
+from musiclstm.export.pianoroll import MAX_NOTES, MAX_TEMPOS, pianoroll_data
 from musiclstm.midi.analysis import last_note_end, seconds_at
 
 
@@ -30,7 +30,7 @@ def track_of(*notes: tuple[int, int, int, int], program: int = 0, name: str = ""
     return track
 
 
-def test_notes_become_columns_in_the_order_of_time() -> None:
+def test_notes_become_columns_sorted_by_onset() -> None:
     late, early = track_of((1920, 480, 60, 100)), track_of((0, 240, 36, 80), program=-1)
     assert pianoroll_data(score_of(late, early), prompt_end_tick=1920)["notes"] == {
         "start": [0, 1920],
@@ -42,7 +42,7 @@ def test_notes_become_columns_in_the_order_of_time() -> None:
     }
 
 
-def test_bar_lines_are_told_in_ticks_and_seconds() -> None:
+def test_bar_lines_have_ticks_and_seconds() -> None:
     score = score_of(track_of((0, 2880, 60, 100)))
     score.time_signatures.append(TimeSignatureTick(0, 3, 4))
     score.tempos.append(TempoTick(0, 60.0))
@@ -53,7 +53,7 @@ def test_bar_lines_are_told_in_ticks_and_seconds() -> None:
     assert roll["prompt_end_tick"] == 1440
 
 
-def test_a_seed_that_ends_in_silence_keeps_its_bars() -> None:
+def test_a_prompt_that_ends_in_a_rest_keeps_its_bars() -> None:
     roll = pianoroll_data(score_of(track_of((0, 480, 60, 100))), prompt_end_tick=3840)
     assert roll["bars"]["ticks"] == [0, 1920, 3840]
 
@@ -82,10 +82,12 @@ def test_tracks_of_one_program_are_one_instrument_and_drums_come_last() -> None:
     assert sorted(roll["notes"]["instrument"]) == [0, 0, 1]
 
 
-def test_a_name_from_a_file_stays_what_it_is_but_not_how_long() -> None:
+def test_a_track_name_is_unchanged_but_cut() -> None:
     hostile = "<img src=x onerror=alert(1)>"
     note = (0, 480, 60, 100)
-    (one,) = pianoroll_data(score_of(track_of(note, name=hostile)), prompt_end_tick=0)["instruments"]
+    (one,) = pianoroll_data(score_of(track_of(note, name=hostile)), prompt_end_tick=0)[
+        "instruments"
+    ]
     assert one["detail"] == hostile
     (one,) = pianoroll_data(score_of(track_of(note, name="x" * 999)), prompt_end_tick=0)[
         "instruments"
@@ -93,7 +95,7 @@ def test_a_name_from_a_file_stays_what_it_is_but_not_how_long() -> None:
     assert len(one["detail"]) == 80
 
 
-def test_probabilities_follow_their_notes_and_are_told_in_percent() -> None:
+def test_probabilities_follow_their_notes_in_percent() -> None:
     score = score_of(track_of((480, 1, 60, 9), (0, 1, 62, 9)), track_of((240, 1, 64, 9)))
     notes = pianoroll_data(score, prompt_end_tick=0, probabilities=[0.257, None, 1.0])["notes"]
     assert notes["key"] == [62, 64, 60]
@@ -101,18 +103,18 @@ def test_probabilities_follow_their_notes_and_are_told_in_percent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "sentence"),
+    ("probabilities", "key_fact"),
     [([0.5, 0.5], "one for each note, 1, got 2"), ([1.5], "0 to 1, got 1.5")],
 )
 def test_probabilities_that_do_not_fit_are_refused(
-    probabilities: list[float | None], sentence: str
+    probabilities: list[float | None], key_fact: str
 ) -> None:
     score = score_of(track_of((0, 480, 60, 100)))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=key_fact):
         pianoroll_data(score, prompt_end_tick=0, probabilities=probabilities)
 
 
-def test_a_heavy_score_is_drawn_coarser_and_says_so() -> None:
+def test_many_notes_are_merged_with_a_remark() -> None:
     notes = [(60 * i, 30, 40 + i % 40, 50 + i % 60) for i in range(9_000)]
     begin = 60 * 4_500
     probabilities = [0.25, 0.75] * 4_500
@@ -120,26 +122,26 @@ def test_a_heavy_score_is_drawn_coarser_and_says_so() -> None:
         score_of(track_of(*notes)), prompt_end_tick=begin, probabilities=probabilities
     )
     start, length = np.array(roll["notes"]["start"]), np.array(roll["notes"]["length"])
-    assert 500 < len(start) <= MAX_MARKS
-    assert roll["remark"] == "These are 9,000 notes, drawn a little coarser."
+    assert 500 < len(start) <= MAX_NOTES
+    assert "9,000 notes" in roll["remark"]
     assert (np.diff(start) >= 0).all()
     assert ((start < begin).any(), (start >= begin).any()) == (True, True)
     assert max(roll["notes"]["loudness"]) == 109
     assert 25 <= min(roll["notes"]["sure"]) <= max(roll["notes"]["sure"]) <= 75
     assert (length > 0).all()
-    for tick, _, key, _ in notes[::50]:  # every note is covered by a mark of its key
+    for tick, _, key, _ in notes[::50]:  # every note is covered by one of its key
         here = (start <= tick) & (start + length > tick) & (np.array(roll["notes"]["key"]) == key)
         assert here.any()
 
 
-def test_what_cannot_be_joined_is_cut_and_said() -> None:
+def test_notes_that_cannot_be_merged_are_cut_with_a_remark() -> None:
     tracks = [
         track_of(*((0, 480, key, 90) for key in range(128)), program=program)
         for program in range(40)
     ]
     roll = pianoroll_data(score_of(*tracks), prompt_end_tick=0)
-    assert len(roll["notes"]["start"]) == MAX_MARKS
-    assert roll["remark"] == "Only the first 4,000 marks are drawn."
+    assert len(roll["notes"]["start"]) == MAX_NOTES
+    assert "Only the first 4,000 notes" in roll["remark"]
 
 
 def test_many_tempos_are_thinned_out_and_bar_lines_stay_exact() -> None:
@@ -155,7 +157,7 @@ def test_many_tempos_are_thinned_out_and_bar_lines_stay_exact() -> None:
     tempos=st.lists(st.tuples(st.integers(0, 9_000), st.floats(10, 300)), max_size=5),
     end=st.integers(1, 10_000),
 )
-def test_seconds_are_those_of_the_library(tempos: list[tuple[int, float]], end: int) -> None:
+def test_seconds_of_bar_lines_equal_seconds_at(tempos: list[tuple[int, float]], end: int) -> None:
     score = score_of(track_of((0, end, 60, 100)))
     for tick, bpm in sorted(tempos):
         score.tempos.append(TempoTick(tick, bpm))
@@ -165,19 +167,21 @@ def test_seconds_are_those_of_the_library(tempos: list[tuple[int, float]], end: 
 
 
 @given(seed=st.integers(0, 99), limit=st.sampled_from([1, 7, 40]))
-def test_no_more_marks_than_allowed_and_nothing_beyond_the_end(
+def test_the_number_of_notes_is_limited_and_none_is_far_beyond_the_end(
     seed: int, limit: int, invented: Callable[..., Any]
 ) -> None:
     score = invented(programs=(0, 40, -1), seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("musiclstm.export.pianoroll.MAX_MARKS", limit)
+        patch.setattr("musiclstm.export.pianoroll.MAX_NOTES", limit)
         notes = pianoroll_data(score, prompt_end_tick=1920)["notes"]
     assert len(notes["start"]) <= limit
     ends = np.array(notes["start"]) + np.array(notes["length"])
     assert ends.max() <= 2 * last_note_end(score)
 
 
-def test_a_roll_is_plain_json_and_leaves_the_score_alone(invented: Callable[..., Any]) -> None:
+def test_the_data_is_plain_json_and_the_score_is_left_unchanged(
+    invented: Callable[..., Any],
+) -> None:
     score = invented(programs=(0, -1))
     before = score.copy()
     roll = pianoroll_data(score, prompt_end_tick=0)

@@ -1,4 +1,4 @@
-"""The picture of a score, read back as XML: what is drawn, where, and what is said of it."""
+"""Piano rolls parsed as XML: notes, positions, text and the accessible description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from symusic import Note, Score, TimeSignature, Track
 from symusic.core import ScoreTick
 
-from musiclstm.export.pianoroll_svg import MAX_MARKS, pianoroll_svg
+from musiclstm.export.pianoroll import MAX_NOTES
+from musiclstm.export.pianoroll_svg import pianoroll_svg
 
 BEAT = 480
 BAR = 4 * BEAT
@@ -44,9 +45,9 @@ def texts(picture: ElementTree.Element) -> list[str]:
 
 
 class Mark(NamedTuple):
-    """A note as it is drawn; the times as shares of the width."""
+    """A drawn note; times are fractions of the width."""
 
-    look: str
+    part: str
     opacity: float
     start: float
     end: float
@@ -54,7 +55,7 @@ class Mark(NamedTuple):
 
 
 def layers(picture: ElementTree.Element) -> list[list[Mark]]:
-    """The marks of the keys and, if there are drums, those of the drums."""
+    """Return the marks of the keys and, if there are any, those of the drums."""
     return [marks_in(svg) for svg in picture.iter(f"{SVG}svg") if svg.get("viewBox")]
 
 
@@ -77,14 +78,14 @@ def marks(picture: ElementTree.Element) -> list[Mark]:
     return sorted((mark for layer in layers(picture) for mark in layer), key=lambda mark: mark[2:])
 
 
-def line(picture: ElementTree.Element, look: str) -> ElementTree.Element | None:
-    return next((e for e in picture.iter(f"{SVG}line") if e.get("class") == look), None)
+def boundary(picture: ElementTree.Element) -> ElementTree.Element | None:
+    return next((e for e in picture.iter(f"{SVG}line") if e.get("class") == "begin"), None)
 
 
 # -- Notes ---------------------------------------------------------------------------------------
 
 
-def test_a_note_is_drawn_from_its_beginning_to_its_end():
+def test_a_note_is_drawn_from_its_onset_to_its_end():
     first, second = marks(drawn(score_of(note(1, 2), note(3, 1))))
     assert (first.start, first.end) == pytest.approx((0.25, 0.75), abs=0.002)
     assert (second.start, second.end) == pytest.approx((0.75, 1.0), abs=0.002)
@@ -100,7 +101,7 @@ def test_repeated_notes_stay_apart():
     assert first.end < second.start
 
 
-def test_louder_notes_are_fuller():
+def test_louder_notes_are_more_opaque():
     opacities = [
         mark.opacity
         for mark in marks(
@@ -112,12 +113,12 @@ def test_louder_notes_are_fuller():
 
 
 @pytest.mark.parametrize("bar", [0, 0.5, 1])
-def test_a_note_without_length_can_be_seen_even_at_the_very_end(bar: float):
+def test_a_note_without_length_is_visible_even_at_the_right_edge(bar: float):
     (mark,) = marks(drawn(score_of(note(bar, 0))))
     assert 0 <= mark.start < mark.end <= 1
 
 
-def test_the_highest_and_the_lowest_key_stay_inside():
+def test_the_highest_and_the_lowest_key_are_inside_the_picture():
     picture = drawn(score_of(note(0, pitch=0), note(1, pitch=127)))
     (layer,) = (svg for svg in picture.iter(f"{SVG}svg") if svg.get("viewBox"))
     rows = int(layer.attrib["viewBox"].split()[3])
@@ -125,14 +126,14 @@ def test_the_highest_and_the_lowest_key_stay_inside():
 
 
 @pytest.mark.parametrize("pitch", [0, 60, 127])
-def test_a_single_note_is_shown_among_two_octaves(pitch: int):
+def test_a_single_note_is_shown_within_two_octaves(pitch: int):
     picture = drawn(score_of(note(0, pitch=pitch)))
     (layer,) = (svg for svg in picture.iter(f"{SVG}svg") if svg.get("viewBox"))
     assert layer.attrib["viewBox"].split()[3] == "24"
     assert 0 <= marks_in(layer)[0].row < 24
 
 
-def test_a_score_in_seconds_looks_the_same():
+def test_a_score_in_seconds_gives_the_same_picture():
     score = score_of(note(0), note(1.5, pitch=64))
     assert pianoroll_svg(score.to("second"), prompt_end_tick=BAR) == pianoroll_svg(
         score, prompt_end_tick=BAR
@@ -149,7 +150,7 @@ def test_the_score_is_left_unchanged():
 # -- Drums ---------------------------------------------------------------------------------------
 
 
-def test_drums_have_a_strip_of_their_own():
+def test_drums_have_their_own_strip():
     keys, drums = layers(
         drawn(score_of(note(0, pitch=60), drums=[note(0, pitch=36), note(1, pitch=42)]))
     )
@@ -165,57 +166,57 @@ def test_drums_are_below_the_keys():
     assert "drums" in texts(picture)
 
 
-def test_a_score_of_drums_alone_shows_no_keys():
+def test_a_score_of_drums_only_shows_no_keys():
     picture = drawn(score_of(drums=[note(0, pitch=36), note(1, pitch=38)]))
     assert len(layers(picture)) == 1
     assert not any(text.startswith("C") for text in texts(picture))
 
 
-# -- Seed and continuation -----------------------------------------------------------------------
+# -- Prompt and continuation ---------------------------------------------------------------------
 
 
-def test_the_continuation_has_another_colour_from_its_first_note_on():
+def test_prompt_and_continuation_have_different_colours():
     score = score_of(*(note(n) for n in range(4)), drums=[note(n, pitch=36) for n in range(4)])
     for layer in layers(drawn(score, prompt_end_tick=2 * BAR)):
-        assert [mark.look for mark in sorted(layer, key=lambda mark: mark.start)] == [
-            "seed",
-            "seed",
+        assert [mark.part for mark in sorted(layer, key=lambda mark: mark.start)] == [
+            "prompt",
+            "prompt",
             "new",
             "new",
         ]
 
 
-def test_a_seed_note_that_is_held_stays_a_seed_note():
+def test_a_prompt_note_held_into_the_continuation_has_the_colour_of_the_prompt():
     (mark,) = marks(drawn(score_of(note(0, 4)), prompt_end_tick=BAR))
-    assert mark.look == "seed"
+    assert mark.part == "prompt"
 
 
-def test_a_dashed_line_stands_where_the_continuation_begins():
-    begin = line(drawn(score_of(*(note(n) for n in range(8))), prompt_end_tick=2 * BAR), "begin")
+def test_a_dashed_line_marks_the_start_of_the_continuation():
+    begin = boundary(drawn(score_of(*(note(n) for n in range(8))), prompt_end_tick=2 * BAR))
     assert begin is not None
     assert begin.attrib["x1"] == begin.attrib["x2"] == "25%"
 
 
 def test_the_legend_names_both_colours():
     picture = drawn(score_of(note(0), note(1)), prompt_end_tick=BAR)
-    assert [text for text in texts(picture) if text.isalpha()] == ["seed", "continuation"]
+    assert [text for text in texts(picture) if text.isalpha()] == ["prompt", "continuation"]
 
 
-def test_a_piece_without_a_seed_is_called_composed():
+def test_a_piece_without_a_prompt_is_labelled_composed():
     picture = drawn(score_of(note(0), note(1)), prompt_end_tick=0)
-    assert {mark.look for mark in marks(picture)} == {"new"}
+    assert {mark.part for mark in marks(picture)} == {"new"}
     assert "composed" in texts(picture)
-    assert line(picture, "begin") is None
+    assert boundary(picture) is None
 
 
-def test_a_score_that_nobody_continued_has_one_colour_and_no_legend():
+def test_without_a_boundary_there_is_one_colour_and_no_legend():
     picture = drawn(score_of(note(0), note(1)))
-    assert {mark.look for mark in marks(picture)} == {"seed"}
-    assert "seed" not in texts(picture)
-    assert line(picture, "begin") is None
+    assert {mark.part for mark in marks(picture)} == {"prompt"}
+    assert "prompt" not in texts(picture)
+    assert boundary(picture) is None
 
 
-def test_a_seed_waiting_for_its_continuation_leaves_room_for_none():
+def test_a_prompt_alone_has_no_continuation_in_its_legend():
     picture = drawn(score_of(note(0)), prompt_end_tick=BAR)
     assert "continuation" not in texts(picture)
 
@@ -231,7 +232,7 @@ def bar_numbers(picture: ElementTree.Element) -> dict[int, str]:
     }
 
 
-def test_bars_are_numbered_from_one():
+def test_bar_numbers_start_at_one():
     numbers = bar_numbers(drawn(score_of(*(note(n) for n in range(4)))))
     assert numbers == {1: "0%", 2: "25%", 3: "50%", 4: "75%"}
 
@@ -242,12 +243,12 @@ def test_bars_follow_the_meter():
     assert bar_numbers(drawn(score)) == {1: "0%", 2: "30%", 3: "60%"}
 
 
-def test_where_bars_are_many_only_some_are_numbered():
+def test_only_some_of_many_bars_are_numbered():
     numbers = bar_numbers(drawn(score_of(note(0, 128))))
     assert list(numbers) == list(range(1, 129, 8))
 
 
-def test_a_narrow_page_hides_what_it_has_no_room_for():
+def test_a_narrow_page_hides_bar_numbers_that_do_not_fit():
     picture = drawn(score_of(note(0, 32)))
     hidden = {e.text for e in picture.iter(f"{SVG}text") if e.get("class") == "wide"}
     shown = {e.text for e in picture.iter(f"{SVG}text") if e.get("class") is None}
@@ -255,7 +256,7 @@ def test_a_narrow_page_hides_what_it_has_no_room_for():
     assert "3" in hidden
 
 
-def test_octaves_are_labelled_by_their_c():
+def test_every_c_is_labelled():
     labels = [
         text
         for text in texts(drawn(score_of(note(0, pitch=48), note(1, pitch=72))))
@@ -264,10 +265,10 @@ def test_octaves_are_labelled_by_their_c():
     assert labels == ["C3", "C4", "C5"]
 
 
-# -- What is said --------------------------------------------------------------------------------
+# -- Text -----------------------------------------------------------------------------------------
 
 
-def test_the_picture_is_described_to_those_who_cannot_see_it():
+def test_the_picture_has_an_accessible_description():
     score = score_of(note(0, pitch=48), note(1, pitch=70), note(2), drums=[note(0, pitch=36)])
     picture = drawn(score, prompt_end_tick=BAR, title="A waltz")
     assert picture.attrib["role"] == "img"
@@ -275,12 +276,12 @@ def test_the_picture_is_described_to_those_who_cannot_see_it():
     assert picture[0].text == "A waltz"
     assert picture[1].tag == f"{SVG}desc"
     assert picture[1].text == (
-        "3 bars with 3 notes from C3 to Bb4 and 1 drum stroke. The seed takes 1 bar, the "
+        "3 bars with 3 notes from C3 to Bb4 and 1 drum note. The prompt has 1 bar, the "
         "continuation 2."
     )
 
 
-def test_a_title_is_text_and_nothing_else():
+def test_a_title_is_escaped():
     hostile = '</title><script>alert("1")</script><img src=x onerror=alert(1)>\x00\x1b\ud800&amp;'
     svg = pianoroll_svg(score_of(note(0)), title=hostile)
     assert "<script" not in svg
@@ -289,76 +290,73 @@ def test_a_title_is_text_and_nothing_else():
     assert title == hostile.replace("\x00", "").replace("\x1b", "").replace("\ud800", "")
 
 
-def test_a_title_without_end_is_cut():
+def test_a_long_title_is_cut():
     assert len(drawn(score_of(note(0)), title="la" * 9_999)[0].text or "") == 300
 
 
-def test_names_inside_a_score_are_not_drawn():
+def test_track_names_are_not_drawn():
     score = score_of(note(0))
     score.tracks[0].name = "<script>alert(1)</script>"
     assert "alert" not in pianoroll_svg(score)
 
 
-def test_nothing_outside_the_picture_is_named():
+def test_the_picture_has_no_external_references():
     svg = pianoroll_svg(score_of(note(0), note(1)), prompt_end_tick=BAR)
-    assert svg.count("http") == 1  # the name of the SVG language itself
+    assert svg.count("http") == 1  # the namespace of SVG
     assert not re.search(r"url\(|href|@import|<script|\bid=", svg)
 
 
 @pytest.mark.parametrize("score", [Score(BEAT), score_of()])
-def test_a_score_without_notes_is_a_picture_that_says_so(score: ScoreTick):
+def test_a_score_without_notes_gives_a_picture_with_a_message(score: ScoreTick):
     picture = drawn(score, prompt_end_tick=BAR, title="<none>")
     assert texts(picture) == ["No notes"]
     assert [element.text for element in picture[:2]] == ["<none>", "There are no notes."]
 
 
 @pytest.mark.parametrize("size", [{"width_px": 119}, {"height_px": 0}])
-def test_a_picture_too_small_to_read_is_refused(size: dict[str, int]):
+def test_a_too_small_size_is_refused(size: dict[str, int]):
     width, height = size.get("width_px", 960), size.get("height_px", 260)
-    with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the whole sentence is compared
+    with pytest.raises(ValueError, match=f"120 or more, got {width} x {height}"):
         pianoroll_svg(score_of(note(0)), **size)
-    assert str(refusal.value) == (
-        f"width_px and height_px must be 120 or more, got {width} x {height}."
-    )
 
 
 # -- Many notes ----------------------------------------------------------------------------------
 
 
-def crowd(notes: int) -> ScoreTick:
-    """Notes everywhere, always the same."""
-    chance = np.random.default_rng(7)
+def random_score(notes: int) -> ScoreTick:
+    """Return the same random notes in 1 000 bars at each call, half of them drums."""
+    rng = np.random.default_rng(7)
     columns = (
-        chance.integers(0, 1_000 * BAR, notes),
-        chance.integers(1, BAR, notes),
-        chance.integers(21, 109, notes),
-        chance.integers(1, 128, notes),
+        rng.integers(0, 1_000 * BAR, notes),
+        rng.integers(1, BAR, notes),
+        rng.integers(21, 109, notes),
+        rng.integers(1, 128, notes),
     )
-    everyone = [Note(*values) for values in zip(*(c.tolist() for c in columns), strict=True)]
-    return score_of(*everyone[::2], drums=everyone[1::2])
+    made = [Note(*values) for values in zip(*(c.tolist() for c in columns), strict=True)]
+    return score_of(*made[::2], drums=made[1::2])
 
 
 def test_up_to_the_limit_every_note_is_drawn():
-    assert len(marks(drawn(crowd(MAX_MARKS)))) == MAX_MARKS
+    assert len(marks(drawn(random_score(MAX_NOTES)))) == MAX_NOTES
 
 
-def test_sixty_thousand_notes_make_a_small_picture():
-    svg = pianoroll_svg(crowd(60_000), prompt_end_tick=500 * BAR)
+def test_sixty_thousand_notes_give_a_small_picture():
+    svg = pianoroll_svg(random_score(60_000), prompt_end_tick=500 * BAR)
     assert len(svg) < 100_000
     found = marks(ElementTree.fromstring(svg))
-    assert 100 < len(found) <= MAX_MARKS
-    assert {mark.look for mark in found} == {"seed", "new"}
+    assert 100 < len(found) <= MAX_NOTES
+    assert {mark.part for mark in found} == {"prompt", "new"}
 
 
-def test_in_a_crowd_the_continuation_still_begins_at_its_line():
-    found = marks(drawn(crowd(20_000), prompt_end_tick=500 * BAR))
+def test_merged_notes_stay_on_their_side_of_the_boundary():
+    found = marks(drawn(random_score(20_000), prompt_end_tick=500 * BAR))
     begin = 500 * BAR / (1_001 * BAR)
-    assert min(mark.start for mark in found if mark.look == "new") == pytest.approx(begin, abs=2e-3)
+    assert min(mark.start for mark in found if mark.part == "new") == pytest.approx(begin, abs=2e-3)
     assert max(mark.end for mark in found) <= 1
 
 
-def test_notes_that_are_joined_cover_what_they_covered():
-    repeated = [note(n / 64, 1 / 64, pitch=60 + n % 2) for n in range(3 * MAX_MARKS)]
+def test_merged_notes_cover_the_same_time():
+    repeated = [note(n / 64, 1 / 64, pitch=60 + n % 2) for n in range(3 * MAX_NOTES)]
     found = marks(drawn(score_of(*repeated)))
     assert len(found) == 2
     for mark in found:
@@ -373,7 +371,7 @@ COLOUR = "() => getComputedStyle(document.querySelector('path.new')).stroke"
 
 
 @pytest.mark.browser
-def test_the_picture_fits_a_phone_and_follows_a_dark_page():
+def test_the_picture_fits_a_phone_and_follows_dark_mode():
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     if not browser_path:
         pytest.skip("Chromium is not installed")
