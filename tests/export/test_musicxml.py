@@ -138,14 +138,14 @@ def test_a_bar_shorter_than_the_grid_takes_no_time(read_back):
     assert are_close(read_heads(part), [(0, 1, 60), (2, 1, 64)])
 
 
-def test_a_piece_of_one_tick_is_heads_of(read_back):
+def test_a_piece_of_one_tick_is_written(read_back):
     score = score_of(track_of(), meters=((0, 4, 4), (1, 3, 4)))
     score.tracks[0].notes.append(Note(0, 1, 60, 80))
     score.tempos.append(Tempo(0, 90))
     assert [pitch for _, _, pitch in read_heads(read_back(to_musicxml(score)).parts[0])] == [60]
 
 
-def test_a_note_just_before_the_last_bar_line_is_heads_of(read_back):
+def test_a_note_just_before_the_last_bar_line_is_written(read_back):
     score = score_of(track_of((0, 1, 60)))
     score.tracks[0].notes.append(Note(4 * BEAT - 5, 4, 64, 80))
     (part,) = read_back(to_musicxml(score)).parts
@@ -205,7 +205,7 @@ def fifths(text: str) -> list[int]:
     return [int(each.text or 0) for each in ElementTree.fromstring(text).iter("fifths")]
 
 
-def test_the_key_signature_of_the_score_is_heads_of():
+def test_the_key_signature_of_the_score_is_written():
     score = score_of(track_of((0, 4, 60), (4, 4, 61)))
     score.key_signatures.extend([KeySignature(0, -3, 1), KeySignature(4 * BEAT, 2, 0)])
     assert fifths(to_musicxml(score)) == [-3, 2]
@@ -292,7 +292,7 @@ def test_a_score_without_notes_is_an_empty_sheet():
     assert ElementTree.fromstring(text).tag == "score-partwise"
 
 
-def test_twenty_parts_are_heads_of(invented, read_back):
+def test_twenty_parts_are_written(invented, read_back):
     score = invented(programs=range(20), bars=1)
     assert len(read_back(to_musicxml(score)).parts) == 20
 
