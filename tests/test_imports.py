@@ -51,7 +51,7 @@ EXTRAS = {"gradio", "accelerate", "datasets", "matplotlib", "tensorboard"}  # no
 MIDI = {"symusic", "miditok", "pretty_midi", "mido"}
 NETWORK = {"torch", "transformers"}
 WITHOUT_NETWORK = ("append_bars", "bar_plan", "constraints", "loudness", "prompt", "recipe")
-WITHOUT_SCORES = ("history", "logits_processors", "rows", "stepper", "torch_rows")
+WITHOUT_SCORES = ("history", "inference", "logits_processors", "rows", "torch_rows")
 FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
     "musiclstm": EXTRAS,
     "musiclstm.model": EXTRAS | MIDI,

@@ -82,11 +82,11 @@ def _compared(model: MusicLSTMForCausalLM, streams: Sequence[list[int]]) -> dict
 
 def step_logits(network: InferenceModel, stream: Sequence[int]) -> Tensor:
     """Return the logits after each token but the last, read one by one, (tokens - 1, vocab)."""
-    stepper = network.stepper([network.read(stream[:1])])
-    found = [stepper.scores[0].copy()]
+    batch = network.start([network.prefill(stream[:1])])
+    found = [batch.logits[0].copy()]
     for token in stream[1:-1]:
-        stepper.step([token])
-        found.append(stepper.scores[0].copy())
+        batch.step([token])
+        found.append(batch.logits[0].copy())
     return torch.from_numpy(np.array(found))
 
 

@@ -125,11 +125,11 @@ def measure(options: argparse.Namespace) -> Report:
 def _step_times(network: InferenceModel, tokenizer: MusicTokenizer, rows: int) -> dict[str, float]:
     """Return microseconds of a step and of its features, for each of so many rows."""
     ids = [token for prompt in _prompts(tokenizer) for token in prompt][: 1_600 // rows]
-    stepper = network.stepper([network.read(ids[:1])] * rows)
+    batch = network.start([network.prefill(ids[:1])] * rows)
 
     def step() -> None:
         for token in ids:
-            stepper.step([token] * rows)
+            batch.step([token] * rows)
 
     whole = 1e6 * _fastest(step) / len(ids) / rows
     part = 1e6 * _features_s(network, ids, rows) / len(ids) / rows

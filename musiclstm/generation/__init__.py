@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Constraints,
     )
     from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
-    from musiclstm.generation.decoding.stepper import MAX_ROWS, InferenceModel
+    from musiclstm.generation.decoding.inference import MAX_ROWS, InferenceModel
     from musiclstm.generation.prompt import PromptSource
     from musiclstm.generation.recipe import FILE, Recipe, read_recipe
     from musiclstm.generation.recipe_schema import shorten
@@ -78,7 +78,7 @@ __getattr__, __dir__ = lazy_imports(
             "MAX_SEED",
             "Sampling",
         ),
-        "decoding.stepper": (
+        "decoding.inference": (
             "InferenceModel",
             "MAX_ROWS",
         ),

@@ -26,7 +26,7 @@ from musiclstm.generation.decoding.decode_loop import (
     compose_sequences,
 )
 from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.generation.decoding.stepper import InferenceModel
+from musiclstm.generation.decoding.inference import InferenceModel
 from musiclstm.generation.instrument_mapping import (
     invert_mapping,
     map_programs,
@@ -77,7 +77,7 @@ class Pipeline:
         usual = Constraints() if seed is None else seed.constraints
         constraints = with_key_named(request.constraints or usual, seed)
         read = self._read(seed, self._mapping(seed, [constraints]))
-        opening = self._network.read(read.ids)
+        opening = self._network.prefill(read.ids)
         nothing = ScoreTick(self._tokenizer.ticks_per_quarter)
         piece = Composition(
             score=nothing if seed is None else seed.score,

@@ -33,26 +33,26 @@ class ScriptedNetwork:
         self.wanted = [IDS[name] for name in names]
         self.steps: list[list[int]] = []
         self.rows: list[FakeSnapshot] = []
-        self.scores = np.empty((0, VOCAB), np.float32)
+        self.logits = np.empty((0, VOCAB), np.float32)
 
-    def start(self, read: int = 0) -> FakeSnapshot:
+    def snapshot_after(self, count: int = 0) -> FakeSnapshot:
         """Return a snapshot after so many tokens of its list."""
-        return FakeSnapshot((0,) * read)
+        return FakeSnapshot((0,) * count)
 
-    def scores_of(self, row: FakeSnapshot) -> np.ndarray:
+    def logits_of(self, row: FakeSnapshot) -> np.ndarray:
         """Return the logits of a row, (vocab,)."""
         scores = np.zeros(VOCAB, np.float32)
         scores[self.wanted[len(row.ids) % len(self.wanted)]] = 9
         return scores
 
-    def stepper(self, snapshots: Sequence[FakeSnapshot]) -> ScriptedNetwork:
+    def start(self, snapshots: Sequence[FakeSnapshot]) -> ScriptedNetwork:
         """Return itself, with rows of its own."""
         self.rows = list(snapshots)
         self._score()
         return self
 
     def _score(self) -> None:
-        self.scores = np.stack([self.scores_of(row) for row in self.rows])
+        self.logits = np.stack([self.logits_of(row) for row in self.rows])
 
     def step(self, ids: Sequence[int]) -> None:
         """Read one token for each row."""
@@ -67,13 +67,13 @@ class ScriptedNetwork:
     def set_copy_weight(self, weight: float, row: int = 0) -> None:
         """Remember the weight in the snapshots of a row."""
         self.rows[row] = replace(self.rows[row], copy_weight=weight)
-        self.scores[row] = self.scores_of(self.rows[row])
+        self.logits[row] = self.logits_of(self.rows[row])
 
     def snapshot(self, row: int = 0) -> FakeSnapshot:
         """Return where a row stands."""
         return self.rows[row]
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def select_rows(self, rows: Sequence[int]) -> None:
         """Keep some rows, in this order."""
         self.rows = [self.rows[row] for row in rows]
         self._score()
@@ -86,13 +86,13 @@ class NoiseNetwork(ScriptedNetwork):
         super().__init__("Bar_None")
         self._spread = spread
 
-    def scores_of(self, row: FakeSnapshot) -> np.ndarray:
+    def logits_of(self, row: FakeSnapshot) -> np.ndarray:
         """Return the logits of a row, (vocab,)."""
         seed = [len(row.ids), *row.ids[-4:], round(100 * row.copy_weight)]
         noise = np.random.default_rng(seed).standard_normal(VOCAB)
         return (self._spread * noise).astype(np.float32)
 
-    def stepper(self, snapshots: Sequence[FakeSnapshot]) -> NoiseNetwork:
+    def start(self, snapshots: Sequence[FakeSnapshot]) -> NoiseNetwork:
         """Return another one, so that several loops can run side by side."""
         other = NoiseNetwork(self._spread)
         other.rows = list(snapshots)

@@ -33,8 +33,8 @@ from musiclstm import (
 )
 from musiclstm.generation.bar_plan import tonic_chord
 from musiclstm.generation.constraints import Scale
+from musiclstm.generation.decoding.inference import InferenceModel
 from musiclstm.generation.decoding.sampling import MAX_SEED
-from musiclstm.generation.decoding.stepper import InferenceModel
 from musiclstm.midi.analysis import bar_starts, estimate_key, last_note_end, meter_at, tempo_at
 from musiclstm.model.checkpoint import save_checkpoint
 from musiclstm.tokens import (
@@ -1403,7 +1403,7 @@ def test_what_cannot_be_is_refused_before_anything_is_composed(
     def compose(*_: object) -> None:
         raise AssertionError("this would have been composed")
 
-    monkeypatch.setattr(InferenceModel, "stepper", compose)
+    monkeypatch.setattr(InferenceModel, "start", compose)
     ask = getattr(tiny_composer, way)
     count = (2,) if way == "takes" else ()
     if way == "endless" and constraints.ending:

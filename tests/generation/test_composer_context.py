@@ -11,7 +11,7 @@ from symusic.core import NoteTick, ScoreTick, TimeSignatureTick, TrackTick
 
 from musiclstm import Composer, Composition, Constraints, Sampling, Surprise
 from musiclstm.generation import pipeline
-from musiclstm.generation.decoding.stepper import DecoderState, InferenceModel
+from musiclstm.generation.decoding.inference import DecoderState, InferenceModel
 from musiclstm.tokens import DRUMS, MusicTokenizer
 
 TOKENIZER = MusicTokenizer()
@@ -112,11 +112,11 @@ def test_the_state_is_that_of_a_network_that_reads_everything(
     }
     piece = tiny_composer.compose(bars=4, **asked)
     network = InferenceModel(tiny_composer.model)
-    assert_equal_states(piece.opening, network.read(piece.prompt_ids))
+    assert_equal_states(piece.opening, network.prefill(piece.prompt_ids))
     ids = list(piece.prompt_ids)
     for passage in piece.passages:
         ids += passage.tokens
-        assert_equal_states(passage.state, network.read(ids))
+        assert_equal_states(passage.state, network.prefill(ids))
     assert_equal_states(piece.state, piece.passages[-1].state)
 
 

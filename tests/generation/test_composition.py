@@ -10,8 +10,8 @@ from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, Trac
 
 from musiclstm import Composition, Constraints, GeneratedBar, Sampling, Surprise
 from musiclstm.generation.composition import Prompt
-from musiclstm.generation.decoding.history import History
-from musiclstm.generation.decoding.stepper import DecoderState
+from musiclstm.generation.decoding.history import TokenHistory
+from musiclstm.generation.decoding.inference import DecoderState
 
 
 def score(*notes: tuple[int, int, int]) -> ScoreTick:
@@ -29,7 +29,7 @@ def score(*notes: tuple[int, int, int]) -> ScoreTick:
 @pytest.fixture
 def state() -> DecoderState:
     layers = np.zeros((1, 4), np.float32)
-    return DecoderState(np.zeros(6, np.float32), layers, layers, History())
+    return DecoderState(np.zeros(6, np.float32), layers, layers, TokenHistory())
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""decoding."""
+"""Decoding: grammar masks, sampling, decoder states and the token loop."""

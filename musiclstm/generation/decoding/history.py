@@ -1,4 +1,4 @@
-"""The tokens that a row has read, in chunks that snapshots share."""
+"""Token history of a row, in chunks that snapshots share."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Tokens; 128 for each of the most bars that a recipe may have. Step features that are computed
-# again from a part of their history may differ from those of a stream that went on.
+# Tokens: 128 for each bar of the longest recipe. Step features computed again from a truncated
+# history may differ from the original ones.
 MAX_HISTORY = 2**21
 CHUNK = 1_024  # tokens
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
-class History:
-    """Tokens read so far; the oldest chunks are dropped beyond `MAX_HISTORY` tokens.
+class TokenHistory:
+    """Tokens read so far, at most `MAX_HISTORY`; the oldest chunks are dropped.
 
     Attributes:
         chunks: int32 arrays of `CHUNK` tokens, the last one of 1 to `CHUNK`.
@@ -23,37 +23,37 @@ class History:
 
     chunks: tuple[np.ndarray, ...] = ()
 
-    def extended(self, ids: Sequence[int] | np.ndarray) -> History:
-        """Return a history with further tokens; whole chunks are shared with this one."""
-        fresh = np.asarray(ids, np.int32)
-        if not fresh.size:
+    def extended(self, ids: Sequence[int] | np.ndarray) -> TokenHistory:
+        """Return a history with more tokens; it shares all full chunks with this one."""
+        new_ids = np.asarray(ids, np.int32)
+        if not new_ids.size:
             return self
-        whole, tail = self.chunks, fresh
-        if whole and len(whole[-1]) < CHUNK:
-            whole, tail = whole[:-1], np.concatenate([whole[-1], fresh])
-        pieces = tuple(tail[at : at + CHUNK].copy() for at in range(0, len(tail), CHUNK))
-        return History((*whole, *pieces)[-MAX_HISTORY // CHUNK :])
+        full, tail = self.chunks, new_ids
+        if full and len(full[-1]) < CHUNK:
+            full, tail = full[:-1], np.concatenate([full[-1], new_ids])
+        chunks = tuple(tail[start : start + CHUNK].copy() for start in range(0, len(tail), CHUNK))
+        return TokenHistory((*full, *chunks)[-MAX_HISTORY // CHUNK :])
 
     def ids(self) -> np.ndarray:
-        """Return all tokens that are kept, (tokens,) int32."""
+        """Return the tokens, (tokens,) int32."""
         return np.concatenate([np.empty(0, np.int32), *self.chunks])
 
 
-class HistoryWriter:
-    """The history of a row that is being extended token by token."""
+class TokenHistoryWriter:
+    """Mutable history, extended token by token."""
 
-    def __init__(self, history: History) -> None:
-        """Go on from a history."""
+    def __init__(self, history: TokenHistory) -> None:
+        """Start from a history."""
         self._history = history
         self._pending: list[int] = []
 
     def append(self, token: int) -> None:
-        """Add a token."""
+        """Append a token."""
         self._pending.append(token)
         if len(self._pending) == CHUNK:
             self.history()
 
-    def history(self) -> History:
+    def history(self) -> TokenHistory:
         """Return the tokens so far."""
         self._history = self._history.extended(self._pending)
         self._pending = []

@@ -1,4 +1,4 @@
-"""States of streams that are stepped together, and the compiled int8 step of them."""
+"""Decoder states of the rows of a batch, updated by the compiled step or by PyTorch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from musiclstm.core.features import CompiledStepFeatures, FeatureRows
 from musiclstm.core.step import CompiledNetwork
-from musiclstm.generation.decoding.history import History
+from musiclstm.generation.decoding.history import TokenHistory
 from musiclstm.model.step_features import FeatureArrays, StepFeatures, TokenTable
 
-READ_AT_ONCE = 2_048  # tokens, so that a long prompt takes a bounded amount of memory
+PREFILL_CHUNK = 2_048  # tokens; bounds the memory that the features of a long prompt take
 
 
 class FeatureStream(Protocol):
@@ -27,31 +27,31 @@ class FeatureStream(Protocol):
         """Read tokens without returning features."""
 
     def copy(self) -> FeatureStream:
-        """Return a stream that continues from here on its own."""
+        """Return an independent copy."""
 
 
 def feature_stream(table: TokenTable) -> FeatureStream:
-    """Return step features at the beginning of a stream, compiled where that is possible."""
+    """Return step features before the first token, compiled if possible."""
     try:
         return CompiledStepFeatures(table)
     except (OSError, ValueError):  # no compiled core, or a token that it cannot represent
         return StepFeatures(table)
 
 
-def replay(stream: FeatureStream, history: History) -> None:
-    """Let a stream read a history."""
-    for chunk in history.chunks:  # one by one, since the features take memory
+def replay(stream: FeatureStream, history: TokenHistory) -> None:
+    """Read the tokens of a history into a stream."""
+    for chunk in history.chunks:  # one at a time, because features take memory
         stream.advance(chunk)
 
 
-class Rows(ABC):
-    """States of some rows as arrays that every step updates in place.
+class DecoderRows(ABC):
+    """Decoder states as arrays that every step updates in place.
 
     Attributes:
-        hidden: Hidden state of each layer, (layers, rows, size).
-        cell: Cell of each layer, (layers, rows, size).
-        logits: Of the next token, (rows, vocab) float32.
-        copy_weights: Factor of the gates of each row, (rows,) float32.
+        hidden: Hidden states, (layers, rows, hidden).
+        cell: Cell states, (layers, rows, hidden).
+        logits: Logits of the next token, (rows, vocab) float32.
+        copy_weights: Factor of the copy gates, (rows,) float32.
     """
 
     hidden: np.ndarray
@@ -61,34 +61,33 @@ class Rows(ABC):
 
     @abstractmethod
     def step(self, ids: Sequence[int]) -> None:
-        """Read one token for each row."""
+        """Read one token per row."""
 
     @abstractmethod
     def read(self, ids: Sequence[int]) -> None:
         """Read several tokens into a single row."""
 
     @abstractmethod
-    def select(self, rows: Sequence[int]) -> Rows:
+    def select(self, rows: Sequence[int]) -> DecoderRows:
         """Return copies of rows, in this order."""
 
     @abstractmethod
     def copy_features(self, source: int, target: int) -> None:
-        """Copy the state of the step features of a row to another one."""
+        """Copy the step features of one row to another."""
 
     @abstractmethod
-    def restore_features(self, row: int, history: History) -> None:
-        """Set the step features of a row to those after a history."""
+    def restore_features(self, row: int, history: TokenHistory) -> None:
+        """Compute the step features of a row from its history."""
 
-    def _copy_arrays(self, other: Rows, rows: Sequence[int]) -> None:
-        """Take over rows of another object."""
+    def _copy_arrays(self, other: DecoderRows, rows: Sequence[int]) -> None:
         chosen = list(rows)
         self.hidden[:], self.cell[:] = other.hidden[:, chosen], other.cell[:, chosen]
         self.logits[:] = other.logits[chosen]
         self.copy_weights[:] = other.copy_weights[chosen]
 
 
-class CompiledRows(Rows):
-    """Rows that the compiled int8 step updates."""
+class CompiledRows(DecoderRows):
+    """Decoder states that the compiled int8 step updates."""
 
     def __init__(
         self,
@@ -97,13 +96,13 @@ class CompiledRows(Rows):
         rows: int,
         states: FeatureRows | None = None,
     ) -> None:
-        """Make rows at the beginning of a stream.
+        """Allocate rows in the initial state.
 
         Args:
             network: The packed weights.
-            table: Of the step features. None: the network has none.
+            table: The token table. None: the network has no step features.
             rows: At least 1.
-            states: Of the step features of each row. None: at the beginning.
+            states: State of the step features of each row. None: the initial one.
 
         Raises:
             ValueError: A token that the compiled features cannot represent.
@@ -113,8 +112,8 @@ class CompiledRows(Rows):
             states = FeatureRows(table, rows)
         self._states = states
         self._steps = FeatureArrays.empty(rows, 1)
-        flat = (getattr(self._steps, field.name) for field in fields(self._steps))
-        self._features = FeatureArrays(*(array.reshape(rows, *array.shape[2:]) for array in flat))
+        arrays = (getattr(self._steps, field.name) for field in fields(self._steps))
+        self._features = FeatureArrays(*(array.reshape(rows, *array.shape[2:]) for array in arrays))
         self.hidden, self.cell = np.zeros((2, network.layers, rows, network.size), np.float32)
         features = None if table is None else self._features
         work = self._work = network.workspace(self.hidden, self.cell, features)
@@ -122,7 +121,7 @@ class CompiledRows(Rows):
         self.logits[:] = 0
 
     def step(self, ids: Sequence[int]) -> None:
-        """Read one token for each row; ids must be tokens of the network."""
+        """Read one token per row; the ids are not checked."""
         self._work.ids[:] = ids
         if self._states is not None:
             self._states.read(self._work.ids[:, None], out=self._steps)
@@ -130,16 +129,16 @@ class CompiledRows(Rows):
         self._work.score()
 
     def read(self, ids: Sequence[int]) -> None:
-        """Read several tokens into a single row; equal to single steps bit for bit."""
+        """Read several tokens into a single row, with the same bits as single steps."""
         tokens = np.array(ids, np.int64)
-        for at in range(0, len(tokens), READ_AT_ONCE):
-            part = tokens[at : at + READ_AT_ONCE]
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            part = tokens[start : start + PREFILL_CHUNK]
             steps = None
             if self._states is not None:
                 read = self._states.read(part[None])
                 arrays = (getattr(read, field.name) for field in fields(read))
                 steps = FeatureArrays(*(array[0] for array in arrays))
-                for field in fields(steps):  # of the last token, for the score
+                for field in fields(steps):  # the logits need those of the last token
                     getattr(self._features, field.name)[0] = getattr(steps, field.name)[-1]
             self._work.read_sequence(part, steps)
         self._work.score()
@@ -152,12 +151,12 @@ class CompiledRows(Rows):
         return selected
 
     def copy_features(self, source: int, target: int) -> None:
-        """Copy the state of the step features of a row to another one."""
+        """Copy the step features of one row to another."""
         if self._states is not None:
             self._states.replace_row(target, self._states, source)
 
-    def restore_features(self, row: int, history: History) -> None:
-        """Set the step features of a row to those after a history."""
+    def restore_features(self, row: int, history: TokenHistory) -> None:
+        """Compute the step features of a row from its history."""
         if self._states is not None and self._table is not None:
             stream = CompiledStepFeatures(self._table)
             replay(stream, history)

@@ -1,4 +1,4 @@
-"""Rows that PyTorch steps: the forward pass of the model, in float32."""
+"""Decoder states that the forward pass of the model updates, in float32."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from musiclstm.generation.decoding.history import History
+from musiclstm.generation.decoding.history import TokenHistory
 from musiclstm.generation.decoding.rows import (
-    READ_AT_ONCE,
+    PREFILL_CHUNK,
+    DecoderRows,
     FeatureStream,
-    Rows,
     feature_stream,
     replay,
 )
@@ -25,11 +25,11 @@ from musiclstm.model.modeling_musiclstm import (
 from musiclstm.model.step_features import FeatureArrays, TokenTable
 
 
-class TorchRows(Rows):
-    """Rows that the model itself steps, one after the other, in float32."""
+class TorchRows(DecoderRows):
+    """Decoder states that PyTorch updates, one row after the other."""
 
     def __init__(self, model: MusicLSTMForCausalLM, table: TokenTable | None, rows: int) -> None:
-        """Make rows at the beginning of a stream; a network without step features has no table."""
+        """Allocate rows in the initial state; `table` is None without step features."""
         config = model.config
         shape = config.num_hidden_layers, rows, config.hidden_size
         self._model, self._table = model, table
@@ -39,15 +39,15 @@ class TorchRows(Rows):
         self.copy_weights = np.ones(rows, np.float32)
 
     def step(self, ids: Sequence[int]) -> None:
-        """Read one token for each row."""
+        """Read one token per row."""
         for row, token in enumerate(ids):
             self._read(row, np.array([token], np.int64))
 
     def read(self, ids: Sequence[int]) -> None:
         """Read several tokens into a single row; equal to single steps up to rounding."""
         tokens = np.array(ids, np.int64)
-        for at in range(0, len(tokens), READ_AT_ONCE):
-            self._read(0, tokens[at : at + READ_AT_ONCE])
+        for start in range(0, len(tokens), PREFILL_CHUNK):
+            self._read(0, tokens[start : start + PREFILL_CHUNK])
 
     def _read(self, row: int, ids: np.ndarray) -> None:
         stream = self._streams[row]
@@ -67,11 +67,11 @@ class TorchRows(Rows):
         return selected
 
     def copy_features(self, source: int, target: int) -> None:
-        """Copy the state of the step features of a row to another one."""
+        """Copy the step features of one row to another."""
         self._streams[target] = _copy(self._streams[source])
 
-    def restore_features(self, row: int, history: History) -> None:
-        """Set the step features of a row to those after a history."""
+    def restore_features(self, row: int, history: TokenHistory) -> None:
+        """Compute the step features of a row from its history."""
         if self._table is not None:
             stream = self._streams[row] = feature_stream(self._table)
             replay(stream, history)

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.quality import int8
 from benchmarks.quality.int8 import step_logits
-from musiclstm.generation.decoding.stepper import InferenceModel
+from musiclstm.generation.decoding.inference import InferenceModel
 
 
 def test_bits_of_steps_are_near_those_of_the_model(data, tiny_checkpoint, tmp_path, capsys):

@@ -44,13 +44,13 @@ def first_bars(network, request: SequenceRequest, count: int) -> list[TokenBar]:
 
 def test_bars_are_what_the_network_prefers() -> None:
     network = ScriptedNetwork(*LOUD, *SILENT)
-    bars = first_bars(network, SequenceRequest(network.start(), always(QUIET, COLD)), 4)
+    bars = first_bars(network, SequenceRequest(network.snapshot_after(), always(QUIET, COLD)), 4)
     assert [names(bar.tokens) for bar in bars] == [LOUD, SILENT, LOUD, SILENT]
 
 
 def test_no_token_is_read_before_it_is_needed() -> None:
     network = ScriptedNetwork(*LOUD)
-    bars = compose_bars(network, SequenceRequest(network.start(), always(QUIET, COLD)))
+    bars = compose_bars(network, SequenceRequest(network.snapshot_after(), always(QUIET, COLD)))
     first = next(bars)
     assert [token for (token,) in network.steps] == [*first.tokens]
     assert first.snapshot.ids == first.tokens
@@ -60,7 +60,7 @@ def test_no_token_is_read_before_it_is_needed() -> None:
 
 def test_a_network_that_wants_to_end_continues() -> None:
     network = ScriptedNetwork(*LOUD, "EOS_None")
-    bars = first_bars(network, SequenceRequest(network.start(), always(QUIET, COLD)), 3)
+    bars = first_bars(network, SequenceRequest(network.snapshot_after(), always(QUIET, COLD)), 3)
     assert all(names(bar.tokens)[0] == "Bar_None" for bar in bars)
     assert all("EOS_None" not in names(bar.tokens) for bar in bars)
     assert names(bars[0].tokens) == LOUD
@@ -69,7 +69,9 @@ def test_a_network_that_wants_to_end_continues() -> None:
 def test_forbidden_tokens_are_not_written() -> None:
     network = ScriptedNetwork(*LOUD)
     grammar = Grammar(Constraints(programs={40}, meter=(3, 4)))
-    (bar,) = first_bars(network, SequenceRequest(network.start(), always(grammar, COLD)), 1)
+    (bar,) = first_bars(
+        network, SequenceRequest(network.snapshot_after(), always(grammar, COLD)), 1
+    )
     assert "Program_0" not in names(bar.tokens)
     assert names(bar.tokens)[:2] == ("Bar_None", "TimeSig_3/4")
 
@@ -80,7 +82,7 @@ def test_forbidden_tokens_are_not_written() -> None:
 def test_a_finished_sequence_is_not_stepped_any_more() -> None:
     # Three sequences in bars of 6 and 2 tokens, begun at different places of the list.
     network = ScriptedNetwork(*LOUD, *SILENT)
-    starts = [network.start(at) for at in (0, len(LOUD), 0)]
+    starts = [network.snapshot_after(at) for at in (0, len(LOUD), 0)]
     requests = [SequenceRequest(start, always(QUIET, COLD)) for start in starts]
     order = [number for number, _ in compose_sequences(network, requests, bars=1)]
     assert order == [1, 0, 2]
@@ -90,7 +92,9 @@ def test_a_finished_sequence_is_not_stepped_any_more() -> None:
 
 def test_the_snapshot_of_a_sequence_is_its_own() -> None:
     network = ScriptedNetwork(*LOUD, *SILENT)
-    requests = [SequenceRequest(network.start(at), always(QUIET, COLD)) for at in (0, len(LOUD))]
+    requests = [
+        SequenceRequest(network.snapshot_after(at), always(QUIET, COLD)) for at in (0, len(LOUD))
+    ]
     ends: dict[int, list[int]] = {0: [], 1: []}
     for number, bar in compose_sequences(network, requests, bars=3):
         ends[number].append(len(bar.snapshot.ids))
@@ -102,7 +106,7 @@ def test_the_snapshot_of_a_sequence_is_its_own() -> None:
 @pytest.mark.parametrize("bars", [0, 1, 2, 5])
 def test_sequences_get_exactly_the_bars_asked_for(bars) -> None:
     network = ScriptedNetwork(*LOUD, *SILENT)
-    starts = (network.start(), network.start(), network.start(len(LOUD)))
+    starts = (network.snapshot_after(), network.snapshot_after(), network.snapshot_after(len(LOUD)))
     requests = [SequenceRequest(start, always(QUIET, COLD)) for start in starts]
     found = [number for number, _ in compose_sequences(network, requests, bars=bars)]
     assert sorted(found) == sorted([0, 1, 2] * bars)
@@ -110,7 +114,7 @@ def test_sequences_get_exactly_the_bars_asked_for(bars) -> None:
 
 def test_without_an_end_sequences_continue() -> None:
     network = ScriptedNetwork(*LOUD)
-    requests = [SequenceRequest(network.start(), always(QUIET, COLD))] * 2
+    requests = [SequenceRequest(network.snapshot_after(), always(QUIET, COLD))] * 2
     found = [number for number, _ in islice(compose_sequences(network, requests), 40)]
     assert found == [0, 1] * 20
 
@@ -138,7 +142,7 @@ def recording(grammar: Grammar, sampling: Sampling, asked: list) -> Callable:
 
 def test_the_plan_is_asked_bar_by_bar_with_the_bars_before(asked) -> None:
     network = ScriptedNetwork(*LOUD, *SILENT)
-    request = SequenceRequest(network.start(), recording(QUIET, COLD, asked))
+    request = SequenceRequest(network.snapshot_after(), recording(QUIET, COLD, asked))
     bars = [bar.tokens for _, bar in compose_sequences(network, [request], bars=4)]
     assert {bar for bar, _ in asked} == {0, 1, 2, 3}
     assert [bar for bar, _ in asked] == sorted(bar for bar, _ in asked)
@@ -147,9 +151,9 @@ def test_the_plan_is_asked_bar_by_bar_with_the_bars_before(asked) -> None:
 
 def test_the_plan_counts_the_bars_that_a_sequence_has(asked) -> None:
     network = ScriptedNetwork(*LOUD, *SILENT)
-    first = SequenceRequest(network.start(), always(QUIET, COLD))
+    first = SequenceRequest(network.snapshot_after(), always(QUIET, COLD))
     before = tuple(bar.tokens for bar in first_bars(network, first, 5))
-    request = SequenceRequest(network.start(), recording(QUIET, COLD, asked), before)
+    request = SequenceRequest(network.snapshot_after(), recording(QUIET, COLD, asked), before)
     bars = [bar.tokens for _, bar in compose_sequences(network, [request], bars=2)]
     assert {bar for bar, _ in asked} == {5, 6}
     assert all(found == (*before, *bars)[:bar] for bar, found in asked)
@@ -160,7 +164,7 @@ def test_the_plan_may_change_the_rules_with_every_bar() -> None:
     rules = [
         Grammar(Constraints(meter=meter, max_empty_bars=0)) for meter in ((3, 4), (2, 4), (6, 8))
     ]
-    request = SequenceRequest(network.start(), lambda bar, before: (rules[bar % 3], COLD))
+    request = SequenceRequest(network.snapshot_after(), lambda bar, before: (rules[bar % 3], COLD))
     bars = [names(bar.tokens) for bar in first_bars(network, request, 6)]
     assert [bar[1] for bar in bars] == ["TimeSig_3/4", "TimeSig_2/4", "TimeSig_6/8"] * 2
 
@@ -192,12 +196,12 @@ def test_each_bar_has_its_copy_weight_and_its_velocity_gain() -> None:
 
 def test_a_sequence_keeps_no_more_than_64_bars(asked) -> None:
     network = ScriptedNetwork(*SILENT, *LOUD)
-    request = SequenceRequest(network.start(), recording(QUIET, COLD, asked))
+    request = SequenceRequest(network.snapshot_after(), recording(QUIET, COLD, asked))
     bars = [bar.tokens for bar in first_bars(network, request, 80)]
     assert max(len(found) for _, found in asked) == 64
     assert all(found == tuple(bars[max(0, bar - 64) : bar]) for bar, found in asked)
     asked.clear()
-    long = SequenceRequest(network.start(), recording(QUIET, COLD, asked), tuple(bars))
+    long = SequenceRequest(network.snapshot_after(), recording(QUIET, COLD, asked), tuple(bars))
     next(compose_bars(network, long))
     assert asked[0] == (80, tuple(bars[-64:]))
 
@@ -205,9 +209,12 @@ def test_a_sequence_keeps_no_more_than_64_bars(asked) -> None:
 def test_silent_bars_count_beyond_those_that_are_kept() -> None:
     network = ScriptedNetwork(*SILENT)
     plan = always(Grammar(Constraints(max_empty_bars=70)), COLD)
-    whole = [bar.tokens for bar in first_bars(network, SequenceRequest(network.start(), plan), 72)]
+    whole = [
+        bar.tokens
+        for bar in first_bars(network, SequenceRequest(network.snapshot_after(), plan), 72)
+    ]
     assert [len(bar) > 2 for bar in whole] == [False] * 70 + [True, False]
-    request = SequenceRequest(network.start(), plan, tuple(whole[:68]))
+    request = SequenceRequest(network.snapshot_after(), plan, tuple(whole[:68]))
     assert [bar.tokens for bar in first_bars(network, request, 4)] == whole[68:]
 
 
@@ -217,7 +224,7 @@ def test_an_endless_sequence_takes_constant_memory() -> None:
             self.rows = [FakeSnapshot((*row.ids[-30:], i)) for row, i in zip(self.rows, ids)]  # noqa: B905
             self._score()
 
-        def stepper(self, snapshots: Sequence[FakeSnapshot]) -> Forgetful:
+        def start(self, snapshots: Sequence[FakeSnapshot]) -> Forgetful:
             self.rows = list(snapshots)
             self._score()
             return self
@@ -339,21 +346,23 @@ def test_every_token_has_the_networks_own_probability(sampling) -> None:
     grammar = Grammar(replace(BUSY, max_polyphony=4), BarShape(off_beat=True))
     request = SequenceRequest(START, always(grammar, sampling))
     network = NoiseNetwork()
-    stepper, state = network.stepper([START]), GrammarState(grammar)
+    batch, state = network.start([START]), GrammarState(grammar)
     for bar in first_bars(network, request, 3):
         state.open_bar(grammar)
         assert len(bar.log_probs) == len(bar.tokens)
         for token, log_prob in zip(bar.tokens, bar.log_probs, strict=True):
-            scores = stepper.scores[0][state.allowed_tokens()].astype(np.float64)
+            scores = batch.logits[0][state.allowed_tokens()].astype(np.float64)
             total = np.log(np.exp(scores - scores.max()).sum()) + scores.max()
-            assert log_prob == pytest.approx(float(stepper.scores[0][token]) - total, abs=1e-5)
+            assert log_prob == pytest.approx(float(batch.logits[0][token]) - total, abs=1e-5)
             state.advance(token)
-            stepper.step([token])
+            batch.step([token])
 
 
 def test_a_token_without_alternative_is_certain() -> None:
     network = ScriptedNetwork(*LOUD)
     grammar = Grammar(Constraints(programs={0}, meter=(3, 4)))
-    bar = next(compose_bars(network, SequenceRequest(network.start(), always(grammar, COLD))))
+    bar = next(
+        compose_bars(network, SequenceRequest(network.snapshot_after(), always(grammar, COLD)))
+    )
     assert bar.log_probs[:2] == pytest.approx((0, 0), abs=1e-6)
     assert bar.log_probs[2] < -0.001

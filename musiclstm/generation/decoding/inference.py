@@ -1,9 +1,7 @@
-"""Step a trained network token by token, from snapshots of its state.
+"""Inference token by token: snapshots of decoder states, and batches that continue them.
 
-The compiled step works on int8 weights (core/step.c) and reads prompts as well: on one core it is
-faster than a forward pass. Without a compiler PyTorch computes the steps in float32.
-
-Threads: a step uses one. A second one would help only with weights too large for the cache.
+The compiled engine (core/step.c, int8 weights) reads prompts too: on one core it is faster than a
+forward pass. Without a C compiler PyTorch computes the steps in float32. A step uses one thread.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ from safetensors.numpy import load, save
 from musiclstm.core import native
 from musiclstm.core.step import CompiledNetwork
 from musiclstm.core.weights import Weights
-from musiclstm.generation.decoding.history import History, HistoryWriter
-from musiclstm.generation.decoding.rows import CompiledRows, Rows
+from musiclstm.generation.decoding.history import TokenHistory, TokenHistoryWriter
+from musiclstm.generation.decoding.rows import CompiledRows, DecoderRows
 from musiclstm.generation.decoding.torch_rows import TorchRows
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
@@ -34,22 +32,22 @@ MAX_ROWS = 32
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class DecoderState:
-    """Everything that is needed to continue from a place in a stream.
+    """Snapshot of one row, from which decoding continues.
 
     Attributes:
-        logits: Of the next token, with the copy weight of then, (vocab,).
-        hidden: Hidden state of each layer, (layers, size).
-        cell: Cell of each layer, (layers, size).
-        history: The tokens so far, from which the step features are computed again.
+        logits: Logits of the next token, (vocab,) float32.
+        hidden: Hidden states, (layers, hidden) float32.
+        cell: Cell states, (layers, hidden) float32.
+        history: Tokens read so far, from which the step features are computed again.
     """
 
     logits: np.ndarray
     hidden: np.ndarray
     cell: np.ndarray
-    history: History
+    history: TokenHistory
 
     def to_bytes(self) -> bytes:
-        """Return the snapshot as safetensors, to continue in another process."""
+        """Return the snapshot in safetensors format."""
         return save(
             {
                 "logits": self.logits,
@@ -70,34 +68,32 @@ class DecoderState:
             parts = load(data)
             ids = parts["history"]
             if ids.dtype != np.int32 or ids.ndim != 1:
-                raise ValueError("its history is not a list of tokens")
+                raise ValueError("the history is not an int32 vector")
             return cls(
                 logits=parts["logits"],
                 hidden=parts["hidden"],
                 cell=parts["cell"],
-                history=History().extended(ids),
+                history=TokenHistory().extended(ids),
             )
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"These bytes are not a snapshot: {error}.") from error
 
 
 class InferenceModel:
-    """A network that reads prompts and makes steppers.
-
-    It has no state of its own; any number of steppers can share it.
+    """Weights packed for inference. Immutable, so threads and batches can share it.
 
     Attributes:
-        model: In evaluation mode.
-        config: The model's.
+        model: The model in evaluation mode.
+        config: Its configuration.
         engine: `compiled` (int8, core/step.c) or `torch` (the model in float32).
     """
 
     def __init__(self, model: MusicLSTMForCausalLM, *, engine: Engine | None = None) -> None:
-        """Pack the weights of a model, which must not change afterwards.
+        """Pack the weights of a model; they must not change afterwards.
 
         Args:
             model: float32 and on the CPU.
-            engine: None: `compiled` where the core can be built and the vocabulary fits it.
+            engine: None: `compiled` if the core can be built and supports the vocabulary.
 
         Raises:
             ValueError: The model is not float32 on the CPU, or the engine is not available.
@@ -123,111 +119,108 @@ class InferenceModel:
         try:
             if library is None:
                 raise ValueError(
-                    "The compiled engine needs a C compiler; leave engine out, and PyTorch "
-                    "computes the steps."
+                    "The compiled engine needs a C compiler; leave engine out to use PyTorch."
                 )
             network = CompiledNetwork(library, _weights(self.model))
-            CompiledRows(network, self._table, 1)  # refuses a vocabulary that it cannot represent
+            CompiledRows(network, self._table, 1)  # raises if the vocabulary is not supported
         except ValueError:
             if required:
                 raise
             return None
         return network
 
-    def read(self, ids: Sequence[int], snapshot: DecoderState | None = None) -> DecoderState:
-        """Read tokens at once, from a snapshot or from the beginning.
+    def prefill(self, ids: Sequence[int], snapshot: DecoderState | None = None) -> DecoderState:
+        """Read tokens and return the state after them.
 
-        With the compiled engine this gives what single steps give, bit for bit; with PyTorch up to
-        rounding.
+        The compiled engine gives the same bits as single steps; PyTorch the same up to rounding.
 
         Args:
             ids: At least one token.
-            snapshot: The place before these tokens. None: the beginning.
+            snapshot: The state before these tokens. None: the initial state.
 
         Raises:
-            ValueError: No tokens, or a snapshot of another network.
-            IndexError: A token that does not exist.
+            ValueError: No tokens, or a snapshot of another model.
+            IndexError: A token outside the vocabulary.
         """
-        stepper = DecodingBatch(self.config, self._rows(1))
+        batch = DecodingBatch(self.config, self._rows(1))
         if snapshot is not None:
-            stepper.restore(snapshot)
-        return stepper.read(ids)
+            batch.restore(snapshot)
+        return batch.prefill(ids)
 
-    def stepper(self, snapshots: Sequence[DecoderState]) -> DecodingBatch:
-        """Return a stepper that continues some snapshots side by side.
+    def start(self, snapshots: Sequence[DecoderState]) -> DecodingBatch:
+        """Return a batch that continues snapshots.
 
         Args:
             snapshots: One for each row, 1 to `MAX_ROWS`.
 
         Raises:
-            ValueError: No row, too many rows, or a snapshot of another network.
+            ValueError: No row, too many rows, or a snapshot of another model.
         """
-        if not 1 <= len(snapshots) <= MAX_ROWS:
-            raise ValueError(f"A stepper has from 1 to {MAX_ROWS} rows, got {len(snapshots)}.")
-        stepper = DecodingBatch(self.config, self._rows(len(snapshots)))
-        stepper.restore_all(snapshots)
-        return stepper
+        _check_row_count(len(snapshots))
+        batch = DecodingBatch(self.config, self._rows(len(snapshots)))
+        batch.restore_all(snapshots)
+        return batch
 
-    def _rows(self, count: int) -> Rows:
+    def _rows(self, count: int) -> DecoderRows:
         if self._compiled is not None:
             return CompiledRows(self._compiled, self._table, count)
         return TorchRows(self.model, self._table, count)
 
 
 class DecodingBatch:
-    """Streams side by side, one token a row and step.
+    """Sequences that are decoded together, one token per row and step.
 
     The results of a row do not depend on the other rows.
 
     Attributes:
-        scores: Logits of each row's next token, (rows, vocab) float32. Every step overwrites them.
+        logits: Logits of the next token, (rows, vocab) float32. Every step overwrites them.
     """
 
-    def __init__(self, config: MusicLSTMConfig, rows: Rows) -> None:
-        """Wrap rows at the beginning of a stream; `InferenceModel.start` is the constructor to use."""
+    def __init__(self, config: MusicLSTMConfig, rows: DecoderRows) -> None:
+        """Wrap rows in the initial state; `InferenceModel.start` calls this."""
         self._config = config
-        self._vocab = config.vocab_size  # reading a config of transformers takes microseconds
-        self._take(rows, [HistoryWriter(History()) for _ in rows.logits])
+        self._vocab = config.vocab_size  # a transformers config takes microseconds to read
+        self._assign(rows, [TokenHistoryWriter(TokenHistory()) for _ in rows.logits])
 
-    def _take(self, rows: Rows, histories: list[HistoryWriter]) -> None:
+    def _assign(self, rows: DecoderRows, histories: list[TokenHistoryWriter]) -> None:
         self._rows, self._histories = rows, histories
-        self.scores = rows.logits
+        self.logits = rows.logits
 
     def __len__(self) -> int:
         return len(self._histories)
 
     def step(self, ids: Sequence[int]) -> None:
-        """Read one token for each row; `scores` become those of the next ones.
+        """Read one token per row and update `logits`.
 
         Raises:
-            ValueError: More or fewer tokens than rows.
-            IndexError: A token that does not exist.
+            ValueError: The number of tokens is not the number of rows.
+            IndexError: A token outside the vocabulary.
         """
         if len(ids) != len(self._histories):
-            raise ValueError(f"A step has one token a row, {len(self)}; got {len(ids)}.")
+            raise ValueError(f"A step needs one token per row, {len(self)}; got {len(ids)}.")
         check_tokens(ids, self._vocab)
         self._rows.step(ids)
         for history, token in zip(self._histories, ids, strict=True):
             history.append(token)
 
-    def read(self, ids: Sequence[int]) -> DecoderState:
-        """Read several tokens into a stepper of one row, and return where it stands then.
+    def prefill(self, ids: Sequence[int]) -> DecoderState:
+        """Read several tokens into a batch of one row; return its state after them.
 
         Raises:
             ValueError: There are several rows, or no tokens.
-            IndexError: A token that does not exist.
+            IndexError: A token outside the vocabulary.
         """
         if len(self) != 1:
-            raise ValueError(f"Several tokens are read into one row, and there are {len(self)}.")
+            raise ValueError(f"Prefill needs a batch of one row; there are {len(self)}.")
         if not len(ids):
             raise ValueError("There is nothing to read: ids is empty.")
         check_tokens(ids, self._vocab)
         self._rows.read(ids)
-        self._histories[0] = HistoryWriter(self._histories[0].history().extended(ids))
+        self._histories[0] = TokenHistoryWriter(self._histories[0].history().extended(ids))
         return self.snapshot()
 
     def set_copy_weight(self, weight: float, row: int = 0) -> None:
-        """Scale the gates of a row, 1 at first, from its next step on.
+        """Set the factor of a row's copy gates, initially 1, from its next step on.
 
         Raises:
             ValueError: The weight is not finite.
@@ -237,7 +230,7 @@ class DecodingBatch:
         self._rows.copy_weights[row] = weight
 
     def snapshot(self, row: int = 0) -> DecoderState:
-        """Return where a row stands; later steps do not change it."""
+        """Return the state of a row; later steps do not change it."""
         rows = self._rows
         return DecoderState(
             logits=rows.logits[row].copy(),
@@ -247,20 +240,20 @@ class DecodingBatch:
         )
 
     def restore(self, snapshot: DecoderState, row: int = 0) -> None:
-        """Let a row continue from a snapshot, with the copy weight that the row has.
+        """Set the state of a row; its copy weight stays.
 
         Raises:
-            ValueError: It is of another network.
+            ValueError: The snapshot belongs to another model.
         """
         check_snapshot(snapshot, self._config)
         self._rows.restore_features(row, snapshot.history)
         self._fill(snapshot, row)
 
     def restore_all(self, snapshots: Sequence[DecoderState]) -> None:
-        """Let every row continue from a snapshot; equal histories are read once.
+        """Set the state of every row; a history that rows share is read once.
 
         Raises:
-            ValueError: One is of another network.
+            ValueError: A snapshot belongs to another model.
         """
         first: dict[int, int] = {}
         for row, snapshot in enumerate(snapshots):
@@ -276,33 +269,37 @@ class DecodingBatch:
         rows = self._rows
         rows.logits[row] = snapshot.logits
         rows.hidden[:, row], rows.cell[:, row] = snapshot.hidden, snapshot.cell
-        self._histories[row] = HistoryWriter(snapshot.history)
+        self._histories[row] = TokenHistoryWriter(snapshot.history)
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Continue with these rows only, in this order; one may occur several times.
+    def select_rows(self, rows: Sequence[int]) -> None:
+        """Keep these rows in this order; a row may repeat.
 
         Raises:
-            ValueError: No row is left, or more than `MAX_ROWS`.
+            ValueError: No row, or more than `MAX_ROWS`.
         """
-        if not 1 <= len(rows) <= MAX_ROWS:
-            raise ValueError(f"A stepper has from 1 to {MAX_ROWS} rows, got {len(rows)}.")
-        histories = [HistoryWriter(self._histories[row].history()) for row in rows]
-        self._take(self._rows.select(rows), histories)
+        _check_row_count(len(rows))
+        histories = [TokenHistoryWriter(self._histories[row].history()) for row in rows]
+        self._assign(self._rows.select(rows), histories)
+
+
+def _check_row_count(count: int) -> None:
+    if not 1 <= count <= MAX_ROWS:
+        raise ValueError(f"A batch has from 1 to {MAX_ROWS} rows, got {count}.")
 
 
 def check_tokens(ids: Sequence[int], vocab: int) -> None:
-    """Refuse ids outside a vocabulary, which compiled code would use as addresses.
+    """Raise if an id is outside the vocabulary; compiled code uses ids as indices unchecked.
 
     Raises:
-        IndexError: A token that does not exist.
+        IndexError: A token outside the vocabulary.
     """
     for token in ids if len(ids) <= MAX_ROWS else (min(ids), max(ids)):
         if not 0 <= token < vocab:
-            raise IndexError(f"Tokens go from 0 to {vocab - 1}, got {token}.")
+            raise IndexError(f"Tokens must be from 0 to {vocab - 1}, got {token}.")
 
 
 def check_snapshot(snapshot: DecoderState, config: MusicLSTMConfig) -> None:
-    """Refuse a snapshot of another network.
+    """Raise if a snapshot belongs to another model.
 
     Raises:
         ValueError: Shapes, types or tokens do not fit.
@@ -317,14 +314,13 @@ def check_snapshot(snapshot: DecoderState, config: MusicLSTMConfig) -> None:
         array = getattr(snapshot, name)
         if array.shape != shape or array.dtype != np.float32:
             raise ValueError(
-                f"This is a snapshot of another network: its {name} has the shape {array.shape}, "
-                f"here it is {shape}."
+                f"The snapshot belongs to another model: {name} has the shape {array.shape} "
+                f"instead of {shape}."
             )
     for chunk in snapshot.history.chunks:
         if not 0 <= chunk.min() <= chunk.max() < vocab:
             raise ValueError(
-                f"This is a snapshot of another network: it has read tokens outside 0 to "
-                f"{vocab - 1}."
+                f"The snapshot belongs to another model: it holds tokens outside 0 to {vocab - 1}."
             )
 
 
