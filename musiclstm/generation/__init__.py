@@ -19,8 +19,8 @@ if TYPE_CHECKING:
         SCALES,
         Constraints,
     )
-    from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
     from musiclstm.generation.decoding.inference import MAX_ROWS, InferenceModel
+    from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
     from musiclstm.generation.prompt import PromptSource
     from musiclstm.generation.recipe import FILE, Recipe, read_recipe
     from musiclstm.generation.recipe_schema import shorten

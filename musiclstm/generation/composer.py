@@ -17,8 +17,8 @@ from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.composition import Composition, GeneratedBar, Prompt
 from musiclstm.generation.constraints import Constraints
-from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
 from musiclstm.generation.decoding.inference import MAX_ROWS, Engine, InferenceModel
+from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
 from musiclstm.generation.pipeline import CONTEXT_BARS, Pipeline, Request, end_of
 from musiclstm.generation.prompt import PromptSource, check_bars, find_prompt, read_prompt_source
 from musiclstm.generation.recipe import MAX_BARS, Maker, Recipe, digest_of

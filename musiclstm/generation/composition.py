@@ -22,8 +22,8 @@ from symusic.core import ScoreTick, TempoTick
 from musiclstm.generation.append_bars import append_bar_scores, concat_prompt
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
-from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.decoding.inference import DecoderState
+from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.loudness import PromptLoudness
 from musiclstm.generation.recipe import (
     MAX_BARS_IN_ALL,

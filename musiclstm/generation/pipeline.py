@@ -25,8 +25,8 @@ from musiclstm.generation.decoding.decode_loop import (
     compose_bars,
     compose_sequences,
 )
-from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.decoding.inference import InferenceModel
+from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.generation.instrument_mapping import (
     invert_mapping,
     map_programs,
