@@ -128,7 +128,7 @@ def _roll(piece: Composition, folder: Path, stem: str) -> str:
     try:
         draw_png(piece, folder / f"{stem}.png")
     except ImportError:
-        picture = pianoroll_svg(piece.score, prompt_end_tick=piece.seed_end_tick)
+        picture = pianoroll_svg(piece.score, prompt_end_tick=piece.prompt_end_tick)
         (folder / f"{stem}.svg").write_text(picture, encoding="utf-8")
         return f"{stem}.svg"
     return f"{stem}.png"

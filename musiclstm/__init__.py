@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from musiclstm.generation.constraints import Constraints
     from musiclstm.generation.decoding.logits_processors import logits_processors
     from musiclstm.generation.decoding.sampling import Sampling
+    from musiclstm.generation.prompt import Selection
     from musiclstm.generation.recipe import Recipe, read_recipe
-    from musiclstm.generation.selection import Selection
     from musiclstm.midi.reader import MidiLimits, MidiSummary, read_midi
     from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
     from musiclstm.model.modeling_musiclstm import (
@@ -110,7 +110,7 @@ __getattr__, __dir__ = lazy_imports(
         "generation.recipe": ("Recipe", "read_recipe"),
         "audio": ("Audio", "render"),
         "examples": ("example_files",),
-        "generation.selection": ("Selection",),
+        "generation.prompt": ("Selection",),
         "tokens": ("MusicTokenizer",),
     },
     renamed={

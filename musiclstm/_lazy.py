@@ -1,4 +1,4 @@
-"""Import public names of a package at first use (PEP 562), and keep their old names for a while."""
+"""Import public names of a package at first use (PEP 562), and support deprecated names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lazy_imports(
     Args:
         package: Its `__name__`.
         names: Module below the package -> the names that the package exports from it.
-        renamed: Old name -> exported name. The old one works with a `DeprecationWarning`.
+        renamed: Old name -> exported name. Use of an old name gives a `DeprecationWarning`.
     """
     module_of = {name: module for module, exported in names.items() for name in exported}
     new_name = renamed or {}
@@ -44,8 +44,8 @@ def lazy_imports(
     return getattr_, dir_
 
 
-def old_name(name: str, method: _Method) -> _Method:
-    """Return a method that warns that `name` is its old name, and then does the same."""
+def old_method(name: str, method: _Method) -> _Method:
+    """Return a method that warns that `name` is its old name, and then calls `method`."""
 
     @wraps(method)
     def alias(*args: Any, **options: Any) -> Any:
@@ -55,7 +55,17 @@ def old_name(name: str, method: _Method) -> _Method:
     return alias  # type: ignore[return-value]
 
 
+def old_attribute(name: str, new: str) -> property:
+    """Return a property that warns that `name` is an old name, and then reads the new one."""
+
+    def value(instance: Any) -> Any:
+        warn_renamed(name, new)
+        return getattr(instance, new)
+
+    return property(value, doc=f"Old name of `{new}`.")
+
+
 def warn_renamed(old: str, new: str) -> None:
-    """Warn the caller of an old name: it works in version 0.3 and is removed in 0.4."""
+    """Warn the caller that a name is deprecated and will be removed in version 0.4."""
     message = f"{old} is now {new}; the old name works in version 0.3 and is removed in 0.4."
     warnings.warn(message, DeprecationWarning, stacklevel=3)

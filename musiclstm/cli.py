@@ -106,7 +106,7 @@ def _write(arguments: argparse.Namespace, piece: Composition, number: int | None
         text = piece.recipe.to_json() + "\n"
         _numbered(arguments.recipe, number).write_text(text, encoding="ascii")
     if arguments.roll:
-        boundary = None if only_new or piece.seed is None else piece.seed_end_tick
+        boundary = None if only_new or piece.prompt is None else piece.prompt_end_tick
         _numbered(arguments.roll, number).write_text(
             pianoroll_svg(score, prompt_end_tick=boundary, title=out.stem), encoding="utf-8"
         )

@@ -283,7 +283,7 @@ def test_again_refuses_in_one_sentence(model, seed, tmp_path, capsys):
     capsys.readouterr()
     for arguments, sentence in [
         ([str(seed)], "error: This file has no recipe in it"),
-        ([str(out)], "error: This recipe goes on from a file with SHA-256"),
+        ([str(out)], "error: This recipe continues a file with SHA-256"),
         ([str(out), "--midi", str(out)], "and the prompt is a file with SHA-256"),
         ([str(tmp_path / "nowhere.mid")], "error: 'nowhere.mid'"),
     ]:

@@ -153,7 +153,7 @@ def _row(
 
 def _write(take: Composition, chosen: Chosen, options: argparse.Namespace) -> dict[str, str]:
     path = options.out / chosen.name
-    roll = pianoroll_svg(take.score, prompt_end_tick=take.seed_end_tick, title=chosen.name)
+    roll = pianoroll_svg(take.score, prompt_end_tick=take.prompt_end_tick, title=chosen.name)
     path.with_suffix(".svg").write_text(roll, encoding="utf-8")
     files = {"midi": take.save_midi(path.with_suffix(".mid")).name, "roll": f"{chosen.name}.svg"}
     if options.sound != "none":

@@ -9,8 +9,8 @@ from musiclstm._lazy import lazy_imports
 
 if TYPE_CHECKING:
     from musiclstm.generation.bar_plan import Surprise
-    from musiclstm.generation.composer import MAX_BARS, Composer
-    from musiclstm.generation.composition import Composition, GeneratedBar, NoteProbability, Prompt
+    from musiclstm.generation.composer import Composer
+    from musiclstm.generation.composition import Composition, GeneratedBar, NoteProbability
     from musiclstm.generation.constraints import (
         KEY_OF_PROMPT,
         MAX_BPM,
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     )
     from musiclstm.generation.decoding.inference import MAX_ROWS, InferenceModel
     from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
-    from musiclstm.generation.prompt import PromptSource
-    from musiclstm.generation.recipe import FILE, Recipe, read_recipe
+    from musiclstm.generation.prompt import FILE, MAX_BARS, Prompt, PromptSource, Selection
+    from musiclstm.generation.recipe import Recipe, read_recipe
     from musiclstm.generation.recipe_schema import shorten
-    from musiclstm.generation.selection import Selection
 
 __all__ = [
     "FILE",
@@ -56,39 +55,20 @@ __getattr__, __dir__ = lazy_imports(
     __name__,
     {
         "bar_plan": ("Surprise",),
-        "composer": (
-            "Composer",
-            "MAX_BARS",
-        ),
-        "composition": (
-            "Composition",
-            "GeneratedBar",
-            "NoteProbability",
-            "Prompt",
-        ),
+        "composer": ("Composer",),
+        "composition": ("Composition", "GeneratedBar", "NoteProbability"),
         "constraints": (
-            "Constraints",
             "KEY_OF_PROMPT",
             "MAX_BPM",
             "MAX_NOTES_AT_ONCE",
             "MIN_BPM",
             "SCALES",
+            "Constraints",
         ),
-        "decoding.sampling": (
-            "MAX_SEED",
-            "Sampling",
-        ),
-        "decoding.inference": (
-            "InferenceModel",
-            "MAX_ROWS",
-        ),
-        "prompt": ("PromptSource",),
-        "recipe": (
-            "read_recipe",
-            "FILE",
-            "Recipe",
-        ),
+        "decoding.sampling": ("MAX_SEED", "Sampling"),
+        "decoding.inference": ("MAX_ROWS", "InferenceModel"),
+        "prompt": ("FILE", "MAX_BARS", "Prompt", "PromptSource", "Selection"),
+        "recipe": ("Recipe", "read_recipe"),
         "recipe_schema": ("shorten",),
-        "selection": ("Selection",),
     },
 )

@@ -12,31 +12,36 @@ from typing import Literal, TypeAlias
 
 from symusic.core import TempoTick
 
-from musiclstm._lazy import old_name
+from musiclstm._lazy import old_method
 from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
-from musiclstm.generation.composition import Composition, GeneratedBar, Prompt
+from musiclstm.generation.composition import Composition, GeneratedBar
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.inference import MAX_ROWS, Engine, InferenceModel
 from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
-from musiclstm.generation.pipeline import CONTEXT_BARS, Pipeline, Request, end_of
-from musiclstm.generation.prompt import PromptSource, check_bars, find_prompt, read_prompt_source
-from musiclstm.generation.recipe import MAX_BARS, Maker, Recipe, digest_of
-from musiclstm.generation.selection import Selection
+from musiclstm.generation.pipeline import Overrides, Pipeline, ending_bar
+from musiclstm.generation.prompt import (
+    Prompt,
+    PromptSource,
+    Selection,
+    check_bars,
+    find_prompt,
+    read_prompt,
+)
+from musiclstm.generation.recipe import ModelInfo, Recipe, digest_of
+from musiclstm.generation.recipe_schema import shorten
 from musiclstm.midi import analysis
 from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
 
-__all__ = ["CONTEXT_BARS", "MAX_BARS", "Composer", "Precision", "PromptSource"]
-
 Precision: TypeAlias = Literal["int8", "float32"]
 
 
 class Composer:
-    """Continues a prompt, or composes a new piece.
+    """Continue prompts and compose new pieces with one checkpoint.
 
-    A composer has no state of any piece, so any number of users can share one.
+    A composer is stateless: threads and users can share one.
     """
 
     def __init__(
@@ -47,13 +52,13 @@ class Composer:
         precision: Precision | None = None,
         name: str = "",
     ) -> None:
-        """Take a model and its tokenizer; `from_pretrained` is the usual way.
+        """Use a loaded model and its tokenizer; `from_pretrained` loads both.
 
-        `name` is what recipes call the model.
+        `name` is the model's name in recipes.
         """
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self._network = InferenceModel(model, engine=_engine(precision))
-        self._pipeline = Pipeline(self._network, tokenizer, model.config.programs)
+        self._inference = InferenceModel(model, engine=_engine(precision))
+        self._pipeline = Pipeline(self._inference, tokenizer, model.config.programs)
 
     @classmethod
     def from_pretrained(
@@ -68,15 +73,15 @@ class Composer:
         Args:
             name: "default" for the bundled weights, a checkpoint folder, or a Hub id.
             revision: Branch, tag or commit on the Hub; None: its main branch.
-            precision: Of the steps, `int8` or `float32`; None: int8 where this machine is fast
-                with it.
+            precision: `int8` or `float32` network steps; None: int8 where this machine computes it
+                fast.
 
         Raises:
             CheckpointError: A file is missing or unreadable, or files are of different runs.
         """
-        pair = load_checkpoint(name, revision=revision)
-        shown = Path(name).resolve().name if Path(name).is_dir() else str(name)
-        return cls(*pair, precision=precision, name=shown)
+        model, tokenizer = load_checkpoint(name, revision=revision)
+        recorded = Path(name).resolve().name if Path(name).is_dir() else str(name)
+        return cls(model, tokenizer, precision=precision, name=recorded)
 
     def compose(
         self,
@@ -96,8 +101,8 @@ class Composer:
             prompt: A MIDI file, its bytes, or a score. None: a new piece.
             prompt_bars: Use only the first so many bars of the prompt. None: all.
             prompt_selection: Use only these tracks and bars of the prompt. None: all.
-            sampling: How notes are chosen. None: the defaults.
-            constraints: What the music must keep to. None: those of `constraints_of`.
+            sampling: How notes are sampled. None: the defaults.
+            constraints: Constraints on the music. None: those of `default_constraints`.
             surprise: In which bars the music deviates. None: in none.
 
         Raises:
@@ -106,9 +111,9 @@ class Composer:
             ValueError: bars or prompt_bars out of range, or constraints that cannot be met.
         """
         check_bars("bars", bars)
-        request = Request(sampling, constraints, surprise)
-        piece = self._begin(self._seed(prompt, prompt_bars, prompt_selection), request)
-        return self._pipeline.extended(piece, bars, end_of(piece, bars))
+        overrides = Overrides(sampling, constraints, surprise)
+        piece = self._start(self._read_prompt(prompt, prompt_bars, prompt_selection), overrides)
+        return self._pipeline.extend(piece, bars, ending_bar(piece, bars))
 
     def compose_many(
         self,
@@ -123,29 +128,20 @@ class Composer:
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
     ) -> tuple[Composition, ...]:
-        """Compose several alternatives at once, faster than one after the other.
+        """Compose several alternatives in one batch, faster than one after the other.
 
-        Each has its own random seed, counted up from that of `sampling`; `compose` with that seed
-        gives the same take.
-
-        Args:
-            count: Number of takes, 1 to 32.
-            bars: As in `compose`.
-            after: A piece to continue, in place of a prompt; defaults are then those of `extend`.
-            prompt: As in `compose`.
-            prompt_bars: As in `compose`.
-            prompt_selection: As in `compose`.
-            sampling: As in `compose`.
-            constraints: As in `compose`.
-            surprise: As in `compose`.
+        Their random seeds count up from that of `sampling`; `compose` with one of these seeds gives
+        the same piece. `count` is the number of alternatives, 1 to 32. `after` is a piece to
+        continue in place of a prompt; defaults are then those of `extend`. The other arguments are
+        those of `compose`.
 
         Raises:
             ScoreError: As in `compose`.
             ValueError: As in `compose`, or count out of range.
         """
-        request = Request(sampling, constraints, surprise)
-        first = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
-        return self._pipeline.compose_many(_counted_up(first, count), bars)
+        overrides = Overrides(sampling, constraints, surprise)
+        piece = self._start_after(after, bars, prompt, prompt_bars, prompt_selection, overrides)
+        return self._pipeline.extend_many(_with_seeds(piece, count), bars)
 
     def stream_many(
         self,
@@ -160,14 +156,13 @@ class Composer:
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
     ) -> Iterator[tuple[int, Composition]]:
-        """Yield number, from 0, and state of a take of `takes` whenever it has gained a bar.
+        """Yield index, from 0, and state of an alternative whenever it has one more bar.
 
-        Arguments and errors are those of `takes`; errors are raised before the first bar.
+        Arguments and errors are those of `compose_many`; errors are raised before the first bar.
         """
-        request = Request(sampling, constraints, surprise)
-        first = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
-        pieces = _counted_up(first, count)
-        return self._pipeline.drafts(pieces, bars)
+        overrides = Overrides(sampling, constraints, surprise)
+        piece = self._start_after(after, bars, prompt, prompt_bars, prompt_selection, overrides)
+        return self._pipeline.stream(_with_seeds(piece, count), bars)
 
     def stream(
         self,
@@ -181,13 +176,13 @@ class Composer:
         constraints: Constraints | None = None,
         surprise: Surprise | None = None,
     ) -> Iterator[Composition]:
-        """Yield the piece of `compose` after each new bar.
+        """Yield the piece of `compose`, or of `extend` with `after`, after each new bar.
 
-        With `after`, the piece of `extend`: the new bars follow those of that piece.
+        Errors are those of `compose` and are raised before the first bar.
         """
-        request = Request(sampling, constraints, surprise)
-        piece = self._start(bars, after, prompt, prompt_bars, prompt_selection, request)
-        return (draft for _, draft in self._pipeline.drafts([piece], bars))
+        overrides = Overrides(sampling, constraints, surprise)
+        piece = self._start_after(after, bars, prompt, prompt_bars, prompt_selection, overrides)
+        return (draft for _, draft in self._pipeline.stream([piece], bars))
 
     def stream_endless(
         self,
@@ -201,23 +196,17 @@ class Composer:
     ) -> Iterator[GeneratedBar]:
         """Yield bars without end, in constant memory; they equal those of `compose`.
 
-        Args:
-            prompt: As in `compose`.
-            prompt_bars: As in `compose`.
-            prompt_selection: As in `compose`; a passage has no tracks that only accompany.
-            sampling: As in `compose`.
-            constraints: As in `compose`.
-            surprise: As in `compose`.
+        Arguments are those of `compose`; the bars do not contain tracks that only accompany.
 
         Raises:
             ScoreError: As in `compose`.
-            ValueError: As in `compose`, or constraints that ask for an ending.
+            ValueError: As in `compose`, or constraints that request an ending.
         """
-        request = Request(sampling, constraints, surprise)
-        piece = self._begin(self._seed(prompt, prompt_bars, prompt_selection), request)
+        overrides = Overrides(sampling, constraints, surprise)
+        piece = self._start(self._read_prompt(prompt, prompt_bars, prompt_selection), overrides)
         if piece.constraints.ending:
             raise ValueError("Endless music has no ending; leave constraints.ending out.")
-        return (_with_tempo(passage, piece) for passage in self._pipeline.stream_endless(piece))
+        return (_with_tempo(bar, piece) for bar in self._pipeline.stream_endless(piece))
 
     def extend(
         self,
@@ -233,9 +222,9 @@ class Composer:
         Args:
             piece: Composed by this composer; left unchanged.
             bars: New bars, 1 to 4096.
-            sampling: How notes are chosen. None: as in `piece`, random seed included; the result
+            sampling: How notes are sampled. None: as in `piece`, random seed included; the result
                 then equals a longer `compose`.
-            constraints: What the new bars must keep to. None: as in `piece`.
+            constraints: Constraints on the new bars. None: as in `piece`.
             surprise: In which bars the music deviates; their numbers include those of `piece`.
                 None: as in `piece`.
 
@@ -243,15 +232,15 @@ class Composer:
             ValueError: bars out of range, or constraints that cannot be met.
         """
         check_bars("bars", bars)
-        piece = self._pipeline.changed(piece, Request(sampling, constraints, surprise))
-        return self._pipeline.extended(piece, bars, end_of(piece, bars))
+        piece = self._pipeline.with_overrides(piece, Overrides(sampling, constraints, surprise))
+        return self._pipeline.extend(piece, bars, ending_bar(piece, bars))
 
     def reproduce(self, recipe: Recipe, *, prompt: PromptSource | None = None) -> Composition:
         """Compose a piece again from its recipe, with the same MIDI bytes.
 
         Args:
             recipe: `Composition.recipe`, or what `read_recipe` found in a file.
-            prompt: The file that the piece continues. None: there was none, or a bundled seed.
+            prompt: The file that the piece continues. None: it has no prompt, or an example file.
 
         Raises:
             RecipeError: The recipe is of other weights, another precision or another prompt, or
@@ -259,20 +248,24 @@ class Composer:
             ScoreError: The prompt cannot be read.
             ValueError: Constraints that cannot be met.
         """
-        self._check_maker(recipe.maker)
-        source, seed = recipe.source, None
-        if (found := find_prompt(source, prompt)) is not None and source is not None:
-            seed = self._seed(found, source.prompt_bars, source.selection)
-            seed = None if seed is None else replace(seed, source=source)
+        self._check_model(recipe.model_info)
+        reference, read = recipe.source, None
+        if (found := find_prompt(reference, prompt)) is not None and reference is not None:
+            read = self._read_prompt(found, reference.prompt_bars, reference.selection)
+            read = None if read is None else replace(read, source=reference)
         first = recipe.steps[0] if recipe.steps else None
-        begun = Request() if first is None else Request(first.sampling, first.constraints)
-        piece = replace(self._begin(seed, begun), maker=recipe.maker)
+        overrides = Overrides() if first is None else Overrides(first.sampling, first.constraints)
+        piece = replace(self._start(read, overrides), model_info=recipe.model_info)
         for step in recipe.steps:
-            piece = self._pipeline.changed(
-                piece, Request(step.sampling, step.constraints, step.surprise)
+            overrides = Overrides(step.sampling, step.constraints, step.surprise)
+            piece = self._pipeline.with_overrides(piece, overrides)
+            end = step.end or ending_bar(piece, step.bars)
+            piece = self._pipeline.extend(piece, step.bars, end)
+        if recipe.music and recipe.music != digest_of(piece.tokens):
+            raise RecipeError(
+                "This recipe gives other music on this machine: the last bit of a step may differ "
+                "between processors and without a C compiler. Keep the MIDI file itself."
             )
-            piece = self._pipeline.extended(piece, step.bars, step.end or end_of(piece, step.bars))
-        _check_music(recipe, piece)
         return piece
 
     def default_constraints(
@@ -290,78 +283,73 @@ class Composer:
         Raises:
             ScoreError: As in `compose`.
         """
-        seed = self._seed(prompt, prompt_bars, prompt_selection)
-        return Constraints() if seed is None else seed.constraints
+        read = self._read_prompt(prompt, prompt_bars, prompt_selection)
+        return Constraints() if read is None else read.constraints
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change with any weight or meaning of a token."""
+        """Sixteen hexadecimal digits that change with any weight and with the tokenizer."""
         digest = hashlib.sha256(self.tokenizer.fingerprint.encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode() + tensor.detach().float().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    # Names of version 0.2; removed in 0.4.
+    takes = old_method("Composer.takes", compose_many)
+    stream_takes = old_method("Composer.stream_takes", stream_many)
+    endless = old_method("Composer.endless", stream_endless)
+    follow = old_method("Composer.follow", reproduce)
+    constraints_of = old_method("Composer.constraints_of", default_constraints)
+
     @property
-    def _maker(self) -> Maker:
+    def _model_info(self) -> ModelInfo:
         from musiclstm import __version__
 
-        return Maker(self.name, self.fingerprint, self._precision, __version__)
+        precision = "int8" if self._inference.engine == "compiled" else "float32"
+        return ModelInfo(self.name, self.fingerprint, precision, __version__)
 
-    @property
-    def _precision(self) -> Precision:
-        return "int8" if self._network.engine == "compiled" else "float32"
-
-    def _check_maker(self, maker: Maker) -> None:
-        own = self._maker
-        if maker.weights != own.weights:
+    def _check_model(self, recorded: ModelInfo) -> None:
+        own = self._model_info
+        if recorded.weights != own.weights:
             raise RecipeError(
-                f"This recipe was made with weights {_shown(maker.weights)} "
-                f"({_shown(maker.model) or 'no name'}), and these are {own.weights} "
-                f"({own.model or 'no name'}); load the model it names."
+                f"This recipe was made with weights {shorten(recorded.weights)} of the model "
+                f"{shorten(recorded.model)}, and these are {own.weights!r} of {own.model!r}; load "
+                "the model that the recipe names."
             )
-        if maker.precision != own.precision:
-            precision = _shown(maker.precision)
+        if recorded.precision != own.precision:
+            precision = shorten(recorded.precision)
             raise RecipeError(
                 f"This recipe was made with {precision} steps, and this composer computes "
-                f"{own.precision} steps; load it with precision='{precision}'."
+                f"{own.precision!r} steps; load it with precision={precision}."
             )
 
-    # Names of version 0.2; removed in 0.4.
-    takes = old_name("Composer.takes", compose_many)
-    stream_takes = old_name("Composer.stream_takes", stream_many)
-    endless = old_name("Composer.endless", stream_endless)
-    follow = old_name("Composer.follow", reproduce)
-    constraints_of = old_name("Composer.constraints_of", default_constraints)
-
-    def _seed(
-        self, prompt: PromptSource | None, prompt_bars: int | None, selection: Selection | None
+    def _read_prompt(
+        self, source: PromptSource | None, prompt_bars: int | None, selection: Selection | None
     ) -> Prompt | None:
-        if prompt is None:
+        if source is None:
             return None
         grid = self.tokenizer.ticks_per_quarter
-        return read_prompt_source(
-            prompt, prompt_bars=prompt_bars, selection=selection, grid_ticks=grid
-        )
+        return read_prompt(source, prompt_bars=prompt_bars, selection=selection, grid_ticks=grid)
 
-    def _begin(self, seed: Prompt | None, request: Request) -> Composition:
-        return self._pipeline.begin(seed, request, self._maker)
+    def _start(self, prompt: Prompt | None, overrides: Overrides) -> Composition:
+        return self._pipeline.start(prompt, overrides, self._model_info)
 
-    def _start(
+    def _start_after(
         self,
-        bars: int,
         after: Composition | None,
-        prompt: PromptSource | None,
+        bars: int,
+        source: PromptSource | None,
         prompt_bars: int | None,
         selection: Selection | None,
-        request: Request,
+        overrides: Overrides,
     ) -> Composition:
-        """Return the piece that the new bars follow."""
+        """Return the piece that the new bars follow: `after`, or a new one with a prompt."""
         check_bars("bars", bars)
         if after is None:
-            return self._begin(self._seed(prompt, prompt_bars, selection), request)
-        if prompt is not None:
+            return self._start(self._read_prompt(source, prompt_bars, selection), overrides)
+        if source is not None:
             raise ValueError("prompt and after contradict each other; pass one of them.")
-        return self._pipeline.changed(after, request)
+        return self._pipeline.with_overrides(after, overrides)
 
 
 def _engine(precision: Precision | None) -> Engine | None:
@@ -371,34 +359,21 @@ def _engine(precision: Precision | None) -> Engine | None:
     return engines.get(precision)
 
 
-def _check_music(recipe: Recipe, piece: Composition) -> None:
-    if recipe.music and recipe.music != digest_of(piece.tokens):
-        raise RecipeError(
-            "This recipe gives other music here than where it was made: the last bit of a step may "
-            "differ between processors and without a C compiler. Keep the MIDI file itself."
-        )
-
-
-def _shown(name: str) -> str:
-    """Return a text of an untrusted recipe in ASCII, at most 40 characters."""
-    return ascii(name)[1:-1][:40]
-
-
-def _counted_up(piece: Composition, count: int) -> list[Composition]:
-    """Return a piece for each take, each with its own random seed."""
+def _with_seeds(piece: Composition, count: int) -> list[Composition]:
+    """Return copies of a piece whose random seeds count up from its own."""
     if not isinstance(count, Integral) or not 1 <= count <= MAX_ROWS:
-        raise ValueError(f"count must be from 1 to {MAX_ROWS}, got {count}.")
+        raise ValueError(f"count must be a whole number from 1 to {MAX_ROWS}, got {count}.")
     sampling = piece.sampling
     assert sampling.seed is not None
     seeds = [(sampling.seed + number) % (MAX_SEED + 1) for number in range(count)]
     return [replace(piece, sampling=replace(sampling, seed=seed)) for seed in seeds]
 
 
-def _with_tempo(passage: GeneratedBar, piece: Composition) -> GeneratedBar:
-    """Return the passage; the first one of endless music states its tempo."""
+def _with_tempo(bar: GeneratedBar, piece: Composition) -> GeneratedBar:
+    """Add the tempo to the first bar of endless music, as `Composition` does."""
     bpm = piece.constraints.tempo_bpm
-    if bpm is None and piece.seed is None and all(t.time > 0 for t in passage.score.tempos):
+    if bpm is None and piece.prompt is None and all(t.time > 0 for t in bar.score.tempos):
         bpm = analysis.DEFAULT_TEMPO_BPM
-    if passage.number == 0 and bpm is not None:
-        passage.score.tempos.insert(0, TempoTick(0, bpm))
-    return passage
+    if bar.number == 0 and bpm is not None:
+        bar.score.tempos.insert(0, TempoTick(0, bpm))
+    return bar

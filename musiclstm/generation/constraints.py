@@ -233,13 +233,14 @@ class Constraints:
                 f"notes_per_bar must be fewest and most notes with 0 <= fewest <= most and most at "
                 f"least 1, got {fewest} and {most}."
             )
-        if self.meter is not None and fewest > self.max_notes_in_bar(
-            normalize_time_signature(*self.meter)
-        ):
+        if self.meter is None:
+            return
+        possible = self.max_notes_in_bar(normalize_time_signature(*self.meter))
+        if fewest > possible:
             raise ValueError(
                 f"notes_per_bar asks for at least {fewest} notes, but a bar of {self.meter[0]}/"
-                f"{self.meter[1]} has room for {self.max_notes_in_bar(normalize_time_signature(*self.meter))}; "
-                "ask for fewer or raise max_polyphony and max_notes_at_once."
+                f"{self.meter[1]} can have {possible}; ask for fewer, or raise max_polyphony and "
+                "max_notes_at_once."
             )
 
 

@@ -1,4 +1,4 @@
-"""From a prompt to ids, from ids to new bars, and from new bars to a composition."""
+"""Read a prompt into token ids, decode new bars, and assemble compositions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from musiclstm.generation.composition import (
     Composition,
     GeneratedBar,
     PartTracks,
-    Prompt,
     append_bars,
 )
 from musiclstm.generation.constraints import Constraints, Scale
@@ -35,8 +34,8 @@ from musiclstm.generation.instrument_mapping import (
 )
 from musiclstm.generation.loudness import PromptLoudness
 from musiclstm.generation.note_probabilities import log_probs_by_track, notes_of_bar
-from musiclstm.generation.prompt import ruling_meter, with_key_named
-from musiclstm.generation.recipe import Maker
+from musiclstm.generation.prompt import Prompt, last_meter, resolve_key
+from musiclstm.generation.recipe import ModelInfo
 from musiclstm.midi import analysis
 from musiclstm.midi.general_midi import instrument_name
 from musiclstm.midi.score_ops import slice_notes, sorted_notes
@@ -49,13 +48,13 @@ from musiclstm.tokens import (
     with_programs,
 )
 
-CONTEXT_BARS = 64  # the last bars of a prompt that are read
-CONTEXT_TOKENS = 8_192  # and at most so many tokens of them, in whole bars
+CONTEXT_BARS = 64  # the network reads at most the last so many bars of a prompt,
+CONTEXT_TOKENS = 8_192  # and at most so many tokens, in whole bars
 
 
 @dataclass(frozen=True)
-class Request:
-    """Requested settings. None: those of the prompt or the piece."""
+class Overrides:
+    """Requested settings. None: the default of the prompt, or those of the piece."""
 
     sampling: Sampling | None = None
     constraints: Constraints | None = None
@@ -63,76 +62,105 @@ class Request:
 
 
 class Pipeline:
-    """Composes bars and puts compositions together; holds no state of any piece."""
+    """Read prompts and compose bars; stateless, so that pieces and threads can share one."""
 
     def __init__(
-        self, network: InferenceModel, tokenizer: MusicTokenizer, programs: Sequence[int] | None
+        self, model: InferenceModel, tokenizer: MusicTokenizer, programs: Sequence[int] | None
     ) -> None:
-        """Take a network, its tokenizer, and the programs it was trained on; None: all."""
-        self._network, self._tokenizer, self._programs = network, tokenizer, programs
+        """Store the model, its tokenizer, and the programs it was trained on; None: all."""
+        self._model, self._tokenizer, self._programs = model, tokenizer, programs
         self._planner = BarPlanner()
 
-    def begin(self, seed: Prompt | None, request: Request, maker: Maker | None) -> Composition:
-        """Return a composition whose prompt is read, without new bars."""
-        usual = Constraints() if seed is None else seed.constraints
-        constraints = with_key_named(request.constraints or usual, seed)
-        read = self._read(seed, self._mapping(seed, [constraints]))
-        opening = self._network.prefill(read.ids)
-        nothing = ScoreTick(self._tokenizer.ticks_per_quarter)
+    def start(
+        self, prompt: Prompt | None, overrides: Overrides, model_info: ModelInfo | None
+    ) -> Composition:
+        """Read a prompt and return a composition without new bars."""
+        defaults = Constraints() if prompt is None else prompt.constraints
+        constraints = resolve_key(overrides.constraints or defaults, prompt)
+        read = self._read(prompt, self._mapping(prompt, [constraints]))
+        state = self._model.prefill(read.ids)
+        empty = ScoreTick(self._tokenizer.ticks_per_quarter)
         piece = Composition(
-            score=nothing if seed is None else seed.score,
+            score=empty if prompt is None else prompt.score,
             bars=0,
             bar_tokens=(),
-            state=opening,
-            sampling=(request.sampling or Sampling()).with_seed(),
+            state=state,
+            sampling=(overrides.sampling or Sampling()).with_seed(),
             constraints=constraints,
-            surprise=request.surprise or Surprise(),
-            seed=seed,
-            opening=opening,
+            surprise=overrides.surprise or Surprise(),
+            prompt=prompt,
+            initial_state=state,
             prompt_ids=read.ids,
             part_tracks=read.part_tracks,
             loudness=read.loudness,
-            decoded=nothing,
-            maker=maker,
+            decoded_score=empty,
+            model_info=model_info,
         )
-        return piece.first(0)  # with the tracks that only accompany
+        return piece.truncated(0)  # adds the tracks that only accompany
 
-    def changed(self, piece: Composition, request: Request) -> Composition:
-        """Return the piece with new settings for its next bars; those not asked for stay.
+    def with_overrides(self, piece: Composition, overrides: Overrides) -> Composition:
+        """Return the piece with new settings for its next bars.
 
-        A piece without new bars reads its prompt again if the requested programs change the trained
-        ones in place of the prompt's.
+        A piece without new bars reads its prompt again if requested programs take the trained
+        programs that stood for those of the prompt.
 
         Raises:
             ValueError: The key of the prompt is requested and cannot be estimated.
         """
-        constraints = request.constraints
+        sampling, constraints = overrides.sampling, overrides.constraints
         new = replace(
             piece,
-            sampling=piece.sampling if request.sampling is None else request.sampling.with_seed(),
+            sampling=piece.sampling if sampling is None else sampling.with_seed(),
             constraints=(
-                piece.constraints
-                if constraints is None
-                else with_key_named(constraints, piece.seed)
+                piece.constraints if constraints is None else resolve_key(constraints, piece.prompt)
             ),
-            surprise=request.surprise or piece.surprise,
+            surprise=overrides.surprise or piece.surprise,
         )
         if piece.bars or self._mapping_of(new) == self._mapping_of(piece):
             return new
-        settings = Request(new.sampling, new.constraints, new.surprise)
-        return self.begin(piece.seed, settings, piece.maker)
+        settings = Overrides(new.sampling, new.constraints, new.surprise)
+        return self.start(piece.prompt, settings, piece.model_info)
 
-    # New bars.
+    # New bars -------------------------------------------------------------------------------------
 
-    def _sequence(self, piece: Composition, end: int | None) -> SequenceRequest:
-        """Return what continues a piece under its settings; `end` as in `Step`.
+    def extend(self, piece: Composition, bars: int, end: int | None) -> Composition:
+        """Return the piece with a number of further bars; `end` as in `Step`."""
+        new = islice(compose_bars(self._model, self._request(piece, end)), bars)
+        return append_bars(piece, [*self._generated(piece, new)], end=end)
+
+    def extend_many(self, pieces: list[Composition], bars: int) -> tuple[Composition, ...]:
+        """Return each piece with a number of further bars, composed in one batch."""
+        new: list[list[TokenBar]] = [[] for _ in pieces]
+        for number, bar in self._batch(pieces, bars):
+            new[number].append(bar)
+        return tuple(
+            append_bars(piece, [*self._generated(piece, own)], end=ending_bar(piece, bars))
+            for piece, own in zip(pieces, new, strict=True)
+        )
+
+    def stream(self, pieces: list[Composition], bars: int) -> Iterator[tuple[int, Composition]]:
+        """Yield index and state of a piece whenever it has one more bar."""
+        ends = [ending_bar(piece, bars) for piece in pieces]
+        return self._growing(list(pieces), self._batch(pieces, bars), ends)
+
+    def stream_endless(self, piece: Composition) -> Iterator[GeneratedBar]:
+        """Yield new bars of a piece without end.
 
         Raises:
             ValueError: The constraints cannot be met.
         """
-        mapping = self._mapping_of(piece)
+        return self._generated(piece, compose_bars(self._model, self._request(piece, None)))
+
+    def _request(self, piece: Composition, end: int | None) -> SequenceRequest:
+        """Return the request for the next bars of a piece; `end` as in `Step`.
+
+        Raises:
+            ValueError: The constraints cannot be met.
+        """
         request = GenerationRequest(
-            constraints=remap_constraints(piece.constraints, mapping, self._programs),
+            constraints=remap_constraints(
+                piece.constraints, self._mapping_of(piece), self._programs
+            ),
             sampling=piece.sampling,
             surprise=piece.surprise,
             end=end,
@@ -141,60 +169,32 @@ class Pipeline:
         plan = self._planner.plan(request)
         return SequenceRequest(piece.state, plan, piece.bar_tokens, piece.prompt_ids)
 
-    def extended(self, piece: Composition, bars: int, end: int | None) -> Composition:
-        """Return a piece with so many more bars; `end` as in `Step`."""
-        new = islice(compose_bars(self._network, self._sequence(piece, end)), bars)
-        return append_bars(piece, [*self._passages(piece, new)], end=end)
-
-    def stream_endless(self, piece: Composition) -> Iterator[GeneratedBar]:
-        """Return new bars of a piece, one by one and without end.
-
-        Raises:
-            ValueError: The constraints cannot be met.
-        """
-        return self._passages(piece, compose_bars(self._network, self._sequence(piece, None)))
-
-    def compose_many(self, pieces: list[Composition], bars: int) -> tuple[Composition, ...]:
-        """Return each piece with so many more bars, composed side by side."""
-        new: list[list[TokenBar]] = [[] for _ in pieces]
-        for number, bar in self._bars_of(pieces, bars):
-            new[number].append(bar)
-        return tuple(
-            append_bars(piece, [*self._passages(piece, own)], end=end_of(piece, bars))
-            for piece, own in zip(pieces, new, strict=True)
-        )
-
-    def drafts(self, pieces: list[Composition], bars: int) -> Iterator[tuple[int, Composition]]:
-        """Yield number and state of a piece whenever it has gained a bar."""
-        ends = [end_of(piece, bars) for piece in pieces]
-        return self._growing(list(pieces), self._bars_of(pieces, bars), ends)
-
-    def _bars_of(self, pieces: list[Composition], bars: int) -> Iterator[tuple[int, TokenBar]]:
-        requests = [self._sequence(piece, end_of(piece, bars)) for piece in pieces]
-        return compose_sequences(self._network, requests, bars=bars)
+    def _batch(self, pieces: list[Composition], bars: int) -> Iterator[tuple[int, TokenBar]]:
+        requests = [self._request(piece, ending_bar(piece, bars)) for piece in pieces]
+        return compose_sequences(self._model, requests, bars=bars)
 
     def _growing(
         self,
-        drafts: list[Composition],
+        pieces: list[Composition],
         bars: Iterable[tuple[int, TokenBar]],
         ends: Sequence[int | None],
     ) -> Iterator[tuple[int, Composition]]:
-        mappings = [self._mapping_of(piece) for piece in drafts]
+        mappings = [self._mapping_of(piece) for piece in pieces]
         for number, bar in bars:
-            piece = drafts[number]
-            passage = self._passage(piece, mappings[number], piece.bars, bar)
-            drafts[number] = append_bars(piece, [passage], end=ends[number])
-            yield number, drafts[number]
+            piece = pieces[number]
+            generated = self._generated_bar(piece, mappings[number], piece.bars, bar)
+            pieces[number] = append_bars(piece, [generated], end=ends[number])
+            yield number, pieces[number]
 
-    def _passages(self, piece: Composition, bars: Iterable[TokenBar]) -> Iterator[GeneratedBar]:
+    def _generated(self, piece: Composition, bars: Iterable[TokenBar]) -> Iterator[GeneratedBar]:
         mapping = self._mapping_of(piece)
         numbered = enumerate(bars, piece.bars)
-        return (self._passage(piece, mapping, number, bar) for number, bar in numbered)
+        return (self._generated_bar(piece, mapping, number, bar) for number, bar in numbered)
 
-    def _passage(
+    def _generated_bar(
         self, piece: Composition, mapping: dict[int, int], number: int, bar: TokenBar
     ) -> GeneratedBar:
-        """Return a new bar in the instruments and the loudness of the music."""
+        """Decode a bar; return it with the programs and velocities of the music."""
         score, parts = self._tokenizer.decode_parts(bar.tokens)
         sorted_notes(score)
         log_probs = log_probs_by_track(score, parts, notes_of_bar(bar.tokens, bar.log_probs))
@@ -215,49 +215,49 @@ class Pipeline:
             note_log_probs=log_probs,
         )
 
-    # What may be played.
+    # Programs and key -----------------------------------------------------------------------------
 
     def _mapping(
-        self, seed: Prompt | None, constraints: Iterable[Constraints | None]
+        self, prompt: Prompt | None, constraints: Iterable[Constraints | None]
     ) -> dict[int, int]:
         """Return a trained program for each program of the music."""
-        played = set() if seed is None else programs_of(seed.score)
-        asked = [each.programs or frozenset() for each in constraints if each is not None]
-        first, *later = asked
+        played = set() if prompt is None else programs_of(prompt.score)
+        requested = [each.programs or frozenset() for each in constraints if each is not None]
+        first, *later = requested
         return map_programs([played | first, *later], self._programs)
 
     def _mapping_of(self, piece: Composition) -> dict[int, int]:
-        asked = [step.constraints for step in piece.steps]
-        return self._mapping(piece.seed, [*asked, piece.constraints])
+        earlier = [step.constraints for step in piece.steps]
+        return self._mapping(piece.prompt, [*earlier, piece.constraints])
 
     def _key(self, piece: Composition, before: Bars) -> Scale | None:
-        """Return the key asked for, else that of the prompt, else that of the new bars so far."""
+        """Return the key of the constraints, else of the prompt, else of the new bars so far."""
         if piece.constraints.key is not None:
             return Scale.named(piece.constraints.key)
-        if piece.seed is not None and (found := piece.seed.key):
+        if piece.prompt is not None and (found := piece.prompt.key):
             return Scale.named(str(found))
         found = analysis.estimate_key(self._tokenizer.decode(t for bar in before for t in bar))
         return None if found is None else Scale.named(str(found))
 
-    # Reading a prompt.
+    # Prompt ---------------------------------------------------------------------------------------
 
-    def _read(self, seed: Prompt | None, mapping: dict[int, int]) -> _ReadPrompt:
-        begin = self._tokenizer.bos_id
-        if seed is None:
-            return _ReadPrompt((begin,), {}, PromptLoudness())
-        score = with_programs(seed.score, mapping)
-        lines = analysis.bar_starts(score, end_tick=seed.end_tick)
+    def _read(self, prompt: Prompt | None, mapping: dict[int, int]) -> _ReadPrompt:
+        bos = self._tokenizer.bos_id
+        if prompt is None:
+            return _ReadPrompt((bos,), {}, PromptLoudness())
+        score = with_programs(prompt.score, mapping)
+        lines = analysis.bar_starts(score, end_tick=prompt.end_tick)
         bars = min(len(lines) - 1, CONTEXT_BARS)
-        context = slice_notes(score, int(lines[-1 - bars]), seed.end_tick)
+        context = slice_notes(score, int(lines[-1 - bars]), prompt.end_tick)
         order = self._tokenizer.part_order(context)
         tracks = _part_tracks(score, order, self._tokenizer.parts(context, order))
-        meter = ruling_meter(seed) or analysis.DEFAULT_METER
+        meter = last_meter(prompt) or analysis.DEFAULT_METER
         encoded = self._tokenizer.encode(context, order=order) if order else []
         ids = self._last_bars(self._tokenizer.with_bars(encoded, bars, meter))
-        return _ReadPrompt((begin, *ids), tracks, PromptLoudness(score, tracks))
+        return _ReadPrompt((bos, *ids), tracks, PromptLoudness(score, tracks))
 
     def _last_bars(self, ids: Sequence[int]) -> list[int]:
-        """Return the last bars, at most `CONTEXT_TOKENS`; of a longer bar its last tokens."""
+        """Return the last whole bars of at most `CONTEXT_TOKENS`, or the end of a longer bar."""
         tokens = np.asarray(ids)
         starts = np.flatnonzero(tokens == self._tokenizer.ids["Bar_None"])
         first = max(0, len(tokens) - CONTEXT_TOKENS)
@@ -270,9 +270,9 @@ class _ReadPrompt:
     """A prompt as the network reads it.
 
     Attributes:
-        ids: With BOS.
-        part_tracks: Tracks of the prompt's score that each part stands for.
-        loudness: Of new notes.
+        ids: Token ids, with BOS.
+        part_tracks: Indices of the prompt's tracks by part.
+        loudness: Velocities of new notes.
     """
 
     ids: tuple[int, ...]
@@ -283,13 +283,13 @@ class _ReadPrompt:
 def _part_tracks(
     score: ScoreTick, order: Sequence[Sequence[int]], parts: Sequence[PartName]
 ) -> PartTracks:
-    """Return the tracks of each part.
+    """Return the indices of the tracks of each part.
 
-    Tracks that are silent where the prompt is read are the next parts of their programs, from the
-    highest to the lowest.
+    Tracks without notes in the bars that are read become the next parts of their programs, by
+    descending mean pitch.
     """
-    found = {part: tuple(members) for part, members in zip(parts, order, strict=True)}
-    read = {track for members in order for track in members}
+    found = {part: tuple(tracks) for part, tracks in zip(parts, order, strict=True)}
+    read = {index for tracks in order for index in tracks}
     silent = [at for at, track in enumerate(score.tracks) if len(track.notes) and at not in read]
     counts = Counter(part.program for part in parts)
     for at in sorted(silent, key=lambda at: -score.tracks[at].notes.numpy()["pitch"].mean()):
@@ -303,18 +303,18 @@ def _part_tracks(
 def _programs_of_parts(
     piece: Composition, mapping: dict[int, int], parts: Sequence[PartName]
 ) -> list[int]:
-    """Return the program of the music that each part sounds as.
+    """Return the program that each part is played with.
 
-    It is that of the part's track in the prompt. Where this one may not play, or there is none, it
-    is what the part's program stands for under the constraints.
+    It is the program of the part's track in the prompt if the constraints permit that program;
+    otherwise the permitted program that the part's trained program substitutes.
     """
-    back = invert_mapping(permitted_mapping(mapping, piece.constraints))
+    originals = invert_mapping(permitted_mapping(mapping, piece.constraints))
     permitted = piece.constraints.programs
     found = []
     for part in parts:
         own = piece.prompt_tracks(part).values()
         playing = (each for each in own if permitted is None or each in permitted)
-        found.append(next(playing, back.get(part.program, part.program)))
+        found.append(next(playing, originals.get(part.program, part.program)))
     return found
 
 
@@ -324,6 +324,6 @@ def _track_name(program: int, part: PartName) -> str:
     return name if part.number == 0 else f"{name} ({part.number + 1})"
 
 
-def end_of(piece: Composition, bars: int) -> int | None:
-    """Return the bar after which a requested ending comes; None: none is requested."""
+def ending_bar(piece: Composition, bars: int) -> int | None:
+    """Return the number of new bars after which the ending is complete; None: no ending."""
     return piece.bars + int(bars) if piece.constraints.ending else None

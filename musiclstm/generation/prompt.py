@@ -1,10 +1,11 @@
-"""Read a prompt, cut it to a selection, derive its default constraints, and identify it."""
+"""Prompts: read one, cut it to a selection, derive default constraints, identify it in recipes."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
-from functools import cache
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from numbers import Integral
 from pathlib import Path
 from typing import TypeAlias
@@ -13,10 +14,8 @@ from symusic.core import ScoreTick
 
 from musiclstm.errors import RecipeError, ScoreError
 from musiclstm.examples import example_files
-from musiclstm.generation.composition import Prompt
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Constraints
-from musiclstm.generation.recipe import BUNDLED, FILE, MAX_BARS, Source
-from musiclstm.generation.selection import Selection
+from musiclstm.generation.recipe_schema import shorten
 from musiclstm.midi import analysis
 from musiclstm.midi.reader import check_score, read_bounded, read_midi
 from musiclstm.midi.score_ops import (
@@ -28,9 +27,114 @@ from musiclstm.midi.score_ops import (
 )
 from musiclstm.tokens import normalize_time_signature, programs_of, supports_time_signature
 
-_FEWEST_AT_ONCE = 4  # a melody may get an accompaniment
+MAX_BARS = 4_096  # of one request, and of `prompt_bars`
+BUNDLED, FILE = "bundled:", "sha256:"  # prefixes of `PromptReference.name`
+
+_MIN_NOTES_AT_ONCE = 4  # default limit for a melody, so that it may get an accompaniment
 
 PromptSource: TypeAlias = "str | Path | bytes | analysis.AnyScore"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The part of a prompt that the network reads and continues.
+
+    Args:
+        tracks: Indices among the tracks that have notes, as in `MidiSummary.tracks`, from 0. None:
+            all.
+        first_bar: Bar of the file where the piece begins, from 1.
+        last_bar: Last bar that is read; the new music follows it. None: the last one of the file.
+        keep_others: Whether the other tracks accompany the selected bars, and the new music as far
+            as the file goes. The network does not read them.
+
+    Raises:
+        ValueError: Nothing is selected, or a number that no track or bar can have.
+    """
+
+    tracks: frozenset[int] | None = None
+    first_bar: int = 1
+    last_bar: int | None = None
+    keep_others: bool = True
+
+    def __post_init__(self) -> None:
+        """Convert sets to frozen ones, and refuse an empty selection."""
+        if self.tracks is not None:
+            object.__setattr__(self, "tracks", frozenset(self.tracks))
+            _check_track_indices(self.tracks)
+        if not isinstance(self.first_bar, Integral) or self.first_bar < 1:
+            raise ValueError(f"first_bar must be 1 or more, got {self.first_bar}.")
+        last = self.last_bar
+        if last is not None and (not isinstance(last, Integral) or last < self.first_bar):
+            raise ValueError(
+                f"last_bar must be at least first_bar, {self.first_bar}, got {last}; None is the "
+                "last bar of the file."
+            )
+
+    def check(self, tracks: int, bars: int) -> None:
+        """Refuse a prompt that lacks a selected track or bar.
+
+        Args:
+            tracks: Number of tracks of the prompt.
+            bars: Number of bars of the prompt.
+
+        Raises:
+            ScoreError: A selected track or bar does not exist.
+        """
+        missing = sorted(track for track in self.tracks or () if track >= tracks)
+        if missing:
+            numbers = "1, number 0" if tracks == 1 else f"{tracks}, numbers 0 to {tracks - 1}"
+            raise ScoreError(
+                f"The prompt has no track {missing[0]}; choose from its tracks ({numbers})."
+            )
+        for bar in (self.first_bar, self.last_bar or 1):
+            if bar > bars:
+                raise ScoreError(
+                    f"The prompt has no bar {bar}: it has {bars}; choose bars from 1 to {bars}."
+                )
+
+
+@dataclass(frozen=True)
+class PromptReference:
+    """What a recipe records about a prompt.
+
+    Attributes:
+        name: `bundled:` and the name of an example file, or `sha256:` and the digest of the file;
+            for a score that was not read from a file, the digest of its MIDI bytes.
+        selection: Selected tracks and bars. None: all.
+        prompt_bars: Number of its first bars that were used. None: all.
+    """
+
+    name: str
+    selection: Selection | None = None
+    prompt_bars: int | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Music that is continued.
+
+    Attributes:
+        score: Tracks and bars that the network reads; its ticks per quarter are a multiple of the
+            tokenizer's.
+        bars: Number of bars.
+        end_tick: Bar line where the prompt ends and the new music begins.
+        others: Tracks that accompany and that the network does not read, from the same first bar to
+            their own end. None: there are none.
+        constraints: Default constraints of continuations.
+        source: File or score that it comes from. None: unknown.
+    """
+
+    score: ScoreTick
+    bars: int
+    end_tick: int
+    others: ScoreTick | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    source: PromptReference | None = field(default=None, compare=False)
+
+    @cached_property
+    def key(self) -> analysis.Key | None:
+        """Estimated key of `score`; None: it has none."""
+        return analysis.estimate_key(self.score)
 
 
 def check_bars(name: str, bars: int) -> None:
@@ -40,13 +144,11 @@ def check_bars(name: str, bars: int) -> None:
         ValueError: Not a whole number from 1 to 4096.
     """
     if not isinstance(bars, Integral) or not 1 <= bars <= MAX_BARS:
-        raise ValueError(
-            f"{name} must be from 1 to {MAX_BARS}, got {bars}; only whole bars can be counted."
-        )
+        raise ValueError(f"{name} must be a whole number from 1 to {MAX_BARS}, got {bars}.")
 
 
-def read_prompt_source(
-    prompt: PromptSource,
+def read_prompt(
+    source: PromptSource,
     *,
     prompt_bars: int | None = None,
     selection: Selection | None = None,
@@ -55,7 +157,7 @@ def read_prompt_source(
     """Read a prompt and cut it to a selection.
 
     Args:
-        prompt: A MIDI file, its bytes, or a score.
+        source: A MIDI file, its bytes, or a score.
         prompt_bars: Use only the first so many bars. None: all.
         selection: Use only these tracks and bars. None: all.
         grid_ticks: Divisor of the ticks per quarter of the result.
@@ -68,37 +170,41 @@ def read_prompt_source(
         check_bars("prompt_bars", prompt_bars)
         if selection is not None:
             raise ValueError("prompt_bars and a selection contradict each other; use last_bar.")
-    score, names = _read_prompt(prompt)
+    score, names = _read_score(source)
     score = resample_to_grid(score, grid_ticks)
-    seed = _first(score, prompt_bars) if selection is None else _chosen(score, selection)
-    source = Source(names[0], selection, None if seed.score is score else prompt_bars)
-    return replace(seed, constraints=default_constraints(seed), source=source)
+    if selection is None:
+        prompt = _first_bars(score, prompt_bars)
+        prompt_bars = None if prompt.score is score else prompt_bars
+    else:
+        prompt = _selected(score, selection)
+    reference = PromptReference(names[0], selection, prompt_bars)
+    return replace(prompt, constraints=default_constraints(prompt), source=reference)
 
 
-def _first(score: ScoreTick, prompt_bars: int | None) -> Prompt:
+def _first_bars(score: ScoreTick, count: int | None) -> Prompt:
+    """Return the first bars of a score; None or more than it has: the same score."""
     lines = analysis.bar_starts(score)
-    if prompt_bars is not None and prompt_bars < len(lines) - 1:
-        lines = lines[: prompt_bars + 1]
-        score = first_bars(score, int(lines[-1]), prompt_bars)
+    if count is not None and count < len(lines) - 1:
+        lines = lines[: count + 1]
+        score = first_bars(score, int(lines[-1]), count)
     return Prompt(score=score, bars=len(lines) - 1, end_tick=int(lines[-1]))
 
 
-def _chosen(score: ScoreTick, selection: Selection) -> Prompt:
+def _selected(score: ScoreTick, selection: Selection) -> Prompt:
     lines = analysis.bar_starts(score)
     selection.check(len(score.tracks), len(lines) - 1)
     last = selection.last_bar or len(lines) - 1
     start, end = int(lines[selection.first_bar - 1]), int(lines[last])
-    everything = range(len(score.tracks))
-    tracks = everything if selection.tracks is None else selection.tracks
-    read = drop_empty_tracks(slice_score(_tracks(score, tracks), start, end))
+    every_track = range(len(score.tracks))
+    tracks = every_track if selection.tracks is None else selection.tracks
+    read = drop_empty_tracks(slice_score(_with_tracks(score, tracks), start, end))
     if not len(read.tracks):
         raise ScoreError(
-            f"The chosen tracks have no note in bars {selection.first_bar} to {last}; choose other "
-            "bars or more tracks."
+            f"The selected tracks have no note in bars {selection.first_bar} to {last}; choose "
+            "other bars or more tracks."
         )
-    others = drop_empty_tracks(
-        slice_score(_tracks(score, set(everything) - set(tracks)), start, None)
-    )
+    others = _with_tracks(score, set(every_track) - set(tracks))
+    others = drop_empty_tracks(slice_score(others, start, None))
     return Prompt(
         score=read,
         bars=last - selection.first_bar + 1,
@@ -107,38 +213,47 @@ def _chosen(score: ScoreTick, selection: Selection) -> Prompt:
     )
 
 
-def _tracks(score: ScoreTick, numbers: range | frozenset[int] | set[int]) -> ScoreTick:
-    part = score.copy()
-    part.tracks = type(part.tracks)(part.tracks[number] for number in sorted(numbers))
-    return part
+def _check_track_indices(tracks: frozenset[int]) -> None:
+    if not tracks:
+        raise ValueError("tracks must contain at least one track; None selects all.")
+    if not all(isinstance(track, Integral) and track >= 0 for track in tracks):
+        raise ValueError(
+            f"tracks must be whole numbers, 0 for the first track, got {sorted(tracks, key=str)}."
+        )
+
+
+def _with_tracks(score: ScoreTick, indices: Collection[int]) -> ScoreTick:
+    """Copy a score with only some of its tracks."""
+    copy = score.copy()
+    copy.tracks = type(copy.tracks)(copy.tracks[index] for index in sorted(indices))
+    return copy
 
 
 # Default constraints ------------------------------------------------------------------------------
 
 
-def default_constraints(seed: Prompt | None) -> Constraints:
-    """Return the default constraints, see `Composer.constraints_of`."""
-    if seed is None:
+def default_constraints(prompt: Prompt | None) -> Constraints:
+    """Return the default constraints, see `Composer.default_constraints`."""
+    if prompt is None:
         return Constraints()
+    at_once = max(max_simultaneous_onsets(prompt.score), _MIN_NOTES_AT_ONCE)
     return Constraints(
-        programs=frozenset(programs_of(seed.score)),
-        meter=ruling_meter(seed),
+        programs=frozenset(programs_of(prompt.score)),
+        meter=last_meter(prompt),
         tempo_changes=False,
-        max_notes_at_once=min(
-            max(max_simultaneous_onsets(seed.score), _FEWEST_AT_ONCE), MAX_NOTES_AT_ONCE
-        ),
+        max_notes_at_once=min(at_once, MAX_NOTES_AT_ONCE),
     )
 
 
-def with_key_named(constraints: Constraints, seed: Prompt | None) -> Constraints:
-    """Return the constraints with the name of the key if that of the prompt is requested.
+def resolve_key(constraints: Constraints, prompt: Prompt | None) -> Constraints:
+    """Return the constraints with the key's name in place of `prompt`.
 
     Raises:
         ValueError: There is no prompt, or its key cannot be estimated.
     """
     if constraints.key != KEY_OF_PROMPT:
         return constraints
-    found = None if seed is None else seed.key
+    found = None if prompt is None else prompt.key
     if found is None:
         raise ValueError(
             "key='prompt' needs a prompt whose key can be estimated; pass a prompt, or name a key "
@@ -147,88 +262,86 @@ def with_key_named(constraints: Constraints, seed: Prompt | None) -> Constraints
     return replace(constraints, key=str(found))
 
 
-def ruling_meter(seed: Prompt) -> tuple[int, int] | None:
-    """Return the last meter of a prompt, as tokens write it. None: there is no such token."""
-    meter = normalize_time_signature(*analysis.meter_at(seed.score, seed.end_tick))
+def last_meter(prompt: Prompt) -> tuple[int, int] | None:
+    """Return the last meter of a prompt as tokens write it. None: there is no such token."""
+    meter = normalize_time_signature(*analysis.meter_at(prompt.score, prompt.end_tick))
     return meter if supports_time_signature(*meter) else None
 
 
-# Identity of prompts ------------------------------------------------------------------------------
+# Prompts of recipes -------------------------------------------------------------------------------
 
 
-def find_prompt(source: Source | None, prompt: PromptSource | None) -> PromptSource | None:
+def find_prompt(
+    reference: PromptReference | None, source: PromptSource | None
+) -> PromptSource | None:
     """Return the prompt of a recipe.
 
     Args:
-        source: Prompt that the recipe names. None: the recipe has none.
-        prompt: Prompt that was given. None: none, which suffices for a bundled one.
+        reference: Prompt that the recipe names. None: the recipe has none.
+        source: Prompt that was passed. None: none, which suffices for an example file.
 
     Raises:
         RecipeError: The prompt is missing, another one, or not needed.
         ScoreError: It cannot be read.
     """
-    if source is None:
-        if prompt is not None:
-            raise RecipeError("This recipe begins from nothing; follow it without a prompt.")
+    if reference is None:
+        if source is not None:
+            raise RecipeError("This recipe has no prompt; reproduce it without one.")
         return None
-    if prompt is None:
-        return _bundled(source.name)
-    if source.name not in (names := _read_prompt(prompt)[1]):
+    if source is None:
+        return _example_file(reference.name)
+    if reference.name not in (names := _read_score(source)[1]):
         raise RecipeError(
-            f"This recipe goes on from {_shown(source.name)}, and the prompt is "
-            f"{_shown(names[0])}; pass the file it was made from."
+            f"This recipe continues {_describe(reference.name)}, and the prompt is "
+            f"{_describe(names[0])}; pass the file that was continued."
         )
-    return prompt
+    return source
 
 
-def _bundled(name: str) -> Path:
+def _example_file(name: str) -> Path:
     if not name.startswith(BUNDLED):
-        raise RecipeError(f"This recipe goes on from {_shown(name)}; pass it as the prompt.")
+        raise RecipeError(f"This recipe continues {_describe(name)}; pass it as the prompt.")
     files = {file.stem: file for file in example_files().values()}
     file = files.get(name.removeprefix(BUNDLED))
     if file is None:
         raise RecipeError(
-            f"This recipe goes on from {_shown(name)}, which this musiclstm does not have; it has "
+            f"This recipe continues {_describe(name)}, which this musiclstm does not have; it has "
             f"{', '.join(sorted(files))}."
         )
     return file
 
 
-def _shown(name: str) -> str:
-    """Return the name of an untrusted recipe's prompt for a sentence, short and in ASCII."""
-    shown = ascii(name.removeprefix(BUNDLED).removeprefix(FILE))[1:-1]
+def _describe(name: str) -> str:
+    """Describe the name of a `PromptReference`, which may be from an untrusted recipe."""
     if name.startswith(BUNDLED):
-        return f"the bundled seed '{shown[:40]}'"
-    return f"a file with SHA-256 {shown[:12]}…"
+        return f"the example {shorten(name.removeprefix(BUNDLED))}"
+    return f"a file with SHA-256 {shorten(name.removeprefix(FILE))[1:13]}…"
 
 
-def _read_prompt(prompt: PromptSource) -> tuple[ScoreTick, list[str]]:
-    """Return the score, and all names that a recipe may give it, the preferred one first."""
-    if not isinstance(prompt, str | Path | bytes):
-        score = check_score(prompt)[0]
-        return score, _names(_digest(_canonical(score)))
-    data, name = read_bounded(prompt)
+def _read_score(source: PromptSource) -> tuple[ScoreTick, list[str]]:
+    """Return the score, and all names that a recipe may call it, the preferred one first."""
+    if not isinstance(source, str | Path | bytes):
+        score = check_score(source)[0]
+        return score, _names(_digest(bytes(score.dumps_midi())))
+    data, name = read_bounded(source)
     score = read_midi(data, name=name)[0]
-    return score, [*_names(_digest(data)), *_names(_digest(_canonical(score)))]
+    return score, [*_names(_digest(data)), *_names(_digest(bytes(score.dumps_midi())))]
 
 
 def _names(digest: str) -> list[str]:
-    bundled = _bundled_digests().get(digest)
-    return ([] if bundled is None else [BUNDLED + bundled]) + [FILE + digest]
+    example = _example_digests().get(digest)
+    return ([] if example is None else [BUNDLED + example]) + [FILE + digest]
 
 
 @cache
-def _bundled_digests() -> dict[str, str]:
-    """Return names of bundled seeds by the digests of their files and of their scores."""
+def _example_digests() -> dict[str, str]:
+    """Return names of example files by the digests of their bytes and of their scores."""
     found: dict[str, str] = {}
     for file in example_files().values():
         data = file.read_bytes()
-        found[_digest(data)] = found[_digest(_canonical(read_midi(data)[0]))] = file.stem
+        score = bytes(read_midi(data)[0].dumps_midi())
+        found[_digest(data)] = found[_digest(score)] = file.stem
     return found
-
-
-def _canonical(score: ScoreTick) -> bytes:
-    return bytes(score.dumps_midi())
 
 
 def _digest(data: bytes) -> str:

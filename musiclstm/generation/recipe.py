@@ -20,6 +20,7 @@ from musiclstm.errors import RecipeError
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation.prompt import MAX_BARS, PromptReference, Selection
 from musiclstm.generation.recipe_schema import (
     boolean,
     integer,
@@ -33,14 +34,11 @@ from musiclstm.generation.recipe_schema import (
     to_json_dict,
     to_json_value,
 )
-from musiclstm.generation.selection import Selection
 from musiclstm.midi.embedded_text import extract_text
 
 FORMAT = 3  # formats 1 and 2 belong to the network of version 0.2
-MAX_BARS = 4_096  # of one step
 MAX_STEPS, MAX_BARS_IN_ALL = 512, 16_384
 MAX_CHARACTERS = 200_000
-BUNDLED, FILE = "bundled:", "sha256:"
 
 # Preset dictionary of the compression of links; part of the format. A link refers to its bytes by
 # their distance from the end, so the texts of two formats must end differently.
@@ -58,7 +56,7 @@ _COMMON = (
 
 
 @dataclass(frozen=True)
-class Maker:
+class ModelInfo:
     """Weights and version that composed a piece.
 
     Attributes:
@@ -73,22 +71,6 @@ class Maker:
     weights: str
     precision: str
     musiclstm: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a prompt came from, and what of it was used.
-
-    Attributes:
-        name: `bundled:` and the name of a bundled seed, or `sha256:` and the digest of the file; of
-            a score that was not a file, the digest of its MIDI bytes.
-        selection: Tracks and bars that were used. None: all.
-        prompt_bars: Number of its first bars that were used. None: all.
-    """
-
-    name: str
-    selection: Selection | None = None
-    prompt_bars: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +100,7 @@ class Recipe:
     """How a piece was composed, for `Composer.reproduce`.
 
     Args:
-        maker: Weights and version.
+        model_info: Weights and version.
         steps: In order; none for a piece without a new bar.
         source: The prompt. None: a new piece.
         music: `digest_of` the tokens, which `follow` compares. Empty: not compared.
@@ -127,9 +109,9 @@ class Recipe:
         RecipeError: More steps or bars than a recipe may have, or a contradictory step.
     """
 
-    maker: Maker
+    model_info: ModelInfo
     steps: tuple[Step, ...]
-    source: Source | None = None
+    source: PromptReference | None = None
     music: str = ""
 
     def __post_init__(self) -> None:
@@ -154,7 +136,7 @@ class Recipe:
 
     def to_json(self) -> str:
         """Return one line of ASCII without defaults, for `from_json`."""
-        content: dict[str, Any] = {"format": FORMAT, **vars(self.maker)}
+        content: dict[str, Any] = {"format": FORMAT, **vars(self.model_info)}
         if self.source is not None:
             content["seed"] = self.source.name
             if self.source.selection is not None:
@@ -226,7 +208,7 @@ def read_recipe(midi: bytes) -> Recipe:
     return Recipe.from_json(found)
 
 
-def shortened(steps: tuple[Step, ...], usual: Constraints) -> tuple[Step, ...]:
+def drop_defaults(steps: tuple[Step, ...], usual: Constraints) -> tuple[Step, ...]:
     """Return steps as a recipe has them, without what follows from the steps before.
 
     Args:
@@ -344,8 +326,8 @@ def _recipe(
 ) -> Recipe:
     if seed is None and (selection is not None or prompt_bars is not None):
         raise ValueError("it selects from a seed, but names none.")
-    source = None if seed is None else Source(seed, selection, prompt_bars)
-    return Recipe(Maker(model, weights, precision, musiclstm), steps, source, music)
+    source = None if seed is None else PromptReference(seed, selection, prompt_bars)
+    return Recipe(ModelInfo(model, weights, precision, musiclstm), steps, source, music)
 
 
 def _checksum(data: bytes) -> bytes:

@@ -41,10 +41,10 @@ class Excerpt(NamedTuple):
 def excerpt_of(piece: Composition) -> Excerpt:
     """Cut a piece to the last 16 bars of its prompt and all new bars."""
     bars = [0]
-    if piece.seed is not None:
-        bars = bar_starts(piece.seed.score, end_tick=piece.seed_end_tick).tolist()
+    if piece.prompt is not None:
+        bars = bar_starts(piece.prompt.score, end_tick=piece.prompt_end_tick).tolist()
     bars = bars[-1 - MAX_PROMPT_BARS :]
-    start, end = bars[0], piece.seed_end_tick
+    start, end = bars[0], piece.prompt_end_tick
     return Excerpt(
         score=slice_score(piece.score, start, None) if start else piece.score,
         new_start_tick=end - start,
@@ -60,14 +60,14 @@ def new_bar_of(piece: Composition, bar: int) -> int:
     Returns:
         The number of the new bar; 0 or less for a bar of the prompt.
     """
-    return bar - min(piece.seed_bars, MAX_PROMPT_BARS)
+    return bar - min(piece.prompt_bars, MAX_PROMPT_BARS)
 
 
 def _new_bar_ends(piece: Composition) -> Iterator[int]:
     """Ticks of the bar lines after each new bar."""
-    for length in accumulate(passage.length_ticks for passage in piece.passages):
-        scale = piece.score.ticks_per_quarter / piece.passages[0].score.ticks_per_quarter
-        yield piece.seed_end_tick + round(length * scale)
+    for length in accumulate(passage.length_ticks for passage in piece.generated_bars):
+        scale = piece.score.ticks_per_quarter / piece.generated_bars[0].score.ticks_per_quarter
+        yield piece.prompt_end_tick + round(length * scale)
 
 
 def _note_probabilities(piece: Composition, start: int) -> Iterator[float | None]:
@@ -77,14 +77,14 @@ def _note_probabilities(piece: Composition, start: int) -> Iterator[float | None
     notes.
     """
     known = {each[:3]: each.probability for each in piece.note_probabilities()}
-    first = 0 if piece.seed is None else len(piece.seed.score.tracks)
+    first = 0 if piece.prompt is None else len(piece.prompt.score.tracks)
     accompaniment = range(first, first + piece.accompaniment_tracks)
     index = 0
     for number, track in enumerate(piece.score.tracks):
         table = track.notes.numpy()
         times, pitches = table["time"].tolist(), table["pitch"].tolist()
-        is_new = max(times, default=-1) >= piece.seed_end_tick and number not in accompaniment
+        is_new = max(times, default=-1) >= piece.prompt_end_tick and number not in accompaniment
         for tick, pitch in zip(times, pitches, strict=True):
             if tick >= start:
-                yield known.get((index, tick - piece.seed_end_tick, pitch)) if is_new else None
+                yield known.get((index, tick - piece.prompt_end_tick, pitch)) if is_new else None
         index += is_new

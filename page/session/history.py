@@ -186,7 +186,7 @@ class History:
             raise ScoreError(
                 f"Bar {bar} cannot be made anew: the new bars are 1 to {bars}; choose one of them."
             )
-        return version.piece.first(bar - 1), bars - bar + 1
+        return version.piece.truncated(bar - 1), bars - bar + 1
 
     def branches(self, number: int | None) -> tuple[Version, ...]:
         """The versions that go on from one; None: those that go on from a seed."""
@@ -240,7 +240,7 @@ class History:
         return history
 
     def _is_too_much(self) -> bool:
-        bars = {id(bar) for version in self.versions for bar in version.piece.passages}
+        bars = {id(bar) for version in self.versions for bar in version.piece.generated_bars}
         return len(self.versions) > MAX_VERSIONS or len(bars) > MAX_BARS_KEPT
 
     def _oldest_leaf(self) -> Version:

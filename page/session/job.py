@@ -148,7 +148,7 @@ def check_model(piece: Composition, composer: Composer) -> None:
     Raises:
         ScoreError: It did not compose the piece.
     """
-    if piece.maker is not None and piece.maker.weights != composer.fingerprint:
+    if piece.model_info is not None and piece.model_info.weights != composer.fingerprint:
         raise ScoreError(
             "This piece was composed by another model, which alone can go on in it; choose a seed "
             "and press Continue."

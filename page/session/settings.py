@@ -319,8 +319,8 @@ def constraints_of(
         ScoreError: The prompt cannot be read.
     """
     if after is not None:
-        usual = after.seed.constraints if after.seed else Constraints()
-        from_nothing = after.seed is None
+        usual = after.prompt.constraints if after.prompt else Constraints()
+        from_nothing = after.prompt is None
     else:
         usual = composer.default_constraints(prompt, prompt_selection=selection)
         from_nothing = prompt is None

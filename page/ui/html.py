@@ -112,8 +112,8 @@ def done(version: Version | None, *, of_four: bool = False, trouble: str = "") -
 def _summary(version: Version) -> str:
     piece = version.piece
     said = pluralize(piece.bars, "bar")
-    if piece.seed_bars:
-        said += f" after {pluralize(piece.seed_bars, 'bar')} of {version.title}"
+    if piece.prompt_bars:
+        said += f" after {pluralize(piece.prompt_bars, 'bar')} of {version.title}"
     else:
         said += " from nothing"
     return said + "."

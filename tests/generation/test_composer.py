@@ -72,7 +72,7 @@ def new_notes(piece: Composition) -> list[NoteTick]:
         note
         for track in piece.score.tracks
         for note in track.notes
-        if note.time >= piece.seed_end_tick
+        if note.time >= piece.prompt_end_tick
     ]
 
 
@@ -119,7 +119,7 @@ def test_a_piece_can_be_made_again_from_its_record(tiny_composer, invented) -> N
     piece = tiny_composer.compose(bars=2, prompt=invented(bars=2), sampling=SAMPLING)
     again = tiny_composer.compose(
         bars=piece.bars,
-        prompt=piece.seed.score,
+        prompt=piece.prompt.score,
         sampling=piece.sampling,
         constraints=piece.constraints,
     )
@@ -142,7 +142,7 @@ def test_an_extended_piece_equals_an_uninterrupted_one(
         piece = tiny_composer.extend(piece, bars=bars)
     assert piece.tokens == whole.tokens
     assert piece.to_midi() == whole.to_midi()
-    assert (piece.bars, piece.seed_bars) == (whole.bars, whole.seed_bars)
+    assert (piece.bars, piece.prompt_bars) == (whole.bars, whole.prompt_bars)
 
 
 def test_extending_leaves_the_piece_as_it_was(tiny_composer) -> None:
@@ -229,13 +229,13 @@ def test_bars_are_exact_and_notes_on_the_grid(
     piece = tiny_composer.compose(bars=3, prompt=seed, sampling=SAMPLING)
     tpq = piece.score.ticks_per_quarter
     bar = 4 * tpq * meter[0] // meter[1]
-    end = piece.seed_end_tick + 3 * bar
-    assert piece.seed_end_tick == 2 * bar
-    assert (piece.bars, piece.seed_bars) == (3, 2)
+    end = piece.prompt_end_tick + 3 * bar
+    assert piece.prompt_end_tick == 2 * bar
+    assert (piece.bars, piece.prompt_bars) == (3, 2)
     assert last_note_end(piece.score) <= end
     grid = 4 * tpq // normalize_time_signature(*meter)[1] // POSITIONS_PER_BEAT
     assert new_notes(piece)
-    assert {(note.time - piece.seed_end_tick) % grid for note in new_notes(piece)} == {0}
+    assert {(note.time - piece.prompt_end_tick) % grid for note in new_notes(piece)} == {0}
     assert words(tiny_composer, piece).count("Bar_None") == 3
     assert len(bar_starts(piece.score, end_tick=end)) == 2 + 3 + 1
 
@@ -246,7 +246,7 @@ def test_a_piece_from_nothing_has_exact_bars_too(tiny_composer) -> None:
     assert piece.bars == len(piece.bar_tokens) == 4
     assert 0 < last_note_end(piece.score) <= length
     assert len(bar_starts(piece.score, end_tick=length)) == 5
-    assert (piece.seed, piece.seed_bars, piece.seed_end_tick) == (None, 0, 0)
+    assert (piece.prompt, piece.prompt_bars, piece.prompt_end_tick) == (None, 0, 0)
 
 
 def test_every_bar_opens_with_its_bar_line(tiny_composer) -> None:
@@ -308,7 +308,7 @@ def test_the_seed_stays_as_it_is(tiny_composer) -> None:
     given = seed.copy()
     piece = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
     assert seed == given
-    assert notes_of(piece.score, end=piece.seed_end_tick) == notes_of(seed)
+    assert notes_of(piece.score, end=piece.prompt_end_tick) == notes_of(seed)
     names = [track.name for track in piece.score.tracks]
     assert names[:4] == ["High", "Low", "Bass", "Kit"]
 
@@ -320,13 +320,13 @@ def test_notes_of_the_seed_that_overlap_stay_as_they_are(tiny_composer) -> None:
         track.notes.append(NoteTick(time, duration, 60, 80))
     seed.tracks.append(track)
     piece = tiny_composer.compose(bars=1, prompt=seed, sampling=SAMPLING)
-    assert notes_of(piece.score, end=piece.seed_end_tick) == notes_of(seed)
+    assert notes_of(piece.score, end=piece.prompt_end_tick) == notes_of(seed)
 
 
 def test_instruments_meter_and_tempo_of_the_seed_go_on(tiny_composer) -> None:
     seed = band(meter=(3, 4))
     piece = tiny_composer.compose(bars=4, prompt=seed, sampling=SAMPLING)
-    start = piece.seed_end_tick
+    start = piece.prompt_end_tick
     played = {program for program, *_ in notes_of(piece.score, start=start)}
     assert played <= {40, 33, DRUMS}
     assert piece.constraints == Constraints(
@@ -350,7 +350,7 @@ def test_a_meter_that_is_asked_for_begins_with_the_new_music(tiny_composer, inve
     piece = tiny_composer.compose(
         bars=2, prompt=invented(bars=2), sampling=SAMPLING, constraints=Constraints(meter=(3, 4))
     )
-    start = piece.seed_end_tick
+    start = piece.prompt_end_tick
     assert meter_at(piece.score, start - 1) == (4, 4)
     assert meter_at(piece.score, start) == (3, 4)
     lines = bar_starts(piece.score, end_tick=start + 6 * piece.score.ticks_per_quarter)
@@ -369,7 +369,7 @@ def test_an_instrument_that_is_new_gets_a_track_with_its_name(tiny_composer, inv
         ("Drums", 0, True),
     }
     assert len(piece.score.tracks) > 1
-    assert not [note for note in piece.score.tracks[0].notes if note.time >= piece.seed_end_tick]
+    assert not [note for note in piece.score.tracks[0].notes if note.time >= piece.prompt_end_tick]
 
 
 def test_no_key_is_struck_again_before_it_is_let_go(tiny_composer) -> None:
@@ -399,7 +399,7 @@ def test_pedals_and_bends_of_the_seed_stay_and_end_with_it(tiny_composer) -> Non
     seed.tracks[1].controls.append(ControlChangeTick(480, 64, 0))
     piece = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
     scale = piece.score.ticks_per_quarter // 480
-    end = piece.seed_end_tick
+    end = piece.prompt_end_tick
     high, low = piece.score.tracks[:2]
     assert [(c.time, c.value) for c in high.controls] == [(0, 127), (end, 0)]
     assert [(b.time, b.value) for b in high.pitch_bends] == [(480 * scale, 2_000), (end, 0)]
@@ -470,7 +470,7 @@ def test_a_rare_instrument_is_played_by_a_relative_and_comes_back(chamber, inven
     assert "Program_16" in heard(chamber, piece)
     assert programs_of(piece.score) == {19, 0}
     assert piece.constraints.programs == {19, 0}
-    assert 19 in {program for program, *_ in notes_of(piece.score, start=piece.seed_end_tick)}
+    assert 19 in {program for program, *_ in notes_of(piece.score, start=piece.prompt_end_tick)}
 
 
 def test_five_instruments_may_share_three_substitutes(chamber, invented) -> None:
@@ -498,7 +498,7 @@ def test_a_rare_instrument_can_be_asked_for(chamber, invented) -> None:
     after = chamber.compose(
         bars=3, prompt=invented(bars=1), sampling=SAMPLING, constraints=constraints
     )
-    assert {program for program, *_ in notes_of(after.score, start=after.seed_end_tick)} == {19}
+    assert {program for program, *_ in notes_of(after.score, start=after.prompt_end_tick)} == {19}
 
 
 def test_a_wish_is_kept_where_the_seed_needs_the_same_stand_in(chamber, invented) -> None:
@@ -509,7 +509,7 @@ def test_a_wish_is_kept_where_the_seed_needs_the_same_stand_in(chamber, invented
         sampling=SAMPLING,
         constraints=Constraints(programs={16}, meter=(2, 4)),
     )
-    new = {program for program, *_ in notes_of(piece.score, start=piece.seed_end_tick)}
+    new = {program for program, *_ in notes_of(piece.score, start=piece.prompt_end_tick)}
     assert new == {16}
 
 
@@ -520,7 +520,7 @@ def test_an_extended_piece_keeps_its_stand_ins(chamber, invented) -> None:
 
 
 def pitches_of(piece: Composition, program: int) -> list[int]:
-    new = notes_of(piece.score, start=piece.seed_end_tick)
+    new = notes_of(piece.score, start=piece.prompt_end_tick)
     return [pitch for played, _, _, pitch, _ in new if played == program]
 
 
@@ -536,7 +536,7 @@ def test_the_pitches_of_a_rare_instrument_are_kept(with_prompt, chamber, invente
     for take in chamber.compose_many(
         6, bars=3, prompt=prompt, sampling=SAMPLING, constraints=constraints
     ):
-        new = notes_of(take.score, start=take.seed_end_tick)
+        new = notes_of(take.score, start=take.prompt_end_tick)
         for program, _, _, pitch, _ in new:
             low, high = ranges[program]
             assert low <= pitch <= high
@@ -598,7 +598,7 @@ def test_only_what_is_asked_for_plays_where_the_seed_needs_every_stand_in(
     piece = chamber.compose(
         bars=3, prompt=invented(bars=1, programs=seed), sampling=SAMPLING, constraints=constraints
     )
-    new = notes_of(piece.score, start=piece.seed_end_tick)
+    new = notes_of(piece.score, start=piece.prompt_end_tick)
     assert {program for program, *_ in new} == {asked}
     assert all(50 <= pitch <= 60 for *_, pitch, _ in new)
 
@@ -640,8 +640,8 @@ def test_what_the_seed_plays_matters(tiny_composer, invented) -> None:
 def test_only_the_first_bars_of_a_prompt_count_when_asked(tiny_composer, invented) -> None:
     score = invented(bars=4)
     piece = tiny_composer.compose(bars=2, prompt=score, prompt_bars=2, sampling=SAMPLING)
-    line = piece.seed_end_tick
-    assert piece.seed_bars == 2
+    line = piece.prompt_end_tick
+    assert piece.prompt_bars == 2
     assert line == 2 * 4 * piece.score.ticks_per_quarter
     assert notes_of(piece.score, end=line) == notes_of(score, end=2 * 4 * 480)
     short = tiny_composer.compose(
@@ -657,7 +657,7 @@ def test_more_prompt_bars_than_there_are_are_all(tiny_composer, invented) -> Non
         for bars in (None, 3, 100)
     ]
     assert len({piece.to_midi() for piece in pieces}) == 1
-    assert pieces[2].seed_bars == 3
+    assert pieces[2].prompt_bars == 3
 
 
 def test_notes_are_cut_off_where_the_prompt_is(tiny_composer) -> None:
@@ -666,7 +666,7 @@ def test_notes_are_cut_off_where_the_prompt_is(tiny_composer) -> None:
     track.notes.append(NoteTick(960, 9_600, 60, 80))
     score.tracks.append(track)
     piece = tiny_composer.compose(bars=1, prompt=score, prompt_bars=1, sampling=SAMPLING)
-    assert notes_of(piece.score, end=piece.seed_end_tick) == [(19, 2.0, 2.0, 60, 80)]
+    assert notes_of(piece.score, end=piece.prompt_end_tick) == [(19, 2.0, 2.0, 60, 80)]
 
 
 def test_the_first_bars_keep_their_pedals_tempos_and_meters_and_no_later_ones(
@@ -696,7 +696,7 @@ def test_silent_bars_at_the_end_of_a_prompt_count(tiny_composer) -> None:
     score.time_signatures.append(TimeSignatureTick(8 * 480, 3, 4))
     piece = tiny_composer.compose(bars=2, prompt=score, prompt_bars=3, sampling=SAMPLING)
     tpq = piece.score.ticks_per_quarter
-    assert piece.seed_end_tick == 11 * tpq
+    assert piece.prompt_end_tick == 11 * tpq
     lines = bar_starts(piece.score, end_tick=17 * tpq)
     assert (lines // tpq).tolist() == [0, 4, 8, 11, 14, 17]
     assert piece.constraints.meter == (3, 4)
@@ -717,7 +717,7 @@ def test_a_seed_in_a_meter_no_token_says_is_read_to_its_end(tiny_composer) -> No
         tiny_composer.compose(bars=1, prompt=seventeen(pitch), sampling=SAMPLING)
         for pitch in (60, 72)
     )
-    assert one.seed_bars == 2
+    assert one.prompt_bars == 2
     assert one.constraints.meter is None
     assert not np.array_equal(one.state.logits, other.state.logits)
 
@@ -731,9 +731,9 @@ def test_a_very_fine_resolution_is_kept_where_midi_cannot_say_a_finer_one(
     score.tracks.append(track)
     piece = tiny_composer.compose(bars=2, prompt=score, sampling=SAMPLING)
     assert piece.score.ticks_per_quarter == 9_601
-    assert piece.seed_end_tick == 4 * 9_601
+    assert piece.prompt_end_tick == 4 * 9_601
     assert last_note_end(piece.score) <= 3 * 4 * 9_601
-    assert notes_of(piece.score, end=piece.seed_end_tick) == notes_of(score)
+    assert notes_of(piece.score, end=piece.prompt_end_tick) == notes_of(score)
 
 
 def test_a_long_seed_is_read_from_its_last_bars(tiny_composer, invented) -> None:
@@ -751,7 +751,7 @@ def test_a_long_seed_is_read_from_its_last_bars(tiny_composer, invented) -> None
         tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING) for prompt in (late, long)
     ]
     assert pieces[0].tokens == pieces[1].tokens
-    assert [piece.seed_bars for piece in pieces] == [64, 68]
+    assert [piece.prompt_bars for piece in pieces] == [64, 68]
 
 
 @pytest.mark.parametrize(
@@ -801,7 +801,7 @@ def piece(tiny_composer) -> Composition:
 
 
 def test_the_continuation_begins_at_0_and_holds_only_the_new(piece) -> None:
-    start, tpq = piece.seed_end_tick, piece.score.ticks_per_quarter
+    start, tpq = piece.prompt_end_tick, piece.score.ticks_per_quarter
     new = piece.continuation
     assert new.ticks_per_quarter == tpq
     found = sorted((n.time, n.pitch, n.duration) for track in new.tracks for n in track.notes)
@@ -859,9 +859,9 @@ def test_a_copied_piece_goes_on_like_the_first(piece, tiny_composer) -> None:
 
 def test_an_extended_seed_keeps_its_numbers(piece, tiny_composer) -> None:
     longer = tiny_composer.extend(piece, bars=2)
-    assert (longer.bars, longer.seed_bars) == (5, 3)
-    assert longer.seed_end_tick == piece.seed_end_tick
-    assert longer.seed is piece.seed
+    assert (longer.bars, longer.prompt_bars) == (5, 3)
+    assert longer.prompt_end_tick == piece.prompt_end_tick
+    assert longer.prompt is piece.prompt
     assert longer.bar_tokens[:3] == piece.bar_tokens
 
 
@@ -874,7 +874,7 @@ def test_a_seed_that_fades_out_does_not_silence_what_follows(tiny_composer) -> N
     score.tracks.append(track)
     piece = tiny_composer.compose(prompt=score, bars=1, sampling=Sampling(seed=1))
     controls = [(c.time, c.number, c.value) for c in piece.score.tracks[0].controls]
-    assert controls[-1] == (piece.seed_end_tick, 11, 110)
+    assert controls[-1] == (piece.prompt_end_tick, 11, 110)
 
 
 def test_the_new_music_is_no_thicker_than_the_seed(tiny_composer) -> None:
@@ -1286,7 +1286,7 @@ def test_the_key_of_the_seed_is_named_and_kept(tiny_composer, invented) -> None:
     constraints = replace(tiny_composer.default_constraints(prompt), key="prompt")
     piece = tiny_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     assert piece.constraints == replace(constraints, key=name)
-    new = notes_of(piece.score, start=piece.seed_end_tick)
+    new = notes_of(piece.score, start=piece.prompt_end_tick)
     pitched = {pitch % 12 for program, *_, pitch, _ in new if program != DRUMS}
     assert pitched
     assert pitched <= Scale.named(name).pitch_classes
@@ -1353,7 +1353,7 @@ def test_a_tempo_later_in_the_prompt_than_its_last_note_does_not_rule(tiny_compo
     constraints = replace(tiny_composer.default_constraints(seed), tempo_bpm=144)
     piece = tiny_composer.compose(bars=12, prompt=seed, sampling=SAMPLING, constraints=constraints)
     end = last_note_end(piece.score)
-    assert tempo_at(piece.score, piece.seed_end_tick) == pytest.approx(144, abs=0.01)
+    assert tempo_at(piece.score, piece.prompt_end_tick) == pytest.approx(144, abs=0.01)
     assert tempo_at(piece.score, end) == pytest.approx(144, abs=0.01)
 
 
@@ -1428,8 +1428,8 @@ def test_a_piece_of_another_network_is_not_gone_on_with(
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_steps_are_as_precise_as_asked_for(precision, tiny_checkpoint, tiny_model) -> None:
     composer = Composer.from_pretrained(tiny_checkpoint, precision=precision)
-    maker = composer.compose(bars=1, constraints=PIANO).maker
-    assert maker.precision == precision
+    model_info = composer.compose(bars=1, constraints=PIANO).model_info
+    assert model_info.precision == precision
     asked = {"bars": 3, "sampling": SAMPLING, "constraints": PIANO}
     piece = composer.compose(**asked)
     assert piece.bars == 3

@@ -51,14 +51,14 @@ def test_a_prompt_with_too_many_tokens_is_cut_at_a_bar_line(tiny_composer) -> No
     assert bars_of(piece.prompt_ids) == 55  # 55 * 147 = 8,085
     end = len(whole) - whole[::-1].index(BAR) - 1  # the empty bar behind the last note
     assert read == whole[end - len(read) : end]
-    assert piece.seed_bars == 64
+    assert piece.prompt_bars == 64
 
 
 def test_of_a_prompt_in_short_bars_the_last_64_are_read(tiny_composer) -> None:
     prompt = chords(70, onsets=2, notes=1)
     piece = tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING)
     assert bars_of(piece.prompt_ids) == pipeline.CONTEXT_BARS == 64
-    assert piece.seed_bars == 70
+    assert piece.prompt_bars == 70
 
 
 def test_of_a_bar_that_is_too_long_the_last_tokens_are_read(tiny_composer, monkeypatch) -> None:
@@ -76,7 +76,7 @@ def test_the_prompt_is_read_in_bars_up_to_its_end(tiny_composer) -> None:
     prompt = chords(1)
     prompt.tracks[0].notes.append(NoteTick(1_920, 480, 60, 80))
     piece = tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING)
-    assert bars_of(piece.prompt_ids) == piece.seed_bars == 2
+    assert bars_of(piece.prompt_ids) == piece.prompt_bars == 2
     assert piece.prompt_ids[1:] == tuple(TOKENIZER.encode(prompt))
 
 
@@ -112,12 +112,12 @@ def test_the_state_is_that_of_a_network_that_reads_everything(
     }
     piece = tiny_composer.compose(bars=4, **asked)
     network = InferenceModel(tiny_composer.model)
-    assert_equal_states(piece.opening, network.prefill(piece.prompt_ids))
+    assert_equal_states(piece.initial_state, network.prefill(piece.prompt_ids))
     ids = list(piece.prompt_ids)
-    for passage in piece.passages:
+    for passage in piece.generated_bars:
         ids += passage.tokens
         assert_equal_states(passage.state, network.prefill(ids))
-    assert_equal_states(piece.state, piece.passages[-1].state)
+    assert_equal_states(piece.state, piece.generated_bars[-1].state)
 
 
 def from_bytes(piece: Composition) -> Composition:
@@ -145,7 +145,12 @@ def test_extending_equals_composing_at_once_also_from_bytes(
     whole = composer.compose(bars=6, **asked)
     for cut in (1, 3, 5):
         piece = composer.compose(bars=cut, **asked)
-        for part in (piece, from_bytes(piece), whole.first(cut), from_bytes(whole.first(cut))):
+        for part in (
+            piece,
+            from_bytes(piece),
+            whole.truncated(cut),
+            from_bytes(whole.truncated(cut)),
+        ):
             longer = composer.extend(part, bars=6 - cut)
             assert longer == whole
             assert longer.to_midi() == whole.to_midi()
@@ -163,7 +168,9 @@ def test_the_copy_weight_changes_the_music(tiny_network, invented) -> None:
         for weight in (0.0, 1.0, 2.0)
     ]
     assert len({piece.tokens for piece in pieces}) == 3
-    longer = composer.extend(pieces[0].first(1), bars=2, sampling=Sampling(seed=3, copy_weight=2.0))
+    longer = composer.extend(
+        pieces[0].truncated(1), bars=2, sampling=Sampling(seed=3, copy_weight=2.0)
+    )
     assert longer.bar_tokens[:1] == pieces[0].bar_tokens[:1]
     assert longer.bar_tokens[1:] != pieces[0].bar_tokens[1:]
     assert composer.reproduce(longer.recipe, prompt=prompt).to_midi() == longer.to_midi()
@@ -171,8 +178,8 @@ def test_the_copy_weight_changes_the_music(tiny_network, invented) -> None:
 
 def test_composing_leaves_what_it_begins_with_as_it_was(tiny_composer, invented) -> None:
     piece = tiny_composer.compose(bars=2, prompt=invented(bars=1), sampling=SAMPLING)
-    opening, middle = piece.opening.to_bytes(), piece.first(1).state.to_bytes()
-    tiny_composer.extend(piece.first(0), bars=2, sampling=Sampling(seed=1))
-    tiny_composer.compose_many(2, after=piece.first(1), bars=2)
-    assert piece.opening.to_bytes() == opening
-    assert piece.first(1).state.to_bytes() == middle
+    opening, middle = piece.initial_state.to_bytes(), piece.truncated(1).state.to_bytes()
+    tiny_composer.extend(piece.truncated(0), bars=2, sampling=Sampling(seed=1))
+    tiny_composer.compose_many(2, after=piece.truncated(1), bars=2)
+    assert piece.initial_state.to_bytes() == opening
+    assert piece.truncated(1).state.to_bytes() == middle

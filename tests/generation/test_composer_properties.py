@@ -75,14 +75,14 @@ def check_tokens(take: Composition, constraints: Constraints, case: int) -> None
 
 def check_score(take: Composition, case: int) -> None:
     """The score has the notes of the tokens, in the tracks of their parts, and exact bars."""
-    decoded, new, start = TOKENIZER.decode(take.tokens), take.continuation, take.seed_end_tick
+    decoded, new, start = TOKENIZER.decode(take.tokens), take.continuation, take.prompt_end_tick
     assert new.note_num() == decoded.note_num() == len(take.note_probabilities()), case
     asked = take.constraints.programs
     assert asked is None or programs_of(new) <= asked, case
     scale = take.score.ticks_per_quarter / TOKENIZER.ticks_per_quarter
     end = start + round(TOKENIZER.length_ticks(take.tokens) * scale)
     assert max(last_note_end(take.score), start) <= end, case
-    assert len(bar_starts(take.score, end_tick=end)) == take.seed_bars + take.bars + 1, case
+    assert len(bar_starts(take.score, end_tick=end)) == take.prompt_bars + take.bars + 1, case
     expected = Counter[tuple[PartName, int]]()
     for part, track in zip(TOKENIZER.parts_in(take.tokens), decoded.tracks, strict=True):
         expected.update((part, note.pitch) for note in track.notes)

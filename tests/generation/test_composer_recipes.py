@@ -69,7 +69,7 @@ def test_only_what_is_chosen_is_heard(tiny_composer, quartet) -> None:
     assert piece.score == same.score
     assert piece.constraints == same.constraints
     assert piece.constraints == tiny_composer.default_constraints(quartet, prompt_selection=chosen)
-    assert (piece.seed_bars, piece.seed_end_tick, piece.accompaniment_tracks) == (3, 3 * BAR, 0)
+    assert (piece.prompt_bars, piece.prompt_end_tick, piece.accompaniment_tracks) == (3, 3 * BAR, 0)
 
 
 @pytest.mark.parametrize("bars", [1, 2, 6])
@@ -155,11 +155,11 @@ def test_everything_else_stays_true_with_a_selection(
     chosen = Selection(tracks=tracks, first_bar=first, last_bar=last, keep_others=keep)
     asked = {"prompt": quartet, "prompt_selection": chosen, "sampling": SAMPLING}
     piece = tiny_composer.compose(bars=bars, **asked)
-    assert piece.seed_end_tick == (last - first + 1) * BAR
+    assert piece.prompt_end_tick == (last - first + 1) * BAR
     *_, draft = tiny_composer.stream(bars=bars, **asked)
     assert draft.to_midi() == piece.to_midi()
     for cut in range(bars):
-        again = tiny_composer.extend(piece.first(cut), bars=bars - cut)
+        again = tiny_composer.extend(piece.truncated(cut), bars=bars - cut)
         assert again.to_midi() == piece.to_midi()
     assert len(piece.note_probabilities()) == piece.continuation.note_num()
     new = [n for t in piece.continuation.tracks for n in t.notes]
@@ -231,9 +231,9 @@ def test_a_piece_that_was_steered_is_made_again(tiny_composer, file) -> None:
     piece = tiny_composer.compose(
         bars=5, prompt=file, prompt_selection=chosen, sampling=SAMPLING, surprise=Surprise("bold")
     )
-    other = tiny_composer.extend(piece.first(3), bars=2, sampling=Sampling(1.3, seed=9))
+    other = tiny_composer.extend(piece.truncated(3), bars=2, sampling=Sampling(1.3, seed=9))
     slow = tiny_composer.extend(
-        other.first(4),
+        other.truncated(4),
         bars=4,
         constraints=Constraints(programs={0, 73}, tempo_bpm=60, key="prompt", ending=True),
         surprise=Surprise([0, 0, 0, 0, 0.9]),
@@ -242,8 +242,8 @@ def test_a_piece_that_was_steered_is_made_again(tiny_composer, file) -> None:
     assert_made_again(tiny_composer, other, file)
     assert_made_again(tiny_composer, slow, file)
     for bars in range(1, 8):
-        assert_made_again(tiny_composer, slow.first(bars), file)
-    begin = slow.first(0)
+        assert_made_again(tiny_composer, slow.truncated(bars), file)
+    begin = slow.truncated(0)
     assert tiny_composer.reproduce(begin.recipe, prompt=file).to_midi() == begin.to_midi()
 
 
@@ -290,7 +290,9 @@ def test_what_a_stranger_says_of_weights_stays_short_and_plain(tiny_composer) ->
     recipe = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
     strange = "<b>\n\u202e" + "x" * 190
     for name in ("weights", "precision"):
-        hostile = replace(recipe, maker=replace(recipe.maker, model=strange, **{name: strange}))
+        hostile = replace(
+            recipe, model_info=replace(recipe.model_info, model=strange, **{name: strange})
+        )
         with pytest.raises(RecipeError) as refusal:
             tiny_composer.reproduce(hostile)
         assert str(refusal.value).isascii()
@@ -327,7 +329,7 @@ def test_the_weights_alone_do_not_name_the_music(tiny_composer, tiny_model, tiny
     raw = Composer(tiny_model, tiny_tokenizer)
     assert raw.fingerprint != tiny_composer.fingerprint
     assert len(raw.fingerprint) == 16
-    assert raw.compose(bars=1, constraints=PIANO).recipe.maker.model == ""
+    assert raw.compose(bars=1, constraints=PIANO).recipe.model_info.model == ""
 
 
 def test_a_constraint_that_cannot_be_kept_is_refused(tiny_composer) -> None:

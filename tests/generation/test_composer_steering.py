@@ -72,9 +72,9 @@ def test_a_piece_gone_on_with_from_any_bar_is_the_piece_itself(
         "prompt": prompt,
     }
     piece = tiny_composer.compose(bars=bars, **asked)
-    assert_same(piece.first(bars), piece)
+    assert_same(piece.truncated(bars), piece)
     for cut in range(bars):
-        early = piece.first(cut)
+        early = piece.truncated(cut)
         assert early.bar_tokens == piece.bar_tokens[:cut]
         assert_same(tiny_composer.extend(early, bars=bars - cut), piece)
 
@@ -83,17 +83,17 @@ def test_the_first_bars_are_a_piece_of_their_own(tiny_composer, invented) -> Non
     asked = {"prompt": invented(bars=2, meter=(3, 4)), "sampling": SAMPLING}
     piece = tiny_composer.compose(bars=5, **asked)
     for bars in range(1, 6):
-        assert_same(piece.first(bars), tiny_composer.compose(bars=bars, **asked))
+        assert_same(piece.truncated(bars), tiny_composer.compose(bars=bars, **asked))
 
 
 def test_before_the_first_bar_there_is_only_the_seed(tiny_composer, invented) -> None:
     piece = tiny_composer.compose(bars=2, prompt=invented(bars=2), sampling=SAMPLING)
-    begin = piece.first(0)
+    begin = piece.truncated(0)
     assert (begin.bars, begin.tokens, begin.steps) == (0, (), ())
-    assert begin.score.note_num() == piece.seed.score.note_num()
+    assert begin.score.note_num() == piece.prompt.score.note_num()
     assert begin.continuation.note_num() == 0
     assert begin.note_probabilities() == ()
-    nothing = tiny_composer.compose(bars=2, sampling=SAMPLING).first(0)
+    nothing = tiny_composer.compose(bars=2, sampling=SAMPLING).truncated(0)
     assert nothing.score.note_num() == 0
     assert tiny_composer.reproduce(nothing.recipe).to_midi() == nothing.to_midi()
 
@@ -102,13 +102,13 @@ def test_before_the_first_bar_there_is_only_the_seed(tiny_composer, invented) ->
 def test_there_is_no_way_back_to_bars_that_are_not(bars, tiny_composer) -> None:
     piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=PIANO)
     with pytest.raises(ValueError, match=f"^bars must be from 0 to 3, .* got {bars}"):
-        piece.first(bars)
+        piece.truncated(bars)
 
 
 def test_going_back_leaves_the_piece_as_it_was(tiny_composer) -> None:
     piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=PIANO)
     file = piece.to_midi()
-    piece.first(1).score.tracks.clear()
+    piece.truncated(1).score.tracks.clear()
     assert piece.to_midi() == file
 
 
@@ -118,9 +118,9 @@ def test_going_back_across_a_change_brings_back_what_ruled_there(tiny_composer) 
         piece, bars=2, sampling=Sampling(seed=9), constraints=replace(PIANO, tempo_bpm=60)
     )
     for bars in (1, 2, 3):
-        assert_same(other.first(bars), piece.first(bars))
-    assert other.first(4).sampling == other.sampling
-    assert other.first(0).constraints == PIANO
+        assert_same(other.truncated(bars), piece.truncated(bars))
+    assert other.truncated(4).sampling == other.sampling
+    assert other.truncated(0).constraints == PIANO
 
 
 # -- On, otherwise -------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_new_constraints_hold_from_there_on(tiny_composer, invented) -> None:
     assert longer.constraints == constraints
     tpq, change = (
         piece.score.ticks_per_quarter,
-        piece.seed_end_tick + 12 * piece.score.ticks_per_quarter,
+        piece.prompt_end_tick + 12 * piece.score.ticks_per_quarter,
     )
     late = [
         (track.program, track.is_drum, note.pitch % 12)
@@ -184,7 +184,7 @@ def test_who_has_played_keeps_the_stand_in_when_another_joins(
     longer = chamber.extend(piece, bars=4, constraints=constraints)
     assert programs_of(piece.continuation) == {19}
     assert programs_of(longer.continuation) == {19, 17}
-    assert longer.first(2).to_midi() == piece.to_midi()
+    assert longer.truncated(2).to_midi() == piece.to_midi()
     assert tiny_tokenizer.ids["Program_16"] in longer.tokens
 
 
@@ -192,11 +192,11 @@ def test_an_ending_comes_where_it_was_planned_and_not_where_one_went_back_to(tin
     constraints = replace(PIANO, key="C major", ending=True)
     piece = tiny_composer.compose(bars=5, sampling=SAMPLING, constraints=constraints)
     plain = tiny_composer.extend(
-        piece.first(2), bars=3, constraints=replace(constraints, ending=False)
+        piece.truncated(2), bars=3, constraints=replace(constraints, ending=False)
     )
     assert plain.bar_tokens[:2] == piece.bar_tokens[:2]
-    assert tiny_composer.extend(plain.first(2), bars=3, constraints=constraints) == piece
-    assert tiny_composer.extend(piece.first(2), bars=1).bar_tokens[2] != piece.bar_tokens[2]
+    assert tiny_composer.extend(plain.truncated(2), bars=3, constraints=constraints) == piece
+    assert tiny_composer.extend(piece.truncated(2), bars=1).bar_tokens[2] != piece.bar_tokens[2]
 
 
 # -- Bar by bar ----------------------------------------------------------------------------------
@@ -215,13 +215,13 @@ def test_a_stream_after_a_piece_is_extending_it(
     assert [draft.bars for draft in drafts] == list(range(before + 1, before + bars + 1))
     assert_same(drafts[-1], whole)
     for draft in drafts:
-        assert_same(draft, whole.first(draft.bars))
+        assert_same(draft, whole.truncated(draft.bars))
 
 
 def test_what_is_left_out_after_a_piece_is_as_in_the_piece(tiny_composer) -> None:
     asked = {"sampling": SAMPLING, "constraints": PIANO, "surprise": Surprise("bold")}
     whole = tiny_composer.compose(bars=4, **asked)
-    *_, draft = tiny_composer.stream(after=whole.first(1), bars=3)
+    *_, draft = tiny_composer.stream(after=whole.truncated(1), bars=3)
     assert_same(draft, whole)
 
 
@@ -307,7 +307,7 @@ def test_the_notes_together_have_the_probability_of_the_tokens_that_spell_them(
         bars=6, sampling=SAMPLING, constraints=replace(PIANO, tempo_changes=False)
     )
     spelling = 0.0
-    for passage in piece.passages:
+    for passage in piece.generated_bars:
         for token, log_prob in zip(passage.tokens, passage.log_probs, strict=True):
             name = tiny_composer.tokenizer.token_names[token]
             says_note = not name.startswith(("Bar", "TimeSig", "Tempo"))
@@ -318,7 +318,7 @@ def test_the_notes_together_have_the_probability_of_the_tokens_that_spell_them(
 
 def test_a_note_is_as_likely_as_its_own_tokens_say(tiny_composer) -> None:
     piece = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO)
-    (passage,) = piece.passages
+    (passage,) = piece.generated_bars
     own = notes_of_bar(passage.tokens, passage.log_probs)
     expected = sorted((note.position, note.pitch, exp(note.log_prob)) for note in own)
     unit = piece.score.ticks_per_quarter // 12

@@ -61,7 +61,7 @@ def written(piece: Composition) -> dict[PartName, list[tuple[float, int]]]:
 
 def new_by_track(piece: Composition) -> list[tuple[str, list[tuple[float, int]]]]:
     """Name of each track with new notes, and their beats and pitches from the first new bar on."""
-    start, tpq = piece.seed_end_tick, piece.score.ticks_per_quarter
+    start, tpq = piece.prompt_end_tick, piece.score.ticks_per_quarter
     found = [
         (t.name, sorted(((n.time - start) / tpq, n.pitch) for n in t.notes if n.time >= start))
         for t in piece.score.tracks
@@ -103,21 +103,21 @@ def test_every_violin_goes_on_in_its_own_track(trio) -> None:
 
 
 def test_the_violins_stay_apart_in_extended_pieces_drafts_and_takes(busy_composer, trio) -> None:
-    longer = busy_composer.extend(trio.first(3), bars=5)
+    longer = busy_composer.extend(trio.truncated(3), bars=5)
     assert longer.to_midi() == trio.to_midi()
     for draft in busy_composer.stream(bars=4, prompt=TRIO, sampling=SAMPLING):
         assert_in_its_tracks(draft, PARTS_OF_TRIO)
-        assert draft.to_midi() == trio.first(draft.bars).to_midi()
+        assert draft.to_midi() == trio.truncated(draft.bars).to_midi()
     for take in busy_composer.compose_many(3, bars=3, prompt=TRIO, sampling=SAMPLING):
         assert_in_its_tracks(take, PARTS_OF_TRIO)
 
 
 def test_the_violins_stay_apart_after_going_back(busy_composer, trio) -> None:
     for bars in range(9):
-        early = trio.first(bars)
+        early = trio.truncated(bars)
         assert_in_its_tracks(early, PARTS_OF_TRIO)
         assert len(early.score.tracks) == 4
-    other = busy_composer.extend(trio.first(2), bars=3, sampling=Sampling(seed=9))
+    other = busy_composer.extend(trio.truncated(2), bars=3, sampling=Sampling(seed=9))
     assert other.bar_tokens[2:] != trio.bar_tokens[2:5]
     assert_in_its_tracks(other, PARTS_OF_TRIO)
 
@@ -239,7 +239,7 @@ def test_a_piece_from_nothing_has_a_track_for_every_part(busy_composer) -> None:
 
 
 def velocities(piece: Composition) -> dict[str, set[int]]:
-    start = piece.seed_end_tick
+    start = piece.prompt_end_tick
     return {
         track.name: {note.velocity for note in track.notes if note.time >= start}
         for track in piece.score.tracks
@@ -250,7 +250,7 @@ def test_new_notes_are_as_loud_as_those_of_their_track(busy_composer) -> None:
     prompt = score_of(("Loud", 40, 84, 110), ("Soft", 40, 60, 35), ("Kit", DRUMS, 40, 64))
     piece = busy_composer.compose(bars=8, prompt=prompt, sampling=SAMPLING)
     assert velocities(piece) == {"Loud": {110}, "Soft": {35}, "Kit": {64}}
-    longer = busy_composer.extend(piece.first(1), bars=7)
+    longer = busy_composer.extend(piece.truncated(1), bars=7)
     assert longer.score == piece.score
 
 
@@ -263,8 +263,8 @@ def test_a_beat_is_as_loud_as_it_was(busy_composer) -> None:
     eighth = piece.score.ticks_per_quarter // 2
     loud, soft = set(), set()
     for note in piece.score.tracks[0].notes:
-        if note.time >= piece.seed_end_tick:
-            on_one = (note.time - piece.seed_end_tick) % (8 * eighth) < eighth - 1
+        if note.time >= piece.prompt_end_tick:
+            on_one = (note.time - piece.prompt_end_tick) % (8 * eighth) < eighth - 1
             (loud if on_one else soft).add(note.velocity)
     assert (loud, soft) == ({100}, {50})
 
@@ -293,9 +293,9 @@ def test_an_ending_becomes_softer(busy_composer) -> None:
     piece = busy_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     bar = 4 * piece.score.ticks_per_quarter
     by_bar = {
-        (note.time - piece.seed_end_tick) // bar: note.velocity
+        (note.time - piece.prompt_end_tick) // bar: note.velocity
         for note in piece.score.tracks[0].notes
-        if note.time >= piece.seed_end_tick
+        if note.time >= piece.prompt_end_tick
     }
     assert by_bar == {0: 100, 1: 100, 2: 85, 3: 70}
 
@@ -318,7 +318,7 @@ def test_programs_with_one_substitute_stay_apart(chamber) -> None:
     piece = chamber.compose(bars=8, prompt=STRINGS, sampling=SAMPLING)
     assert_in_its_tracks(piece, PARTS_OF_STRINGS)
     assert programs_of(piece.continuation) == {40, 41, 42}
-    assert chamber.extend(piece.first(3), bars=5).to_midi() == piece.to_midi()
+    assert chamber.extend(piece.truncated(3), bars=5).to_midi() == piece.to_midi()
     assert chamber.reproduce(piece.recipe, prompt=STRINGS).to_midi() == piece.to_midi()
 
 
@@ -341,7 +341,7 @@ def test_only_the_programs_asked_for_sound_whatever_they_share(asked, chamber) -
     assert len(piece.note_probabilities()) == piece.continuation.note_num()
     plain = chamber.compose(bars=2, prompt=STRINGS, sampling=SAMPLING)
     later = chamber.extend(plain, bars=8, constraints=constraints)
-    line = later.seed_end_tick + 2 * 4 * later.score.ticks_per_quarter
+    line = later.prompt_end_tick + 2 * 4 * later.score.ticks_per_quarter
     late = {
         track.program for track in later.score.tracks for note in track.notes if note.time >= line
     }
@@ -356,7 +356,7 @@ def test_a_program_that_joins_does_not_sound_in_the_track_that_it_stands_for(cha
     longer = chamber.extend(piece, bars=3, constraints=constraints)
     own, added = longer.score.tracks
     assert (own.program, added.program) == (19, substitute)
-    line = longer.seed_end_tick + 2 * 4 * longer.score.ticks_per_quarter
+    line = longer.prompt_end_tick + 2 * 4 * longer.score.ticks_per_quarter
     assert max(note.time for note in own.notes) < line
     assert min(note.time for note in added.notes) >= line
 
@@ -367,11 +367,11 @@ def test_other_programs_asked_for_at_the_first_bar_equal_those_asked_for_at_once
     at_once = chamber.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=asked)
     plain = chamber.compose(bars=4, prompt=prompt, sampling=SAMPLING)
     assert plain.part_tracks != at_once.part_tracks  # the viola is read as another program
-    later = chamber.extend(plain.first(0), bars=4, constraints=asked)
+    later = chamber.extend(plain.truncated(0), bars=4, constraints=asked)
     assert later == at_once
     assert later.to_midi() == at_once.to_midi()
     assert chamber.reproduce(later.recipe, prompt=prompt).to_midi() == later.to_midi()
-    (take,) = chamber.compose_many(1, bars=4, after=plain.first(0), constraints=asked)
+    (take,) = chamber.compose_many(1, bars=4, after=plain.truncated(0), constraints=asked)
     assert take.to_midi() == at_once.to_midi()
 
 

@@ -9,9 +9,9 @@ import pytest
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from musiclstm import Composition, Constraints, GeneratedBar, Sampling, Surprise
-from musiclstm.generation.composition import Prompt
 from musiclstm.generation.decoding.history import TokenHistory
 from musiclstm.generation.decoding.inference import DecoderState
+from musiclstm.generation.prompt import Prompt
 
 
 def score(*notes: tuple[int, int, int]) -> ScoreTick:
@@ -34,7 +34,7 @@ def state() -> DecoderState:
 
 @pytest.fixture
 def piece(state) -> Composition:
-    seed = Prompt(score((0, 12, 60)), bars=1, end_tick=36)
+    prompt = Prompt(score((0, 12, 60)), bars=1, end_tick=36)
     return Composition(
         score=score((0, 12, 60), (36, 24, 64), (72, 12, 67)),
         bars=2,
@@ -42,16 +42,16 @@ def piece(state) -> Composition:
         state=state,
         sampling=Sampling(seed=1),
         constraints=Constraints(),
-        seed=seed,
+        prompt=prompt,
         track_parts=(None, None),
     )
 
 
 def test_a_piece_without_a_seed_begins_at_0(piece) -> None:
-    alone = replace(piece, seed=None)
-    assert (alone.seed_bars, alone.seed_end_tick) == (0, 0)
+    alone = replace(piece, prompt=None)
+    assert (alone.prompt_bars, alone.prompt_end_tick) == (0, 0)
     assert len(alone.continuation.tracks[0].notes) == 3
-    assert (piece.seed_bars, piece.seed_end_tick) == (1, 36)
+    assert (piece.prompt_bars, piece.prompt_end_tick) == (1, 36)
 
 
 def test_the_continuation_is_what_was_added(piece) -> None:
@@ -81,7 +81,7 @@ def test_two_pieces_are_equal_whatever_their_states_are_objects_of(piece, state)
 
 def test_records_cannot_be_changed(piece, state) -> None:
     passage = GeneratedBar(number=0, score=score(), length_ticks=36, tokens=(1,), state=state)
-    for record in (piece, passage, piece.seed):
+    for record in (piece, passage, piece.prompt):
         for field in fields(record):
             with pytest.raises(FrozenInstanceError):
                 setattr(record, field.name, None)

@@ -17,8 +17,12 @@ from symusic.core import (
 )
 
 from musiclstm import RecipeError, ScoreError, Selection, example_files, read_midi
-from musiclstm.generation.prompt import default_constraints, find_prompt, read_prompt_source
-from musiclstm.generation.recipe import Source
+from musiclstm.generation.prompt import (
+    PromptReference,
+    default_constraints,
+    find_prompt,
+    read_prompt,
+)
 
 GRID = 48
 
@@ -43,7 +47,7 @@ def trio() -> ScoreTick:
 
 
 def read(score: ScoreTick, **chosen: object):
-    return read_prompt_source(score, selection=Selection(**chosen), grid_ticks=GRID)
+    return read_prompt(score, selection=Selection(**chosen), grid_ticks=GRID)
 
 
 def pitches(score: ScoreTick) -> dict[str, list[int]]:
@@ -51,7 +55,7 @@ def pitches(score: ScoreTick) -> dict[str, list[int]]:
 
 
 def test_all_is_heard_where_nothing_is_chosen(trio) -> None:
-    plain, chosen = read_prompt_source(trio, grid_ticks=GRID), read(trio)
+    plain, chosen = read_prompt(trio, grid_ticks=GRID), read(trio)
     assert (chosen.score, chosen.bars, chosen.end_tick) == (plain.score, 6, 14 * 480)
     assert chosen.others is plain.others is None
 
@@ -115,7 +119,7 @@ def test_what_is_not_there_is_refused(trio) -> None:
     with pytest.raises(ScoreError, match=r"no bar 7: it has 6"):
         read(trio, first_bar=7)
     with pytest.raises(ValueError, match="prompt_bars and a selection contradict each other"):
-        read_prompt_source(trio, prompt_bars=1, selection=Selection(), grid_ticks=GRID)
+        read_prompt(trio, prompt_bars=1, selection=Selection(), grid_ticks=GRID)
 
 
 # -- Which prompt it was -------------------------------------------------------------------------
@@ -126,27 +130,29 @@ def test_a_file_is_known_by_its_bytes_and_a_score_by_its_own(trio, tmp_path) -> 
     path = tmp_path / "trio.mid"
     path.write_bytes(data)
     name = "sha256:" + hashlib.sha256(data).hexdigest()
-    assert read_prompt_source(data, grid_ticks=GRID).source == Source(name)
-    assert read_prompt_source(path, prompt_bars=2, grid_ticks=GRID).source == Source(name, None, 2)
-    assert read_prompt_source(path, prompt_bars=99, grid_ticks=GRID).source == Source(name)
+    assert read_prompt(data, grid_ticks=GRID).source == PromptReference(name)
+    assert read_prompt(path, prompt_bars=2, grid_ticks=GRID).source == PromptReference(
+        name, None, 2
+    )
+    assert read_prompt(path, prompt_bars=99, grid_ticks=GRID).source == PromptReference(name)
     score = read_midi(path)[0]
     canonical = "sha256:" + hashlib.sha256(bytes(score.dumps_midi())).hexdigest()
-    assert read_prompt_source(score, grid_ticks=GRID).source == Source(canonical)
-    assert find_prompt(Source(name), path) == path
-    assert find_prompt(Source(canonical), path) == path  # the score was read from it
+    assert read_prompt(score, grid_ticks=GRID).source == PromptReference(canonical)
+    assert find_prompt(PromptReference(name), path) == path
+    assert find_prompt(PromptReference(canonical), path) == path  # the score was read from it
 
 
 @pytest.mark.parametrize("file", example_files().values(), ids=lambda file: file.stem)
 def test_a_bundled_seed_is_known_by_its_name(file) -> None:
-    named = Source(f"bundled:{file.stem}")
-    assert read_prompt_source(file, grid_ticks=GRID).source == named
-    assert read_prompt_source(read_midi(file)[0], grid_ticks=GRID).source == named
+    named = PromptReference(f"bundled:{file.stem}")
+    assert read_prompt(file, grid_ticks=GRID).source == named
+    assert read_prompt(read_midi(file)[0], grid_ticks=GRID).source == named
     assert find_prompt(named, None) == file
     assert find_prompt(named, file) == file
 
 
 def test_another_prompt_is_refused_by_what_differs(trio) -> None:
-    source = read_prompt_source(bytes(trio.dumps_midi()), grid_ticks=GRID).source
+    source = read_prompt(bytes(trio.dumps_midi()), grid_ticks=GRID).source
     trio.tracks[0].notes[0].pitch = 99
     with pytest.raises(RecipeError, match=rf"a file with SHA-256 {source.name[7:19]}…, and the "):
         find_prompt(source, bytes(trio.dumps_midi()))
@@ -155,18 +161,18 @@ def test_another_prompt_is_refused_by_what_differs(trio) -> None:
     with pytest.raises(RecipeError, match="begins from nothing; follow it without a prompt"):
         find_prompt(None, trio)
     with pytest.raises(RecipeError, match="'waltz', which this musiclstm does not have; it has ca"):
-        find_prompt(Source("bundled:waltz"), None)
+        find_prompt(PromptReference("bundled:waltz"), None)
     assert find_prompt(None, None) is None
 
 
 def test_a_hostile_name_stays_short(trio) -> None:
     for name in ("bundled:" + "../" * 999, "sha256:" + "\u202e" * 999, "x" * 999):
         with pytest.raises(RecipeError) as refusal:
-            find_prompt(Source(name), None)
+            find_prompt(PromptReference(name), None)
         assert len(str(refusal.value)) < 250
         assert "\u202e" not in str(refusal.value)
 
 
 def test_where_a_seed_came_from_is_no_part_of_the_music(trio) -> None:
-    seed = read_prompt_source(trio, grid_ticks=GRID)
+    seed = read_prompt(trio, grid_ticks=GRID)
     assert replace(seed, source=None) == seed

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from symusic.core import ScoreTick
 
 from musiclstm import Constraints, Recipe, RecipeError, Sampling, Selection, Surprise, read_recipe
-from musiclstm.generation.recipe import MAX_BARS_IN_ALL, MAX_STEPS, Maker, Source, Step, shortened
+from musiclstm.generation.prompt import PromptReference
+from musiclstm.generation.recipe import MAX_BARS_IN_ALL, MAX_STEPS, ModelInfo, Step, drop_defaults
 from musiclstm.midi.embedded_text import embed_text
 
-MAKER = Maker("default", "0123456789abcdef", "int8", "0.3.0")
-PLAIN = Recipe(MAKER, (Step(8, Sampling(seed=7)),))
+MODEL_INFO = ModelInfo("default", "0123456789abcdef", "int8", "0.3.0")
+PLAIN = Recipe(MODEL_INFO, (Step(8, Sampling(seed=7)),))
 DIGEST = "sha256:" + "5a" * 32
 
 steps = st.builds(
@@ -55,7 +56,7 @@ steps = st.builds(
     ),
 )
 sources = st.none() | st.builds(
-    Source,
+    PromptReference,
     name=st.sampled_from(["bundled:ode_to_joy", DIGEST]),
     selection=st.none()
     | st.builds(
@@ -71,7 +72,7 @@ sources = st.none() | st.builds(
 
 @given(st.lists(steps, max_size=4), sources)
 def test_a_recipe_survives_text_and_link(steps, source) -> None:
-    recipe = Recipe(MAKER, tuple(steps), source)
+    recipe = Recipe(MODEL_INFO, tuple(steps), source)
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert Recipe.from_link(recipe.to_link()) == recipe
     assert Recipe.from_json(recipe.to_json()).to_json() == recipe.to_json()
@@ -89,34 +90,34 @@ def test_a_plain_recipe_says_what_is_not_usual_and_no_more() -> None:
         "steps": [{"bars": 8, "sampling": {"seed": 7}}],
     }
     assert len(PLAIN.to_link()) < 60
-    assert len(Recipe(MAKER, PLAIN.steps, Source(DIGEST)).to_link()) < 140
+    assert len(Recipe(MODEL_INFO, PLAIN.steps, PromptReference(DIGEST)).to_link()) < 140
 
 
 def test_equal_numbers_are_written_alike() -> None:
-    whole = Recipe(MAKER, (Step(1, Sampling(temperature=1, seed=1)),))
-    decimal = Recipe(MAKER, (Step(1, Sampling(temperature=1.0, seed=1)),))
+    whole = Recipe(MODEL_INFO, (Step(1, Sampling(temperature=1, seed=1)),))
+    decimal = Recipe(MODEL_INFO, (Step(1, Sampling(temperature=1.0, seed=1)),))
     assert whole.to_json() == decimal.to_json()
 
 
 @pytest.mark.parametrize("value", [1e16, 1e20, 1e300])
 def test_a_very_large_number_can_be_read_again(value) -> None:
-    recipe = Recipe(MAKER, (Step(1, Sampling(seed=1, repetition_penalty=value)),))
+    recipe = Recipe(MODEL_INFO, (Step(1, Sampling(seed=1, repetition_penalty=value)),))
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert Recipe.from_link(recipe.to_link()) == recipe
 
 
 def test_truth_from_numpy_is_written_as_truth() -> None:
     constraints = Constraints(tempo_changes=np.False_, ending=np.True_)
-    recipe = Recipe(MAKER, (Step(1, Sampling(seed=1), constraints, end=1),))
+    recipe = Recipe(MODEL_INFO, (Step(1, Sampling(seed=1), constraints, end=1),))
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
 def test_an_ending_asked_for_in_an_earlier_step_is_asked_for_in_the_next() -> None:
     first = Step(1, Sampling(seed=1), Constraints(ending=True), end=4)
-    Recipe(MAKER, (first, Step(3, Sampling(seed=1), end=4)))
+    Recipe(MODEL_INFO, (first, Step(3, Sampling(seed=1), end=4)))
     again = Step(3, Sampling(seed=1), Constraints(), end=4)
     with pytest.raises(RecipeError, match="closes without an ending being asked for"):
-        Recipe(MAKER, (first, again))
+        Recipe(MODEL_INFO, (first, again))
 
 
 def test_defaults_are_those_of_the_format() -> None:
@@ -142,9 +143,9 @@ OLD = "ghBDdSUeF5knJaZYpCalpKSYmyUbmaZidyE2f6I7ytAIq7MMUdxlYZmYlAx0h1ItAA"  # of
 
 
 def test_a_link_of_this_format_stays_readable() -> None:
-    maker = Maker("default", "7bad8ebddd76c25e", "int8", "0.3.0")
+    model_info = ModelInfo("default", "7bad8ebddd76c25e", "int8", "0.3.0")
     steps = (Step(128, Sampling(seed=1, copy_weight=0.5)),)
-    assert Recipe.from_link(LINK) == Recipe(maker, steps, music="89abcdef")
+    assert Recipe.from_link(LINK) == Recipe(model_info, steps, music="89abcdef")
 
 
 def test_a_link_of_version_0_2_is_refused_with_a_sentence() -> None:
@@ -162,7 +163,7 @@ def test_what_goes_without_saying_is_left_out_of_steps() -> None:
         Step(1, Sampling(seed=2), close, end=9),
         Step(1, Sampling(seed=2), close, end=8),
     )
-    short = shortened(full, usual)
+    short = drop_defaults(full, usual)
     assert [step.constraints for step in short] == [None, None, slow, close, None]
     assert [step.end for step in short] == [None, None, None, 9, None]
 
@@ -213,7 +214,7 @@ HOSTILE = {
     changed(steps=[7]): "step must be a JSON object, got 7",
     changed(steps=[{"sampling": {}}]): "step has no 'bars'",
     changed(prompt_bars=3): "selects from a seed, but names none",
-    changed(seed=DIGEST, selection={"tracks": []}): "tracks must name at least one track",
+    changed(seed=DIGEST, selection={"tracks": []}): "tracks must contain at least one track",
     changed(seed=DIGEST, selection={"tracks": ["a"]}): "tracks in the recipe's selection must be",
     step(bars=0): "has a step that is not of 1 bar or more",
     step(bars=True): "bars in the recipe's step must be a whole number, got True",
@@ -252,9 +253,9 @@ def test_a_hostile_text_is_one_sentence(text) -> None:
 def test_what_would_take_forever_is_refused() -> None:
     long = Step(MAX_BARS_IN_ALL // 2 + 1, Sampling(seed=1))
     with pytest.raises(RecipeError, match="has 16386 bars, and at most 16384 can be followed"):
-        Recipe(MAKER, (long, long))
+        Recipe(MODEL_INFO, (long, long))
     with pytest.raises(RecipeError, match="has 513 steps, and at most 512"):
-        Recipe(MAKER, (Step(1, Sampling(seed=1)),) * (MAX_STEPS + 1))
+        Recipe(MODEL_INFO, (Step(1, Sampling(seed=1)),) * (MAX_STEPS + 1))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists) | st.text())

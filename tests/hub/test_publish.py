@@ -102,7 +102,7 @@ def test_samples_can_be_heard_and_seen(hub, tiny_checkpoint) -> None:
     (sample,) = json.loads(files["facts.json"])["samples"]
     midi = files[sample["files"]["midi"]]
     assert Score.from_midi(midi).note_num() > 0
-    assert read_recipe(midi).maker.model == NAME
+    assert read_recipe(midi).model_info.model == NAME
     assert files[sample["files"]["roll"]].startswith(b"\x89PNG")
     assert len(files[sample["files"]["sound"]]) > 10_000
     card = ModelCard(files["README.md"].decode()).text

@@ -392,7 +392,7 @@ def test_wishes_that_contradict_each_other_are_one_sentence(ann: Visitor) -> Non
 
 def test_surprise_me_begins_from_nothing(ann: Visitor) -> None:
     assert ann.press("surprise").texts[-1].startswith("2 bars from nothing.")
-    assert ann.piece.seed is None
+    assert ann.piece.prompt is None
 
 
 @pytest.mark.parametrize("after_bars", [0, 1])
@@ -514,10 +514,10 @@ def test_the_buttons_below_four_takes_say_which_one_they_mean(ann: Visitor) -> N
 def test_going_on_extends_what_is_shown_and_again_tries_that_once_more(ann: Visitor) -> None:
     first = ann.press().piece
     longer = ann.press("on", bars=3).piece
-    assert longer.first(2).to_midi() == first.to_midi()
+    assert longer.truncated(2).to_midi() == first.to_midi()
     assert longer.bars == 5
     other = ann.press("go", bars=1).piece  # other settings, from the same place
-    assert (other.bars, other.first(2).to_midi()) == (3, first.to_midi())
+    assert (other.bars, other.truncated(2).to_midi()) == (3, first.to_midi())
     parents = [(v.number, v.parent) for v in ann.desk.history.versions]
     assert parents == [(1, None), (2, 1), (3, 1)]
     ann.choose("Ode to Joy (Beethoven)")
@@ -528,7 +528,7 @@ def test_a_piece_is_made_anew_from_a_bar(ann: Visitor) -> None:
     first = ann.press(bars=4).piece
     second = ann.anew(3).piece
     assert second.bars == 4
-    assert second.first(2).to_midi() == first.first(2).to_midi()
+    assert second.truncated(2).to_midi() == first.truncated(2).to_midi()
     assert second.to_midi() != first.to_midi()
 
 
@@ -661,7 +661,7 @@ def test_a_link_to_a_file_waits_for_it(
     link = ann.press().newest(ann.page.after.link_code)
     assert "drop that file" in bob.follow(link).texts[-1]
     wrong = bob.drop(midi_file("other.mid", bars=3))[bob.page.recipe]["value"]
-    with pytest.raises(gr.Error, match="goes on from a file"):
+    with pytest.raises(gr.Error, match="continues a file"):
         bob.follow(wrong)
     right = bob.drop(path)[bob.page.recipe]["value"]
     assert bob.follow(right).piece.to_midi() == ann.piece.to_midi()
@@ -695,7 +695,7 @@ def test_another_model_is_loaded_for_one_visitor_only(
     ann, bob = Visitor(wiring), Visitor(wiring)
     card = wiring._load(ann.desk, str(tiny_checkpoint))
     assert f"Composed by {tiny_checkpoint.name} " in text_of(card)
-    assert ann.press().piece.maker.model == tiny_checkpoint.name
+    assert ann.press().piece.model_info.model == tiny_checkpoint.name
     assert bob.desk.composer is None
     with pytest.raises(gr.Error, match="nowhere"):
         wiring._load(bob.desk, "/nowhere/<b>")

@@ -154,7 +154,7 @@ def test_every_kind_has_a_label_of_its_own():
 
 
 def test_a_piece_without_notes_has_no_tracks_to_take(tiny_composer, tmp_path):
-    nothing = tiny_composer.compose(bars=1).first(0)
+    nothing = tiny_composer.compose(bars=1).truncated(0)
     with pytest.raises(ScoreError, match="has no notes, so there are no tracks"):
         file_of(nothing, kind="tracks", folder=tmp_path, title="")
 

@@ -75,7 +75,7 @@ class Listening(TrainerCallback):
     def _write(self, composer: Composer, number: int, stem: Path) -> None:
         piece = self._compose(composer, number)
         piece.save_midi(stem.with_suffix(".mid"))
-        end = piece.seed_end_tick if piece.seed_bars else None
+        end = piece.prompt_end_tick if piece.prompt_bars else None
         roll = pianoroll_svg(piece.score, prompt_end_tick=end)
         stem.with_suffix(".svg").write_text(roll, encoding="utf-8")
         if self._sound and piece.score.note_num():

@@ -139,8 +139,8 @@ def test_of_a_short_seed_everything_is_heard(drafts):
     piece = drafts[-1]
     heard = excerpt_of(piece)
     assert heard.score == piece.score
-    assert heard.begin_tick == piece.seed_end_tick
-    assert heard.seed_bars == piece.seed_bars == 8
+    assert heard.begin_tick == piece.prompt_end_tick
+    assert heard.seed_bars == piece.prompt_bars == 8
     assert list(heard.lines) == bar_starts(piece.score, end_tick=heard.lines[-1]).tolist()
     assert len(heard.lines) == 8 + 6 + 1
 
@@ -229,7 +229,7 @@ def test_a_piece_from_nothing_is_heard_whole(from_nothing):
     heard = excerpt_of(from_nothing[-1])
     assert (heard.seed_bars, heard.begin_tick, len(heard.lines)) == (0, 0, 5)
     assert new_bar_of(from_nothing[-1], 3) == 3
-    empty = excerpt_of(from_nothing[-1].first(0))
+    empty = excerpt_of(from_nothing[-1].truncated(0))
     assert (empty.lines, empty.sure) == ((0,), ())
 
 
@@ -523,7 +523,7 @@ def test_a_piece_is_shown_from_shortly_before_what_is_new_to_the_listener(drafts
 
 @pytest.mark.usefixtures("tones")
 def test_a_piece_without_new_bars_can_be_shown(drafts, from_nothing, shelf):
-    for piece in (drafts[0].first(0), from_nothing[0].first(0)):
+    for piece in (drafts[0].truncated(0), from_nothing[0].truncated(0)):
         *_, last = show_piece(piece, shelf=shelf)
         assert last.complete
 

@@ -78,9 +78,9 @@ def test_a_part_of_a_seed_can_be_chosen_and_let_go():
 @pytest.mark.parametrize(
     ("choice", "sentence"),
     [
-        ({"tracks": []}, "tracks must name at least one track"),
+        ({"tracks": []}, "tracks must contain at least one track"),
         ({"tracks": [7]}, "The prompt has no track 7"),
-        ({"first_bar": 0}, "first_bar must be from 1 on"),
+        ({"first_bar": 0}, "first_bar must be 1 or more"),
         ({"first_bar": 3, "last_bar": 2}, "last_bar must be at least first_bar"),
         ({"last_bar": 99}, "The prompt has no bar 99"),
     ],
@@ -145,7 +145,7 @@ def test_what_was_undone_stays_in_the_tree_after_something_else(piece):
 def test_a_history_that_was_changed_leaves_the_old_one_alone(piece):
     history = grown_by(piece, None)
     history.add(piece, what="more", parent=1)
-    history.grown(1, piece.first(1))
+    history.grown(1, piece.truncated(1))
     assert numbers(history) == [1]
     assert history.version.piece is piece
 
@@ -172,7 +172,7 @@ def test_what_goes_on_from_a_version_that_is_gone_begins_a_branch(piece):
 
 
 def test_a_piece_grows_in_its_version(piece):
-    history = History().add(piece.first(1), what="4 bars").grown(1, piece)
+    history = History().add(piece.truncated(1), what="4 bars").grown(1, piece)
     assert history.version.piece is piece
     assert history.trail == (1,)
 

@@ -328,4 +328,4 @@ def test_what_no_control_can_show_comes_to_its_end(tiny_composer):
     piece = tiny_composer.compose(bars=70, sampling=sampling, constraints=few)
     found = settings_of(piece.recipe)
     assert (found.bars, found.adventurous, found.random_seed) == (64, 1.5, 1)
-    assert settings_of(piece.first(0).recipe) == PageSettings()
+    assert settings_of(piece.truncated(0).recipe) == PageSettings()
