@@ -1,4 +1,4 @@
-"""`python -m musiclstm`."""
+"""Entry point of `python -m musiclstm`."""
 
 import sys
 

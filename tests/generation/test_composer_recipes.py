@@ -172,7 +172,7 @@ def test_everything_else_stays_true_with_a_selection(
 @pytest.mark.parametrize("way", ["compose", "stream", "takes", "stream_many", "endless"])
 def test_what_is_not_there_is_refused_wherever_it_is_asked_for(way, tiny_composer, quartet) -> None:
     count = (2,) if "takes" in way else ()
-    with pytest.raises(ScoreError, match="no track 4; choose of its 4, numbers 0 to 3"):
+    with pytest.raises(ScoreError, match=r"no track 4; .*numbers 0 to 3"):
         getattr(tiny_composer, way)(*count, prompt=quartet, prompt_selection=Selection({4}))
 
 
@@ -280,10 +280,8 @@ def test_other_weights_are_refused(tiny_composer, tiny_network, tiny_tokenizer) 
     recipe = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
     with pytest.raises(RecipeError) as refusal:
         other.reproduce(recipe)
-    assert str(refusal.value) == (
-        f"This recipe was made with weights {tiny_composer.fingerprint} ({tiny_composer.name}), "
-        f"and these are {other.fingerprint} (no name); load the model it names."
-    )
+    for fact in (tiny_composer.fingerprint, tiny_composer.name, other.fingerprint):
+        assert fact in str(refusal.value)
 
 
 def test_what_a_stranger_says_of_weights_stays_short_and_plain(tiny_composer) -> None:
@@ -306,19 +304,19 @@ def test_another_precision_is_refused(tiny_checkpoint) -> None:
         for precision in ("int8", "float32")
     )
     recipe = coarse.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
-    with pytest.raises(RecipeError, match="int8 steps, and this composer computes float32 steps"):
+    with pytest.raises(
+        RecipeError, match="'int8' steps, and this composer computes 'float32' steps"
+    ):
         fine.reproduce(recipe)
 
 
 def test_another_file_is_refused(tiny_composer, file, invented) -> None:
     recipe = tiny_composer.compose(bars=1, prompt=file, sampling=SAMPLING).recipe
-    with pytest.raises(
-        RecipeError, match=r"goes on from a file with SHA-256 .*, and the prompt is"
-    ):
+    with pytest.raises(RecipeError, match=r"continues a file with SHA-256 .*, and the prompt is"):
         tiny_composer.reproduce(recipe, prompt=invented(bars=3))
     with pytest.raises(RecipeError, match="pass it as the prompt"):
         tiny_composer.reproduce(recipe)
-    with pytest.raises(RecipeError, match="begins from nothing"):
+    with pytest.raises(RecipeError, match="has no prompt"):
         tiny_composer.reproduce(
             tiny_composer.compose(bars=1, constraints=PIANO).recipe, prompt=file
         )

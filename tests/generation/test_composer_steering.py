@@ -32,7 +32,7 @@ def assert_same(one: Composition, other: Composition) -> None:
     assert one.to_midi(only_new=True) == other.to_midi(only_new=True)
     assert one.state.to_bytes() == other.state.to_bytes()
     assert one.note_probabilities() == other.note_probabilities()
-    assert [p.log_probs for p in one.passages] == [p.log_probs for p in other.passages]
+    assert [p.log_probs for p in one.generated_bars] == [p.log_probs for p in other.generated_bars]
 
 
 wishes = st.builds(
@@ -255,7 +255,7 @@ def test_a_piece_and_a_prompt_contradict_each_other(tiny_composer, invented) -> 
     for ask in (tiny_composer.stream, lambda **a: tiny_composer.compose_many(2, **a)):
         with pytest.raises(ValueError, match="prompt and after contradict each other"):
             ask(after=piece, prompt=invented())
-    with pytest.raises(ValueError, match="count must be from 1 to 32, got 0"):
+    with pytest.raises(ValueError, match="count must be a whole number from 1 to 32, got 0"):
         tiny_composer.stream_many(0)
     with pytest.raises(ScoreError):
         tiny_composer.stream_many(2, prompt=b"no MIDI")

@@ -140,7 +140,7 @@ def test_endless_music_has_a_track_for_every_violin(busy_composer, trio) -> None
 
 def test_every_note_has_the_probability_of_its_own_tokens(trio) -> None:
     expected = []
-    for passage in trio.passages:
+    for passage in trio.generated_bars:
         at = passage.number * 4 * trio.score.ticks_per_quarter
         unit = trio.score.ticks_per_quarter // 12
         for note in notes_of_bar(passage.tokens, passage.log_probs):
