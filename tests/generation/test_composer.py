@@ -1395,7 +1395,7 @@ IMPOSSIBLE = [
 ]
 
 
-@pytest.mark.parametrize("way", ["compose", "stream", "takes", "endless"])
+@pytest.mark.parametrize("way", ["compose", "stream", "compose_many", "stream_endless"])
 @pytest.mark.parametrize(
     ("constraints", "sentence"), IMPOSSIBLE, ids=["pitches", "density", "ending"]
 )
@@ -1407,8 +1407,8 @@ def test_what_cannot_be_is_refused_before_anything_is_composed(
 
     monkeypatch.setattr(InferenceModel, "start", compose)
     ask = getattr(tiny_composer, way)
-    count = (2,) if way == "takes" else ()
-    if way == "endless" and constraints.ending:
+    count = (2,) if way == "compose_many" else ()
+    if way == "stream_endless" and constraints.ending:
         sentence = "Endless music has no ending"
     for prompt in (None, invented(bars=1)):
         with pytest.raises(ValueError, match=sentence):

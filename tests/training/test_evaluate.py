@@ -157,7 +157,7 @@ def test_pieces_that_are_too_short_leave_the_bits(duets, tiny_checkpoint, tmp_pa
 
 
 def test_no_pieces_are_no_continuations(duets, tiny_checkpoint, capsys, monkeypatch):
-    monkeypatch.setattr(Composer, "takes", None)
+    monkeypatch.setattr(Composer, "compose_many", None)
     assert run(duets, tiny_checkpoint, *NO_PIECES) == 0
     assert "continu" not in capsys.readouterr().out
 
