@@ -21,7 +21,7 @@ def draw_png(piece: Composition, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    roll = pianoroll_data(piece.score, prompt_end_tick=piece.seed_end_tick)
+    roll = pianoroll_data(piece.score, prompt_end_tick=piece.prompt_end_tick)
     figure = Figure(figsize=(10, 2.8), layout="constrained")
     axis = figure.subplots()
     with matplotlib.rc_context({"path.simplify": False}):
