@@ -169,7 +169,9 @@ def test_everything_else_stays_true_with_a_selection(
     assert followed.to_midi() == piece.to_midi()
 
 
-@pytest.mark.parametrize("way", ["compose", "stream", "compose_many", "stream_many", "stream_endless"])
+@pytest.mark.parametrize(
+    "way", ["compose", "stream", "compose_many", "stream_many", "stream_endless"]
+)
 def test_every_method_refuses_a_missing_track(way, tiny_composer, quartet) -> None:
     count = (2,) if "many" in way else ()
     with pytest.raises(ScoreError, match=r"no track 4; .*numbers 0 to 3"):
