@@ -21,7 +21,7 @@ from benchmarks.common.report import Report, ReportError, parser, run
 from musiclstm import __version__
 from musiclstm.model import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from training.evaluate import write_facts
-from training.pretraining.default_corpora import BAND_CORPORA, OLDER_CORPORA
+from training.pretraining.corpora import BAND_CORPORA, OLDER_CORPORA
 from training.trainer.checkpoints import write_record
 
 RESULTS = Path(__file__).parent / "results"

@@ -1,9 +1,9 @@
 """Make a checkpoint the bundled default: `python scripts/bundle_weights.py FOLDER [CORPUS ...]`.
 
-Copies weights (float16), config, tokenizer and facts into `musiclstm/pretrained/`. The code files
-that a checkpoint for the Hub carries stay behind: here the package itself is the code. A checkpoint
-of `training.pretrain` has no facts.json; its facts are made from its progress.json and from the
-MANIFEST.json of each corpus. Every corpus must stand in NOTICE.txt beside the weights.
+Writes weights (float16), config, tokenizer and facts into `musiclstm/pretrained/`, without the code
+files that a checkpoint for the Hub contains. A checkpoint of `training.pretrain` has no facts.json;
+its facts are collected from progress.json and from the MANIFEST.json of each corpus. NOTICE.txt
+beside the weights must mention every corpus.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ sys.path.insert(0, str(ROOT))
 from musiclstm import MusicLSTMForCausalLM, MusicTokenizer  # noqa: E402
 from musiclstm.errors import CorpusError  # noqa: E402
 from musiclstm.model import FACTS_FILE, load_checkpoint, read_facts, save_checkpoint  # noqa: E402
-from training.pretrain import PretrainingSettings  # noqa: E402
-from training.pretraining.default_corpora import CORPUS_WEIGHTS  # noqa: E402
-from training.pretraining.encoded_corpora import SPLITS  # noqa: E402
-from training.pretraining.networks import load_network  # noqa: E402
+from training.data.splits import SPLITS  # noqa: E402
+from training.networks import load_network  # noqa: E402
+from training.pretraining.corpora import CORPUS_WEIGHTS  # noqa: E402
 from training.pretraining.progress import read_progress, sessions_of  # noqa: E402
+from training.pretraining.settings import PretrainingSettings  # noqa: E402
 from training.trainer.checkpoints import find_whole  # noqa: E402
 
 PRETRAINED = ROOT / "musiclstm" / "pretrained"
 NOTICE = PRETRAINED / "NOTICE.txt"
 
-MOST_BYTES = 20_000_000
+MAX_BYTES = 20_000_000
 LIMITS = [
-    "It continues what it is given: chords, rhythms and parts of the prompt. It has no plan of a "
-    "whole piece, and over many bars the key may wander.",
+    "It continues the chords, rhythms and parts of the prompt. It does not plan a whole piece, and "
+    "over many bars the key may drift.",
     "It may repeat a bar too often; a lower copy_weight or a higher temperature helps.",
-    "It knows songs, keyboard and chamber music, choirs, orchestra, and little music for bands "
-    "with drums. Pop, jazz and dance music are nearly unknown to it.",
-    "It knows no loudness: new notes are as loud as the prompt's at the same place of the bar.",
+    "It was trained on songs, keyboard and chamber music, choirs, orchestra, and little music for "
+    "bands with drums. There is hardly any pop, jazz or dance music in its training data.",
+    "It does not model loudness: new notes have the loudness of the prompt's notes at the same "
+    "position in the bar.",
     "Drum tracks are one part, and a program has at most eight tracks.",
 ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Bundle a folder; 1 when its weights are too large for a package."""
+    """Bundle a folder; return 1 if its weights are too large for a package."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="a checkpoint, or a run of training.pretrain")
     parser.add_argument("corpora", type=Path, nargs="*", help="folders with a MANIFEST.json")
@@ -56,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=json.loads,
         default=[],
         metavar="JSON",
-        help="what progress.json does not say: device, machine, versions and augmentation of its "
+        help="values that progress.json lacks: device, machine, versions and augmentation of its "
         "first session, or a list of earlier sessions, each with steps, tokens, minutes, settings",
     )
     options = parser.parse_args(argv)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source = options.folder
-    if not (source / FACTS_FILE).is_file():  # which finetune writes beside its checkpoints
+    if not (source / FACTS_FILE).is_file():  # finetune writes it beside its checkpoints
         source = find_whole(source, print)
     progress = read_progress(source)
     if progress is not None:
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (PRETRAINED / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     size = (PRETRAINED / "model.safetensors").stat().st_size
     print(f"{PRETRAINED.name}: {size / 1e6:.1f} MB of weights")
-    return int(size > MOST_BYTES)
+    return int(size > MAX_BYTES)
 
 
 def pretraining_facts(
@@ -90,14 +91,14 @@ def pretraining_facts(
     corpora: Sequence[Path],
     unrecorded: dict[str, Any] | list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return what is known of a run of `training.pretrain`; the card is written from it.
+    """Return the contents of facts.json for a run of `training.pretrain`.
 
     Args:
         progress: Contents of progress.json.
         model: The network.
         corpora: Folders with a MANIFEST.json.
-        unrecorded: What progress.json lacks: fields of its first session, or the sessions that are
-            counted in its first one.
+        unrecorded: Values that progress.json lacks: fields of its first session, or the sessions
+            that the first one includes.
 
     Raises:
         CorpusError: `corpora` are not those of the run, or NOTICE.txt lacks one of them.
@@ -106,7 +107,7 @@ def pretraining_facts(
     if isinstance(unrecorded, dict):
         sessions[0] = unrecorded | sessions[0]
     else:
-        sessions = _split(sessions, unrecorded)
+        sessions = _split_first(sessions, unrecorded)
     named = [
         (each.name, json.loads((each / "MANIFEST.json").read_text("utf-8"))) for each in corpora
     ]
@@ -117,33 +118,33 @@ def pretraining_facts(
         "vocabulary": model.config.vocab_size,
         "data": [_counts(name, manifest) | recorded.get(name, {}) for name, manifest in named],
         "left_out": 0,
-        "runs": [_run(session) for session in sessions],
+        "runs": [_run_record(session) for session in sessions],
         "limits": LIMITS,
         "credits": [_credit(name, manifest) for name, manifest in named],
     }
 
 
-def _split(
+def _split_first(
     sessions: Sequence[dict[str, Any]], earlier: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Take earlier sessions out of the first one, which counts them in."""
+    """Separate earlier sessions from the first one, which includes them."""
     first, *rest = sessions
-    counted = {
+    remaining = {
         name: round(first[name] - sum(each[name] for each in earlier), 1)
         for name in ("steps", "tokens", "minutes")
     }
-    step, before = 0, []
+    step, separated = 0, []
     for each in earlier:
-        before.append(each | {"from": f"checkpoint-{step}" if step else "scratch"})
+        separated.append(each | {"from": f"checkpoint-{step}" if step else "scratch"})
         step += each["steps"]
-    origin = f"checkpoint-{step}" if step else first["from"]
-    return [*before, first | counted | {"from": origin}, *rest]
+    resumed_from = f"checkpoint-{step}" if step else first["from"]
+    return [*separated, first | remaining | {"from": resumed_from}, *rest]
 
 
-def _run(session: dict[str, Any]) -> dict[str, Any]:
+def _run_record(session: dict[str, Any]) -> dict[str, Any]:
     settings = PretrainingSettings(**session["settings"])
-    done = settings.share_done(session["steps"], session["minutes"])
-    stopped = f", stopped at {done:.0%}" if settings.decay and done < 0.99 else ""
+    completed = settings.completed(session["steps"], session["minutes"])
+    stopped = f", stopped at {completed:.0%}" if settings.decay and completed < 0.99 else ""
     return {
         "command": "training.pretrain",
         "from": session["from"],
@@ -162,7 +163,7 @@ def _run(session: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_names(given: Sequence[str], recorded: Sequence[str]) -> None:
-    """Refuse corpora other than those of the run, and those without a notice."""
+    """Refuse corpora other than those of the run, and corpora without a notice."""
     if recorded and set(given) != set(recorded):
         raise CorpusError(
             f"The run was trained on {', '.join(recorded)}; name their folders, and no other, in "

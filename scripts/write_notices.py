@@ -1,6 +1,6 @@
-"""Write the notices of training corpora: `python scripts/write_notices.py CORPUS... > NOTICE.txt`.
+"""Write notices of training corpora: `python scripts/write_notices.py CORPUS... > NOTICE.txt`.
 
-Each corpus is a folder with a MANIFEST.json and the licence files that its source asks to be kept.
+Each corpus is a folder with a MANIFEST.json and the licence files that must be distributed with it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-PUBLIC_DOMAIN_TEXT = "Creative Commons Legal Code"  # a text of 7 kB that asks for no notice
+PUBLIC_DOMAIN_TEXT = "Creative Commons Legal Code"  # a text of 7 kB that need not be distributed
 
 
 def main(folders: list[str]) -> None:

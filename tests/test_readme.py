@@ -13,7 +13,7 @@ import pytest
 
 from musiclstm import example_files
 from musiclstm.cli import main
-from training.pretraining.default_corpora import BAND_CORPORA, OLDER_CORPORA
+from training.pretraining.corpora import BAND_CORPORA, OLDER_CORPORA
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,5 +1,5 @@
-"""Training: from folders of MIDI files to a checkpoint folder.
+"""Train networks: from folders of MIDI files to a checkpoint folder.
 
-Commands: `prepare` and `pretrain` (new weights), `finetune` (a checkpoint, or new weights, on your
-own files), `evaluate`.
+Commands: `prepare` and `pretrain` train new weights, `finetune` trains on your own files, and
+`evaluate` measures a checkpoint.
 """

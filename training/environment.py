@@ -1,4 +1,4 @@
-"""Machine and versions of a run, for the records that a model card is written from."""
+"""Record the machine and the versions of a run, for facts.json and the model card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from musiclstm import __version__
 
 
 def environment() -> dict[str, Any]:
-    """Return `machine`, with the threads that torch uses, and `versions`; ready for JSON."""
+    """Return `machine`, with the number of torch threads, and `versions` as JSON values."""
     threads = torch.get_num_threads()
     return {
         "machine": f"{platform.machine()}, {threads} thread{'s' if threads > 1 else ''}",

@@ -22,8 +22,8 @@ from musiclstm.errors import CheckpointError, MusicLSTMError
 from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer, Sampling
 from musiclstm.midi import clean_text
 from musiclstm.model import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
-from training.data.corpus import SPLITS, Corpus, read_corpus
-from training.data.splits import require_split
+from training.data.corpus import Corpus, read_corpus
+from training.data.splits import SPLITS, require_split
 from training.environment import environment
 from training.evaluation.comparison import beside_baseline, compared, read_baseline
 from training.evaluation.continuations import (

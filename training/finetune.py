@@ -37,14 +37,14 @@ from musiclstm.model import (
 )
 from musiclstm.tokens import MusicTokenizer
 from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
-from training.data.corpus import Corpus, read_corpus, refuse_empty
+from training.data.augmentation import Augmentation, AugmentationSettings
+from training.data.band_arrangement import DrumGrooves
+from training.data.corpus import Corpus, read_corpus, require_pieces
 from training.data.dataset import StatefulWindowDataset
 from training.environment import environment
 from training.errors import disk_in_plain_words, memory_in_plain_words
 from training.evaluation.held_out import held_out
-from training.pretraining.augmentation import Augmentation, AugmentationSettings
-from training.pretraining.band_arrangement import Grooves
-from training.pretraining.networks import config_for, export_copy, set_dropout
+from training.networks import config_for, export_copy, set_dropout
 from training.report.data_report import as_text, describe, write_report
 from training.report.time_estimate import time_short_run
 from training.trainer.callbacks import (
@@ -188,7 +188,7 @@ def dry_run(music: MusicArguments, training: TrainingArguments) -> Path:
         facts = describe(corpus, tokenizer, preset=music.preset, estimate=estimate)
         page = write_report(folder, facts)[1]
         _say(f"{as_text(facts)}\nWrote {page} and, for programs, {page.with_suffix('.json').name}.")
-    refuse_empty(corpus)
+    require_pieces(corpus)
     _check_corpus(corpus, training)
     return folder
 
@@ -366,7 +366,7 @@ def _windows(
     return StatefulWindowDataset(
         corpus.tokens("train"),
         tokenizer,
-        lanes=rows * training.gradient_accumulation_steps,
+        rows=rows * training.gradient_accumulation_steps,
         batch_size=rows,
         steps=music.window,
         augmentation=_augmentation(music, tokenizer, corpus),
@@ -378,7 +378,7 @@ def _windows(
 def _augmentation(music: MusicArguments, tokenizer: MusicTokenizer, corpus: Corpus) -> Augmentation:
     table = TokenTable(tokenizer.token_names)
     # Drums of any piece of the corpus serve; reading them takes time, so only where they are used.
-    grooves = Grooves(corpus.tokens("train"), table) if music.augment_band else None
+    grooves = DrumGrooves(corpus.tokens("train"), table) if music.augment_band else None
     return Augmentation(
         table, tokenizer.bos_id, tokenizer.eos_id, _augmentation_settings(music), grooves
     )

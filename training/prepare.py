@@ -1,4 +1,4 @@
-"""Encode corpora into one file of token arrays for pre-training: `python -m training.prepare`."""
+"""Write the token file for pre-training: `python -m training.prepare`."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ import numpy as np
 from musiclstm.errors import MusicLSTMError
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import read_corpus
-from training.pretraining.encoded_corpora import SPLITS, EncodedCorpora
+from training.data.splits import SPLITS
+from training.pretraining.corpora import EncodedCorpora
 
 
 def prepare(paths: Sequence[str], *, workers: int | None = None) -> EncodedCorpora:
-    """Encode all pieces under the paths; report and leave out files that cannot be used.
+    """Encode all pieces under the paths; report files that cannot be used.
 
     Args:
-        paths: As `read_corpus` takes them, which also decides the split of every piece.
-        workers: Processes; None: one per core.
+        paths: Entries as in `read_corpus`, which also determines the split of every piece.
+        workers: Number of processes; None: one per core.
 
     Raises:
-        CorpusError: A path is missing, or no file under them can be used.
+        CorpusError: A path is missing, or no file under the paths can be used.
     """
     corpus = read_corpus(paths, workers=workers)
     for skipped in corpus.skipped:
         sys.stderr.write(f"left out {skipped.name}: {skipped.reason}\n")
     names = list(dict.fromkeys(piece.corpus for piece in corpus.pieces))
-    pieces = [each for split in SPLITS for each in corpus.pieces if each.split == split]
+    pieces = [piece for split in SPLITS for piece in corpus.pieces if piece.split == split]
     arrays = [np.asarray(ids, np.uint16) for split in SPLITS for ids in corpus.tokens(split)]
     return EncodedCorpora(
         ids=np.concatenate(arrays),
         offsets=np.cumsum([0, *map(len, arrays)]).astype(np.int64),
-        corpus=np.array([names.index(each.corpus) for each in pieces], np.int16),
-        split=np.array([SPLITS.index(each.split) for each in pieces], np.int16),
+        corpus=np.array([names.index(piece.corpus) for piece in pieces], np.int16),
+        split=np.array([SPLITS.index(piece.split) for piece in pieces], np.int16),
         corpora=names,
         token_names=list(MusicTokenizer.token_names),
         fingerprint=MusicTokenizer().fingerprint,
@@ -43,7 +44,7 @@ def prepare(paths: Sequence[str], *, workers: int | None = None) -> EncodedCorpo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.prepare", description=__doc__)
     parser.add_argument(
         "--data", required=True, help="folders, zips or MIDI files, separated by commas"

@@ -14,9 +14,9 @@ from symusic.core import ScoreTick
 
 from musiclstm.errors import ScoreError
 from musiclstm.midi import MidiLimits, read_midi
-from training.data.corpus import MidiSource
-from training.data.splits import sources_of_split
-from training.pretraining.encoded_corpora import evenly
+from training.data.corpus import sources_of_split
+from training.data.sources import MidiSource
+from training.data.splits import evenly_spaced
 
 
 def read_split(
@@ -36,7 +36,7 @@ def read_split(
     by_corpus: dict[str, list[MidiSource]] = defaultdict(list)
     for source in sources_of_split(paths, split):
         by_corpus[source.corpus].append(source)
-    for source in (source for own in by_corpus.values() for source in evenly(own, at_most)):
+    for source in (source for own in by_corpus.values() for source in evenly_spaced(own, at_most)):
         try:
             score, _ = read_midi(source.read(limits.bytes), name=source.name, limits=limits)
         except ScoreError as error:

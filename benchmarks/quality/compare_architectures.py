@@ -31,12 +31,12 @@ from transformers.utils import logging
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.architectures import OURS, Contender, ablations, contenders, weights_of
 from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
+from training.data.augmentation import AugmentationSettings
 from training.evaluation.bits_per_note import MEASURED_TOKENS, bits_per_note
-from training.pretrain import PretrainingRun, PretrainingSettings
-from training.pretraining.augmentation import AugmentationSettings
-from training.pretraining.default_corpora import held_out_sets
-from training.pretraining.encoded_corpora import EncodedCorpora
-from training.pretraining.networks import config_for
+from training.networks import config_for
+from training.pretraining.corpora import EncodedCorpora, held_out_sets
+from training.pretraining.run import PretrainingRun
+from training.pretraining.settings import PretrainingSettings
 from training.trainer.checkpoints import read_record, write_record
 
 RECORD = "quality.json"

@@ -20,9 +20,8 @@ from benchmarks.common.report import Report, ReportError, parser, run, table
 from musiclstm.generation import InferenceModel
 from musiclstm.model import MusicLSTMForCausalLM, load_checkpoint
 from training.data.corpus import read_corpus
-from training.data.splits import require_split
+from training.data.splits import evenly_spaced, require_split
 from training.data.tokenize import count_notes
-from training.pretraining.encoded_corpora import evenly
 
 COMPARED = 4
 LONGEST = 2048  # tokens of a piece
@@ -44,7 +43,7 @@ def measure(options: argparse.Namespace) -> Report:
     model, tokenizer = load_checkpoint(options.model)
     corpus = read_corpus(options.data)
     require_split([piece.split for piece in corpus.pieces], options.split)
-    pieces = evenly(corpus.tokens(options.split), options.pieces or None)
+    pieces = evenly_spaced(corpus.tokens(options.split), options.pieces or None)
     streams = [[tokenizer.bos_id, *map(int, ids)][:LONGEST] for ids in pieces]
     facts = _compared(model, streams)
     notes = sum(count_notes(stream, tokenizer) for stream in streams)

@@ -24,7 +24,7 @@ from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, Trac
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from training.data.corpus import read_corpus
-from training.data.tokenize import cores
+from training.data.tokenize import available_cores
 
 ROUNDS = 3
 FILES = "500,5000"
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         help="folders, zips, tables or data sets, separated by commas",
     )
     options.add_argument("--rounds", type=int, default=ROUNDS, help=f"of both ways ({ROUNDS})")
-    options.add_argument("--workers", type=int, default=cores(), help="processes (one per core)")
+    options.add_argument("--workers", type=int, default=available_cores(), help="processes (one per core)")
     options.add_argument(
         "--files", default=FILES, help=f"numbers of small files, of which memory is told ({FILES})"
     )

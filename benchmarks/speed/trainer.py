@@ -31,7 +31,7 @@ from musiclstm.model import LSTMState, MusicLSTMConfig, MusicLSTMForCausalLM, To
 from musiclstm.tokens import MusicTokenizer
 from training.data.dataset import IGNORED, StatefulWindowDataset
 from training.data.features import CarriedFeatures
-from training.pretraining.networks import config_for
+from training.networks import config_for
 from training.trainer.malloc import keep_freed_memory
 from training.trainer.trainer import StatefulTrainer
 
@@ -121,7 +121,7 @@ def _windows(options: argparse.Namespace, steps: int) -> StatefulWindowDataset:
     starts = np.arange(options.rows) * len(all_ids) // options.rows
     pieces = [np.resize(np.roll(all_ids, -start), tokens) for start in starts]
     return StatefulWindowDataset(
-        pieces, tokenizer, lanes=options.rows, batch_size=options.rows, steps=options.window
+        pieces, tokenizer, rows=options.rows, batch_size=options.rows, steps=options.window
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from musiclstm.errors import CheckpointError, CorpusError
 from musiclstm.model.checkpoint import load_checkpoint, read_facts
-from training.pretrain import PretrainingSettings
+from training.pretraining.settings import PretrainingSettings
 from training.trainer.checkpoints import place_for, write_manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bundle_weights.py"

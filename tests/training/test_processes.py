@@ -23,7 +23,7 @@ from transformers import TrainingArguments, set_seed
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from training.trainer.trainer import StatefulTrainer
-from training.data.dataset import Windows
+from training.data.dataset import StatefulWindowDataset
 
 folder, accumulation, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
@@ -51,7 +51,7 @@ model = MusicLSTMForCausalLM(MusicLSTMConfig(
     token_names=Plain.token_names))
 rng = np.random.default_rng(0)
 pieces = [rng.integers(3, 20, int(n)) for n in rng.integers(10, 60, 40)]
-windows = Windows(pieces, Plain(), lanes=8, batch_size=8 // accumulation, steps=8)
+windows = StatefulWindowDataset(pieces, Plain(), rows=8, batch_size=8 // accumulation, steps=8)
 held = [rng.integers(3, 20, 30) for _ in range(5)]
 run = StatefulTrainer(
     model, args, windows, tokenizer=Plain(), held_out_pieces=held, ema_decay=0.9)

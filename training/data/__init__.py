@@ -1,1 +1,1 @@
-"""Training data: token streams of pieces, their augmentation, and batches with carried state."""
+"""Training data: read corpora, augment pieces, and build windows whose state is carried."""

@@ -1,77 +1,53 @@
-"""From what `--data` names to token streams, read once and then found again by their bytes.
+"""Read a corpus: MIDI files become token ids on the disk, with split, licence and weight.
 
-Broken files are reported and skipped, never fatal. The streams stay on the disk (see store.py) and
-are mapped from there, so that memory does not grow with the music.
+Broken files are reported and skipped. Token ids are mapped into memory from the cache, so that
+memory does not grow with the corpus.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from sys import intern
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from musiclstm.errors import CorpusError
-from musiclstm.midi import MidiLimits, clean_text
+from musiclstm.midi import clean_text
 from musiclstm.tokens import MusicTokenizer
-from training.data.piece_stats import Survey
-from training.data.sources import SUFFIXES, Given, MidiSource, forget_archives, parse
+from training.data.piece_stats import PieceStats
+from training.data.sources import SUFFIXES, MidiSource, close_archives, parse_entries
+from training.data.splits import SPLITS, assign_splits, require_split
 from training.data.token_cache import (
-    Chosen,
-    Entry,
-    Mapped,
+    CacheEntry,
+    MappedPieces,
+    PieceSubset,
     TokenCache,
-    load_rows,
-    save_rows,
-    told_at,
+    read_metadata,
 )
-from training.data.tokenize import Job, encode_all, notes_by_program
-from training.pretraining.encoded_corpora import SPLITS
+from training.data.tokenize import FileRecord, notes_by_program, read_sources
 
-__all__ = [
-    "REASONS",
-    "SPLITS",
-    "SUFFIXES",
-    "Corpus",
-    "CorpusPiece",
-    "Facts",
-    "MidiSource",
-    "Skipped",
-    "find_sources",
-    "read_corpus",
-    "refuse_empty",
-]
-
-REASONS = ("short", "free", "duplicate")  # why a piece that can be used may be left out
-HELD_OUT_SHARE = 0.05  # goes to test, and as much to valid
-_FEWEST = {"valid": 2, "test": 20}  # different pieces of which one at least goes there
-_LONGEST_NAME = 255
-_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
-_FORMAT = 5  # raise it when the meaning of what is stored changes
+REASONS = ("short", "free", "duplicate")  # for which usable pieces can be left out
+_FORMAT = 6  # increase it when the meaning of the cached data changes
 
 
-class Facts(Mapping[str, Any]):
-    """What `Survey.facts` said of a piece, read from the disk when it is asked for."""
+class LazyStats(Mapping[str, Any]):
+    """The `PieceStats` of a piece as a mapping that is read from the cache on access."""
 
     __slots__ = ("_index", "_line")
 
     def __init__(self, index: Path, line: int) -> None:
-        """Take the index of a shard, and where in it the line of the piece begins."""
+        """Store the index of a shard and the byte offset of the piece's line."""
         self._index, self._line = index, line
 
     def _load(self) -> dict[str, Any]:
-        return _told_at(self._index, self._line).get("survey", {})
+        return _cached_metadata(self._index, self._line).get("stats", {})
 
     def __getitem__(self, name: str) -> Any:
         return self._load()[name]
@@ -83,24 +59,23 @@ class Facts(Mapping[str, Any]):
         return len(self._load())
 
 
-@lru_cache(maxsize=1)
-def _told_at(index: Path, line: int) -> dict[str, Any]:
-    """The last one is kept: facts of a piece are asked for one after the other."""
-    return told_at(index, line)
+@lru_cache(maxsize=1)  # values of one piece are read one after the other
+def _cached_metadata(index: Path, line: int) -> dict[str, Any]:
+    return read_metadata(index, line)
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusPiece:
-    """One piece that was read: where its ids stand and what it is.
+    """A piece that was read.
 
     Attributes:
-        name: Of its file.
-        corpus: Name of the zip, folder or data set it came from.
+        name: File name.
+        corpus: Name of the zip, folder or data set that contains the file.
         split: train, valid or test.
-        notes: Among its tokens.
-        licence: As its manifest says.
-        facts: Of its `Survey`; empty if the cache has lost them since.
-        weight: How many times an epoch shows it, on the average.
+        notes: Number of notes in the tokens.
+        licence: Licence in the manifest.
+        stats: `PieceStats` as a mapping; empty if the cache has lost them.
+        weight: How many times an epoch shows the piece, on average.
     """
 
     name: str
@@ -108,13 +83,13 @@ class CorpusPiece:
     split: str
     notes: int
     licence: str | None
-    facts: Mapping[str, Any] | None = None
+    stats: Mapping[str, Any] | None = None
     weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """One file that was left out, and why."""
+    """A file that was left out, and the reason."""
 
     name: str
     reason: str
@@ -124,47 +99,55 @@ class Corpus:
     """Pieces as token ids.
 
     Attributes:
-        pieces: What was read, in order; their names are one line of plain text.
-        skipped: What was left out; names and reasons are plain text, too.
+        pieces: Pieces in the order of reading; their names are one line of plain text.
+        skipped: Files that were left out; names and reasons are plain text, too.
     """
 
     def __init__(
-        self, ids: Mapped, pieces: list[CorpusPiece], skipped: list[Skipped], digests: list[bytes]
+        self,
+        ids: MappedPieces,
+        pieces: list[CorpusPiece],
+        skipped: list[Skipped],
+        digests: list[bytes],
     ) -> None:
-        """Take what every piece is: its ids, (tokens,) uint16, and the SHA-256 of its file."""
+        """Store the pieces.
+
+        Args:
+            ids: Token ids of each piece, (tokens,) uint16.
+            pieces: Description of each piece.
+            skipped: Files that were left out.
+            digests: SHA-256 of the file of each piece.
+        """
         self._ids, self._digests = ids, digests
         self.pieces, self.skipped = pieces, skipped
 
     @property
     def fingerprint(self) -> str:
-        """Sixty-four hexadecimal digits: of bytes, split and weight of every piece, nothing else.
-
-        Names and the order of the pieces do not count.
-        """
+        """Hash of bytes, split and weight of every piece, independent of names and order."""
         pairs = zip(self._digests, self.pieces, strict=True)
         lines = sorted(f"{digest.hex()} {own.split} {own.weight!r}\n" for digest, own in pairs)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def tokens(self, split: str) -> Sequence[np.ndarray]:
-        """Return the ids of every piece of a split, read from the disk when they are looked at."""
-        return Chosen(self._ids, self._places(split))
+        """Return the token ids of every piece of a split, mapped into memory on access."""
+        return PieceSubset(self._ids, self._indices(split))
 
     def weights(self, split: str) -> list[float]:
-        """How many times an epoch shows each piece of a split (see weighting.py)."""
-        return [self.pieces[i].weight for i in self._places(split)]
+        """Return how many times an epoch shows each piece of a split, on average."""
+        return [self.pieces[i].weight for i in self._indices(split)]
 
     def notes(self, split: str) -> int:
-        """Notes in a split."""
+        """Return the number of notes in a split."""
         return sum(piece.notes for piece in self.pieces if piece.split == split)
 
-    def _places(self, split: str) -> list[int]:
+    def _indices(self, split: str) -> list[int]:
         return [i for i, piece in enumerate(self.pieces) if piece.split == split]
 
     def programs(self) -> list[int]:
-        """Return the programs of which the train split holds enough to learn, -1 for drums.
+        """Return the programs of which the train split has enough notes, -1 for drums.
 
-        Those that play one note in two thousand and in five pieces; in a corpus of fewer than fifty
-        pieces, in a tenth of them. None such: all there are.
+        Enough is one note in two thousand, in five pieces, or in a tenth of the pieces of a corpus
+        of fewer than fifty. If no program has enough, all programs are returned.
         """
         notes, pieces = Counter[int](), Counter[int]()
         train = self.tokens("train")
@@ -172,13 +155,13 @@ class Corpus:
             own = notes_by_program(ids)
             notes += own
             pieces.update(own.keys())
-        few_notes = self.notes("train") / 2_000
-        few_pieces = min(5, len(train) / 10)
-        common = [p for p in notes if notes[p] >= few_notes and pieces[p] >= few_pieces]
+        min_notes = self.notes("train") / 2_000
+        min_pieces = min(5, len(train) / 10)
+        common = [p for p in notes if notes[p] >= min_notes and pieces[p] >= min_pieces]
         return sorted(common or notes)
 
     def summary(self) -> list[dict[str, object]]:
-        """Per corpus: pieces and notes by split, licence, weight; ready for facts.json."""
+        """Return pieces and notes by split, licence and weight of each corpus, for facts.json."""
         rows = []
         for name, weight in dict.fromkeys((piece.corpus, piece.weight) for piece in self.pieces):
             own = [p for p in self.pieces if (p.corpus, p.weight) == (name, weight)]
@@ -186,8 +169,8 @@ class Corpus:
             row: dict[str, object] = {"name": name, "licence": ", ".join(licences) or None}
             row["weight"] = weight
             for split in SPLITS:
-                chosen = [piece for piece in own if piece.split == split]
-                row[split] = {"pieces": len(chosen), "notes": sum(p.notes for p in chosen)}
+                notes = [piece.notes for piece in own if piece.split == split]
+                row[split] = {"pieces": len(notes), "notes": sum(notes)}
             rows.append(row)
         return rows
 
@@ -202,48 +185,57 @@ def read_corpus(
 ) -> Corpus:
     """Read every MIDI file under the paths.
 
-    What was read stays in the cache, found again by its bytes: an interrupted reading goes on where
-    it stopped, and a source that has not changed is not opened again.
+    Files are cached by their bytes: an interrupted reading continues where it stopped, and an
+    unchanged source is not opened again.
 
     Args:
-        paths: Folders (searched to the bottom, zips in them too), zips, single MIDI files, tables
-            and data sets of the Hub, each with `=weight` behind it if wanted (see
-            `sources.parse`). A `MANIFEST.json` beside the files may give `split` and `licence`.
-            Of the rest a hash of the music decides, 90/5/5: a piece goes where it goes in whatever
-            company it is read, and all its copies, up to transposition, go with it. Only where a
-            split would be empty, one piece and its copies are moved there (see `_split`).
-        workers: Processes; None: one per core.
-        cache: Folder for what was read; None: `~/.cache/musiclstm`, or MUSICLSTM_CACHE.
-        allow_empty: Also return a corpus in which every file was left out.
-        leave_out: Some of `REASONS`: "short", pieces too short to teach much; "free", pieces that
-            are not on a beat grid; "duplicate", copies of a piece before them, up to transposition.
+        paths: Folders (searched recursively, including zips), zips, MIDI files, tables and data
+            sets of the Hub, each optionally followed by `=weight` (see `sources.parse_entries`). A
+            `MANIFEST.json` beside the files may give `split` and `licence`. Pieces without a split
+            are split 90/5/5 by a hash of their music, together with their transposed copies (see
+            `splits.assign_splits`).
+        workers: Number of processes; None: one per core.
+        cache: Folder of the cache; None: `~/.cache/musiclstm`, or MUSICLSTM_CACHE.
+        allow_empty: Return a corpus without pieces if every file was left out.
+        leave_out: Some of `REASONS`: "short", pieces that are too short to be useful; "free",
+            pieces that do not follow a beat grid; "duplicate", copies of an earlier piece, also
+            transposed ones.
 
     Raises:
-        CorpusError: A path is missing, or nothing under the paths can be used.
-        ValueError: An unknown reason to leave a piece out.
+        CorpusError: A path is missing, or no file under the paths can be used.
+        ValueError: `leave_out` contains an unknown reason.
     """
-    _check_reasons(leave_out)
-    given = parse(paths)
-    folder = (cache or _default_cache()) / f"tokens-{_store_key()}"
+    unknown = [reason for reason in leave_out if reason not in REASONS]
+    if unknown:
+        raise ValueError(
+            f"There is no reason {unknown[0]!r} to leave a piece out; known to --leave_out are "
+            f"{', '.join(REASONS)}."
+        )
+    entries = parse_entries(paths)
+    folder = (cache or _default_cache()) / f"tokens-{_cache_key()}"
     try:
-        with TokenCache(folder) as store:
-            rows = _read_all(given, store, folder, workers)
-            weighted = [(r, g.weight) for g, own in zip(given, rows, strict=True) for r in own]
+        with TokenCache(folder) as token_cache:
+            records = read_sources(entries, token_cache, folder, workers)
+            weighted = [
+                (record, entry.weight)
+                for entry, own in zip(entries, records, strict=True)
+                for record in own
+            ]
             if not weighted:
                 raise CorpusError(
                     f"No MIDI file under {', '.join(repr(Path(p).name) for p in paths)}; expected "
                     f"files that end in {', '.join(SUFFIXES)}, or zips of them."
                 )
-            corpus = _assemble(weighted, store, leave_out)
+            corpus = _assemble(weighted, token_cache, leave_out)
     finally:
-        forget_archives()
+        close_archives()
     if not allow_empty:
-        refuse_empty(corpus)
+        require_pieces(corpus)
     return corpus
 
 
-def refuse_empty(corpus: Corpus) -> None:
-    """Raise a CorpusError where no file could be used."""
+def require_pieces(corpus: Corpus) -> None:
+    """Raise a CorpusError if no file could be used."""
     if not corpus.pieces:
         first = corpus.skipped[0]
         raise CorpusError(
@@ -253,269 +245,158 @@ def refuse_empty(corpus: Corpus) -> None:
 
 
 def find_sources(paths: Sequence[str | Path]) -> list[MidiSource]:
-    """Every MIDI file under the paths in the order in which `read_corpus` reads them.
+    """Return every MIDI file under the paths in the order in which `read_corpus` reads them.
 
     Raises:
         CorpusError: A path is missing, or a zip cannot be opened.
     """
-    return [_cleaned(source) for given in parse(paths) for source in given.origin.sources()]
+    return [source for entry in parse_entries(paths) for source in entry.sources()]
 
 
-def _check_reasons(leave_out: Collection[str]) -> None:
-    unknown = [reason for reason in leave_out if reason not in REASONS]
-    if unknown:
-        raise ValueError(
-            f"There is no reason {unknown[0]!r} to leave a piece out; known to --leave_out are "
-            f"{', '.join(REASONS)}."
-        )
+def sources_of_split(
+    paths: Sequence[str | Path], split: str, *, workers: int | None = None
+) -> list[MidiSource]:
+    """Return the files of a split, without reading them if a manifest names the splits.
+
+    Args:
+        paths: Entries as in `read_corpus`.
+        split: train, valid or test.
+        workers: Number of processes that read files without a split; None: one per core.
+
+    Raises:
+        CorpusError: A path is missing, no file can be used, or the split is empty.
+    """
+    sources = find_sources(paths)
+    splits = [source.split for source in sources]
+    if None in splits or not sources:
+        corpus = read_corpus(paths, workers=workers)
+        sources = list(_sources_of_pieces(corpus, sources))
+        splits = [piece.split for piece in corpus.pieces]
+    require_split(splits, split)
+    return [source for source, own in zip(sources, splits, strict=True) if own == split]
+
+
+def _sources_of_pieces(corpus: Corpus, sources: list[MidiSource]) -> Iterator[MidiSource]:
+    """Yield the file of every piece: both have the same order, but some files are left out."""
+    remaining = iter(sources)
+    for piece in corpus.pieces:
+        yield next(s for s in remaining if (s.corpus, s.name) == (piece.corpus, piece.name))
 
 
 def _default_cache() -> Path:
     return Path(os.environ.get("MUSICLSTM_CACHE", Path.home() / ".cache" / "musiclstm"))
 
 
-def _store_key() -> str:
-    """Changes when the same bytes would give other tokens, or more is told of them."""
-    told = " ".join(field.name for field in fields(Survey))
-    text = f"{_FORMAT} {MusicTokenizer().fingerprint} {version('symusic')} {told}"
+def _cache_key() -> str:
+    """Return a hash that changes when the same bytes would give other tokens or metadata."""
+    names = " ".join(field.name for field in fields(PieceStats))
+    text = f"{_FORMAT} {MusicTokenizer().fingerprint} {version('symusic')} {names}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-# Reading files.
+# Assembly.
 
 
-class _Row(NamedTuple):
-    """One file of a source, after its bytes were seen."""
+class _UsableFile(NamedTuple):
+    """A file whose tokens are in the cache."""
 
-    name: str
-    corpus: str
-    split: str | None
-    licence: str | None
-    digest: bytes | None
-    problem: str | None  # why its bytes could not be read
-
-    def plain(self) -> list[str | None]:
-        """For `save_rows`."""
-        return [*self[:4], None if self.digest is None else self.digest.hex(), self.problem]
-
-    @classmethod
-    def of(cls, plain: Sequence[Any]) -> _Row:
-        """What `plain` gave."""
-        name, corpus, split, licence, digest, problem = plain
-        # An old list has them as they came.
-        name, corpus, licence = (text and _clean_name(text) for text in (name, corpus, licence))
-        split, licence = (None if text is None else intern(text) for text in (split, licence))
-        known = None if digest is None else bytes.fromhex(digest)
-        return cls(name, intern(corpus), split, licence, known, problem)
-
-
-class _Reading:
-    """One source on its way: known from its list, or read file by file."""
-
-    def __init__(self, given: Given, store: TokenCache, folder: Path) -> None:
-        self._origin, self._store = given.origin, store
-        identity, self.files = given.origin.survey()
-        self._list = folder / f"files-{identity[:32]}.jsonl"
-        self.rows = [_Row.of(row) for row in load_rows(self._list) or []]
-        whole = all(r.digest is None or store.find(r.digest) is not None for r in self.rows)
-        self.done = bool(self.rows) and whole
-        self._fleeting = False  # a problem that may be gone the next time
-
-    def jobs(self, bar: Any) -> Iterator[Job]:
-        """The files whose tokens nobody knows yet."""
-        self.rows.clear()
-        asked: set[bytes] = set()
-        for source in map(_cleaned, self._origin.sources()):
-            data, problem = self._bytes(source)
-            digest = None if problem else hashlib.sha256(data).digest()
-            self.rows.append(
-                _Row(source.name, source.corpus, source.split, source.licence, digest, problem)
-            )
-            if digest is not None and digest not in asked:
-                asked.add(digest)
-                if self._store.find(digest) is None:
-                    yield Job(digest, source.name, data)
-            bar.update()
-
-    def _bytes(self, source: MidiSource) -> tuple[bytes, str | None]:
-        try:
-            return source.read(MidiLimits.training().bytes), None
-        except _READ_ERRORS as error:
-            self._fleeting |= isinstance(error, OSError)
-            return b"", f"it cannot be read ({error})."
-
-    def remember(self) -> None:
-        """Keep the list of files, so that the next time nothing need be opened."""
-        if not self.done and not self._fleeting:
-            save_rows(self._list, (row.plain() for row in self.rows))
-
-
-def _read_all(
-    given: list[Given], store: TokenCache, folder: Path, workers: int | None
-) -> list[list[_Row]]:
-    """The files of every source; afterwards their tokens are in the store."""
-    readings = [_Reading(each, store, folder) for each in given]
-    new = [reading for reading in readings if not reading.done]
-    counts = [reading.files for reading in new]
-    total = None if None in counts else sum(count or 0 for count in counts)
-    bar = tqdm(
-        total=total,
-        unit="file",
-        desc="Reading MIDI",
-        leave=False,
-        disable=None if new else True,  # None: in a log file a bar is only noise
-    )
-    with bar:
-        jobs = (job for reading in new for job in reading.jobs(bar))
-        for found in encode_all(jobs, workers):
-            store.add(found.digest, found.ids, found.notes, found.told)
-    for reading in new:
-        reading.remember()
-    return [reading.rows for reading in readings]
-
-
-# Putting it together.
-
-
-class _Found(NamedTuple):
-    """A file that can be used."""
-
-    row: _Row
+    record: FileRecord
     weight: float
     digest: bytes
-    entry: Entry
-    facts: Facts
+    entry: CacheEntry
+    stats: LazyStats
 
     @property
-    def kin(self) -> str:
-        """The same for copies up to transposition; where the facts are lost, for equal bytes."""
-        return str(self.facts.get("fingerprint") or self.digest.hex())
-
-    def piece(self, split: str) -> CorpusPiece:
-        """What the corpus tells of it."""
-        row = self.row
-        return CorpusPiece(
-            row.name, row.corpus, split, self.entry.notes, row.licence, self.facts, self.weight
-        )
+    def copy_group(self) -> str:
+        """Identifier that copies share; a hash of the bytes if the statistics are lost."""
+        return str(self.stats.get("fingerprint") or self.digest.hex())
 
 
 def _assemble(
-    weighted: list[tuple[_Row, float]], store: TokenCache, leave_out: Collection[str]
+    weighted: list[tuple[FileRecord, float]], cache: TokenCache, leave_out: Collection[str]
 ) -> Corpus:
-    sieve, found, skipped = _Sieve(leave_out), list[_Found](), list[Skipped]()
-    for row, weight in weighted:
-        entry = None if row.digest is None else store.known(row.digest)
-        if row.digest is None or entry is None or not entry.tokens:
-            skipped.append(_skipped(row, _problem(row, entry, store)))
+    piece_filter, usable, skipped = _PieceFilter(leave_out), list[_UsableFile](), list[Skipped]()
+    for record, weight in weighted:
+        entry = None if record.digest is None else cache.known(record.digest)
+        if record.digest is None or entry is None or not entry.tokens:
+            skipped.append(_skip(record, _problem(record, entry, cache)))
             continue
-        each = _Found(row, weight, row.digest, entry, Facts(store.place(entry), entry.line))
-        reason = sieve.reason(each)
+        stats = LazyStats(cache.index_path(entry), entry.line)
+        file = _UsableFile(record, weight, record.digest, entry, stats)
+        reason = piece_filter.reason(file)
         if reason is None:
-            found.append(each)
+            usable.append(file)
         else:
-            skipped.append(_skipped(row, reason))
-    pieces = [own.piece(split) for own, split in zip(found, _splits(found), strict=True)]
-    mapped = store.mapped(each.entry for each in found)
-    return Corpus(mapped, pieces, skipped, [each.digest for each in found])
+            skipped.append(_skip(record, reason))
+    pieces = [_piece(file, split) for file, split in zip(usable, _splits(usable), strict=True)]
+    mapped = cache.mapped(file.entry for file in usable)
+    return Corpus(mapped, pieces, skipped, [file.digest for file in usable])
 
 
-class _Sieve:
-    """Which of the files that can be used are left out; they must come in order."""
+def _piece(file: _UsableFile, split: str) -> CorpusPiece:
+    record = file.record
+    return CorpusPiece(
+        name=record.name,
+        corpus=record.corpus,
+        split=split,
+        notes=file.entry.notes,
+        licence=record.licence,
+        stats=file.stats,
+        weight=file.weight,
+    )
+
+
+def _splits(files: Sequence[_UsableFile]) -> Iterator[str]:
+    """Return the split of every file: the one of its manifest, or that of its music."""
+    groups = [file.copy_group if file.record.split is None else "" for file in files]
+    given = {file.record.split for file in files if file.record.split is not None}
+    split_of = assign_splits({group for group in groups if group}, given)
+    return (file.record.split or split_of[own] for file, own in zip(files, groups, strict=True))
+
+
+class _PieceFilter:
+    """Decides which usable files are left out; the files must come in order."""
 
     def __init__(self, leave_out: Collection[str]) -> None:
         self._leave_out = leave_out
-        self._seen = set[bytes]()
-        self._first: dict[str, str] = {}  # name of the first piece of every kin
+        self._digests = set[bytes]()
+        self._originals: dict[str, str] = {}  # name of the first piece of each group of copies
 
-    def reason(self, found: _Found) -> str | None:
-        """A sentence, or None for a file that stays."""
-        if found.digest in self._seen:
+    def reason(self, file: _UsableFile) -> str | None:
+        """Return why a file is left out; None: it stays."""
+        if file.digest in self._digests:
             return "the same bytes as a file before it."
-        self._seen.add(found.digest)
-        if not self._leave_out or not found.facts:
+        self._digests.add(file.digest)
+        if not self._leave_out or not file.stats:
             return None
-        survey = Survey.from_facts(found.facts)
-        if "short" in self._leave_out and survey.short:
-            return f"it is too short: {survey.notes:,} notes in {survey.seconds:.1f} seconds."
-        if "free" in self._leave_out and survey.free:
-            return "it is not on a beat grid: its notes meet the beats no better than by chance."
+        stats = PieceStats.from_dict(file.stats)
+        if "short" in self._leave_out and stats.is_short:
+            return f"it is too short: {stats.notes:,} notes in {stats.seconds:.1f} seconds."
+        if "free" in self._leave_out and stats.is_off_grid:
+            return "it is not on a beat grid: its notes fit the beats no better than by chance."
         if "duplicate" not in self._leave_out:
             return None
-        kin, name = found.kin, found.row.name
-        if kin in self._first:
-            return f"it has the notes of '{self._first[kin]}', up to transposition."
-        self._first[kin] = name
+        original = self._originals.get(file.copy_group)
+        if original is not None:
+            return f"it has the notes of '{original}', up to transposition."
+        self._originals[file.copy_group] = file.record.name
         return None
 
 
-def _skipped(row: _Row, reason: str) -> Skipped:
-    return Skipped(row.name, clean_text(reason, max_length=500))
+def _skip(record: FileRecord, reason: str) -> Skipped:
+    return Skipped(record.name, clean_text(reason, max_length=500))
 
 
-def _problem(row: _Row, entry: Entry | None, store: TokenCache) -> str:
-    if row.problem is not None or entry is None:
-        return row.problem or "its tokens were lost; run again."
-    told = store.told(entry)
-    problem = str(told.get("problem", "it cannot be used."))
-    # The same bytes may have had another name when they were read.
-    before, now = _quoted(str(told.get("name", row.name))), _quoted(row.name)
-    return problem.replace(before, now)
+def _problem(record: FileRecord, entry: CacheEntry | None, cache: TokenCache) -> str:
+    if record.problem is not None or entry is None:
+        return record.problem or "its tokens were lost; run again."
+    metadata = cache.metadata(entry)
+    problem = str(metadata.get("problem", "it cannot be used."))
+    # The same bytes may have had another name when they were cached.
+    return problem.replace(_quoted(str(metadata.get("name", record.name))), _quoted(record.name))
 
 
 def _quoted(name: str) -> str:
-    """As a sentence of `read_midi` has it."""
+    """Return a file name as the messages of `read_midi` quote it."""
     last = name.replace("\\", "/").rpartition("/")[2]
     return f"'{clean_text(last)}'"
-
-
-@lru_cache(maxsize=1024)  # the names of corpora come again and again
-def _clean_name(name: str) -> str:
-    """One line of plain text, whatever the file system or the archive calls it."""
-    return clean_text(name, max_length=_LONGEST_NAME) or "unnamed"
-
-
-def _cleaned(source: MidiSource) -> MidiSource:
-    name, corpus = _clean_name(source.name), _clean_name(source.corpus)
-    licence = source.licence and _clean_name(source.licence)
-    return replace(source, name=name, corpus=corpus, licence=licence)
-
-
-# Splits.
-
-
-def _splits(found: Sequence[_Found]) -> Iterator[str]:
-    """Of every piece: as a manifest says, else as its own music decides."""
-    kin = [each.kin if each.row.split is None else "" for each in found]
-    placed = {each.row.split for each in found if each.row.split is not None}
-    split_of = _split({own for own in kin if own}, placed)
-    return (each.row.split or split_of[own] for each, own in zip(found, kin, strict=True))
-
-
-def _split(kin: Collection[str], placed: Collection[str]) -> dict[str, str]:
-    """The split of every kin that no manifest has placed.
-
-    Args:
-        kin: One text for each piece and its copies.
-        placed: Splits in which a manifest has put other pieces.
-    """
-    order = sorted(kin, key=_place)
-    splits = {own: _split_at(_place(own)) for own in order}
-    if order and "train" not in {*placed, *splits.values()}:
-        splits[order[-1]] = "train"  # without it nothing could be learnt
-    for split, fewest in _FEWEST.items():
-        train = [own for own in order if splits[own] == "train"]
-        missing = split not in {*placed, *splits.values()}
-        if missing and len(order) >= fewest and len(train) > 1:
-            splits[train[0]] = split
-    return splits
-
-
-def _place(kin: str) -> float:
-    """A number from 0 to 1 that only the kin decides, all of them equally likely."""
-    return int.from_bytes(hashlib.sha256(kin.encode()).digest()[:6]) / 2**48
-
-
-def _split_at(place: float) -> str:
-    if place < HELD_OUT_SHARE:
-        return "test"
-    return "valid" if place < 2 * HELD_OUT_SHARE else "train"

@@ -1,7 +1,7 @@
-"""Step features of the rows of a batch, read window by window.
+"""Compute the step features of batch rows, window by window.
 
-The compiled features of `musiclstm.core` where there is a C compiler, else the reference in Python,
-which gives the same numbers at about a hundredth of the speed.
+With a C compiler, `musiclstm.core` computes them; otherwise the Python reference, which gives the
+same numbers about a hundred times slower.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAMES = [field.name for field in fields(FeatureArrays)]
 
 
 class ReferenceRows:
-    """The part of `FeatureRows` that training needs, in Python."""
+    """The methods of `FeatureRows` that training uses, in Python."""
 
     def __init__(self, table: TokenTable, rows: int) -> None:
         self._table = table
@@ -37,7 +37,13 @@ class ReferenceRows:
         *,
         lengths: np.ndarray | None = None,
     ) -> FeatureArrays:
-        """Read tokens, (rows, steps); arguments and arrays as those of `FeatureRows.read`."""
+        """Return the features after each token; see `FeatureRows.read`.
+
+        Args:
+            ids: Token ids, (rows, steps).
+            reset: Rows that start a new stream first, bool (rows,).
+            lengths: Tokens to read of each row, (rows,); None: all.
+        """
         arrays = FeatureArrays.empty(*ids.shape)
         for row, tokens in enumerate(ids):
             if reset is not None and reset[row]:
@@ -49,17 +55,17 @@ class ReferenceRows:
         return arrays
 
     def select(self, rows: Iterable[int]) -> ReferenceRows:
-        """Return copies of rows, in the order given."""
+        """Return copies of the rows with the given indices."""
         selected = ReferenceRows(self._table, 0)
         selected._rows = [self._rows[row].copy() for row in rows]
         return selected
 
 
-Rows: TypeAlias = FeatureRows | ReferenceRows
+AnyFeatureRows: TypeAlias = FeatureRows | ReferenceRows
 
 
-def feature_rows(table: TokenTable, rows: int) -> Rows:
-    """Begin a stream in every row, in the fastest form that this machine has."""
+def feature_rows(table: TokenTable, rows: int) -> AnyFeatureRows:
+    """Return the fastest available implementation, with an empty stream in every row."""
     return FeatureRows(table, rows) if is_available() else ReferenceRows(table, rows)
 
 
@@ -70,54 +76,54 @@ def table_of(model: Any) -> TokenTable | None:
 
 
 def on_device(arrays: FeatureArrays, device: torch.device) -> dict[str, Tensor]:
-    """Return what `MusicLSTMForCausalLM.forward` takes as `features`, on a device."""
+    """Return the `features` argument of `MusicLSTMForCausalLM.forward` on a device."""
     tensors = feature_tensors(arrays)
     return {name: x.to(device, non_blocking=True) for name, x in tensors.items()}
 
 
 class CarriedFeatures:
-    """Step features of rows that go on from window to window, as the state of the network does.
+    """Step features of rows that continue from window to window.
 
-    A checkpoint holds the tokens of each row since its last reset: the features follow from them
-    in every form, and they are fewer bytes than the tables of the features.
+    A checkpoint stores the tokens of each row since its last reset, because they take fewer bytes
+    than the state of the features, which can be computed from them.
     """
 
     def __init__(self, table: TokenTable, rows: int) -> None:
-        """Begin a stream in every row."""
+        """Start an empty stream in every row."""
         self._rows = feature_rows(table, rows)
-        self._read: list[list[np.ndarray]] = [[] for _ in range(rows)]
+        self._history: list[list[np.ndarray]] = [[] for _ in range(rows)]
 
     def read(self, ids: Tensor, reset: Tensor) -> dict[str, Tensor]:
         """Return the features after each token.
 
         Args:
-            ids: (rows, steps).
-            reset: Rows that begin a new stream first, bool (rows,).
+            ids: Token ids, (rows, steps).
+            reset: Rows that start a new stream first, bool (rows,).
 
         Returns:
-            What `MusicLSTMForCausalLM.forward` takes as `features`, on the device of `ids`.
+            The `features` argument of `MusicLSTMForCausalLM.forward`, on the device of `ids`.
         """
-        tokens, begins = ids.cpu().numpy(), reset.cpu().numpy()
-        for row, begin in enumerate(begins):
-            if begin:
-                self._read[row].clear()
-            self._read[row].append(tokens[row].astype(np.int32))
-        return on_device(self._rows.read(tokens, begins), ids.device)
+        tokens, resets = ids.cpu().numpy(), reset.cpu().numpy()
+        for row, is_reset in enumerate(resets):
+            if is_reset:
+                self._history[row].clear()
+            self._history[row].append(tokens[row].astype(np.int32))
+        return on_device(self._rows.read(tokens, resets), ids.device)
 
     def history(self) -> tuple[Tensor, Tensor]:
-        """Return the tokens of all rows since their resets, (tokens,), and how many, (rows,)."""
-        counts = [sum(map(len, row)) for row in self._read]
-        parts = [part for row in self._read for part in row]
+        """Return the tokens of all rows since their resets, (tokens,), and counts, (rows,)."""
+        counts = [sum(map(len, row)) for row in self._history]
+        parts = [part for row in self._history for part in row]
         tokens = np.concatenate([np.zeros(0, np.int32), *parts])
         return torch.from_numpy(tokens), torch.tensor(counts)
 
     @classmethod
     def from_history(cls, table: TokenTable, tokens: Tensor, counts: Tensor) -> CarriedFeatures:
-        """Return the rows that read these tokens; arguments as `history` returns them."""
+        """Restore the rows from the results of `history`."""
         carried = cls(table, len(counts))
         ids = np.zeros((len(counts), int(counts.max())), np.int64)
         for row, part in enumerate(tokens.split(counts.tolist())):
             ids[row, : len(part)] = part.numpy()
-            carried._read[row].append(part.numpy())
+            carried._history[row].append(part.numpy())
         carried._rows.read(ids, lengths=counts.numpy())
         return carried

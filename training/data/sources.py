@@ -1,8 +1,7 @@
-"""Where pieces come from: what `--data` names, and every MIDI file in it, not yet read.
+"""Find the MIDI files that `--data` names, before they are read.
 
-Folders, zips and single files here; tables and data sets of the Hub in `tables.py`. A zip is read
-in place, member by member; nothing is unpacked, and one that looks built to do harm is refused.
-Knows neither tokens nor the cache.
+Folders, zips and single files are searched here; tables and data sets of the Hub in `tables.py`. A
+zip is read member by member without unpacking it; archives that look malicious are refused.
 """
 
 from __future__ import annotations
@@ -17,51 +16,49 @@ import re
 import stat
 import struct
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from musiclstm.errors import CorpusError
-from training.pretraining.encoded_corpora import SPLITS
+from musiclstm.midi import clean_text
+from training.data.splits import SPLIT_NAMES, SPLITS
 
 SUFFIXES = (".mid", ".midi", ".kar")
-SPLIT_NAMES = {  # what others call them
-    **{name: name for name in SPLITS},
-    **dict.fromkeys(("validation", "val", "dev"), "valid"),
-    **dict.fromkeys(("training",), "train"),
-    **dict.fromkeys(("testing",), "test"),
-}
 MAX_MEMBERS = 200_000
-MAX_UNPACKED = 50_000_000_000  # bytes of all members of a zip
-MAX_RATIO = 200  # MIDI packs to a third or a tenth, a bomb to a thousandth
-RATIO_FROM = 100_000_000  # bytes; less does no harm
+MAX_UNPACKED_BYTES = 50_000_000_000  # of all members of a zip
+MAX_RATIO = 200  # MIDI packs to a third or a tenth, a zip bomb to a thousandth
+RATIO_CHECKED_FROM = 100_000_000  # bytes; smaller archives do no harm
 MAX_WEIGHT = 100.0
+_MAX_NAME = 255
 _MANIFEST = "MANIFEST.json"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
-_LONGEST_ENTRY = 512  # bytes of a zip's directory for one member, on the average
+_MAX_ENTRY_BYTES = 512  # in the directory of a zip for one member, on average
 
 
-class Rows(Protocol):
-    """A table, one of whose rows a source is."""
+class RowReader(Protocol):
+    """A table whose rows hold MIDI bytes."""
 
     def read(self, row: int, limit: int) -> bytes:
-        """At most `limit` + 1 bytes of a row."""
+        """Return at most `limit` + 1 bytes of a row."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MidiSource:
-    """One file of the corpus before it is read.
+    """A MIDI file of a corpus that has not been read yet.
 
     Attributes:
-        name: Of the file.
-        corpus: Name of the zip, folder or data set it lies in.
-        container: The zip, the table, or the file itself.
-        member: Its name inside a zip, its number inside a table.
-        split: As its manifest or table says.
-        licence: As its manifest or table says.
-        rows: The table.
+        name: File name.
+        corpus: Name of the zip, folder or data set that contains the file.
+        container: Path of the zip or table, or of the file itself.
+        member: Name inside a zip, row number inside a table; None for a file.
+        split: Split that the manifest or table names.
+        licence: Licence that the manifest or table names.
+        rows: The table, for a row of a table.
     """
 
     name: str
@@ -70,10 +67,10 @@ class MidiSource:
     member: str | None
     split: str | None
     licence: str | None
-    rows: Rows | None = None
+    rows: RowReader | None = None
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` + 1 bytes, whatever sizes the archive declares."""
+        """Return at most `limit` + 1 bytes, regardless of the sizes that an archive declares."""
         if self.member is None:
             with self.container.open("rb") as file:
                 return file.read(limit + 1)
@@ -81,114 +78,148 @@ class MidiSource:
             return self.rows.read(int(self.member), limit)
         archive = _archive(self.container)
         if archive.getinfo(self.member).compress_type not in _METHODS:
-            raise NotImplementedError("it is packed by a method that is not read here")
+            raise NotImplementedError("its compression method is not supported")
         with archive.open(self.member) as file:
             return file.read(limit + 1)
 
 
 class CorpusOrigin(Protocol):
-    """What one entry of `--data` names."""
+    """What one entry of `--data` names: files on the disk or a table."""
 
-    def survey(self) -> tuple[str, int | None]:
-        """What changes when anything in it changes, and how many files it has, if that is known."""
+    def identify(self) -> tuple[str, int | None]:
+        """Return a hash that changes with the content, and the number of files if it is known."""
         ...
 
     def sources(self) -> Iterator[MidiSource]:
-        """Every file, always in the same order; those of a table are best read at once."""
+        """Yield every file, always in the same order. Rows of a table are best read at once."""
         ...
 
 
 @dataclass(frozen=True)
-class Given:
-    """One entry of `--data`: what it names, and how often an epoch shows its pieces."""
+class DataEntry:
+    """One entry of `--data`.
+
+    Attributes:
+        origin: What it names.
+        weight: How many times an epoch shows each of its pieces, on average.
+    """
 
     origin: CorpusOrigin
     weight: float
 
+    def sources(self) -> Iterator[MidiSource]:
+        """Yield every file; names and licences are one line of plain text."""
+        for source in self.origin.sources():
+            name, corpus = _clean_name(source.name), _clean_name(source.corpus)
+            licence = source.licence and _clean_name(source.licence)
+            yield replace(source, name=name, corpus=corpus, licence=licence)
 
-# What --data says.
+
+@functools.lru_cache(maxsize=1024)  # the names of corpora repeat
+def _clean_name(name: str) -> str:
+    return clean_text(name, max_length=_MAX_NAME) or "unnamed"
 
 
-def parse(paths: Sequence[str | Path]) -> list[Given]:
-    """What the entries of `--data` name, each `place` or `place=weight`.
+# Entries of --data.
 
-    A place is a folder, a zip, a MIDI file, a table (.parquet, .arrow), a folder of tables, or a
-    data set of the Hub: `user/name`, `hub:user/name`, or `stream:user/name`, which keeps nothing
-    of it on the disk; `:config` and `@revision` may follow.
+
+def parse_entries(paths: Sequence[str | Path]) -> list[DataEntry]:
+    """Parse the entries of `--data`, each `path` or `path=weight`.
+
+    A path is a folder, a zip, a MIDI file, a table (.parquet, .arrow), a folder of tables, or a
+    data set of the Hub: `user/name`, `hub:user/name`, or `stream:user/name`, which stores nothing
+    on the disk; `:config` and `@revision` may follow.
 
     Raises:
-        CorpusError: A path is missing, a weight is no number, or the Hub has no such data set.
+        CorpusError: A path is missing, a weight is invalid, or the Hub has no such data set.
     """
-    given = [_given(str(path)) for path in paths if str(path).strip()]
-    if not given:
+    entries = [_parse_entry(str(path)) for path in paths if str(path).strip()]
+    if not entries:
         raise CorpusError("--data names nothing; name a folder, a zip or a data set of the Hub.")
-    return given
+    return entries
 
 
-def _given(text: str) -> Given:
-    place, equals, weight = text.rpartition("=")
+def _parse_entry(text: str) -> DataEntry:
+    path, equals, weight = text.rpartition("=")
     if not equals or Path(text).exists():
-        return Given(_origin(text), 1.0)
-    return Given(_origin(place), _weight(weight, place))
+        return DataEntry(_origin(text), 1.0)
+    return DataEntry(_origin(path), _parse_weight(weight, path))
 
 
-def _weight(text: str, place: str) -> float:
+def _parse_weight(text: str, path: str) -> float:
     with contextlib.suppress(ValueError):
         weight = float(text)
         if math.isfinite(weight) and 0 < weight <= MAX_WEIGHT:
             return weight
     raise CorpusError(
-        f"The weight of {_shown(place)!r} is {text!r}; it must be a number above 0 and at most "
-        f"{MAX_WEIGHT:g}, such as {_shown(place)}=2."
+        f"The weight of {_last_name(path)!r} is {text!r}; it must be a number above 0 and at most "
+        f"{MAX_WEIGHT:g}, such as {_last_name(path)}=2."
     )
 
 
-def _shown(place: str) -> str:
-    return Path(place).name or place
+def _last_name(path: str) -> str:
+    return Path(path).name or path
 
 
-def _origin(place: str) -> CorpusOrigin:
-    from training.data import tables  # knows Source
+def _origin(text: str) -> CorpusOrigin:
+    from training.data import tables  # imports MidiSource
 
-    path = Path(place)
-    if re.match(r"(hub|stream):", place):
-        return tables.from_hub(place)
+    path = Path(text)
+    if re.match(r"(hub|stream):", text):
+        return tables.from_hub(text)
     if not path.exists():
-        if tables.HUB_ID.fullmatch(place):
-            return tables.from_hub(place)
-        raise CorpusError(f"There is no {_shown(place)!r} at the path given; check --data.")
-    return tables.from_disk(path) if tables.is_table(path) else Files(path)
+        if tables.HUB_ID.fullmatch(text):
+            return tables.from_hub(text)
+        raise CorpusError(f"There is no {_last_name(text)!r} at the path given; check --data.")
+    return tables.from_disk(path) if tables.is_table(path) else FileTree(path)
+
+
+def round_robin(sources: Sequence[MidiSource], seed: int) -> Iterator[MidiSource]:
+    """Yield one file of each corpus in turn, so that every corpus has an equal share.
+
+    A corpus that runs out is skipped. Within a corpus the order is a hash of seed and file name: it
+    does not depend on the other files, and the first n files are part of the first n + 1.
+    """
+    by_corpus: dict[str, list[MidiSource]] = defaultdict(list)
+    for source in sorted(sources, key=lambda source: _random_key(source, seed)):
+        by_corpus[source.corpus].append(source)
+    rounds = zip_longest(*(by_corpus[name] for name in sorted(by_corpus)))
+    return (source for each in rounds for source in each if source is not None)
+
+
+def _random_key(source: MidiSource, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}\n{source.corpus}\n{source.name}".encode()).digest()
 
 
 # Folders, zips and files.
 
 
-class Files:
-    """A file, or a folder searched to the bottom, zips in it too.
+class FileTree:
+    """A file, or a folder that is searched recursively, including the zips in it.
 
     A `MANIFEST.json` beside the files may give `split` and `licence`.
     """
 
     def __init__(self, path: Path) -> None:
-        """Take a path that exists."""
+        """Store an existing path."""
         self._path = path
 
-    def survey(self) -> tuple[str, int]:
-        """Names, sizes and times of all files; nothing but the directories of zips is read."""
+    def identify(self) -> tuple[str, int]:
+        """Return a hash of names, sizes and times of all files, and the number of files."""
         digest, count = hashlib.sha256(os.fsencode(self._path.resolve())), 0
         folders: dict[Path, None] = {}
-        for path in self._walk():
+        for path in self._files():
             folders[path.parent] = None
             digest.update(_stamp(path))
-            count += sum(1 for _ in members(path)) if _is_zip(path) else 1
+            count += len(members(path)) if _is_zip(path) else 1
         for folder in folders:
             if (folder / _MANIFEST).is_file():
                 digest.update(_stamp(folder / _MANIFEST))
         return digest.hexdigest(), count
 
     def sources(self) -> Iterator[MidiSource]:
-        """Every file in the order of its path."""
-        for path in self._walk():
+        """Yield every file in the order of its path."""
+        for path in self._files():
             manifest = _manifest(path.parent)
             if not _is_zip(path):
                 yield _source(path.name, path.parent.name, path, None, manifest)
@@ -197,25 +228,25 @@ class Files:
                 name = PurePosixPath(member).name
                 yield _source(name, path.stem, path, member, manifest)
 
-    def _walk(self) -> Iterator[Path]:
-        wanted = (*SUFFIXES, ".zip")
-        files = iter([self._path]) if self._path.is_file() else _walk(self._path)
-        return (path for path in files if path.suffix.lower() in wanted)
+    def _files(self) -> Iterator[Path]:
+        suffixes = (*SUFFIXES, ".zip")
+        files = iter([self._path]) if self._path.is_file() else _search(self._path)
+        return (path for path in files if path.suffix.lower() in suffixes)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Every file below, in order; one folder is held in memory at a time."""
+def _search(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder in order; one folder is in memory at a time."""
     try:
         with os.scandir(folder) as found:
             entries = sorted((e.name, e.is_dir(follow_symlinks=False), e.is_file()) for e in found)
     except OSError as error:
         raise CorpusError(
-            f"The folder {folder.name!r} cannot be searched ({error.strerror}); let yourself read "
-            "it, or leave it out of --data."
+            f"The folder {folder.name!r} cannot be searched ({error.strerror}); change its "
+            "permissions, or leave it out of --data."
         ) from error
     for name, is_folder, is_file in entries:
         if is_folder:
-            yield from _walk(folder / name)
+            yield from _search(folder / name)
         elif is_file:
             yield folder / name
 
@@ -245,45 +276,41 @@ def _source(
 
 
 def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """What `MANIFEST.json` says of each file; under the empty name, of all."""
+    """Return the entries of `MANIFEST.json` by file name; the empty name stands for all files."""
     path = folder / _MANIFEST
     return _read_manifest(path, path.stat().st_mtime_ns) if path.is_file() else {}
 
 
 @functools.lru_cache(maxsize=4)
-def _read_manifest(path: Path, _changed: int) -> dict[str, dict[str, Any]]:
+def _read_manifest(path: Path, _modified_ns: int) -> dict[str, dict[str, Any]]:
+    manifest = f"{_MANIFEST} in {path.parent.resolve().name!r}"
     try:
         content = json.loads(path.read_bytes())
         entries = {str(piece["file"]): dict(piece) for piece in content.get("pieces", [])}
         entries[""] = {"licence": content.get("licence")}
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise CorpusError(
-            f"{_MANIFEST} in {folder_name(path)!r} is not a manifest ({error}); expected JSON with "
-            '"pieces", a list of {"file": …, "split": …}. Mend it, or take it away.'
+            f"{manifest} is not a manifest ({error}); expected JSON with "
+            '"pieces", a list of {"file": …, "split": …}. Correct it or remove it.'
         ) from error
     for name, entry in entries.items():
         split = entry.get("split")
         if split is not None and str(split) not in SPLIT_NAMES:
             raise CorpusError(
-                f"{_MANIFEST} in {folder_name(path)!r} puts {name!r} into the split {split!r}; it "
-                f"must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}."
+                f"{manifest} puts {name!r} into the split {split!r}; it must be "
+                f"{', '.join(SPLITS[:-1])} or {SPLITS[-1]}."
             )
     return entries
-
-
-def folder_name(path: Path) -> str:
-    """Name of the folder a path lies in."""
-    return path.parent.resolve().name
 
 
 # Zips.
 
 
 def members(path: Path) -> list[str]:
-    """Names of the MIDI files in a zip.
+    """Return the names of the MIDI files in a zip.
 
     Raises:
-        CorpusError: It cannot be opened, or should not be.
+        CorpusError: The zip cannot be opened, is encrypted, or looks malicious.
     """
     try:
         _refuse_long_directory(path)
@@ -306,15 +333,15 @@ def members(path: Path) -> list[str]:
 
 
 def _is_midi(info: zipfile.ZipInfo) -> bool:
-    place = PurePosixPath(info.filename)
-    return place.suffix.lower() in SUFFIXES and "__MACOSX" not in place.parts
+    path = PurePosixPath(info.filename)
+    return path.suffix.lower() in SUFFIXES and "__MACOSX" not in path.parts
 
 
 def _refuse_escape(path: Path, member: str) -> None:
-    place = PurePosixPath(member.replace("\\", "/"))
-    if place.is_absolute() or ".." in place.parts or re.match(r"[A-Za-z]:", member):
+    target = PurePosixPath(member.replace("\\", "/"))
+    if target.is_absolute() or ".." in target.parts or re.match(r"[A-Za-z]:", member):
         raise CorpusError(
-            f"{path.name!r} holds {member[:80]!r}, a path that leads out of it; pack it again from "
+            f"{path.name!r} holds {member[:80]!r}, a path outside the archive; pack it again from "
             "inside its folder."
         )
 
@@ -322,21 +349,23 @@ def _refuse_escape(path: Path, member: str) -> None:
 def _refuse_bomb(path: Path, found: Sequence[zipfile.ZipInfo]) -> None:
     packed, unpacked = (sum(getattr(i, s) for i in found) for s in ("compress_size", "file_size"))
     if packed > path.stat().st_size:
-        why = "its files overlap"
-    elif unpacked > MAX_UNPACKED:
-        why = f"its files are {unpacked:,} bytes long, and at most {MAX_UNPACKED:,} can be read"
-    elif unpacked > max(RATIO_FROM, MAX_RATIO * packed):
-        why = f"{packed:,} bytes would become {unpacked:,}"
+        reason = "its files overlap"
+    elif unpacked > MAX_UNPACKED_BYTES:
+        reason = (
+            f"its files are {unpacked:,} bytes long, and at most {MAX_UNPACKED_BYTES:,} can be read"
+        )
+    elif unpacked > max(RATIO_CHECKED_FROM, MAX_RATIO * packed):
+        reason = f"{packed:,} bytes would become {unpacked:,}"
     else:
         return
     raise CorpusError(
-        f"{path.name!r} looks like a zip bomb: {why}; unpack it yourself, if you trust it, and "
+        f"{path.name!r} looks like a zip bomb: {reason}; unpack it yourself, if you trust it, and "
         "name the folder."
     )
 
 
 def _refuse_long_directory(path: Path) -> None:
-    """The directory of a zip is held in memory, so its size is looked at first."""
+    """Refuse a zip whose directory, which zipfile loads into memory, is too large."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 66_000))
@@ -345,7 +374,7 @@ def _refuse_long_directory(path: Path) -> None:
     length = struct.unpack_from("<I", tail, at + 12)[0] if at >= 0 else 0
     if length == 0xFFFF_FFFF and at64 >= 0:
         length = struct.unpack_from("<Q", tail, at64 + 40)[0]
-    if length > MAX_MEMBERS * _LONGEST_ENTRY:
+    if length > MAX_MEMBERS * _MAX_ENTRY_BYTES:
         raise CorpusError(
             f"{path.name!r} has a directory of {length:,} bytes, too long for {MAX_MEMBERS:,} "
             "files; split it up."
@@ -357,13 +386,13 @@ def _archive(path: Path) -> zipfile.ZipFile:
     return _open_archive(path, status.st_size, status.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=1)  # its directory is read once, not again for each member
-def _open_archive(path: Path, _size: int, _changed: int) -> zipfile.ZipFile:
+@functools.lru_cache(maxsize=1)  # its directory is read once
+def _open_archive(path: Path, _size: int, _modified_ns: int) -> zipfile.ZipFile:
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("it is not a regular file")
     return zipfile.ZipFile(path)
 
 
-def forget_archives() -> None:
-    """Close what is still open."""
+def close_archives() -> None:
+    """Close the zip that is still open."""
     _open_archive.cache_clear()

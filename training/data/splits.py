@@ -1,50 +1,71 @@
-"""The MIDI files of a split, found without tokenizing them where a manifest names the splits."""
+"""Train, valid and test: names of the splits, and the split of each piece from its own music."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+import numpy as np
 
 from musiclstm.errors import CorpusError
-from training.data.corpus import Corpus, MidiSource, find_sources, read_corpus
+
+SPLITS = ("train", "valid", "test")
+SPLIT_NAMES = {  # names that manifests and data sets use
+    **{name: name for name in SPLITS},
+    **dict.fromkeys(("validation", "val", "dev"), "valid"),
+    **dict.fromkeys(("training",), "train"),
+    **dict.fromkeys(("testing",), "test"),
+}
+HELD_OUT_SHARE = 0.05  # of the pieces, in test and again in valid
+_MIN_PIECES = {"valid": 2, "test": 20}  # different pieces from which on the split is never empty
+
+_Item = TypeVar("_Item")
 
 
-def sources_of_split(
-    paths: Sequence[str | Path], split: str, *, workers: int | None = None
-) -> list[MidiSource]:
-    """Return the files of a split in the order in which `read_corpus` reads them.
+def assign_splits(copy_groups: Collection[str], given: Collection[str]) -> dict[str, str]:
+    """Return the split of each group of copies: 90 % train, 5 % valid, 5 % test, by a hash.
+
+    The split of a group does not depend on the other groups, with one exception: if a split would
+    be empty, the group that is nearest to it moves there.
 
     Args:
-        paths: As in `read_corpus`.
-        split: train, valid or test.
-        workers: Processes that read MIDI files where no manifest names the split; None: one per
-            core.
-
-    Raises:
-        CorpusError: A path is missing, nothing under the paths can be used, or the split is empty.
+        copy_groups: Identifier of each group, for example a hash of the music.
+        given: Splits that already hold other pieces, because a manifest put them there.
     """
-    sources = find_sources(paths)
-    splits = [source.split for source in sources]
-    if None in splits or not sources:  # all files must be read to know which split they are in
-        corpus = read_corpus(paths, workers=workers)
-        sources = list(_files_of(corpus, sources))
-        splits = [piece.split for piece in corpus.pieces]
-    require_split(splits, split)
-    return [source for source, own in zip(sources, splits, strict=True) if own == split]
+    ordered = sorted(copy_groups, key=hash_fraction)
+    splits = {group: split_at(hash_fraction(group)) for group in ordered}
+    if ordered and "train" not in {*given, *splits.values()}:
+        splits[ordered[-1]] = "train"
+    for split, min_pieces in _MIN_PIECES.items():
+        train = [group for group in ordered if splits[group] == "train"]
+        is_empty = split not in {*given, *splits.values()}
+        if is_empty and len(ordered) >= min_pieces and len(train) > 1:
+            splits[train[0]] = split
+    return splits
+
+
+def hash_fraction(text: str) -> float:
+    """Return a number in [0, 1) that depends on the text alone, uniformly distributed."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+
+
+def split_at(fraction: float) -> str:
+    """Return the split of a piece whose `hash_fraction` is given."""
+    if fraction < HELD_OUT_SHARE:
+        return "test"
+    return "valid" if fraction < 2 * HELD_OUT_SHARE else "train"
 
 
 def require_split(splits: Sequence[str | None], split: str) -> None:
-    """Refuse a split without pieces.
+    """Raise an error if no piece belongs to a split.
 
     Args:
         splits: Split of every piece.
-        split: The one that is wanted.
+        split: Requested split.
 
     Raises:
-        CorpusError: It has none.
+        CorpusError: The split is empty.
     """
     if split not in splits:
         raise CorpusError(
@@ -53,25 +74,7 @@ def require_split(splits: Sequence[str | None], split: str) -> None:
         )
 
 
-def _files_of(corpus: Corpus, sources: list[MidiSource]) -> Iterator[MidiSource]:
-    """The file of every piece: they have the same order, except for files that were left out."""
-    rest = iter(sources)
-    for piece in corpus.pieces:
-        yield next(s for s in rest if (s.corpus, s.name) == (piece.corpus, piece.name))
-
-
-def in_turn(sources: Sequence[MidiSource], seed: int) -> Iterator[MidiSource]:
-    """Return one file of each corpus in turn, so that every corpus has an equal share.
-
-    A corpus that runs out is skipped. Within a corpus the order is a hash of seed and file name: it
-    does not depend on the other files, and the first n files are part of the first n + 1.
-    """
-    by_corpus: dict[str, list[MidiSource]] = defaultdict(list)
-    for source in sorted(sources, key=lambda source: _place(source, seed)):
-        by_corpus[source.corpus].append(source)
-    rounds = zip_longest(*(by_corpus[name] for name in sorted(by_corpus)))
-    return (source for each in rounds for source in each if source is not None)
-
-
-def _place(source: MidiSource, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\n{source.corpus}\n{source.name}".encode()).digest()
+def evenly_spaced(items: Sequence[_Item], count: int | None) -> list[_Item]:
+    """Return `count` items at equal distances; all of them for None or a larger count."""
+    count = len(items) if count is None else min(count, len(items))
+    return [items[int(index)] for index in np.linspace(0, len(items) - 1, count)]

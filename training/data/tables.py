@@ -1,12 +1,12 @@
-"""Tables whose rows hold MIDI bytes: parquet and arrow files, and data sets of the Hub.
+"""Read MIDI bytes from the rows of tables: parquet and arrow files, and data sets of the Hub.
 
-All are opened by `datasets` and read row by row, one row in memory at a time. A row is a source as
-a file is: beside the bytes, columns may give a name, a split and a licence. Knows neither tokens
-nor the cache.
+`datasets` opens all of them; one row is in memory at a time. Beside the bytes, columns may give a
+name, a split and a licence.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -15,47 +15,55 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musiclstm.errors import CorpusError
-from training.data.sources import SPLIT_NAMES, SUFFIXES, MidiSource
+from training.data.sources import SUFFIXES, MidiSource
+from training.data.splits import SPLIT_NAMES
 
 HUB_ID = re.compile(
     r"(?:(?P<how>hub|stream):)?(?P<id>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?"
     r"(?:@(?P<revision>[\w./-]+))?"
 )
 _TABLES = {".parquet": "parquet", ".arrow": "arrow"}
-_DISK = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves
-_BYTES = ("midi", "mid", "midi_bytes", "midi_file", "bytes", "content", "file", "data")
-_NAMES = ("name", "file_name", "filename", "path", "file", "title", "id")
-_LICENCES = ("licence", "license")
-_HUB_SECONDS = 20.0  # before it counts as out of reach
+_SAVED_FILES = ("dataset_dict.json", "state.json")  # of `save_to_disk`
+_BYTES_COLUMNS = ("midi", "mid", "midi_bytes", "midi_file", "bytes", "content", "file", "data")
+_NAME_COLUMNS = ("name", "file_name", "filename", "path", "file", "title", "id")
+_LICENCE_COLUMNS = ("licence", "license")
+_HUB_TIMEOUT_S = 20.0
 
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 
 
-class Table:
-    """A data set: splits of rows. Read in order it is read once."""
+class MidiTable:
+    """A data set with splits of rows. Reading the rows in order reads it once."""
 
-    def __init__(self, name: str, place: Path, identity: str, load: Callable[[], Any]) -> None:
-        """Take what messages call it, where it is, what it is, and how `datasets` opens it."""
-        self._name, self._place, self._identity, self._load = name, place, identity, load
+    def __init__(self, name: str, path: Path, identity: str, load: Callable[[], Any]) -> None:
+        """Store how to open the data set.
+
+        Args:
+            name: Name in messages.
+            path: Where it is.
+            identity: Hash that changes with its content.
+            load: Opens it with `datasets`.
+        """
+        self._name, self._path, self._identity, self._load = name, path, identity, load
         self._rows: Iterator[tuple[MidiSource, bytes | None]] | None = None
-        self._at = -1
+        self._row = -1
         self._data: bytes | None = None
 
-    def survey(self) -> tuple[str, int | None]:
-        """What it is, as far as can be told without opening it."""
+    def identify(self) -> tuple[str, int | None]:
+        """Return the identity; the number of rows is unknown before the table is opened."""
         return self._identity, None
 
     def sources(self) -> Iterator[MidiSource]:
-        """Every row, the splits one after the other."""
+        """Yield every row, one split after the other."""
         self._rewind()
         while (source := self._next()) is not None:
             yield source
 
     def read(self, row: int, limit: int) -> bytes:
-        """The bytes of a row; the one before it is forgotten."""
-        if row < self._at or self._rows is None:
+        """Return at most `limit` + 1 bytes of a row; an earlier row than the last restarts."""
+        if row < self._row or self._rows is None:
             self._rewind()
-        while self._at < row:
+        while self._row < row:
             if self._next() is None:
                 raise OSError("the table has become shorter")
         if self._data is None:
@@ -63,7 +71,7 @@ class Table:
         return self._data[: limit + 1]
 
     def _rewind(self) -> None:
-        self._rows, self._at, self._data = self._iterate(), -1, None
+        self._rows, self._row, self._data = self._iterate(), -1, None
 
     def _next(self) -> MidiSource | None:
         assert self._rows is not None
@@ -71,37 +79,38 @@ class Table:
             source, self._data = next(self._rows)
         except StopIteration:
             return None
-        self._at += 1
+        self._row += 1
         return source
 
     def _iterate(self) -> Iterator[tuple[MidiSource, bytes | None]]:
-        with _told(self._name, "broke off; run again, what was read is kept"):
+        with _dataset_errors(self._name, "broke off", "run again; rows that were read are cached"):
             splits = self._open()
-            trusted = len(splits) > 1  # a single split is only a name for everything
+            has_splits = len(splits) > 1  # a single one is only the name of the whole
             number = 0
             for split, rows in splits.items():
-                columns = Columns(self._name, rows)
-                for row in columns.only(rows):
-                    own = SPLIT_NAMES.get(split) if trusted else None
-                    yield columns.source(row, number, self._place, self, own), columns.data(row)
+                columns = TableColumns(self._name, rows)
+                default_split = SPLIT_NAMES.get(split) if has_splits else None
+                for row in columns.select(rows):
+                    source = columns.source(row, number, self._path, self, default_split)
+                    yield source, columns.data(row)
                     number += 1
 
     def _open(self) -> dict[str, Any]:
-        with _told(self._name, "cannot be opened; check --data"):
+        with _dataset_errors(self._name, "cannot be opened", "check --data"):
             found = self._load()
         return dict(found) if isinstance(found, dict) else {"train": found}
 
 
-class Columns:
-    """Which columns of a data set say what."""
+class TableColumns:
+    """The columns of a data set that hold bytes, name, split and licence."""
 
     def __init__(self, name: str, rows: Any) -> None:
-        """Look at the types of the columns, or at the first row where a stream has none.
+        """Find the columns by their types and names.
 
         Raises:
-            CorpusError: None holds bytes.
+            CorpusError: No column holds bytes.
         """
-        kinds = _kinds(rows)
+        kinds = _column_kinds(rows)
         binary = [column for column, kind in kinds.items() if kind in ("bytes", "file")]
         if not binary:
             shown = ", ".join(f"{column!r} ({kind})" for column, kind in kinds.items())
@@ -110,37 +119,38 @@ class Columns:
                 "data set with a binary column."
             )
         self._name = name
-        self._bytes = _first(_BYTES, binary) or binary[0]
+        self._bytes = _first_match(_BYTES_COLUMNS, binary) or binary[0]
         text = [column for column, kind in kinds.items() if kind in ("string", "large_string")]
-        self._title, self._licence = _first(_NAMES, text), _first(_LICENCES, text)
-        self._split = _first(("split",), text)
+        self._title = _first_match(_NAME_COLUMNS, text)
+        self._licence = _first_match(_LICENCE_COLUMNS, text)
+        self._split = _first_match(("split",), text)
 
-    def only(self, rows: Any) -> Any:
-        """The rows without columns that are of no use here."""
+    def select(self, rows: Any) -> Any:
+        """Return the rows with the used columns alone."""
         used = (self._bytes, self._title, self._licence, self._split)
         return rows.select_columns(list(dict.fromkeys(c for c in used if c is not None)))
 
-    def data(self, row: Row) -> bytes | None:
-        """What the row holds; None where that is nothing."""
+    def data(self, row: TableRow) -> bytes | None:
+        """Return the bytes of a row; None if it has none."""
         value = row[self._bytes]
         return value.get("bytes") if isinstance(value, Mapping) else value
 
     def source(
-        self, row: Row, number: int, place: Path, rows: Table, split: str | None
+        self, row: TableRow, number: int, path: Path, table: MidiTable, split: str | None
     ) -> MidiSource:
-        """The row as a source."""
-        told = row[self._split] if self._split else None
+        """Return the source of a row; `split` is used where no column names another one."""
+        named_split = row[self._split] if self._split else None
         return MidiSource(
             name=self._name_of(row, number),
             corpus=PurePosixPath(self._name).stem,
-            container=place,
+            container=path,
             member=str(number),
-            split=SPLIT_NAMES.get(str(told).lower()) or split,
+            split=SPLIT_NAMES.get(str(named_split).lower()) or split,
             licence=row[self._licence] if self._licence else None,
-            rows=rows,
+            rows=table,
         )
 
-    def _name_of(self, row: Row, number: int) -> str:
+    def _name_of(self, row: TableRow, number: int) -> str:
         value = row[self._bytes]
         path = value.get("path") if isinstance(value, Mapping) else None
         name = PurePosixPath(str(path or (row[self._title] if self._title else "") or "")).name
@@ -148,26 +158,26 @@ class Columns:
         return name if PurePosixPath(name).suffix.lower() in SUFFIXES else f"{name}.mid"
 
 
-def _first(wanted: tuple[str, ...], there: list[str]) -> str | None:
-    by_name = {column.lower(): column for column in there}
-    return next((by_name[name] for name in wanted if name in by_name), None)
+def _first_match(names: tuple[str, ...], columns: list[str]) -> str | None:
+    by_name = {column.lower(): column for column in columns}
+    return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _kinds(rows: Any) -> dict[str, str]:
-    """What each column holds: `bytes`, `file` (a struct with bytes), or a type of Arrow."""
-    if rows.features is None:  # a stream that does not tell
+def _column_kinds(rows: Any) -> dict[str, str]:
+    """Return `bytes`, `file` (a struct with bytes) or the Arrow type of each column."""
+    if rows.features is None:  # a stream without a schema: look at its first row
         rows = rows._resolve_features()
-    return {field.name: _kind(field.type) for field in rows.features.arrow_schema}
+    return {field.name: _column_kind(field.type) for field in rows.features.arrow_schema}
 
 
-def _kind(kind: Any) -> str:
+def _column_kind(kind: Any) -> str:
     import pyarrow
 
     types = pyarrow.types
     if types.is_binary(kind) or types.is_large_binary(kind):
         return "bytes"
     if types.is_struct(kind):
-        inner = {kind.field(i).name: _kind(kind.field(i).type) for i in range(kind.num_fields)}
+        inner = {f.name: _column_kind(f.type) for f in kind.fields}
         return "file" if inner.get("bytes") == "bytes" else "struct"
     return str(kind)
 
@@ -176,10 +186,10 @@ def _kind(kind: Any) -> str:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a path is a table, a folder that `save_to_disk` wrote, or one of tables alone."""
+    """Return whether a path is a table, a folder of tables, or the output of `save_to_disk`."""
     if path.is_file():
         return path.suffix.lower() in _TABLES
-    if any((path / name).is_file() for name in _DISK):
+    if any((path / name).is_file() for name in _SAVED_FILES):
         return True
     found = False
     for file in _files(path):
@@ -190,19 +200,19 @@ def is_table(path: Path) -> bool:
     return found
 
 
-def from_disk(path: Path) -> Table:
-    """A table, or a folder of them; where the names of files tell of splits, these are used."""
-    return Table(path.name, path, _identity(path), lambda: _load_from_disk(path))
+def from_disk(path: Path) -> MidiTable:
+    """Return a table, or a folder of tables; file names may indicate the splits."""
+    return MidiTable(path.name, path, _identity(path), lambda: _load_from_disk(path))
 
 
 def _load_from_disk(path: Path) -> Any:
     import datasets
 
-    datasets.disable_progress_bars()  # there is one already
+    datasets.disable_progress_bars()  # we show our own
     if path.is_file():
         kind = _TABLES[path.suffix.lower()]
         return datasets.load_dataset(kind, data_files=str(path), streaming=True)
-    if any((path / name).is_file() for name in _DISK):
+    if any((path / name).is_file() for name in _SAVED_FILES):
         return datasets.load_from_disk(str(path))
     return datasets.load_dataset(str(path), streaming=True)
 
@@ -227,26 +237,28 @@ def _identity(path: Path) -> str:
 # On the Hub.
 
 
-def from_hub(place: str) -> Table:
-    """A data set of the Hub, as it is now.
+def from_hub(text: str) -> MidiTable:
+    """Return a data set of the Hub at its current commit.
 
     Args:
-        place: `user/name`, `hub:user/name` (kept on the disk by `datasets`) or `stream:user/name`
-            (not kept), then `:config` and `@revision` if wanted.
+        text: `user/name`, `hub:user/name` (which `datasets` stores on the disk) or
+            `stream:user/name` (not stored); `:config` and `@revision` may follow.
 
     Raises:
-        CorpusError: It is not there, or the Hub is out of reach.
+        CorpusError: The data set does not exist, or the Hub cannot be reached.
     """
-    match = HUB_ID.fullmatch(place)
+    match = HUB_ID.fullmatch(text)
     if match is None:
         raise CorpusError(
-            f"{place!r} does not name a data set; write hub:user/name, or stream:user/name to keep "
-            "nothing of it on the disk."
+            f"{text!r} does not name a data set; write hub:user/name, or stream:user/name to store "
+            "nothing on the disk."
         )
     name, config, stream = match["id"], match["config"], match["how"] == "stream"
     commit = _commit(name, match["revision"])
     identity = hashlib.sha256(f"hub {name} {config} {commit}".encode()).hexdigest()
-    return Table(name, Path(name), identity, lambda: _load_from_hub(name, config, commit, stream))
+    return MidiTable(
+        name, Path(name), identity, lambda: _load_from_hub(name, config, commit, stream)
+    )
 
 
 def _load_from_hub(name: str, config: str | None, commit: str, stream: bool) -> Any:
@@ -256,7 +268,7 @@ def _load_from_hub(name: str, config: str | None, commit: str, stream: bool) -> 
 
 
 def _commit(name: str, revision: str | None) -> str:
-    """The commit that a data set has now."""
+    """Return the current commit of a data set."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         HFValidationError,
@@ -266,13 +278,13 @@ def _commit(name: str, revision: str | None) -> str:
 
     at = f" at {revision!r}" if revision else ""
     try:
-        found = HfApi().dataset_info(name, revision=revision, timeout=_HUB_SECONDS)
+        found = HfApi().dataset_info(name, revision=revision, timeout=_HUB_TIMEOUT_S)
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise CorpusError(
             f"There is no {name!r} at the path given, and no data set of that name{at} on the Hub "
             "that you may read; check --data, or log in with: hf auth login"
         ) from error
-    except Exception as error:  # of whichever library talks to the net
+    except Exception as error:  # the HTTP library raises errors of its own
         raise CorpusError(
             f"There is no {name!r} at the path given, and the Hub cannot be reached to look for a "
             f"data set of that name ({_short(error)}); check --data, or the connection."
@@ -280,21 +292,17 @@ def _commit(name: str, revision: str | None) -> str:
     return str(found.sha)
 
 
-class _told:  # noqa: N801 - reads as a word in a `with`
-    """Turns whatever a library raises about a data set into one sentence."""
-
-    def __init__(self, name: str, what: str) -> None:
-        self._name, self._what = name, what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, CorpusError):
-            problem, _, advice = self._what.partition(";")
-            raise CorpusError(
-                f"The data set {self._name!r} {problem} ({_short(error)});{advice}."
-            ) from error
+@contextlib.contextmanager
+def _dataset_errors(name: str, problem: str, advice: str) -> Iterator[None]:
+    """Convert an exception of any library into a CorpusError of one sentence."""
+    try:
+        yield
+    except CorpusError:
+        raise
+    except Exception as error:
+        raise CorpusError(
+            f"The data set {name!r} {problem} ({_short(error)}); {advice}."
+        ) from error
 
 
 def _short(error: Exception) -> str:

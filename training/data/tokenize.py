@@ -1,39 +1,47 @@
-"""MIDI bytes to tokens in several processes.
+"""Read the files of all sources and convert new ones to token ids in several processes.
 
-One process reads and hashes, others turn bytes into tokens; only so much is on its way that memory
-does not grow with the corpus. Results come in the order of the jobs. Knows neither where bytes come
-from nor where tokens go.
+One process reads and hashes files, the others convert them. The number of bytes in flight is
+limited, so that memory does not grow with the corpus.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
+import zipfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from sys import intern
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from musiclstm.errors import CorpusError, MusicLSTMError
 from musiclstm.midi import MidiLimits, read_midi
 from musiclstm.model import Kind, TokenTable
 from musiclstm.tokens import MusicTokenizer
-from training.data.piece_stats import survey
+from training.data.piece_stats import piece_stats
+from training.data.sources import DataEntry, MidiSource
+from training.data.token_cache import TokenCache, load_rows, save_rows
 
+_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
 _PITCHES = (Kind.PITCH, Kind.DRUM)
-_FEW = 8  # files that are not worth starting processes for
+_MIN_PARALLEL_FILES = 8  # fewer files are not worth starting processes
 _BATCH_BYTES, _BATCH_FILES = 200_000, 16
-_BATCHES_A_WORKER = 4
-_BYTES_ON_THE_WAY = 100_000_000
+_BATCHES_PER_WORKER = 4
+_MAX_BYTES_IN_FLIGHT = 100_000_000
 
 
-class Job(NamedTuple):
-    """One file to read."""
+class EncodeJob(NamedTuple):
+    """A file to convert: hash of its bytes, name and bytes."""
 
     digest: bytes
     name: str
@@ -41,61 +49,174 @@ class Job(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """What became of a file.
+class EncodedFile:
+    """Result for one file.
 
     Attributes:
-        digest: Of its bytes.
-        ids: Token ids, (tokens,) uint16; none where it cannot be used.
-        notes: Among the tokens.
-        told: `problem`, why it cannot be used, or `survey`, what it is; plain values.
+        digest: Hash of its bytes.
+        ids: Token ids, (tokens,) uint16; empty if the file cannot be used.
+        notes: Number of notes in the tokens.
+        metadata: `stats` of the piece, or the `problem` and `name` of a file that cannot be used.
     """
 
     digest: bytes
     ids: np.ndarray
     notes: int
-    told: dict[str, Any]
+    metadata: dict[str, Any]
 
 
-def cores() -> int:
-    """Cores this process may use."""
+# Reading.
+
+
+class FileRecord(NamedTuple):
+    """A file of a source whose bytes were read.
+
+    Attributes:
+        name: File name.
+        corpus: Name of the zip, folder or data set that contains the file.
+        split: Split that the manifest or table names.
+        licence: Licence that the manifest or table names.
+        digest: SHA-256 of the bytes; None if they could not be read.
+        problem: Why they could not be read.
+    """
+
+    name: str
+    corpus: str
+    split: str | None
+    licence: str | None
+    digest: bytes | None
+    problem: str | None
+
+    def to_row(self) -> list[str | None]:
+        """Return the values in the types that JSON has."""
+        return [*self[:4], None if self.digest is None else self.digest.hex(), self.problem]
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> FileRecord:
+        """Build the record from the result of `to_row`."""
+        name, corpus, split, licence, digest, problem = row
+        split, licence = (None if text is None else intern(text) for text in (split, licence))
+        known = None if digest is None else bytes.fromhex(digest)
+        return cls(name, intern(corpus), split, licence, known, problem)
+
+
+class _SourceReader:
+    """Reads one entry of `--data`, or its list of files from an earlier reading."""
+
+    def __init__(self, entry: DataEntry, cache: TokenCache, folder: Path) -> None:
+        self._entry, self._cache = entry, cache
+        identity, self.count = entry.origin.identify()
+        self._list = folder / f"files-{identity[:32]}.jsonl"
+        self.records = [FileRecord.from_row(row) for row in load_rows(self._list) or []]
+        is_cached = all(r.digest is None or cache.find(r.digest) for r in self.records)
+        self.is_done = bool(self.records) and is_cached
+        self._may_succeed_later = False  # a file could not be read because of an OSError
+
+    def jobs(self, progress: Any) -> Iterator[EncodeJob]:
+        """Read every file; yield those whose tokens are not cached."""
+        self.records.clear()
+        seen: set[bytes] = set()
+        for source in self._entry.sources():
+            data, problem = self._read(source)
+            digest = None if problem else hashlib.sha256(data).digest()
+            self.records.append(
+                FileRecord(
+                    source.name, source.corpus, source.split, source.licence, digest, problem
+                )
+            )
+            if digest is not None and digest not in seen:
+                seen.add(digest)
+                if self._cache.find(digest) is None:
+                    yield EncodeJob(digest, source.name, data)
+            progress.update()
+
+    def _read(self, source: MidiSource) -> tuple[bytes, str | None]:
+        try:
+            return source.read(MidiLimits.training().bytes), None
+        except _READ_ERRORS as error:
+            self._may_succeed_later |= isinstance(error, OSError)
+            return b"", f"it cannot be read ({error})."
+
+    def save_list(self) -> None:
+        if not self._may_succeed_later:
+            save_rows(self._list, (record.to_row() for record in self.records))
+
+
+def read_sources(
+    entries: Sequence[DataEntry], cache: TokenCache, folder: Path, workers: int | None
+) -> list[list[FileRecord]]:
+    """Read the files of every entry and add their tokens to the cache.
+
+    Args:
+        entries: What `--data` names.
+        cache: Where tokens are looked up and added.
+        folder: Folder of the cache, for the lists of files.
+        workers: Number of processes; None: one per core.
+
+    Returns:
+        The files of each entry.
+    """
+    readers = [_SourceReader(entry, cache, folder) for entry in entries]
+    new = [reader for reader in readers if not reader.is_done]
+    counts = [reader.count for reader in new]
+    bar = tqdm(
+        total=None if None in counts else sum(count or 0 for count in counts),
+        unit="file",
+        desc="Reading MIDI",
+        leave=False,
+        disable=None if new else True,  # None: not in a log file
+    )
+    with bar:
+        jobs = (job for reader in new for job in reader.jobs(bar))
+        for file in encode_all(jobs, workers):
+            cache.add(file.digest, file.ids, file.notes, file.metadata)
+    for reader in new:
+        reader.save_list()
+    return [reader.records for reader in readers]
+
+
+# Conversion.
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def encode_all(jobs: Iterable[Job], workers: int | None = None) -> Iterator[Encoded]:
-    """Turn every file into tokens.
+def encode_all(jobs: Iterable[EncodeJob], workers: int | None = None) -> Iterator[EncodedFile]:
+    """Convert every file to tokens.
 
     Args:
-        jobs: Taken one after the other, not much faster than they are worked off.
-        workers: Processes; None: one per core, 1: only this one.
+        jobs: Consumed little faster than they are converted.
+        workers: Number of processes; None: one per core, 1: only this one.
 
     Raises:
         CorpusError: A process was killed.
     """
-    patient = _Patient(jobs)
-    few = list(itertools.islice(patient, _FEW))
-    workers = workers or cores()
-    if workers == 1 or len(few) < _FEW:
-        yield from map(encode, itertools.chain(few, patient))
+    pending = _UntilError(jobs)
+    first = list(itertools.islice(pending, _MIN_PARALLEL_FILES))
+    workers = workers or available_cores()
+    if workers == 1 or len(first) < _MIN_PARALLEL_FILES:
+        yield from map(encode, itertools.chain(first, pending))
     else:
-        yield from _encode_in_pool(itertools.chain(few, patient), workers)
-    if patient.error is not None:
-        raise patient.error
+        yield from _encode_in_pool(itertools.chain(first, pending), workers)
+    if pending.error is not None:
+        raise pending.error
 
 
-class _Patient:
-    """Jobs up to the first error, which waits until those before it are done."""
+class _UntilError:
+    """Jobs up to the first error, which is raised after their results."""
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
+    def __init__(self, jobs: Iterable[EncodeJob]) -> None:
         self._jobs = iter(jobs)
         self.error: MusicLSTMError | None = None
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[EncodeJob]:
         return self
 
-    def __next__(self) -> Job:
+    def __next__(self) -> EncodeJob:
         if self.error is not None:
             raise StopIteration
         try:
@@ -105,40 +226,40 @@ class _Patient:
             raise StopIteration from error
 
 
-def _encode_in_pool(jobs: Iterator[Job], workers: int) -> Iterator[Encoded]:
+def _encode_in_pool(jobs: Iterator[EncodeJob], workers: int) -> Iterator[EncodedFile]:
     pool = ProcessPoolExecutor(workers)
-    waiting: deque[tuple[Future[list[Encoded]], int, str]] = deque()
+    pending: deque[tuple[Future[list[EncodedFile]], int, str]] = deque()
     try:
         for batch in _batches(jobs):
             size = sum(len(job.data) for job in batch)
-            waiting.append((pool.submit(_encode_batch, batch), size, batch[0].name))
-            while _enough(waiting, workers):
-                yield from _result(waiting)
-        while waiting:
-            yield from _result(waiting)
+            pending.append((pool.submit(_encode_batch, batch), size, batch[0].name))
+            while _is_full(pending, workers):
+                yield from _result(pending)
+        while pending:
+            yield from _result(pending)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _enough(waiting: deque[tuple[Future[list[Encoded]], int, str]], workers: int) -> bool:
-    total = sum(size for _, size, _ in waiting)
-    return len(waiting) >= _BATCHES_A_WORKER * workers or total > _BYTES_ON_THE_WAY
+def _is_full(pending: deque[tuple[Future[list[EncodedFile]], int, str]], workers: int) -> bool:
+    total = sum(size for _, size, _ in pending)
+    return len(pending) >= _BATCHES_PER_WORKER * workers or total > _MAX_BYTES_IN_FLIGHT
 
 
-def _result(waiting: deque[tuple[Future[list[Encoded]], int, str]]) -> list[Encoded]:
-    future, _, name = waiting.popleft()
+def _result(pending: deque[tuple[Future[list[EncodedFile]], int, str]]) -> list[EncodedFile]:
+    future, _, name = pending.popleft()
     try:
         return future.result()
     except BrokenProcessPool as error:
         raise CorpusError(
-            f"A process that read MIDI was killed at {name!r} or soon after it, most likely for "
-            "want of memory; run again with fewer --workers, what was read is kept."
+            f"A process that read MIDI was killed at {name!r} or soon after it, probably because "
+            "memory ran out; run again with fewer --workers. Files that were read are cached."
         ) from error
 
 
-def _batches(jobs: Iterator[Job]) -> Iterator[list[Job]]:
-    """Small files together, so that handing them over costs little; large ones alone."""
-    batch: list[Job] = []
+def _batches(jobs: Iterator[EncodeJob]) -> Iterator[list[EncodeJob]]:
+    """Group small files, to save messages between processes; large files stay alone."""
+    batch: list[EncodeJob] = []
     size = 0
     for job in jobs:
         batch.append(job)
@@ -150,53 +271,55 @@ def _batches(jobs: Iterator[Job]) -> Iterator[list[Job]]:
         yield batch
 
 
-def _encode_batch(batch: list[Job]) -> list[Encoded]:
+def _encode_batch(batch: list[EncodeJob]) -> list[EncodedFile]:
     return [encode(job) for job in batch]
 
 
 _tokenizer: MusicTokenizer | None = None  # one per process
 
 
-def encode(job: Job) -> Encoded:
-    """Turn one file into tokens, and look at what it is."""
+def encode(job: EncodeJob) -> EncodedFile:
+    """Convert one file to tokens and compute its statistics."""
     global _tokenizer
     _tokenizer = _tokenizer or MusicTokenizer()
     try:
-        score, report = read_midi(job.data, name=job.name, limits=MidiLimits.training())
+        score, summary = read_midi(job.data, name=job.name, limits=MidiLimits.training())
         ids = np.array(_tokenizer.encode(score), np.uint16)
         notes = count_notes(ids, _tokenizer)
-        told = {"survey": survey(score, report, kept_notes=notes).facts()}
+        stats = piece_stats(score, summary, token_notes=notes)
     except MusicLSTMError as error:
         return _unusable(job, str(error))
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        # One file in a hundred thousand finds a hole in a library; the others are still of use.
+        # One file in a hundred thousand triggers a bug in a library; skip it.
         problem = f"it cannot be written as tokens ({type(error).__name__}: {error})."
         return _unusable(job, problem)
-    return Encoded(job.digest, ids, notes, told)
+    return EncodedFile(job.digest, ids, notes, {"stats": stats.to_dict()})
 
 
-def _unusable(job: Job, problem: str) -> Encoded:
-    return Encoded(job.digest, np.zeros(0, np.uint16), 0, {"problem": problem, "name": job.name})
+def _unusable(job: EncodeJob, problem: str) -> EncodedFile:
+    return EncodedFile(
+        job.digest, np.zeros(0, np.uint16), 0, {"problem": problem, "name": job.name}
+    )
 
 
 def count_notes(ids: Sequence[int] | np.ndarray, tokenizer: MusicTokenizer) -> int:
-    """Return the number of notes in a stream of ids: one pitch token each."""
+    """Return the number of notes in token ids: one pitch token each."""
     kinds, _ = _kinds_and_values(tuple(tokenizer.token_names))
     return int(np.isin(kinds[ids], _PITCHES).sum())
 
 
 def notes_by_program(ids: np.ndarray) -> Counter[int]:
-    """Return the notes of each program in a stream, -1 for drums."""
+    """Return the number of notes of each program in token ids, -1 for drums."""
     kinds, values = (each[ids] for each in _kinds_and_values(MusicTokenizer.token_names))
-    heads = np.flatnonzero(kinds == Kind.PROGRAM)
+    programs = np.flatnonzero(kinds == Kind.PROGRAM)
     pitches = np.flatnonzero(np.isin(kinds, _PITCHES))
-    block = np.searchsorted(heads, pitches, side="right") - 1
-    found, counts = np.unique(values[heads[block[block >= 0]]], return_counts=True)
+    block = np.searchsorted(programs, pitches, side="right") - 1
+    found, counts = np.unique(values[programs[block[block >= 0]]], return_counts=True)
     return Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
 
 @cache
 def _kinds_and_values(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return kind and value of every token as `TokenTable` reads them, each (vocab,)."""
+    """Return kind and value of every token, each (vocab,)."""
     table = TokenTable(names)
     return np.array(table.kind), np.array(table.value)

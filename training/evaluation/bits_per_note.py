@@ -12,7 +12,7 @@ from torch import Tensor
 
 from musiclstm.model import Kind, MusicLSTMForCausalLM, TokenTable
 from training.data.features import feature_rows, on_device, table_of
-from training.pretraining.encoded_corpora import EncodedCorpora
+from training.pretraining.corpora import EncodedCorpora
 
 MEASURED_TOKENS = 4_000  # of each piece in `bits_per_note`, from its beginning
 STEPS = 128  # read at once: the fastest on a CPU; the state is carried, so bits do not depend on it

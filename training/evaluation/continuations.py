@@ -20,7 +20,8 @@ from musiclstm.errors import MusicLSTMError, ScoreError
 from musiclstm.generation import MAX_SEED, Composer, Composition, Sampling
 from musiclstm.midi import MidiLimits, analysis, read_midi
 from training.arguments import read_overrides
-from training.data.splits import in_turn, sources_of_split
+from training.data.corpus import sources_of_split
+from training.data.sources import round_robin
 from training.evaluation.music_metrics import Ints, Section, section
 
 SHORT_BARS = 4  # prompt and continuation of a piece that is too short for the plan
@@ -138,7 +139,7 @@ def choose(
     """
     found: list[PromptedPiece] = []
     limits = MidiLimits.training()
-    sources = in_turn(sources_of_split(paths, split, workers=workers), plan.seed)
+    sources = round_robin(sources_of_split(paths, split, workers=workers), plan.seed)
     while len(found) < plan.pieces and (source := next(sources, None)) is not None:
         name = f"{source.corpus}/{source.name}"
         try:

@@ -1,7 +1,6 @@
-"""The data report as one page that needs nothing else: no scripts, no fonts, no network.
+"""Format the data report as a web page without scripts, external fonts or network access.
 
-Names of files are text, never markup: everything that is not written here goes through `_text`.
-Knows only the values that `report.describe` gathers.
+All values are escaped by `_text`, because file names come from untrusted input.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 
 from musiclstm.midi import pluralize
 
-_MOST_BARS = 12
+_MAX_CHART_ROWS = 12
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2530; --soft: #5d6876; --line: #dde2e8;
   --paper: #fbfbf9; --card: #ffffff; --accent: #2f6f8f; --warn: #a3541a; --warn-card: #fff6ec; }
@@ -52,45 +51,44 @@ th { font-weight: 600; color: var(--soft); font-size: .88rem; }
 """
 
 
-def as_html(facts: dict[str, Any]) -> str:
-    """The page."""
-    read = facts["files"]["read"]
-    music = [_music(facts), _splits(facts), _tokens(facts)] if read else []
-    parts = [_head(facts), _tiles(facts), _look_at(facts), _left_out(facts), *music, _time(facts)]
+def as_html(report: dict[str, Any]) -> str:
+    """Return the page for the contents of data_report.json."""
+    music = [_music(report), _splits(report), _tokens(report)] if report["files"]["read"] else []
+    checks = [_look_at(report), _left_out(report)]
+    parts = [_head(report), _tiles(report), *checks, *music, _time(report)]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>Data report</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>Training data</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(filter(None, parts))
         + "\n</main>\n</body>\n</html>\n"
     )
 
 
 def _text(value: object) -> str:
-    """A value as text, whatever it holds."""
     return escape(str(value), quote=True)
 
 
-def _head(facts: dict[str, Any]) -> str:
-    names = ", ".join(str(row["name"]) for row in facts["corpora"])
-    of = f'<p class="soft">{_text(names)}</p>' if names else ""
-    return f"<header><h1>What the training would hear</h1>{of}</header>"
+def _head(report: dict[str, Any]) -> str:
+    names = ", ".join(str(row["name"]) for row in report["corpora"])
+    corpora = f'<p class="soft">{_text(names)}</p>' if names else ""
+    return f"<header><h1>Training data</h1>{corpora}</header>"
 
 
-def _tiles(facts: dict[str, Any]) -> str:
-    files, found = facts["files"], facts["estimate"]
+def _tiles(report: dict[str, Any]) -> str:
+    files, found = report["files"], report["estimate"]
     tiles = [
-        (f"{files['read']:,}", f"of {files['found']:,} files read"),
-        (f"{facts['hours']:,.1f} h", "of music"),
-        (f"{facts['notes']:,}", "notes"),
-        (f"{facts['tokens']['epoch']:,}", "tokens an epoch"),
-        ("?" if found is None else _minutes(found["minutes"]), f"with {facts['preset']}"),
+        (f"{files['read']:,}", f"of {files['found']:,} files used"),
+        (f"{report['hours']:,.1f} h", "of music"),
+        (f"{report['notes']:,}", "notes"),
+        (f"{report['tokens']['epoch']:,}", "tokens per epoch"),
+        ("?" if found is None else _minutes(found["minutes"]), f"to train ({report['preset']})"),
     ]
     cells = "".join(
-        f'<div class="tile"><b>{_text(value)}</b><span>{_text(what)}</span></div>'
-        for value, what in tiles
+        f'<div class="tile"><b>{_text(value)}</b><span>{_text(label)}</span></div>'
+        for value, label in tiles
     )
     return f'<div class="tiles">{cells}</div>'
 
@@ -101,22 +99,22 @@ def _minutes(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _look_at(facts: dict[str, Any]) -> str:
+def _look_at(report: dict[str, Any]) -> str:
     cards = [
         f'<div class="card look"><h3>{_text(each["what"].capitalize())}: '
         f"{pluralize(each['pieces'], 'piece')}</h3><p>{_text(each['hint'])}</p>"
         f"{_list(map(_text, each['examples']), each['pieces'])}</div>"
-        for each in facts["look_at"]
+        for each in report["look_at"]
     ]
-    return f"<h2>Kept, but look at these</h2>{''.join(cards)}" if cards else ""
+    return f"<h2>Used, but check these</h2>{''.join(cards)}" if cards else ""
 
 
-def _left_out(facts: dict[str, Any]) -> str:
+def _left_out(report: dict[str, Any]) -> str:
     cards = []
-    for each in facts["left_out"]:
+    for each in report["left_out"]:
         names = [
-            f'{_text(one["name"])} <span class="soft">{_text(one["why"])}</span>'
-            for one in each["examples"]
+            f'{_text(example["name"])} <span class="soft">{_text(example["why"])}</span>'
+            for example in each["examples"]
         ]
         cards.append(
             f'<div class="card"><h3>{_text(each["reason"].capitalize())}: '
@@ -125,75 +123,82 @@ def _left_out(facts: dict[str, Any]) -> str:
     return f"<h2>Left out</h2>{''.join(cards)}" if cards else ""
 
 
-def _list(items: Iterable[str], found: int) -> str:
-    """A list of markup; says how many of them are not shown."""
+def _list(items: Iterable[str], total: int) -> str:
+    """Return a list of HTML items, and how many more there are."""
     rows = [f"<li>{item}</li>" for item in items]
-    if found > len(rows):
-        rows.append(f'<li class="soft">and {found - len(rows):,} more</li>')
+    if total > len(rows):
+        rows.append(f'<li class="soft">and {total - len(rows):,} more</li>')
     return f"<ul>{''.join(rows)}</ul>"
 
 
-def _music(facts: dict[str, Any]) -> str:
-    grid = facts["grid"]
-    changing = pluralize(facts["pieces_that_change_meter"], "piece")
+def _music(report: dict[str, Any]) -> str:
+    grid = report["grid"]
+    changing = pluralize(report["pieces_that_change_meter"], "piece")
     return (
-        f"<h2>Music</h2><div>{_bars(facts['instruments'], 'notes', 'Instruments, by notes')}</div>"
-        f'<div class="columns"><div>{_bars(facts["keys"], "pieces", "Keys, by pieces")}'
+        "<h2>Music</h2>"
+        f"<div>{_bar_chart(report['instruments'], 'notes', 'Instruments: notes')}</div>"
+        f'<div class="columns"><div>{_bar_chart(report["keys"], "pieces", "Keys: pieces")}'
         '<p class="soft">Estimated from the notes of each piece.</p></div>'
-        f"<div>{_bars(facts['meters'], 'pieces', 'Meters, by pieces')}"
-        f'<p class="soft">At the first note; {changing} with more than one.</p></div></div>'
-        f"<h2>What the grid does</h2><p>Notes are written on twelve steps a beat. Of "
-        f"{grid['notes']:,} notes it loses {grid['lost_share']:.2%} ({grid['lost']:,}), which fall "
-        f"on another note of the same key, and moves {grid['moved_share']:.2%} "
-        f"({grid['moved']:,}), by {grid['moved_by_ms']:.0f} ms in the mean.</p>"
+        f"<div>{_bar_chart(report['meters'], 'pieces', 'Meters: pieces')}"
+        f'<p class="soft">Time signature at the first note; {changing} change it later.</p>'
+        "</div></div><h2>Rounding of times</h2><p>The model writes notes on a grid of twelve steps "
+        f"per beat. Of {grid['notes']:,} notes, {grid['moved_share']:.2%} ({grid['moved']:,}) move "
+        f"to a step of the grid, by {grid['moved_by_ms']:.0f} ms (thousandths of a second) on "
+        f"average. {grid['lost_share']:.2%} ({grid['lost']:,}) are lost, because they would "
+        "coincide with another note of the same pitch and instrument.</p>"
     )
 
 
-def _bars(rows: Sequence[dict[str, Any]], unit: str, title: str) -> str:
-    most = max((row[unit] for row in rows), default=1)
+def _bar_chart(rows: Sequence[dict[str, Any]], unit: str, title: str) -> str:
+    largest = max((row[unit] for row in rows), default=1)
     bars = [
         f'<div class="bar"><span>{_text(row["name"])}</span>'
-        f'<span><i style="width:{100 * row[unit] / most:.1f}%"></i></span>'
+        f'<span><i style="width:{100 * row[unit] / largest:.1f}%"></i></span>'
         f"<span>{row[unit]:,}</span></div>"
-        for row in rows[:_MOST_BARS]
+        for row in rows[:_MAX_CHART_ROWS]
     ]
-    rest = len(rows) - _MOST_BARS
+    rest = len(rows) - _MAX_CHART_ROWS
     more = f'<p class="soft">and {rest} more</p>' if rest > 0 else ""
     return f"<h3>{_text(title)}</h3>{''.join(bars)}{more}"
 
 
-def _splits(facts: dict[str, Any]) -> str:
+def _splits(report: dict[str, Any]) -> str:
     rows = "".join(
         f"<tr><td>{_text(split)}</td><td>{own['pieces']:,}</td><td>{own['hours']:,.2f}</td>"
         f"<td>{own['notes']:,}</td><td>{own['tokens']:,}</td></tr>"
-        for split, own in facts["splits"].items()
+        for split, own in report["splits"].items()
     )
     return (
-        '<h2>Splits</h2><div class="scroll"><table><thead><tr><th>split</th><th>pieces</th>'
+        "<h2>Splits</h2><p>The model learns from <b>train</b>. It is checked against <b>valid</b> "
+        "during the training and against <b>test</b> at the end.</p>"
+        '<div class="scroll"><table><thead><tr><th>split</th><th>pieces</th>'
         f"<th>hours</th><th>notes</th><th>tokens</th></tr></thead><tbody>{rows}</tbody></table>"
         "</div>"
     )
 
 
-def _tokens(facts: dict[str, Any]) -> str:
-    tokens = facts["tokens"]
+def _tokens(report: dict[str, Any]) -> str:
+    tokens = report["tokens"]
     return (
-        f"<h2>Tokens</h2><p>{tokens['per_note']:.2f} tokens a note, {tokens['epoch']:,} an epoch "
-        f"as augmented, from a vocabulary of {tokens['vocabulary']:,}.</p>"
+        "<h2>Tokens</h2><p>The model reads and writes music as tokens, such as a pitch or a "
+        f"duration. There are {tokens['vocabulary']:,} different tokens. A note takes "
+        f"{tokens['per_note']:.2f} tokens on average. An epoch, which is all training pieces once "
+        f"and varied at random, has {tokens['epoch']:,} tokens.</p>"
     )
 
 
-def _time(facts: dict[str, Any]) -> str:
-    found = facts["estimate"]
+def _time(report: dict[str, Any]) -> str:
+    found = report["estimate"]
     if found is None:
         return "<h2>Time</h2><p>Not measured: there is nothing to train on.</p>"
     return (
-        f"<h2>Time</h2><p>About <b>{_minutes(found['minutes'])}</b> for {found['steps']:,} steps "
-        f"({found['epochs']:,.1f} epochs) with preset {_text(facts['preset'])} on this machine "
-        f"({_text(found['device'])}, {pluralize(found['threads'], 'thread')}), without the samples "
-        "it composes and the checkpoints it writes.</p>"
-        f'<p class="soft">Measured on {found["measured_steps"]} real steps, which took '
+        f"<h2>Time</h2><p>About <b>{_minutes(found['minutes'])}</b> for {found['steps']:,} "
+        f"training steps ({found['epochs']:,.1f} epochs) with the preset "
+        f"{_text(report['preset'])} on this machine ({_text(found['device'])}, "
+        f"{pluralize(found['threads'], 'thread')}). Composing samples and writing checkpoints is "
+        "not included.</p>"
+        f'<p class="soft">Measured on {found["measured_steps"]} training steps, which took '
         f"{found['fastest_s']:.2f} to {found['slowest_s']:.2f} s each "
-        f"({found['tokens_per_second']:,} tokens a second), and on reading "
-        f"{pluralize(found['measured_pieces'], 'held-out piece')}. Nothing of it was kept.</p>"
+        f"({found['tokens_per_second']:,} tokens per second), and on evaluating "
+        f"{pluralize(found['measured_pieces'], 'held-out piece')}. Their result was discarded.</p>"
     )

@@ -1,7 +1,6 @@
-"""How long a run will take, measured on a few of its own steps, which are then thrown away.
+"""Estimate the time of a training run from a few of its steps, whose result is discarded.
 
-The steps are those of the real Trainer on the real windows, and held-out pieces are really read.
-Knows nothing of reports.
+The steps are those of the Trainer on the training windows; held-out pieces are evaluated as well.
 """
 
 from __future__ import annotations
@@ -21,35 +20,36 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from musiclstm.tokens import MusicTokenizer
+from training.data.splits import evenly_spaced
 from training.evaluation.held_out import held_out
 from training.trainer.callbacks import LearningCurve
 from training.trainer.trainer import StatefulTrainer
 
-WARM_UP = 2  # the first steps prepare memory and kernels
-FEWEST_STEPS, MOST_STEPS = 3, 12
-LONGEST_S = 20.0  # then the fewest steps are enough
-_PIECES_READ = 16
+WARM_UP = 2  # steps before the measurement: they allocate memory and compile kernels
+MIN_STEPS, MAX_STEPS = 3, 12
+MAX_S = 20.0  # after this time, the smallest number of steps is enough
+_EVALUATED_PIECES = 16
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a run will take on this machine.
+class TimeEstimate:
+    """Estimated time of a run on this machine.
 
     Args:
-        steps: Of the optimizer, if it does not stop early.
-        epochs: How often the training pieces are read in them.
-        measured_steps: On how many steps `seconds_per_step` was measured.
-        seconds_per_step: Their mean.
-        fastest_s: The fastest of them.
-        slowest_s: The slowest of them.
-        tokens_per_step: Tokens that a step predicts, in the mean of an epoch.
-        tokens_per_epoch: Tokens that the first epoch predicts.
-        evaluations: How often the held-out pieces are read in the run.
-        measured_pieces: Held-out pieces that were read to measure `seconds_per_evaluation`.
-        seconds_per_evaluation: To read all of them once.
-        last_s: To read held-out and test pieces once more at the end.
-        device: `cpu`, `cuda:0`, ...
-        threads: Of PyTorch.
+        steps: Optimizer steps, if the run does not stop early.
+        epochs: Passes through the training pieces in these steps.
+        measured_steps: Number of measured steps.
+        seconds_per_step: Mean of the measured steps.
+        fastest_s: Seconds of the fastest measured step.
+        slowest_s: Seconds of the slowest measured step.
+        tokens_per_step: Mean number of predicted tokens of a step.
+        tokens_per_epoch: Predicted tokens of the first epoch.
+        evaluations: Number of evaluations on the held-out pieces.
+        measured_pieces: Held-out pieces on which the evaluation was measured.
+        seconds_per_evaluation: Seconds of an evaluation.
+        last_s: Seconds of the evaluation of held-out and test pieces at the end.
+        device: Torch device, such as `cpu` or `cuda:0`.
+        threads: Threads of PyTorch.
     """
 
     steps: int
@@ -69,31 +69,31 @@ class Estimate:
 
     @property
     def minutes(self) -> float:
-        """Of the whole run, without the samples that it composes and the checkpoints it writes."""
-        reading = self.evaluations * self.seconds_per_evaluation + self.last_s
-        return (self.steps * self.seconds_per_step + reading) / 60
+        """Minutes of the whole run, without composing samples and writing checkpoints."""
+        evaluation_s = self.evaluations * self.seconds_per_evaluation + self.last_s
+        return (self.steps * self.seconds_per_step + evaluation_s) / 60
 
     @property
     def tokens_per_second(self) -> float:
-        """While it trains."""
+        """Predicted tokens per second of training."""
         return self.tokens_per_step / self.seconds_per_step
 
-    def facts(self) -> dict[str, Any]:
-        """Ready for a report, rounded to what was measured."""
-        found = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return rounded values for the report."""
+        values = {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in asdict(self).items()
         }
-        return found | {
+        return values | {
             "minutes": round(self.minutes, 4),
             "tokens_per_second": round(self.tokens_per_second),
         }
 
 
 def short_run(training: TrainingArguments, folder: Path) -> TrainingArguments:
-    """The same settings for a few steps that leave nothing behind but what lies in `folder`."""
+    """Return the settings for a few steps that write to `folder` alone."""
     short = copy.copy(training)
-    short.output_dir, short.max_steps = str(folder), WARM_UP + MOST_STEPS
+    short.output_dir, short.max_steps = str(folder), WARM_UP + MAX_STEPS
     short.eval_strategy = short.logging_strategy = IntervalStrategy.NO
     short.save_strategy, short.load_best_model_at_end = SaveStrategy.NO, False
     short.eval_on_start = False
@@ -109,28 +109,28 @@ def time_short_run(
     *,
     valid: Sequence[np.ndarray],
     test: Sequence[np.ndarray],
-) -> Estimate:
-    """Train and read for some seconds, and keep nothing of it.
+) -> TimeEstimate:
+    """Train and evaluate for some seconds and discard the result.
 
     Args:
-        make_trainer: Gives the trainer of the run, with other settings.
-        training: The settings of the run that is to be estimated.
-        tokenizer: The one the model is trained with.
-        valid: Held-out pieces, token ids.
-        test: Pieces that are read at the end only.
+        make_trainer: Creates the trainer of the run with other settings.
+        training: Settings of the run to estimate.
+        tokenizer: Tokenizer of the model.
+        valid: Token ids of the held-out pieces.
+        test: Token ids of the pieces that are evaluated at the end only.
     """
-    clock = _Clock()
+    timer = _StepTimer()
     with TemporaryDirectory() as folder:
         trainer = make_trainer(short_run(training, Path(folder)))
         trainer.remove_callback(LearningCurve)
-        trainer.add_callback(clock)
-        tokens, updates = trainer.windows.tokens, trainer.windows.updates  # of the first epoch
+        trainer.add_callback(timer)
+        tokens, updates = trainer.windows.tokens, trainer.windows.updates
         trainer.train()
-    seconds = np.diff(clock.marks)
+    seconds = np.diff(timer.step_ends)
     steps = _steps(training, updates)
-    pieces, per_token = _reading(trainer, tokenizer, valid or test)
+    pieces, per_token = _time_evaluation(trainer, tokenizer, valid or test)
     valid_s, test_s = (per_token * sum(map(len, each)) for each in (valid, test))
-    return Estimate(
+    return TimeEstimate(
         steps=steps,
         epochs=steps / updates,
         measured_steps=len(seconds),
@@ -148,11 +148,11 @@ def time_short_run(
     )
 
 
-class _Clock(TrainerCallback):
-    """Notes when each step after the first ones ends, and stops when it has enough of them."""
+class _StepTimer(TrainerCallback):
+    """Records the end of each step after the warm-up, and stops after enough steps."""
 
     def __init__(self) -> None:
-        self.marks: list[float] = []
+        self.step_ends: list[float] = []
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -160,10 +160,10 @@ class _Clock(TrainerCallback):
         if state.global_step < WARM_UP:
             return
         if args.device.type != "cpu":
-            torch.accelerator.synchronize()  # a step has ended when the device is done with it
-        self.marks.append(time.perf_counter())
-        enough = len(self.marks) > FEWEST_STEPS
-        if enough and self.marks[-1] - self.marks[0] > LONGEST_S:
+            torch.accelerator.synchronize()  # wait until the device has finished the step
+        self.step_ends.append(time.perf_counter())
+        is_enough = len(self.step_ends) > MIN_STEPS
+        if is_enough and self.step_ends[-1] - self.step_ends[0] > MAX_S:
             control.should_training_stop = True
 
 
@@ -174,7 +174,7 @@ def _steps(training: TrainingArguments, updates: int) -> int:
 
 
 def _evaluations(training: TrainingArguments, steps: int, updates: int) -> int:
-    """How often the held-out pieces are read before the end."""
+    """Return the number of evaluations before the end."""
     if training.eval_strategy == IntervalStrategy.EPOCH:
         return int(training.eval_on_start) + math.ceil(steps / updates)
     if training.eval_strategy == IntervalStrategy.NO:
@@ -184,15 +184,14 @@ def _evaluations(training: TrainingArguments, steps: int, updates: int) -> int:
     return first + int(steps // (every if every >= 1 else math.ceil(steps * every)))
 
 
-def _reading(
+def _time_evaluation(
     trainer: StatefulTrainer, tokenizer: MusicTokenizer, pieces: Sequence[np.ndarray]
 ) -> tuple[int, float]:
-    """Return how many pieces were read, and seconds per token."""
-    some = [pieces[i] for i in range(0, len(pieces), max(1, len(pieces) // _PIECES_READ))]
-    some = some[:_PIECES_READ]
-    if not some:
+    """Return the number of evaluated pieces and the seconds per token."""
+    if not len(pieces):
         return 0, 0.0
-    begin = time.perf_counter()
+    sample = evenly_spaced(pieces, _EVALUATED_PIECES)
+    start = time.perf_counter()
     with trainer.compute_loss_context_manager():
-        held_out(trainer.network, tokenizer, some)
-    return len(some), (time.perf_counter() - begin) / sum(map(len, some))
+        held_out(trainer.network, tokenizer, sample)
+    return len(sample), (time.perf_counter() - start) / sum(map(len, sample))

@@ -19,7 +19,7 @@ from musiclstm.export import pianoroll_svg
 from musiclstm.generation import Composer, Composition, Sampling
 from musiclstm.model import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
-from training.pretraining.networks import export_copy
+from training.networks import export_copy
 
 SAMPLES_FOLDER = "samples"
 BARS, PROMPT_BARS = 8, 4

@@ -27,7 +27,7 @@ from musiclstm.model.modeling_musiclstm import feature_tensors
 from musiclstm.model.step_features import StepFeatures, TokenTable
 from training.evaluation.bits_per_note import bits_per_note
 from training.prepare import prepare
-from training.pretraining.encoded_corpora import EncodedCorpora
+from training.pretraining.corpora import EncodedCorpora
 
 NAMES = [OURS, OURS_PLAIN, TRANSFORMER, TRANSFORMER_FEATURES, SEED_1, PERFORMANCE_RNN]
 CONTEXT = 32

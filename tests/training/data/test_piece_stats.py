@@ -10,7 +10,7 @@ import pytest
 from symusic import Note, Score, Tempo, TimeSignature, Track
 
 from musiclstm import MusicTokenizer, read_midi
-from training.data.piece_stats import Survey, beat_fit, survey
+from training.data.piece_stats import PieceStats, beat_fit, piece_stats
 
 
 def score_of(notes, *, tpq=480, meter=(4, 4), bpm=120, program=0, drums=False):
@@ -26,7 +26,7 @@ def score_of(notes, *, tpq=480, meter=(4, 4), bpm=120, program=0, drums=False):
 
 def look(score, kept=None):
     clean, report = read_midi(score.dumps_midi())
-    return survey(clean, report, kept_notes=report.notes if kept is None else kept)
+    return piece_stats(clean, report, token_notes=report.notes if kept is None else kept)
 
 
 def tune(*, up=0, step=240, count=64, shift=0, length=200):
@@ -42,7 +42,7 @@ def plain():
     ("notes", "seconds", "short"), [(40, 8.0, False), (39, 60.0, True), (400, 7.9, True)]
 )
 def test_few_notes_or_little_time_are_short(plain, notes, seconds, short):
-    assert replace(plain, notes=notes, seconds=seconds).short is short
+    assert replace(plain, notes=notes, seconds=seconds).is_short is short
 
 
 def test_a_piece_is_told_in_seconds_notes_key_and_meter(plain):
@@ -51,13 +51,13 @@ def test_a_piece_is_told_in_seconds_notes_key_and_meter(plain):
     assert plain.programs == ((0, 64),)
     assert (plain.meter, plain.meters) == ("4/4", 1)
     assert plain.key is not None
-    assert not plain.free
+    assert not plain.is_off_grid
 
 
 def test_facts_survive_a_way_through_json(plain):
-    facts = json.loads(json.dumps(plain.facts()))
-    assert facts == plain.facts()
-    assert Survey.from_facts(facts) == plain
+    facts = json.loads(json.dumps(plain.to_dict()))
+    assert facts == plain.to_dict()
+    assert PieceStats.from_dict(facts) == plain
 
 
 def test_the_grid_moves_what_lies_off_its_twelfths_by_so_many_milliseconds():
@@ -65,7 +65,7 @@ def test_the_grid_moves_what_lies_off_its_twelfths_by_so_many_milliseconds():
     found = look(score_of(tune(step=60, length=50)))
     assert found.moved == 32
     assert found.moved_ms / found.moved == pytest.approx(1000 * 0.5 / 24, rel=0.02)
-    assert not found.free
+    assert not found.is_off_grid
 
 
 @pytest.mark.parametrize("tpq", [96, 220, 480, 1024])
@@ -106,18 +106,18 @@ def played(onsets, tpq=480):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_recording_without_a_click_is_free(seed):
-    assert look(played(free_onsets(600, seed))).free
+    assert look(played(free_onsets(600, seed))).is_off_grid
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.02, 0.04])
 def test_hands_that_play_to_a_click_are_not_free(sigma):
     rng = np.random.default_rng(1)
     onsets = np.arange(400) / 2 + np.abs(rng.normal(0, sigma, 400))
-    assert not look(played(onsets)).free
+    assert not look(played(onsets)).is_off_grid
 
 
 def test_a_few_notes_are_never_called_free():
-    assert not look(played(free_onsets(30))).free
+    assert not look(played(free_onsets(30))).is_off_grid
 
 
 def test_chance_alone_is_called_free_nearly_always():

@@ -114,7 +114,7 @@ def test_a_row_without_bytes_is_told_and_left_out(files, tmp_path):
 def test_a_table_that_has_not_changed_is_not_opened_again(table, tmp_path, monkeypatch):
     path = parquet(table, tmp_path / "x.parquet")
     first = read_corpus([path], workers=1)
-    monkeypatch.setattr(tables.Table, "_open", lambda _: pytest.fail("opened again"))
+    monkeypatch.setattr(tables.MidiTable, "_open", lambda _: pytest.fail("opened again"))
     assert read_corpus([path], workers=1).pieces == first.pieces
 
 
@@ -224,7 +224,7 @@ def test_a_folder_comes_before_the_hub(hub, scales, tmp_path, monkeypatch):
 def test_a_stream_that_breaks_off_is_one_sentence_and_goes_on_the_next_time(
     hub, table, scales, monkeypatch
 ):
-    whole = tables.Columns.data
+    whole = tables.TableColumns.data
     calls = []
 
     def break_off(self, row):
@@ -233,7 +233,7 @@ def test_a_stream_that_breaks_off_is_one_sentence_and_goes_on_the_next_time(
             raise ConnectionError("the line\nis dead")
         return whole(self, row)
 
-    monkeypatch.setattr(tables.Columns, "data", break_off)
+    monkeypatch.setattr(tables.TableColumns, "data", break_off)
     with pytest.raises(CorpusError) as caught:
         read_corpus(["stream:me/songs"], workers=1)
     assert str(caught.value) == (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from musiclstm.errors import CorpusError
-from training.data.token_cache import Chosen, TokenCache, load_rows, save_rows
+from training.data.token_cache import PieceSubset, TokenCache, load_rows, save_rows
 
 FILES = {bytes([n]) * 32: np.arange(n, 3 * n, dtype=np.uint16) for n in range(1, 6)}
 
@@ -39,7 +39,7 @@ def test_what_was_added_is_found_by_the_next_process(tmp_path):
         entry = store.find(b"\3" * 32)
         assert entry is not None
         assert entry.notes == 3
-        assert store.told(entry) == {"name": "03"}
+        assert store.metadata(entry) == {"name": "03"}
         assert store.find(b"\x63" * 32) is None
 
 
@@ -126,10 +126,10 @@ def test_mapped_pieces_travel_to_another_process_as_names(tmp_path):
 
 def test_chosen_pieces_keep_their_own_order():
     pieces = [np.array([n]) for n in range(5)]
-    chosen = Chosen(pieces, [3, 1, 3])
+    chosen = PieceSubset(pieces, [3, 1, 3])
     assert [int(piece[0]) for piece in chosen] == [3, 1, 3]
     assert [int(piece[0]) for piece in chosen[1:]] == [1, 3]
-    assert not Chosen(pieces, [])
+    assert not PieceSubset(pieces, [])
 
 
 def test_rows_are_kept_whole_or_not_at_all(tmp_path):

@@ -13,15 +13,16 @@ from safetensors.torch import load_file, save_file
 import musiclstm
 from musiclstm.errors import CheckpointError
 from musiclstm.model.modeling_musiclstm import VariationalDropout
+from training.data.augmentation import AugmentationSettings
 from training.data.corpus import read_corpus
 from training.errors import TrainingError
 from training.evaluation.bits_per_note import bits_per_note
 from training.prepare import main as prepare_main
 from training.prepare import prepare
-from training.pretrain import PretrainingRun, PretrainingSettings, main
-from training.pretraining.augmentation import AugmentationSettings
-from training.pretraining.default_corpora import held_out_sets
-from training.pretraining.encoded_corpora import EncodedCorpora
+from training.pretrain import main
+from training.pretraining.corpora import EncodedCorpora, held_out_sets
+from training.pretraining.run import PretrainingRun
+from training.pretraining.settings import PretrainingSettings
 from training.trainer.checkpoints import write_manifest
 
 SEEDS = Path(musiclstm.__file__).parent / "examples"
@@ -277,7 +278,7 @@ def test_the_corpora_of_a_run_are_recorded(corpora, tmp_path):
 # A save that is stopped.
 
 
-@pytest.mark.parametrize("stops_at", ["save_moments", "write_record", "seal"])
+@pytest.mark.parametrize("stops_at", ["save_moments", "write_record", "write_manifest"])
 def test_a_save_that_is_killed_leaves_the_checkpoint_before_it(
     corpora, tmp_path, monkeypatch, stops_at
 ):
@@ -289,7 +290,7 @@ def test_a_save_that_is_killed_leaves_the_checkpoint_before_it(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"training.pretrain.{stops_at}", killed)
+        patch.setattr(f"training.pretraining.run.{stops_at}", killed)
         with pytest.raises(KeyboardInterrupt):
             first.save()
     second = run_of(corpora, tmp_path, resume=tmp_path)
@@ -341,9 +342,9 @@ def test_the_schedule_is_told_in_words():
 
 def test_a_session_ends_at_the_first_of_its_limits():
     settings = replace(TINY, max_steps=10, minutes=4.0)
-    assert settings.share_done(5, 1.0) == 0.5
-    assert settings.share_done(1, 3.0) == 0.75
-    assert replace(TINY, max_steps=0).share_done(500, 60.0) == 0
+    assert settings.completed(5, 1.0) == 0.5
+    assert settings.completed(1, 3.0) == 0.75
+    assert replace(TINY, max_steps=0).completed(500, 60.0) == 0
 
 
 def test_the_rate_rises_then_stays_then_falls(corpora, tmp_path):
@@ -446,7 +447,7 @@ def test_a_full_disk_is_one_sentence(command, monkeypatch, capsys):
     def full(*_):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("training.pretrain.save_moments", full)
+    monkeypatch.setattr("training.pretraining.run.save_moments", full)
     assert command("--max_steps", "1") == 1
     sentence = "error: The disk is full; make room and --resume from the last checkpoint.\n"
     assert capsys.readouterr().err == sentence

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from musiclstm.errors import CorpusError
-from training.pretraining.augmentation import IGNORED, Augmentation, AugmentationSettings
-from training.pretraining.encoded_corpora import SPLITS, EncodedCorpora
+from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
+from training.data.splits import SPLITS
+from training.pretraining.corpora import EncodedCorpora
 from training.pretraining.streams import PieceStreams
 
 BOS, EOS, PAD = 1, 2, 0
@@ -28,7 +29,7 @@ def pieces(vocabulary):
 
 def streams(vocabulary, pieces, **changes):
     augmentation = Augmentation(vocabulary.table, BOS, EOS, NOTHING)
-    options = {"rows": 2, "steps": 16, "pad_id": PAD, "follow": 0.0, "weights": [1.0, 1.0]}
+    options = {"rows": 2, "steps": 16, "pad_id": PAD, "join": 0.0, "weights": [1.0, 1.0]}
     return PieceStreams(
         pieces, augmentation=augmentation, bar_id=vocabulary.table.bar, **options | changes
     )
@@ -61,7 +62,7 @@ def test_the_same_seed_gives_the_same_batches(vocabulary, pieces):
 
 
 def test_long_pieces_are_cut_at_bar_lines(vocabulary, pieces):
-    source = streams(vocabulary, pieces, rows=1, longest=20)
+    source = streams(vocabulary, pieces, rows=1, max_tokens=20)
     for _ in range(40):
         batch = source.next()
         if batch.reset[0]:
@@ -71,13 +72,13 @@ def test_long_pieces_are_cut_at_bar_lines(vocabulary, pieces):
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_held_out_pieces_are_never_read(vocabulary, pieces, split):
     held_out = replace(pieces, split=np.array([0, SPLITS.index(split), 0]))
-    source = streams(vocabulary, held_out, rows=1, steps=400, follow=1.0)
+    source = streams(vocabulary, held_out, rows=1, steps=400, join=1.0)
     for _ in range(40):
         assert vocabulary.id_of["Pitch_62"] not in source.next().inputs
 
 
 def test_corpora_of_weight_0_are_never_read(vocabulary, pieces):
-    source = streams(vocabulary, pieces, rows=1, steps=400, follow=1.0, weights=[1.0, 0.0])
+    source = streams(vocabulary, pieces, rows=1, steps=400, join=1.0, weights=[1.0, 0.0])
     for _ in range(40):
         assert vocabulary.id_of["Pitch_64"] not in source.next().inputs
 
@@ -88,7 +89,7 @@ def test_corpora_that_all_have_weight_0_are_refused(vocabulary, pieces):
 
 
 def test_a_piece_may_follow_one_of_its_own_corpus_without_a_reset(vocabulary, pieces):
-    source = streams(vocabulary, pieces, rows=1, steps=400, follow=1.0)
+    source = streams(vocabulary, pieces, rows=1, steps=400, join=1.0)
     v = vocabulary
     for _ in range(10):
         batch = source.next()

@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 from musiclstm import MidiLimits, MusicTokenizer, ScoreError, read_midi
 from tests.training.conftest import write_piece
 from training.data.corpus import REASONS, CorpusPiece, Skipped, read_corpus
-from training.data.piece_stats import Survey
+from training.data.piece_stats import PieceStats
 from training.errors import TrainingError
 from training.finetune import main
 from training.report.data_report import (
@@ -27,7 +27,7 @@ from training.report.data_report import (
     write_report,
 )
 from training.report.html import as_html
-from training.report.time_estimate import WARM_UP, Estimate, _evaluations, short_run
+from training.report.time_estimate import WARM_UP, TimeEstimate, _evaluations, short_run
 
 SMALL = ["--model", "scratch", "--hidden_size", "16", "--num_hidden_layers", "2"]
 QUICK = [
@@ -51,7 +51,7 @@ def a_survey(**changes):
         "beat_fit": 1.0,
         "fingerprint": "0",
     }
-    return Survey(**found | changes)
+    return PieceStats(**found | changes)
 
 
 def a_piece(name, split="train"):
@@ -75,7 +75,7 @@ def an_estimate(**changes):
         "device": "cpu",
         "threads": 2,
     }
-    return Estimate(**found | changes)
+    return TimeEstimate(**found | changes)
 
 
 @pytest.fixture(scope="module")

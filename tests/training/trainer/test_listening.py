@@ -14,7 +14,7 @@ from musiclstm import Composer
 from musiclstm.audio.soundfonts import find_soundfont
 from musiclstm.errors import SoundfontNotFoundError
 from training.data.corpus import read_corpus
-from training.pretraining.networks import export_copy
+from training.networks import export_copy
 from training.trainer.listening import Listening
 
 

@@ -14,11 +14,11 @@ from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
+from training.data.augmentation import Augmentation, AugmentationSettings, Stream
 from training.data.corpus import read_corpus
 from training.data.dataset import IGNORED, StatefulWindowDataset
 from training.errors import TrainingError
 from training.evaluation.held_out import HeldOut, held_out
-from training.pretraining.augmentation import Augmentation, AugmentationSettings, Stream
 from training.trainer.checkpoints import checkpoints, validation_error
 from training.trainer.param_groups import Rates, freeze
 from training.trainer.trainer import StatefulTrainer
@@ -52,7 +52,7 @@ def model(*, hidden_size=24, **kwargs):
 
 
 def trainer(
-    folder, net, pieces, *, lanes=2, accumulation=1, cls=StatefulTrainer, more=None, **kwargs
+    folder, net, pieces, *, rows=2, accumulation=1, cls=StatefulTrainer, more=None, **kwargs
 ):
     options = {
         "learning_rate": 0.0,
@@ -62,7 +62,7 @@ def trainer(
     }
     arguments = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=lanes,
+        per_device_train_batch_size=rows,
         gradient_accumulation_steps=accumulation,
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
@@ -74,7 +74,7 @@ def trainer(
         **options,
     )
     windows = StatefulWindowDataset(
-        pieces, PlainTokenizer(), lanes=lanes * accumulation, batch_size=lanes, steps=STEPS
+        pieces, PlainTokenizer(), rows=rows * accumulation, batch_size=rows, steps=STEPS
     )
     return cls(net, arguments, windows, tokenizer=PlainTokenizer(), **(more or {}))
 
@@ -164,7 +164,7 @@ def test_what_only_the_carried_state_can_know_is_learned(tmp_path):
             tmp_path,
             model(hidden_size=32),
             with_keys(secrets(64, seed=1)),
-            lanes=8,
+            rows=8,
             cls=cls,
             learning_rate=1e-2,
             max_steps=160,
@@ -259,7 +259,7 @@ class RememberingTrainer(StatefulTrainer):
 
 def test_features_in_training_are_those_of_inference(pieces, tmp_path):
     tokenizer, pieces = MusicTokenizer(), pieces[:5]
-    windows = StatefulWindowDataset(pieces, tokenizer, lanes=4, batch_size=2, steps=STEPS)
+    windows = StatefulWindowDataset(pieces, tokenizer, rows=4, batch_size=2, steps=STEPS)
 
     def build(net, arguments, *_, **__):
         return RememberingTrainer(net, arguments, windows, tokenizer=tokenizer)
@@ -289,13 +289,13 @@ class EverySecond:
 def test_labels_that_do_not_count_are_not_learned(tmp_path):
     (piece,) = random_pieces(1)
     windows = StatefulWindowDataset(
-        [piece], PlainTokenizer(), lanes=1, batch_size=1, steps=STEPS, augmentation=EverySecond()
+        [piece], PlainTokenizer(), rows=1, batch_size=1, steps=STEPS, augmentation=EverySecond()
     )
 
     def build(net, arguments, *_, **__):
         return StatefulTrainer(net, arguments, windows, tokenizer=PlainTokenizer())
 
-    run = trainer(tmp_path, model(), [], lanes=1, cls=build, max_steps=1)
+    run = trainer(tmp_path, model(), [], rows=1, cls=build, max_steps=1)
     run.train()
     with torch.no_grad():
         logits = run.network.eval()(torch.tensor([[1, *piece.tolist()]])).logits[0]
@@ -315,7 +315,7 @@ def epochs_of_moved_pieces(folder, pieces):
     augmentation = Augmentation(
         table, tokenizer.bos_id, tokenizer.eos_id, AugmentationSettings(drop_parts=1)
     )
-    kwargs = {"lanes": 4, "batch_size": 2, "steps": 32, "augmentation": augmentation}
+    kwargs = {"rows": 4, "batch_size": 2, "steps": 32, "augmentation": augmentation}
     windows = StatefulWindowDataset(pieces, tokenizer, **kwargs)
 
     def build(net, arguments, _, **__):
@@ -387,12 +387,12 @@ def test_a_checkpoint_still_returns_its_state(tmp_path):
 def test_accumulated_steps_learn_what_one_step_over_all_rows_learns(tmp_path):
     pieces = random_pieces(2, 1, 3, 2, 2, 2)
     nets = []
-    for lanes, accumulation in ((4, 1), (2, 2)):
+    for rows, accumulation in ((4, 1), (2, 2)):
         run = trainer(
             tmp_path,
             model(),
             pieces,
-            lanes=lanes,
+            rows=rows,
             accumulation=accumulation,
             learning_rate=1e-2,
             max_steps=3,
@@ -522,7 +522,7 @@ def test_a_lower_learning_rate_counts_from_the_resumed_step_on(tmp_path):
 def test_other_windows_begin_without_the_state_of_the_checkpoint(tmp_path):
     pieces = random_pieces(5, 5)
     trainer(tmp_path, model(), pieces, max_steps=2, **SAVING).train()
-    run = trainer(tmp_path, model(), random_pieces(5, 5, 5), lanes=3, **SAVING)
+    run = trainer(tmp_path, model(), random_pieces(5, 5, 5), rows=3, **SAVING)
     run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert run.state.global_step == 4
     assert run._states[0].h.shape[1] == 3

@@ -1,42 +1,49 @@
 """Arrange a piece without drums for a band: lead, keys or guitar, pad, bass, and a drum groove.
 
-Corpora of bands are small. Real harmony and melody under a drummer's groove teach a network what
-the parts of a band owe to each other.
+Corpora of bands are small, so composed harmony and melody are combined with a recorded groove.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from musiclstm.model import DRUMS, Kind, TokenTable
-from training.data.bar_blocks import Bar, BarBlocks, PartName, block_of, notes_of
+from training.data.bar_blocks import (
+    BarBlocks,
+    NoteTokens,
+    PartId,
+    PieceBlocks,
+    block_from_notes,
+    notes_of_block,
+)
 
 _LEADS = (0, 26, 27, 29, 30, 40, 52, 53, 54, 56, 65, 66, 71, 73, 75, 80, 81)
 _CHORDS = (0, 1, 2, 4, 5, 7, 16, 18, 24, 25, 26, 27, 28, 29, 30)
 _PADS = (48, 49, 50, 51, 52, 61, 62, 88, 89, 90, 91, 92, 94)
 _BASSES = (32, 33, 34, 35, 36, 38, 39)
-_LOOPS = (1, 2, 4, 4, 8)  # bars of a groove that come again and again
+_LOOPS = (1, 2, 4, 4, 8)  # bars of a groove that are repeated
 _PHRASES = (4, 8, 8)  # bars, the last of which has a fill
 
 
-class Grooves:
-    """Bars of drums by time signature."""
+class DrumGrooves:
+    """Drum bars by time signature."""
 
     def __init__(self, pieces: Iterable[np.ndarray], table: TokenTable) -> None:
-        """Take pieces that consist of drums."""
+        """Collect the bars of pieces that consist of drums alone."""
         self._pieces: dict[int, list[list[list[int]]]] = {}
         for ids in pieces:
-            piece = BarBlocks.from_ids(ids, table)
-            bars = [bar.blocks.get(PartName(DRUMS, 0), []) for bar in piece.bars]
+            piece = PieceBlocks.from_ids(ids, table)
+            bars = [bar.blocks.get(PartId(DRUMS, 0), []) for bar in piece.bars]
             bars = [block for block in bars if block]
-            signatures = {time_signature(bar, table) for bar in piece.bars}
+            signatures = {_time_signature(bar, table) for bar in piece.bars}
             if len(bars) >= 2 and len(signatures) == 1:
                 self._pieces.setdefault(signatures.pop(), []).append(bars)
 
     def draw(self, signatures: Sequence[int], rng: np.random.Generator) -> list[list[int]] | None:
-        """Drum blocks for bars of these time signatures; None where no groove has the first one."""
+        """Return drum blocks for bars of these time signatures; None if no groove has the first."""
         choices = self._pieces.get(signatures[0]) if signatures else None
         if not choices:
             return None
@@ -56,51 +63,51 @@ class Grooves:
         return blocks
 
 
-def time_signature(bar: Bar, table: TokenTable) -> int:
-    """Token of the time signature of a bar; -1 without one."""
+def _time_signature(bar: BarBlocks, table: TokenTable) -> int:
+    """Return the time signature token of a bar; -1 without one."""
     return next((t for t in bar.header if table.kind[t] == Kind.TIME_SIGNATURE), -1)
 
 
 def arrange_for_band(
-    piece: BarBlocks, grooves: Grooves, table: TokenTable, rng: np.random.Generator
-) -> BarBlocks:
-    """The piece for a band; unchanged where it has drums or no groove fits its meter.
+    piece: PieceBlocks, grooves: DrumGrooves, table: TokenTable, rng: np.random.Generator
+) -> PieceBlocks:
+    """Return the piece for a band; unchanged if it has drums or no groove fits its meter.
 
     Args:
-        piece: Parts of a program may be several.
-        grooves: Where the drums come from.
-        table: Of the tokens.
-        rng: Draws instruments and groove.
+        piece: The piece; a program may have several parts.
+        grooves: Drum bars to choose from.
+        table: Kind and value of each token.
+        rng: Random generator that draws instruments and groove.
     """
     if not piece.bars or any(part.program == DRUMS for part in piece.order):
         return piece
-    drums = grooves.draw([time_signature(bar, table) for bar in piece.bars], rng)
+    drums = grooves.draw([_time_signature(bar, table) for bar in piece.bars], rng)
     if drums is None:
         return piece
     if len(piece.order) == 1:
-        piece = _by_register(piece, table)
-    order, programs = _instruments(piece, table, rng)
-    names = dict(zip(order, _numbered(programs), strict=True))
+        piece = _split_by_register(piece, table)
+    order, programs = _draw_instruments(piece, table, rng)
+    part_of = dict(zip(order, _numbered(programs), strict=True))
     bars = [
-        Bar(
+        BarBlocks(
             bar.header,
-            {names[part]: bar.blocks[part] for part in order if bar.blocks.get(part)}
-            | ({PartName(DRUMS, 0): block} if block else {}),
+            {part_of[part]: bar.blocks[part] for part in order if bar.blocks.get(part)}
+            | ({PartId(DRUMS, 0): block} if block else {}),
         )
         for bar, block in zip(piece.bars, drums, strict=True)
     ]
-    return BarBlocks(piece.opening, bars, [*names.values(), PartName(DRUMS, 0)])
+    return PieceBlocks(piece.opening, bars, [*part_of.values(), PartId(DRUMS, 0)])
 
 
-def _by_register(piece: BarBlocks, table: TokenTable) -> BarBlocks:
-    """One part as three: the highest note of every onset, the notes between, the lowest."""
-    lead, chords, bass = (PartName(program, 0) for program in (0, 1, 2))
+def _split_by_register(piece: PieceBlocks, table: TokenTable) -> PieceBlocks:
+    """Split one part into three: the highest note of every onset, inner notes, the lowest."""
+    lead, chords, bass = (PartId(program, 0) for program in (0, 1, 2))
     bars = []
     for bar in piece.bars:
-        parts: dict[PartName, list[tuple[int, int, int]]] = {}
-        by_onset: dict[int, list[tuple[int, int, int]]] = {}
+        parts: dict[PartId, list[NoteTokens]] = {}
+        by_onset: dict[int, list[NoteTokens]] = {}
         for block in bar.blocks.values():
-            for note in notes_of(block, table):
+            for note in notes_of_block(block, table):
                 by_onset.setdefault(note[0], []).append(note)
         for notes in by_onset.values():
             notes.sort(key=lambda note: table.value[note[1]])
@@ -111,16 +118,16 @@ def _by_register(piece: BarBlocks, table: TokenTable) -> BarBlocks:
             parts.setdefault(lead, []).append(notes[-1])
             parts.setdefault(bass, []).append(notes[0])
             parts.setdefault(chords, []).extend(notes[1:-1])
-        blocks = {part: block_of(notes) for part, notes in parts.items() if notes}
-        bars.append(Bar(bar.header, blocks))
-    return BarBlocks(piece.opening, bars, [lead, chords, bass])
+        blocks = {part: block_from_notes(notes) for part, notes in parts.items() if notes}
+        bars.append(BarBlocks(bar.header, blocks))
+    return PieceBlocks(piece.opening, bars, [lead, chords, bass])
 
 
-def _instruments(
-    piece: BarBlocks, table: TokenTable, rng: np.random.Generator
-) -> tuple[list[PartName], list[int]]:
-    """Parts from the top and a program for each."""
-    pitches: dict[PartName, list[int]] = {part: [] for part in piece.order}
+def _draw_instruments(
+    piece: PieceBlocks, table: TokenTable, rng: np.random.Generator
+) -> tuple[list[PartId], list[int]]:
+    """Return the parts sorted by mean pitch, the highest first, and a program for each."""
+    pitches: dict[PartId, list[int]] = {part: [] for part in piece.order}
     for bar in piece.bars:
         for part, block in bar.blocks.items():
             pitches[part] += [table.value[t] for t in block if table.kind[t] == Kind.PITCH]
@@ -131,10 +138,10 @@ def _instruments(
     return order, [*ends[0], *inner, *ends[1]][: len(order)]
 
 
-def _numbered(programs: Sequence[int]) -> list[PartName]:
-    seen: dict[int, int] = {}
-    names = []
+def _numbered(programs: Sequence[int]) -> list[PartId]:
+    counts = Counter[int]()
+    parts = []
     for program in programs:
-        names.append(PartName(program, seen.get(program, 0)))
-        seen[program] = seen.get(program, 0) + 1
-    return names
+        parts.append(PartId(program, counts[program]))
+        counts[program] += 1
+    return parts

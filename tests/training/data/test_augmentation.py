@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from musiclstm.model.step_features import Kind
-from training.data.bar_blocks import BarBlocks, PartName
-from training.pretraining.augmentation import IGNORED, Augmentation, AugmentationSettings
+from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
+from training.data.bar_blocks import PartId, PieceBlocks
 
 NOTHING = AugmentationSettings(
     transpose=0, band=0, merge_tracks=0, random_order=0, drop_parts=0, noisy_pieces=0
@@ -70,11 +70,11 @@ def test_noise_changes_what_is_read_and_not_what_is_predicted(vocabulary, duet):
 def test_where_a_dropped_part_is_missing_nothing_is_predicted(vocabulary, duet):
     v = vocabulary
     stream = augmented(v, duet, 1, drop_parts=1)
-    piece = BarBlocks.from_ids(stream.inputs[1:], v.table)
+    piece = PieceBlocks.from_ids(stream.inputs[1:], v.table)
     lost = [
         (number, part)
         for number, bar in enumerate(piece.bars)
-        for part in (PartName(73, 0), PartName(42, 0))
+        for part in (PartId(73, 0), PartId(42, 0))
         if part not in bar.blocks
     ]
     assert lost

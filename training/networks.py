@@ -1,6 +1,6 @@
-"""Networks to train: new ones, those of a checkpoint, and copies.
+"""Create, load and copy the networks that are trained.
 
-Needs neither MidiTok nor symusic.
+Imports neither MidiTok nor symusic, so that a pre-training runs without them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def config_for(
     """Return the config of a new network.
 
     Args:
-        tokens: Names of the tokens by id.
-        fingerprint: Of the tokenizer.
-        dropout: Of embeddings and layers.
+        tokens: Token names by id.
+        fingerprint: Fingerprint of the tokenizer.
+        dropout: Dropout of embeddings and layers, 0 to below 1.
         fields: Other fields of the config.
     """
-    settled: dict[str, Any] = {
+    token_fields: dict[str, Any] = {
         "vocab_size": len(tokens),
         "token_names": list(tokens),
         "tokenizer_fingerprint": fingerprint,
@@ -47,23 +47,23 @@ def config_for(
             for name in ("PAD", "BOS", "EOS")
         },
     }
-    shape = {"dropout": dropout, "embedding_dropout": dropout} | fields
-    return MusicLSTMConfig(**settled, **shape)
+    other_fields = {"dropout": dropout, "embedding_dropout": dropout} | fields
+    return MusicLSTMConfig(**token_fields, **other_fields)
 
 
 def load_network(folder: Path, tokens: Sequence[str], fingerprint: str) -> MusicLSTMForCausalLM:
-    """Read the network of a checkpoint of `training.pretrain`.
+    """Load the network of a checkpoint of `training.pretrain`.
 
     Args:
-        folder: The checkpoint.
-        tokens: Names of the tokens by id.
-        fingerprint: Of the tokenizer.
+        folder: Folder of the checkpoint.
+        tokens: Token names by id.
+        fingerprint: Fingerprint of the tokenizer.
 
     Raises:
-        CheckpointError: It cannot be read, is another model, or was trained with other tokens or
-            step features.
+        CheckpointError: The checkpoint cannot be read, contains another model, or was trained with
+            other tokens or step features.
     """
-    if not (folder / "config.json").is_file():  # transformers would take the default config
+    if not (folder / "config.json").is_file():  # transformers would use the default config
         raise CheckpointError(f"{str(folder)!r} cannot be used: it has no config.json.")
     kind = read_record(folder / "config.json").get("model_type", MusicLSTMConfig.model_type)
     if kind != MusicLSTMConfig.model_type:
@@ -76,7 +76,7 @@ def load_network(folder: Path, tokens: Sequence[str], fingerprint: str) -> Music
             folder,
             dtype=torch.float32,
             local_files_only=True,
-            ignore_mismatched_sizes=True,  # they are refused below
+            ignore_mismatched_sizes=True,  # reported below
             output_loading_info=True,
         )
     except _UNREADABLE as error:
@@ -88,37 +88,32 @@ def load_network(folder: Path, tokens: Sequence[str], fingerprint: str) -> Music
             f"{str(folder)!r} cannot be used: its weights are not those of the network in its "
             "config.json."
         )
-    known = model.config.tokenizer_fingerprint
-    if known != fingerprint or model.config.token_names != list(tokens):
+    trained_with = model.config.tokenizer_fingerprint
+    if trained_with != fingerprint or model.config.token_names != list(tokens):
         raise CheckpointError(
-            f"{str(folder)!r} was trained with the tokens {known}, not {fingerprint}; use the "
-            "version of musiclstm that made it."
+            f"{str(folder)!r} was trained with the tokens {trained_with}, not {fingerprint}; use "
+            "the version of musiclstm that made it."
         )
-    found: MusicLSTMForCausalLM = model
-    return found
+    network: MusicLSTMForCausalLM = model
+    return network
 
 
-def set_dropout(model: MusicLSTMForCausalLM, share: float) -> None:
-    """Set the dropout of embeddings and layers, in the config and in the network.
-
-    Args:
-        model: Changed in place.
-        share: 0 to below 1.
-    """
-    model.config.dropout = model.config.embedding_dropout = share
+def set_dropout(model: MusicLSTMForCausalLM, p: float) -> None:
+    """Set the dropout of embeddings and layers in place, 0 to below 1."""
+    model.config.dropout = model.config.embedding_dropout = p
     for module in model.modules():
         if isinstance(module, VariationalDropout):
-            module.p = share
+            module.p = p
 
 
 def export_copy(model: MusicLSTMForCausalLM) -> MusicLSTMForCausalLM:
-    """Return the same weights in float32 on the CPU, in evaluation mode; `model` stays as it is.
+    """Return a copy with float32 weights on the CPU, in evaluation mode.
 
-    Accelerate puts a `forward` of its own into a network that it trains in half precision; a copy
-    of the object would keep it and answer in bfloat16.
+    Accelerate replaces the `forward` of a network that it trains in half precision; a copy of the
+    object would keep that method and return bfloat16.
     """
-    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and then replaced
-        twin = MusicLSTMForCausalLM(copy.deepcopy(model.config)).float()
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
+        copied = MusicLSTMForCausalLM(copy.deepcopy(model.config)).float()
     weights = {name: weight.float() for name, weight in model.state_dict().items()}
-    twin.load_state_dict(weights)
-    return twin.eval()
+    copied.load_state_dict(weights)
+    return copied.eval()
