@@ -167,7 +167,9 @@ def test_programs_of_too_few_pieces_are_ignored(scales, tmp_path):
         (lambda folder: (folder / "nowhere",), "no 'nowhere' at the path given"),
         (lambda folder: (folder,), "No MIDI file under 'empty'"),
         (
-            lambda folder: [(folder / n).write_text("hello") and folder for n in ("x.mid", "y.mid")],
+            lambda folder: [
+                (folder / n).write_text("hello") and folder for n in ("x.mid", "y.mid")
+            ],
             "None of 2 MIDI files can be used; the first one, 'x.mid': 'x.mid' is not a MIDI file",
         ),
     ],

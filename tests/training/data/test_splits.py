@@ -86,9 +86,7 @@ def test_without_a_manifest_the_split_is_that_of_the_corpus(scales):
 
 
 def files(corpus, count):
-    return [
-        MidiSource(f"{n}.mid", corpus, Path("x"), None, "test", None) for n in range(count)
-    ]
+    return [MidiSource(f"{n}.mid", corpus, Path("x"), None, "test", None) for n in range(count)]
 
 
 def test_corpora_alternate_until_they_run_out():
