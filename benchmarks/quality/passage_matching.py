@@ -40,7 +40,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from musiclstm.model import Kind, TokenTable
+from musiclstm.model import TokenKind, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.evaluation.music_metrics import Section
 
@@ -112,20 +112,20 @@ class TokenReader:
         table = TokenTable(tokenizer.token_names)
         self._kind, self._value = np.array(table.kind), np.array(table.value)
         self._unit = np.array(table.unit)
-        self._length = np.where(self._kind == Kind.TIME_SIGNATURE, self._value, 0)  # of a bar
+        self._length = np.where(self._kind == TokenKind.TIME_SIGNATURE, self._value, 0)  # of a bar
 
     def read(self, tokens: NDArray[np.integer]) -> Notes:
         """Return the pitched notes of a whole piece from its ids, (tokens,)."""
         ids: Ints = tokens.astype(np.int64)
-        kinds = (Kind.TIME_SIGNATURE, Kind.POSITION, Kind.PROGRAM)
+        kinds = (TokenKind.TIME_SIGNATURE, TokenKind.POSITION, TokenKind.PROGRAM)
         meter, position, program = (self._latest(ids, kind) for kind in kinds)
         bar = np.cumsum(self._length[ids]) - self._length[meter]
         onset = bar + self._value[position] * self._unit[meter]
-        struck = self._kind[ids] == Kind.PITCH
+        struck = self._kind[ids] == TokenKind.PITCH
         columns = (onset, self._value[program], self._value[ids])
         return Notes.from_columns(*(column[struck] for column in columns))
 
-    def _latest(self, ids: Ints, kind: Kind) -> Ints:
+    def _latest(self, ids: Ints, kind: TokenKind) -> Ints:
         """At every place the last id of a kind; before the first one any."""
         places = np.where(self._kind[ids] == kind, np.arange(len(ids)), 0)
         return ids[np.maximum.accumulate(places)]

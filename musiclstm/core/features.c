@@ -96,14 +96,14 @@ static void count_rhythm(float *histogram, int32_t value) {
     add_to(histogram, RHYTHM_STEPS, PART_DECAY, at_most(value, RHYTHM_STEPS - 1));
 }
 
-static void hold_note(Context *x, const Cursor *c, int32_t duration) {
+static void start_note(Context *x, const Cursor *c, int32_t duration) {
     int64_t end = now(c) + (int64_t)duration * c->unit;
     x->ends[c->slot] = end, x->has_end[c->slot] = 1;
     if (!is_drums(c) && x->held_count < MAX_HELD)
         x->held[x->held_count++] = (HeldNote){now(c), end, c->pitch, c->slot};
 }
 
-static void move_context(FeatureState *s, const FeatureTable *table, int32_t token) {
+static void update_context(FeatureState *s, const FeatureTable *table, int32_t token) {
     const Cursor *c = &s->cursor;
     Context *x = &s->context;
     if (c->kind == BAR || c->kind == PROGRAM || c->kind == POSITION) finish_chord(x);
@@ -116,7 +116,7 @@ static void move_context(FeatureState *s, const FeatureTable *table, int32_t tok
         read_pitch(x, c->slot, c->pitch);
     } else if (c->kind == DURATION && c->pitch != NONE) {
         count_rhythm(x->durations[c->slot], table->value[token]);
-        hold_note(x, c, table->value[token]);
+        start_note(x, c, table->value[token]);
     }
 }
 
@@ -136,7 +136,7 @@ static void end_onset(Sizes *z) {
     if (z->notes) count_size(&z->of_onsets[z->slot][notes_of(z)], false);
 }
 
-static void move_sizes(Sizes *z, const Cursor *c) {
+static void update_sizes(Sizes *z, const Cursor *c) {
     if (c->kind == BAR || c->kind == PROGRAM) {
         if (z->slot != NONE) {
             end_onset(z);
@@ -214,7 +214,7 @@ static void count_result(CandidateAccuracy *accuracy, const FeatureTable *table,
     bool right = accuracy->proposal == token;
     uint16_t *share = &accuracy->shares[proposed_kind(accuracy, table)];
     accuracy->run = !right ? 0 : accuracy->run < 255 ? accuracy->run + 1 : 255;
-    /* Rounded down on both sides, as `>>` does in Python. */
+    /* QuantizedVector down on both sides, as `>>` does in Python. */
     *share = (uint16_t)(right ? *share + ((65535 - *share) >> 3) : *share - ((*share + 7) >> 3));
 }
 
@@ -227,7 +227,7 @@ void features_begin(FeatureState *s) {
     Cursor *c = &s->cursor;
     c->index = NONE, c->length = 48 * 4, c->unit = 4;
     c->time_signature = c->slot = c->program = c->position = c->pitch = NONE;
-    s->roster.following = s->homorhythm.model = s->last_pitch = s->sizes.slot = NONE;
+    s->part_order.following = s->homorhythm.model = s->last_pitch = s->sizes.slot = NONE;
     Context *x = &s->context;
     x->chord_slot = x->chord_lowest = x->chord_highest = x->chord_last = NONE;
     memset(x->lowest, NONE, sizeof x->lowest);
@@ -243,27 +243,27 @@ static void push(FeatureState *s, const FeatureTable *table, int32_t token) {
     Cursor *c = &s->cursor;
     for (int i = 0; i < CANDIDATES; i++) count_result(&s->accuracy[i], table, token);
     move_cursor(c, table, token);
-    features_keep_token(s, table, token);
-    features_move_roster(s);
+    features_store_token(s, table, token);
+    features_update_part_order(s);
     if (c->kind == DURATION && c->pitch != NONE) {
         features_add_note(s, token);
         features_match_notes(s);
     }
-    features_move_homorhythm(s);
-    move_context(s, table, token);
-    move_sizes(&s->sizes, c);
+    features_update_homorhythm(s);
+    update_context(s, table, token);
+    update_sizes(&s->sizes, c);
     if (c->kind == DURATION) c->pitch = NONE;
     s->accuracy[0].proposal = features_propose_exact(s);
     s->accuracy[1].proposal = features_propose_transposed(s, table);
-    s->accuracy[2].proposal = features_propose_along(s, table, false);
-    s->accuracy[3].proposal = features_propose_along(s, table, true);
+    s->accuracy[2].proposal = features_propose_notes(s, table, false);
+    s->accuracy[3].proposal = features_propose_notes(s, table, true);
     s->accuracy[4].proposal = features_propose_part(s, table);
     s->accuracy[5].proposal = features_propose_rhythm(s, table);
 }
 
 static void write_parts(const FeatureState *s, uint8_t *out) {
     const Cursor *c = &s->cursor;
-    const Roster *r = &s->roster;
+    const PartOrder *r = &s->part_order;
     out[0] = (uint8_t)(c->slot == NONE ? 0 : c->program + 2);
     out[1] = (uint8_t)(c->slot == NONE ? 0 : c->number);
     out[2] = (uint8_t)(r->following == NONE ? 0 : c->programs[r->following] + 2);

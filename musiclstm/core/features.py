@@ -1,7 +1,4 @@
-"""Step features in C: the same numbers as `StepFeatures`, some hundred times as fast.
-
-features.c holds the compiled form, and tests compare it with the reference.
-"""
+"""Step features in C (features.c): bit for bit those of `StepFeatures`, about 100 times as fast."""
 
 from __future__ import annotations
 
@@ -19,12 +16,12 @@ from musiclstm.model.step_features import FeatureArrays, TokenTable
 _HISTOGRAMS: Final = ("part", "recent", "piece", "onsets", "durations")
 _NAMES: Final = tuple(field.name for field in fields(FeatureArrays))
 _EMPTY: Final = [getattr(FeatureArrays.empty(0), name) for name in _NAMES]
-_FORMS: Final = [(n, a.dtype, a.shape[1:]) for n, a in zip(_NAMES, _EMPTY, strict=True)]
-"""Name, type and last dimension of every array."""
+_ARRAYS: Final = [(n, a.dtype, a.shape[1:]) for n, a in zip(_NAMES, _EMPTY, strict=True)]
+"""Name, type and shape after the steps of every array."""
 
 _BAD_TOKEN = -1
-_SENTENCES: Final = {  # by the error codes of features.h
-    -2: "A row cannot have more tokens than there are steps, or fewer than none.",
+_MESSAGES: Final = {  # by the error codes of features.h
+    -2: "The length of a row must be from 0 to the number of steps.",
     -3: "A stream must have fewer than 2,147,483,647 tokens.",
     -4: "A vocabulary must have 1 to 4,096 tokens.",
     -5: "Pitches must be from 0 to 127.",
@@ -32,7 +29,7 @@ _SENTENCES: Final = {  # by the error codes of features.h
     -7: "Programs must be from -1 to 127.",
     -8: "Bars must last 1 to 8,191 units of 1/48 quarter, in positions of 1 to 16 of them.",
     -9: "Durations must be from 1 to 8,191 positions.",
-    -10: "A token is of a kind that the compiled features do not know.",
+    -10: "A token has a kind that the compiled features do not support.",
 }
 
 
@@ -50,7 +47,7 @@ def load_library() -> ctypes.CDLL:
     """
     library = _library()
     if library is None:
-        raise OSError("There is no compiled core on this machine; use StepFeatures instead.")
+        raise OSError("There is no compiled core on this machine; use StepFeatures.")
     return library
 
 
@@ -75,15 +72,15 @@ def is_available() -> bool:
 
 def _check(code: int) -> None:
     if code:
-        raise ValueError(_SENTENCES[code])
+        raise ValueError(_MESSAGES[code])
 
 
 def _address(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])  # faster than `array.ctypes.data`
 
 
-class _Table:
-    """The token table as features.c reads it."""
+class _CompiledTable:
+    """The token table in the layout of features.c; read-only."""
 
     def __init__(self, table: TokenTable) -> None:
         library = load_library()
@@ -99,21 +96,18 @@ class _Table:
 
 
 @lru_cache(maxsize=16)
-def _compiled(table: TokenTable) -> _Table:
-    return _Table(table)
+def _compiled(table: TokenTable) -> _CompiledTable:
+    return _CompiledTable(table)
 
 
 class FeatureRows:
-    """Step features of several streams.
-
-    Not for use by two threads at once.
-    """
+    """Step features of several streams; for one thread at a time."""
 
     def __init__(self, table: TokenTable, rows: int) -> None:
-        """Begin a stream in every row.
+        """Start a stream in every row.
 
         Args:
-            table: Of at most 4,096 tokens, with positions up to 191 and pitches up to 127.
+            table: At most 4,096 tokens, with positions up to 191 and pitches up to 127.
             rows: At least 0.
 
         Raises:
@@ -145,26 +139,23 @@ class FeatureRows:
         histograms: bool = True,
         out: FeatureArrays | None = None,
     ) -> FeatureArrays:
-        """Read tokens; return the features after each of them.
+        """Read tokens; return the features after each, (rows, steps, ...).
 
         Args:
             ids: Integers, (rows, steps).
-            reset: Rows that begin a new stream first, (rows,) bool. None: no row.
-            lengths: Tokens of each row, (rows,). Later steps are not read, and their features are
+            reset: Rows that start a new stream first, (rows,) bool. None: no row.
+            lengths: Tokens of each row, (rows,). Later steps are not read; their features are
                 those of `FeatureArrays.empty`. None: all steps.
-            histograms: Without them the histograms have no steps.
-            out: Arrays to write into, as they would be returned.
-
-        Returns:
-            Arrays of shape (rows, steps, ...).
+            histograms: False: the histograms have no steps, which saves most of the memory.
+            out: Arrays to write into and return.
 
         Raises:
-            IndexError: A token that the table does not have. Nothing was read.
+            IndexError: A token outside the vocabulary. Nothing was read.
             TypeError: Ids that are not integers.
-            ValueError: Arrays of other shapes or types.
+            ValueError: Arrays with other shapes or types.
         """
         tokens = self._tokens(np.asarray(ids))
-        begins = None if reset is None else self._per_row("reset", reset, np.bool_)
+        restarts = None if reset is None else self._per_row("reset", reset, np.bool_)
         counts = None if lengths is None else self._per_row("lengths", lengths, np.int64)
         if out is None:
             out = _allocate(tokens.shape, histograms=histograms)
@@ -175,7 +166,7 @@ class FeatureRows:
             _address(tokens),
             *tokens.shape,
             None if counts is None else _address(counts),
-            None if begins is None else _address(begins),
+            None if restarts is None else _address(restarts),
             ctypes.byref(outputs),
         )
         if code == _BAD_TOKEN:
@@ -191,7 +182,7 @@ class FeatureRows:
             raise ValueError(f"ids must be of shape ({len(self)}, steps), got {ids.shape}.")
         if ids.size and ids.dtype.kind not in "iu":
             raise TypeError(f"ids must be integers, got {ids.dtype}.")
-        if ids.dtype == np.uint64:  # no id may wrap around
+        if ids.dtype == np.uint64:  # so that none wraps around
             ids = np.minimum(ids, self._table.size)
         return np.ascontiguousarray(ids, np.int64)
 
@@ -208,18 +199,18 @@ class FeatureRows:
         return self._last_outputs
 
     def replace_row(self, row: int, other: FeatureRows, source: int) -> None:
-        """Let a row continue from where a row of another object, or of this one, stands.
+        """Replace a row by a copy of row `source` of `other`, which may be this object.
 
         Raises:
             IndexError: There is no such row.
-            ValueError: The other object reads tokens of another table.
+            ValueError: The other object has another token table.
         """
         if other._source is not self._source:
             raise ValueError("A row can only be replaced by one with the same token table.")
         self._states[self._row(row)] = other._states[other._row(source)]
 
     def select(self, rows: Iterable[int]) -> FeatureRows:
-        """Return copies of rows, in the order given; one may occur several times."""
+        """Return copies of rows, in this order; a row may repeat."""
         selected = FeatureRows(self._source, 0)
         selected._states = self._states[[self._row(row) for row in rows]]
         return selected
@@ -229,27 +220,18 @@ class FeatureRows:
 
 
 class CompiledStepFeatures:
-    """All features of one stream; as `StepFeatures`.
+    """Compiled `StepFeatures`.
 
     Attributes:
-        rows: One row, which stands where the stream does.
+        rows: The stream as one row.
     """
 
     def __init__(self, table: TokenTable) -> None:
-        """Begin a stream of the tokens of a table; errors as in `FeatureRows`."""
+        """Start a stream; errors as in `FeatureRows`."""
         self.rows = FeatureRows(table, 1)
 
     def read(self, ids: Sequence[int] | np.ndarray, *, histograms: bool = True) -> FeatureArrays:
-        """Read tokens; return the features after each of them.
-
-        Args:
-            ids: Integers, (steps,).
-            histograms: Without them the histograms have no steps.
-
-        Raises:
-            IndexError: A token that the table does not have. Nothing was read.
-            TypeError: Ids that are not integers.
-        """
+        """Read tokens, (steps,); return the features after each. As `FeatureRows.read`."""
         tokens = np.asarray(ids)
         if tokens.ndim != 1:
             raise ValueError(f"ids must be of shape (steps,), got {tokens.shape}.")
@@ -259,10 +241,10 @@ class CompiledStepFeatures:
 
     def advance(self, ids: Sequence[int] | np.ndarray) -> None:
         """Read tokens without returning features; errors as in `read`."""
-        self.read(ids, histograms=False)  # which are most of the memory
+        self.read(ids, histograms=False)
 
     def copy(self) -> CompiledStepFeatures:
-        """Return an independent stream at the same place."""
+        """Return an independent copy."""
         twin = object.__new__(CompiledStepFeatures)
         twin.rows = self.rows.select([0])
         return twin
@@ -276,7 +258,7 @@ def _allocate(shape: tuple[int, ...], *, histograms: bool) -> FeatureArrays:
     return FeatureArrays(
         *(
             np.empty((*(shape if histograms or name not in _HISTOGRAMS else none), *last), dtype)
-            for name, dtype, last in _FORMS
+            for name, dtype, last in _ARRAYS
         )
     )
 
@@ -284,18 +266,18 @@ def _allocate(shape: tuple[int, ...], *, histograms: bool) -> FeatureArrays:
 def feature_pointers(
     arrays: FeatureArrays, shape: tuple[int, ...], *, optional: Collection[str] = ()
 ) -> FeaturePointers:
-    """Return the addresses of arrays for C, which live only as long as the arrays.
+    """Return the addresses of arrays for C; they are valid only as long as the arrays.
 
     Args:
         arrays: As `FeatureArrays.empty(*shape)`, contiguous and writeable.
-        shape: Before the last dimension.
-        optional: Names of arrays that may be empty, and then have no address.
+        shape: The dimensions before the last one.
+        optional: Names of arrays that may be empty; their address is then NULL.
 
     Raises:
         ValueError: An array has another shape or type, or is not contiguous.
     """
     addresses: list[int | None] = []
-    for name, dtype, last in _FORMS:
+    for name, dtype, last in _ARRAYS:
         array = getattr(arrays, name)
         if name in optional and not array.size:
             addresses.append(None)

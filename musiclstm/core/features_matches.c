@@ -101,7 +101,7 @@ static int16_t symbol(const FeatureState *s, int32_t token, int32_t pitch) {
     return (int16_t)(s->last_pitch == NONE ? FIRST_PITCH : pitch - s->last_pitch - PITCHES);
 }
 
-void features_keep_token(FeatureState *s, const FeatureTable *table, int32_t token) {
+void features_store_token(FeatureState *s, const FeatureTable *table, int32_t token) {
     uint32_t at = in_ring(s->cursor.index);
     int32_t pitch = table->kind[token] == PITCH ? table->value[token] : NONE;
     s->ids[at] = (int16_t)token;
@@ -126,7 +126,7 @@ int32_t features_propose_transposed(FeatureState *s, const FeatureTable *table) 
 
 /* Notes of the parts ------------------------------------------------------------------------- */
 
-static Note *note_at(FeatureState *s, int32_t place) {
+static PartNote *note_at(FeatureState *s, int32_t place) {
     return &s->note[(uint32_t)place % NOTE_RING];
 }
 
@@ -134,14 +134,14 @@ void features_add_note(FeatureState *s, int32_t duration) {
     const Cursor *c = &s->cursor;
     int32_t place = s->notes, before = s->last_note[c->slot] - 1;
     bool drums = is_drums(c), first = !live_note(s, before);
-    Note note = {.onset = (uint32_t)now(c), .index = c->index, .distance = NONE};
+    PartNote note = {.onset = (uint32_t)now(c), .index = c->index, .distance = NONE};
     note.duration = (int16_t)duration;
     note.place = (int16_t)(now(c) - c->start);
     note.pitch = (uint8_t)c->pitch;
     note.owner = (uint8_t)(c->slot + (drums ? DRUM_OWNER : 0));
     note.step = (int16_t)(drums ? c->pitch : 0);
     if (!first) {
-        Note *last = note_at(s, before);
+        PartNote *last = note_at(s, before);
         note.before = last->after = (uint16_t)(place - before);
         note.distance = between(last->onset, note.onset);
         if (!drums) note.step = (int16_t)(c->pitch - last->pitch);
@@ -156,14 +156,14 @@ void features_add_note(FeatureState *s, int32_t duration) {
 enum { MAX_CONTEXT = 10 };
 static const int FOLLOWER_LENGTHS[] = {10, 6, 3, 1}, IMITATION_LENGTHS[] = {4, 2, 1};
 
-static int32_t owner_of(const Note *note, bool imitation) {
+static int32_t owner_of(const PartNote *note, bool imitation) {
     int32_t slot = note->owner & (DRUM_OWNER - 1);
     if (!imitation) return slot;
     return note->owner & DRUM_OWNER ? slot : NONE;
 }
 
 static bool same_notes(FeatureState *s, int32_t one, int32_t other, int length, bool imitation) {
-    const Note *a = note_at(s, one), *b = note_at(s, other);
+    const PartNote *a = note_at(s, one), *b = note_at(s, other);
     if (a->place != b->place || a->duration != b->duration) return false;
     if (owner_of(a, imitation) != owner_of(b, imitation)) return false;
     if (length == 1) return a->pitch == b->pitch;
@@ -177,7 +177,7 @@ static bool same_notes(FeatureState *s, int32_t one, int32_t other, int length, 
 
 /* Hashes of the last notes of a part by their number; returns how many there are. */
 static int hash_notes(const FeatureState *s, int32_t place, uint64_t hashes[MAX_CONTEXT + 1]) {
-    const Note *note = live_note(s, place);
+    const PartNote *note = live_note(s, place);
     uint64_t hash = (uint64_t)note->place + 1;
     hashes[1] = mix(mix(hash, note->pitch), (uint64_t)note->duration);
     int count = 0;
@@ -215,9 +215,9 @@ static int32_t exchange_notes(FeatureState *s, NoteChain *chain, int length, uin
 }
 
 /* Where a part continues without a match: the note after the one that was matched before. */
-static int32_t continued(FeatureState *s, int32_t slot, int32_t match) {
+static int32_t continue_match(FeatureState *s, int32_t slot, int32_t match) {
     if (match < 0 || s->notes - match > NOTE_RING) return NONE;
-    const Note *old = note_at(s, match);
+    const PartNote *old = note_at(s, match);
     if ((old->owner & (DRUM_OWNER - 1)) != slot || !old->after) return NONE;
     int32_t next = match + old->after;
     return live_note(s, next) ? next : NONE;
@@ -232,7 +232,7 @@ static void follow(FeatureState *s, NoteChain *chains, const int *lengths, int c
             exchange_notes(s, &chains[i], lengths[i], hashes[lengths[i]], imitation);
         if (found == NONE) found = before;
     }
-    if (found == NONE) found = continued(s, s->cursor.slot, *match - 1);
+    if (found == NONE) found = continue_match(s, s->cursor.slot, *match - 1);
     *match = found + 1;
 }
 

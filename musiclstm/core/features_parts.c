@@ -1,22 +1,22 @@
-/* What the parts play next: the roster, the passages that they follow, and homorhythm. */
+/* What the parts play next: the part_order, the passages that they follow, and homorhythm. */
 #include "features_state.h"
 
 /* The order of parts ------------------------------------------------------------------------- */
 
 static bool played_lately(const FeatureState *s, int32_t slot, int32_t bars) {
-    int32_t last = s->roster.last_bar[slot], ago = s->cursor.bar - (last - 1);
+    int32_t last = s->part_order.last_bar[slot], ago = s->cursor.bar - (last - 1);
     return last && 0 < ago && ago <= bars;
 }
 
 static int32_t next_part(const FeatureState *s, int32_t bars) {
-    const Roster *r = &s->roster;
+    const PartOrder *r = &s->part_order;
     for (int32_t i = r->later; i < r->count; i++)
         if (played_lately(s, r->order[i], bars)) return r->order[i];
     return NONE;
 }
 
 /* `later` is where a new part belongs; afterwards it is the place behind the present part. */
-static void enter_part(Roster *r, int32_t slot) {
+static void enter_part(PartOrder *r, int32_t slot) {
     int32_t place = 0;
     while (place < r->count && r->order[place] != slot) place++;
     if (place == r->count) {
@@ -28,10 +28,10 @@ static void enter_part(Roster *r, int32_t slot) {
     r->later = place + 1;
 }
 
-void features_move_roster(FeatureState *s) {
+void features_update_part_order(FeatureState *s) {
     enum { INPUT_BARS = 8 };
     const Cursor *c = &s->cursor;
-    Roster *r = &s->roster;
+    PartOrder *r = &s->part_order;
     if (c->kind == DURATION && c->pitch != NONE) r->last_bar[c->slot] = c->bar + 1;
     if (c->kind != BAR && c->kind != PROGRAM) return;
     if (c->kind == PROGRAM)
@@ -61,12 +61,12 @@ typedef struct {
 static bool next_note(const FeatureState *s, bool imitation, int32_t slot, int64_t not_before,
                       PredictedNote *found) {
     int32_t match = s->matches[imitation][slot] - 1;
-    const Note *model = live_note(s, match), *last = last_note(s, slot);
+    const PartNote *model = live_note(s, match), *last = last_note(s, slot);
     if (!model || !last) return false;
     const Cursor *c = &s->cursor;
     int32_t earliest = between(last->onset, (uint32_t)not_before); /* after the last note */
     int32_t shift = c->programs[slot] == DRUMS ? 0 : last->pitch - model->pitch;
-    for (const Note *note = model; note->after;) {
+    for (const PartNote *note = model; note->after;) {
         match += note->after;
         note = &s->note[(uint32_t)match % NOTE_RING];
         int32_t later = between(model->onset, note->onset);
@@ -87,7 +87,7 @@ static bool plays(const FeatureState *s, bool imitation, int32_t slot) {
 }
 
 static int32_t following_part(const FeatureState *s, const FeatureTable *table, bool imitation) {
-    const Roster *r = &s->roster;
+    const PartOrder *r = &s->part_order;
     for (int32_t i = r->later; i < r->count; i++)
         if (plays(s, imitation, r->order[i]))
             return program_id(table, s->cursor.programs[r->order[i]]);
@@ -96,7 +96,7 @@ static int32_t following_part(const FeatureState *s, const FeatureTable *table, 
 
 static int32_t first_position(const FeatureState *s, const FeatureTable *table, bool imitation) {
     const Cursor *c = &s->cursor;
-    const Roster *r = &s->roster;
+    const PartOrder *r = &s->part_order;
     PredictedNote note;
     if (next_note(s, imitation, c->slot, c->start, &note) && note.onset < bar_end(c))
         return position_id(table, note.onset - c->start, c->unit);
@@ -127,11 +127,11 @@ static int32_t duration_now(const FeatureState *s, bool imitation) {
     PredictedNote note;
     if (next_note(s, imitation, c->slot, now(c), &note) && note.onset == now(c))
         return note.duration;
-    const Note *last = last_note(s, c->slot);
+    const PartNote *last = last_note(s, c->slot);
     return last ? last->duration : NONE;
 }
 
-int32_t features_propose_along(const FeatureState *s, const FeatureTable *table, bool imitation) {
+int32_t features_propose_notes(const FeatureState *s, const FeatureTable *table, bool imitation) {
     const Cursor *c = &s->cursor;
     switch (c->kind) {
     case BAR: return c->time_signature;
@@ -182,7 +182,7 @@ static void begin_bar(Homorhythm *h, int32_t bar) {
     h->count = 0, h->model = NONE;
 }
 
-void features_move_homorhythm(FeatureState *s) {
+void features_update_homorhythm(FeatureState *s) {
     const Cursor *c = &s->cursor;
     Homorhythm *h = &s->homorhythm;
     if (c->kind == BAR) {
@@ -198,11 +198,11 @@ void features_move_homorhythm(FeatureState *s) {
 
 /* The first of the model's notes in this bar with an onset from `earliest` to `latest`; NULL
  * without one. */
-static const Note *model_note(const FeatureState *s, int64_t earliest, int64_t latest) {
-    const Note *found = NULL;
+static const PartNote *model_note(const FeatureState *s, int64_t earliest, int64_t latest) {
+    const PartNote *found = NULL;
     int32_t place = s->last_note[s->homorhythm.model] - 1;
     uint32_t start = (uint32_t)s->cursor.start;
-    for (const Note *note; (note = live_note(s, place)) && between(start, note->onset) >= 0;) {
+    for (const PartNote *note; (note = live_note(s, place)) && between(start, note->onset) >= 0;) {
         int64_t onset = s->cursor.start + between(start, note->onset);
         if (earliest <= onset && onset <= latest) found = note;
         if (!note->before) break;
@@ -211,15 +211,15 @@ static const Note *model_note(const FeatureState *s, int64_t earliest, int64_t l
     return found;
 }
 
-static int32_t parallel_pitch(const FeatureState *s, const FeatureTable *table, const Note *model) {
-    const Note *own = last_note(s, s->cursor.slot);
+static int32_t parallel_pitch(const FeatureState *s, const FeatureTable *table, const PartNote *model) {
+    const PartNote *own = last_note(s, s->cursor.slot);
     if (!model || !own || s->cursor.programs[s->homorhythm.model] == DRUMS) return NONE;
     return pitch_id(table, own->pitch + model->step, false);
 }
 
 int32_t features_propose_rhythm(const FeatureState *s, const FeatureTable *table) {
     const Cursor *c = &s->cursor;
-    const Note *note = NULL;
+    const PartNote *note = NULL;
     if (s->homorhythm.model == NONE || c->slot == NONE) return NONE;
     if (c->kind == POSITION && !is_drums(c))
         return parallel_pitch(s, table, model_note(s, now(c), now(c)));

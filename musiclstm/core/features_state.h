@@ -57,7 +57,7 @@ typedef struct {
     int32_t following, age;
     int32_t last_bar[MAX_PARTS]; /* plus one; 0 for parts that never played */
     uint8_t order[MAX_PARTS];
-} Roster;
+} PartOrder;
 
 typedef struct {
     uint32_t onset; /* modulo 2^32: within the horizon differences fit */
@@ -65,7 +65,7 @@ typedef struct {
     int16_t duration, step, place; /* place: from the bar line */
     uint16_t before, after;        /* notes to the part's last and next one; 0 without one */
     uint8_t pitch, owner;          /* owner: slot, plus DRUM_OWNER for drums */
-} Note;
+} PartNote;
 
 enum { DRUM_OWNER = 64 };
 
@@ -123,7 +123,7 @@ typedef struct {
 
 struct FeatureState {
     Cursor cursor;
-    Roster roster;
+    PartOrder part_order;
     Homorhythm homorhythm;
     CandidateAccuracy accuracy[CANDIDATES];
     int32_t last_pitch, notes;
@@ -133,7 +133,7 @@ struct FeatureState {
     Sizes sizes;
     int16_t ids[RING], symbols[RING];
     int8_t pitches[RING]; /* last pitch after each token */
-    Note note[NOTE_RING];
+    PartNote note[NOTE_RING];
     TokenChain exact[2], transposed[2];
     NoteChain follower[4], imitation[3];
 };
@@ -167,30 +167,30 @@ static inline int64_t now(const Cursor *c) {
 static inline int64_t bar_end(const Cursor *c) { return c->start + c->length; }
 
 /* A note, if it is not too far back. */
-static inline const Note *live_note(const FeatureState *s, int32_t place) {
+static inline const PartNote *live_note(const FeatureState *s, int32_t place) {
     if (place < 0 || s->notes - place > NOTE_RING) return NULL;
-    const Note *note = &s->note[(uint32_t)place % NOTE_RING];
+    const PartNote *note = &s->note[(uint32_t)place % NOTE_RING];
     return note->index >= s->cursor.index - HORIZON ? note : NULL;
 }
 
-static inline const Note *last_note(const FeatureState *s, int32_t slot) {
+static inline const PartNote *last_note(const FeatureState *s, int32_t slot) {
     return live_note(s, s->last_note[slot] - 1);
 }
 
 static inline int32_t between(uint32_t onset, uint32_t later) { return (int32_t)(later - onset); }
 
 /* features_matches.c */
-void features_keep_token(FeatureState *s, const FeatureTable *table, int32_t token);
+void features_store_token(FeatureState *s, const FeatureTable *table, int32_t token);
 int32_t features_propose_exact(FeatureState *s);
 int32_t features_propose_transposed(FeatureState *s, const FeatureTable *table);
 void features_add_note(FeatureState *s, int32_t duration);
 void features_match_notes(FeatureState *s);
 
 /* features_parts.c */
-void features_move_roster(FeatureState *s);
+void features_update_part_order(FeatureState *s);
 int32_t features_propose_part(const FeatureState *s, const FeatureTable *table);
-int32_t features_propose_along(const FeatureState *s, const FeatureTable *table, bool imitation);
-void features_move_homorhythm(FeatureState *s);
+int32_t features_propose_notes(const FeatureState *s, const FeatureTable *table, bool imitation);
+void features_update_homorhythm(FeatureState *s);
 int32_t features_propose_rhythm(const FeatureState *s, const FeatureTable *table);
 
 #endif

@@ -14,7 +14,7 @@ enum {
 typedef struct {
     int8_t *values;
     float scale;
-} Rounded;
+} QuantizedVector;
 
 /* out[r] = sum of w[r, i] * x[i] for the four rows of `blocks` blocks. Each processor defines it. */
 
@@ -23,7 +23,7 @@ typedef struct {
 
 /* Magnitudes of x times (w with the sign of x): the processor multiplies unsigned by signed.
  * Two products of at most 127 * 127 fit into 16 bits. */
-static inline __m256i add_products(__m256i sum, __m256i magnitude, __m256i x, const int8_t *w) {
+static inline __m256i dot_accumulate(__m256i sum, __m256i magnitude, __m256i x, const int8_t *w) {
     __m256i signed_w = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)w), x);
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
     return _mm256_dpbusd_epi32(sum, magnitude, signed_w);
@@ -35,7 +35,7 @@ static inline __m256i add_products(__m256i sum, __m256i magnitude, __m256i x, co
 #endif
 }
 
-static inline void four_products(const int8_t *w, const Rounded *x, int32_t blocks, int32_t *out) {
+static inline void dot_four_rows(const int8_t *w, const QuantizedVector *x, int32_t blocks, int32_t *out) {
     __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
     for (int32_t i = 0; i < blocks; i++, w += BLOCK) {
         /* Hardware prefetching ends at every page; this does not. */
@@ -43,10 +43,10 @@ static inline void four_products(const int8_t *w, const Rounded *x, int32_t bloc
         _mm_prefetch((const char *)w + AHEAD + 64, _MM_HINT_T0);
         __m256i value = _mm256_loadu_si256((const __m256i *)(x->values + COLUMNS * i));
         __m256i magnitude = _mm256_abs_epi8(value);
-        a = add_products(a, magnitude, value, w);
-        b = add_products(b, magnitude, value, w + COLUMNS);
-        c = add_products(c, magnitude, value, w + 2 * COLUMNS);
-        d = add_products(d, magnitude, value, w + 3 * COLUMNS);
+        a = dot_accumulate(a, magnitude, value, w);
+        b = dot_accumulate(b, magnitude, value, w + COLUMNS);
+        c = dot_accumulate(c, magnitude, value, w + 2 * COLUMNS);
+        d = dot_accumulate(d, magnitude, value, w + 3 * COLUMNS);
     }
     __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
     __m128i low = _mm256_castsi256_si128(sums), high = _mm256_extracti128_si256(sums, 1);
@@ -56,28 +56,28 @@ static inline void four_products(const int8_t *w, const Rounded *x, int32_t bloc
 #elif defined(__ARM_FEATURE_DOTPROD)
 #include <arm_neon.h>
 
-static inline int32x4_t add_products(int32x4_t sum, const int8_t *x, const int8_t *w) {
+static inline int32x4_t dot_accumulate(int32x4_t sum, const int8_t *x, const int8_t *w) {
     sum = vdotq_s32(sum, vld1q_s8(w), vld1q_s8(x));
     return vdotq_s32(sum, vld1q_s8(w + 16), vld1q_s8(x + 16));
 }
 
-static inline void four_products(const int8_t *w, const Rounded *x, int32_t blocks, int32_t *out) {
+static inline void dot_four_rows(const int8_t *w, const QuantizedVector *x, int32_t blocks, int32_t *out) {
     int32x4_t a = vdupq_n_s32(0), b = a, c = a, d = a;
     for (int32_t i = 0; i < blocks; i++, w += BLOCK) {
         const int8_t *values = x->values + COLUMNS * i;
         __builtin_prefetch(w + AHEAD);
         __builtin_prefetch(w + AHEAD + 64);
-        a = add_products(a, values, w);
-        b = add_products(b, values, w + COLUMNS);
-        c = add_products(c, values, w + 2 * COLUMNS);
-        d = add_products(d, values, w + 3 * COLUMNS);
+        a = dot_accumulate(a, values, w);
+        b = dot_accumulate(b, values, w + COLUMNS);
+        c = dot_accumulate(c, values, w + 2 * COLUMNS);
+        d = dot_accumulate(d, values, w + 3 * COLUMNS);
     }
     out[0] = vaddvq_s32(a), out[1] = vaddvq_s32(b), out[2] = vaddvq_s32(c), out[3] = vaddvq_s32(d);
 }
 
 #else
 
-static inline void four_products(const int8_t *w, const Rounded *x, int32_t blocks, int32_t *out) {
+static inline void dot_four_rows(const int8_t *w, const QuantizedVector *x, int32_t blocks, int32_t *out) {
     for (int row = 0; row < 4; row++) out[row] = 0;
     for (int32_t i = 0; i < blocks; i++, w += BLOCK)
         for (int row = 0; row < 4; row++)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from musiclstm.core.step import rounded_rows
+from musiclstm.core.step import quantize_rows
 from musiclstm.core.weights import (
     DURATION_LIMIT,
     EPSILON,
@@ -87,8 +87,8 @@ class ReferenceNetwork:
     def _read_row(self, x: np.ndarray, hidden: np.ndarray, cell: np.ndarray) -> np.ndarray:
         w = self._weights
         for layer in range(len(w.of_input)):
-            gates = rounded_product(w.of_input[layer], self._normed(x, layer))
-            gates += rounded_product(w.of_hidden[layer], hidden[layer]) + w.biases[layer]
+            gates = quantized_product(w.of_input[layer], self._normed(x, layer))
+            gates += quantized_product(w.of_hidden[layer], hidden[layer]) + w.biases[layer]
             enter, forget, new, out = gates.reshape(4, -1)
             cell[layer] = sigmoid(forget) * cell[layer] + sigmoid(enter) * np.tanh(new)
             hidden[layer] = sigmoid(out) * np.tanh(cell[layer])
@@ -104,14 +104,14 @@ class ReferenceNetwork:
     def _score_row(
         self, x: np.ndarray, features: FeatureArrays | None, row: int, copy_weight: float
     ) -> np.ndarray:
-        logits = rounded_product(self._weights.head, x) + self._weights.head_bias
+        logits = quantized_product(self._weights.head, x) + self._weights.head_bias
         context = self._weights.context
         if context is None or features is None:
             return logits
         candidates = features.candidates[row]
         gates = copy_weight * _gates(context, x, features, row)
         np.add.at(logits, candidates[candidates >= 0], gates[candidates >= 0])
-        scores = rounded_product(context.head, x) + context.head_bias
+        scores = quantized_product(context.head, x) + context.head_bias
         relative, forward, around, weights, filters, rhythm = np.split(
             scores, np.cumsum(CONTEXT_SIZES)[:-1]
         )
@@ -191,13 +191,13 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def rounded_product(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
+def quantized_product(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Return matrix @ x with both rounded to int8 and exact sums, (rows,) float64."""
     x = x.astype(np.float32)
     largest = np.abs(x).max()
     units = np.float32(127) / largest if largest > 0 else np.float32(0)
     scaled = x * units
     values = np.trunc(scaled + np.where(scaled < 0, np.float32(-0.5), np.float32(0.5)))
-    rows, scales = rounded_rows(matrix)
+    rows, scales = quantize_rows(matrix)
     sums = rows.astype(np.int64) @ values.astype(np.int64)
     return np.asarray(sums * scales.astype(np.float64) * (float(largest) / 127))

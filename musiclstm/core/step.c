@@ -20,12 +20,12 @@ static const float TINY = 1e-36f; /* the largest magnitude of a vector that coun
 /* Returns 0 where the products are right on this machine. */
 int32_t self_check(void) {
     int8_t w[2 * BLOCK], values[2 * COLUMNS];
-    const Rounded x = {values, 1.0f};
+    const QuantizedVector x = {values, 1.0f};
     int32_t found[4], wrong = 0;
     for (int i = 0; i < 2 * BLOCK; i++) w[i] = (int8_t)(i % 3 ? 127 - i % 5 : i % 7 - 127);
     for (int i = 0; i < 2 * COLUMNS; i++)
         values[i] = (int8_t)(i % 4 ? 127 - i % 2 : i % 3 - 127);
-    four_products(w, &x, 2, found);
+    dot_four_rows(w, &x, 2, found);
     for (int row = 0; row < 4; row++)
         for (int i = 0; i < 2 * COLUMNS; i++)
             found[row] -= w[i / COLUMNS * BLOCK + row * COLUMNS + i % COLUMNS] * values[i];
@@ -36,29 +36,29 @@ int32_t self_check(void) {
 /* Working memory ------------------------------------------------------------------------------- */
 
 typedef struct {
-    Rounded *input, *hidden; /* (rows) */
+    QuantizedVector *input, *hidden; /* (rows) */
     int32_t *sums;           /* (rows, 2, 4 gates, units) */
     float *gates;            /* (4, units) */
     float *normed;           /* (size) */
     float *context;          /* (CONTEXT_ROWS) */
-} Workspace;
+} StepWorkspace;
 
 static int32_t whole_blocks(int32_t size) { return (size + COLUMNS - 1) / COLUMNS; }
 
-static int32_t whole_fours(int32_t size) { return (size + 3) / 4 * 4; }
+static int32_t pad4(int32_t size) { return (size + 3) / 4 * 4; }
 
 int64_t workspace_bytes(const Network *net, int32_t rows) {
-    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS, units = whole_fours(net->size);
-    return rows * (2 * (int64_t)sizeof(Rounded) + 2 * columns + 32 * units) + 16 * units
+    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS, units = pad4(net->size);
+    return rows * (2 * (int64_t)sizeof(QuantizedVector) + 2 * columns + 32 * units) + 16 * units
          + 4 * ((int64_t)net->size + CONTEXT_ROWS);
 }
 
 /* The memory arrives filled with zeros, and columns beyond `size` stay zero. */
-static Workspace lay_out(const Network *net, int32_t rows, char *at) {
-    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS, units = whole_fours(net->size);
-    Workspace work;
-    work.input = (Rounded *)at, at += rows * sizeof(Rounded);
-    work.hidden = (Rounded *)at, at += rows * sizeof(Rounded);
+static StepWorkspace carve_workspace(const Network *net, int32_t rows, char *at) {
+    int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS, units = pad4(net->size);
+    StepWorkspace work;
+    work.input = (QuantizedVector *)at, at += rows * sizeof(QuantizedVector);
+    work.hidden = (QuantizedVector *)at, at += rows * sizeof(QuantizedVector);
     work.sums = (int32_t *)at, at += rows * 32 * units;
     work.gates = (float *)at, at += 16 * units;
     work.normed = (float *)at, at += 4 * (int64_t)net->size;
@@ -77,7 +77,7 @@ static void normalize(const float *x, const float *norm, int32_t size, float eps
     for (int32_t i = 0; i < size; i++) out[i] = (x[i] - mean) * scale * norm[i] + norm[size + i];
 }
 
-static void round_to_int8(const float *restrict x, int32_t size, Rounded *out) {
+static void quantize(const float *restrict x, int32_t size, QuantizedVector *out) {
     int8_t *restrict values = out->values;
     FloatBits largest = {0}; /* floats without a sign have the order of their bits */
     for (int32_t i = 0; i < size; i++) {
@@ -122,22 +122,22 @@ static void add_features(const Network *net, const FeatureOutputs *features, int
 /* Stack of LSTM layers ------------------------------------------------------------------------- */
 
 /* All products of a layer, in the order in which the weights lie. */
-static void multiply(const Network *net, int32_t layer, int32_t rows, const Workspace *work) {
-    const int32_t blocks = whole_blocks(net->size), units = whole_fours(net->size);
+static void multiply_layer(const Network *net, int32_t layer, int32_t rows, const StepWorkspace *work) {
+    const int32_t blocks = whole_blocks(net->size), units = pad4(net->size);
     const int8_t *w = net->weights + (size_t)layer * 4 * units * 2 * blocks * COLUMNS;
     for (int32_t unit = 0; unit < units; unit += 4) {
         for (int32_t gate = 0; gate < 4; gate++, w += 2 * blocks * BLOCK) {
             for (int32_t row = 0; row < rows; row++) {
                 int32_t *sums = work->sums + (size_t)row * 8 * units + gate * units + unit;
-                four_products(w, work->input + row, blocks, sums);
-                four_products(w + blocks * BLOCK, work->hidden + row, blocks, sums + 4 * units);
+                dot_four_rows(w, work->input + row, blocks, sums);
+                dot_four_rows(w + blocks * BLOCK, work->hidden + row, blocks, sums + 4 * units);
             }
         }
     }
 }
 
-static void scale_sums(const Network *net, int32_t layer, int32_t row, const Workspace *work) {
-    const int32_t count = 4 * whole_fours(net->size);
+static void dequantize_gates(const Network *net, int32_t layer, int32_t row, const StepWorkspace *work) {
+    const int32_t count = 4 * pad4(net->size);
     const int32_t *restrict of_x = work->sums + (size_t)row * 2 * count, *of_h = of_x + count;
     const float *scale_x = net->scales + (size_t)layer * 2 * count, *scale_h = scale_x + count;
     const float *bias = net->biases + (size_t)layer * count;
@@ -148,7 +148,7 @@ static void scale_sums(const Network *net, int32_t layer, int32_t row, const Wor
 }
 
 /* gates: (4, units) in the order input, forget, cell, output; residual: 1 or 0 */
-static void update_cell(const float *restrict gates, int32_t size, int32_t units, float residual,
+static void lstm_cell(const float *restrict gates, int32_t size, int32_t units, float residual,
                         float *restrict hidden, float *restrict cell, float *restrict x) {
     for (int32_t i = 0; i < size; i++) {
         float input = sigmoid(gates[i]), forget = sigmoid(gates[units + i]);
@@ -160,7 +160,7 @@ static void update_cell(const float *restrict gates, int32_t size, int32_t units
     }
 }
 
-static void run_layer(const Network *net, int32_t layer, int32_t rows, const Workspace *work,
+static void run_layer(const Network *net, int32_t layer, int32_t rows, const StepWorkspace *work,
                       float *hidden, float *cell, float *x) {
     const int32_t size = net->size;
     for (int32_t row = 0; row < rows; row++) {
@@ -170,14 +170,14 @@ static void run_layer(const Network *net, int32_t layer, int32_t rows, const Wor
             normalize(input, norm, size, net->epsilon, work->normed);
             input = work->normed;
         }
-        round_to_int8(input, size, work->input + row);
-        round_to_int8(hidden + (size_t)row * size, size, work->hidden + row);
+        quantize(input, size, work->input + row);
+        quantize(hidden + (size_t)row * size, size, work->hidden + row);
     }
-    multiply(net, layer, rows, work);
+    multiply_layer(net, layer, rows, work);
     for (int32_t row = 0; row < rows; row++) {
         size_t at = (size_t)row * size;
-        scale_sums(net, layer, row, work);
-        update_cell(work->gates, size, whole_fours(size), (float)net->residual, hidden + at,
+        dequantize_gates(net, layer, row, work);
+        lstm_cell(work->gates, size, pad4(size), (float)net->residual, hidden + at,
                     cell + at, x + at);
     }
 }
@@ -188,7 +188,7 @@ void read_tokens(const Network *net, int32_t rows, const int64_t *ids,
                  const FeatureOutputs *features, float *hidden, float *cell, float *outputs,
                  char *memory) {
     const int32_t size = net->size;
-    const Workspace work = lay_out(net, rows, memory);
+    const StepWorkspace work = carve_workspace(net, rows, memory);
     for (int32_t row = 0; row < rows; row++) {
         float *x = outputs + (size_t)row * size;
         for (int32_t i = 0; i < size; i++) x[i] = net->embeddings[(size_t)ids[row] * size + i];
@@ -225,13 +225,13 @@ void read_sequence(const Network *net, int64_t steps, const int64_t *ids,
 
 /* Output --------------------------------------------------------------------------------------- */
 
-static void score_all_tokens(const Network *net, int32_t rows, const Workspace *work,
+static void score_all_tokens(const Network *net, int32_t rows, const StepWorkspace *work,
                              float *logits) {
     const int32_t blocks = whole_blocks(net->size);
     for (int32_t token = 0; token < net->vocab; token += 4) {
         for (int32_t row = 0; row < rows; row++) {
             int32_t sums[4];
-            four_products(net->head + (size_t)token * blocks * COLUMNS, work->input + row, blocks,
+            dot_four_rows(net->head + (size_t)token * blocks * COLUMNS, work->input + row, blocks,
                           sums);
             for (int i = 0; i < 4; i++)
                 logits[(size_t)row * net->vocab + token + i] =
@@ -264,12 +264,12 @@ static void add_copies(const Network *net, const FeatureOutputs *features, int32
 }
 
 /* Rows `from` to before `to` of the context head, both multiples of four. */
-static void run_context_head(const Network *net, int32_t from, int32_t to, const Rounded *output,
+static void run_context_head(const Network *net, int32_t from, int32_t to, const QuantizedVector *output,
                              float *context) {
     const int32_t blocks = whole_blocks(net->size);
     for (int32_t at = from; at < to; at += 4) {
         int32_t sums[4];
-        four_products(net->context + (size_t)at * blocks * COLUMNS, output, blocks, sums);
+        dot_four_rows(net->context + (size_t)at * blocks * COLUMNS, output, blocks, sums);
         for (int i = 0; i < 4; i++)
             context[at + i] = sums[i] * (output->scale * net->context_scales[at + i])
                             + net->context_bias[at + i];
@@ -324,7 +324,7 @@ static float log_odds(const int16_t *counts) {
 }
 
 static void add_pitches(const Network *net, const FeatureOutputs *features, int32_t row,
-                        const Rounded *output, float *context, float *logits) {
+                        const QuantizedVector *output, float *context, float *logits) {
     float terms[PITCHES] = {0}, classes[CLASSES];
     run_context_head(net, HISTOGRAM_AT, PITCH_ROWS, output, context);
     for (int32_t r = 0; r < REFERENCE_PITCHES; r++) {
@@ -356,7 +356,7 @@ static void add_rhythm(const float *histogram, float weight, int32_t count, cons
 }
 
 static void add_positions(const Network *net, const FeatureOutputs *features, int32_t row,
-                          const Rounded *output, float *context, float *logits) {
+                          const QuantizedVector *output, float *context, float *logits) {
     const int32_t onset = features->positions[2 * row], end = features->positions[2 * row + 1];
     float terms[POSITION_LIMIT] = {0};
     if (onset >= 0) {
@@ -377,7 +377,7 @@ static void add_positions(const Network *net, const FeatureOutputs *features, in
 }
 
 static void add_durations(const Network *net, const FeatureOutputs *features, int32_t row,
-                          const Rounded *output, float *context, float *logits) {
+                          const QuantizedVector *output, float *context, float *logits) {
     run_context_head(net, RHYTHM_AT, CONTEXT_ROWS, output, context);
     add_rhythm(features->durations + (size_t)RHYTHM_STEPS * row, context[RHYTHM_AT + 1],
                net->durations, net->duration_tokens, net->duration_values, logits);
@@ -387,13 +387,13 @@ static void add_durations(const Network *net, const FeatureOutputs *features, in
  * (rows, size), of read_tokens; logits: (rows, vocab). */
 void score_tokens(const Network *net, int32_t rows, const FeatureOutputs *features,
                   const float *copy_weights, const float *outputs, float *logits, char *memory) {
-    const Workspace work = lay_out(net, rows, memory);
+    const StepWorkspace work = carve_workspace(net, rows, memory);
     for (int32_t row = 0; row < rows; row++)
-        round_to_int8(outputs + (size_t)row * net->size, net->size, work.input + row);
+        quantize(outputs + (size_t)row * net->size, net->size, work.input + row);
     score_all_tokens(net, rows, &work, logits);
     for (int32_t row = 0; net->has_features && row < rows; row++) {
         float *own = logits + (size_t)row * net->vocab;
-        const Rounded *output = work.input + row;
+        const QuantizedVector *output = work.input + row;
         add_copies(net, features, row, copy_weights[row], outputs + (size_t)row * net->size, own);
         if (features->follows[row] & 1)
             add_pitches(net, features, row, output, work.context, own);

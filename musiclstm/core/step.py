@@ -1,4 +1,4 @@
-"""Pack the weights of a network as int8, and run its step in C."""
+"""The compiled step: pack weights as int8 and run step.c."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from musiclstm.model.step_features import (
     FeatureArrays,
 )
 
-_COLUMNS = 32  # of a block, as in products.h
-_FEATURES_MISSING = "Step features must be given to a network that has them, and only to it."
-_KINDS = ("pitch", "position", "duration")  # of tokens that the context head scores
+_COLUMNS = 32  # columns of a block, as in products.h
+_FEATURES_MISSING = "Pass step features if the network has them, and only then."
+_KINDS = ("pitch", "position", "duration")  # kinds of tokens that the context head scores
 _TINY = 3e-39  # a smaller scale has no reciprocal in float32
 
 
-class _Network(ctypes.Structure):
+class _NetworkStruct(ctypes.Structure):
     """`Network` of step.h."""
 
     INTEGERS = (
@@ -45,7 +45,7 @@ class _Network(ctypes.Structure):
 
 
 class CompiledNetwork:
-    """Weights in the order in which step.c reads them.
+    """Packed weights, in the order in which step.c reads them. Read-only after construction.
 
     Attributes:
         size: Hidden size.
@@ -61,7 +61,7 @@ class CompiledNetwork:
         self.layers = len(weights.of_input)
         arrays = _stack_arrays(weights) | _context_arrays(weights)
         self._arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        self._network = _Network(
+        self._network = _NetworkStruct(
             **_sizes(weights),
             epsilon=EPSILON,
             **{name: array.ctypes.data for name, array in self._arrays.items()},
@@ -69,13 +69,14 @@ class CompiledNetwork:
 
     def workspace(
         self, hidden: np.ndarray, cell: np.ndarray, features: FeatureArrays | None = None
-    ) -> Workspace:
-        """Return a workspace for the rows of `hidden` and `cell`, (layers, rows, size).
+    ) -> StepWorkspace:
+        """Return a workspace that updates `hidden` and `cell`, (layers, rows, size), in place.
 
         Args:
-            hidden: float32 and contiguous; each step updates it in place.
-            cell: Likewise.
-            features: Of each row, (rows, …) each; read at every step. None: a network without.
+            hidden: Hidden states, float32 and contiguous.
+            cell: Cell states, likewise.
+            features: Step features, (rows, ...) each, read at every step. None: the network has
+                none.
 
         Raises:
             ValueError: An array has another shape or type, or is not contiguous.
@@ -85,29 +86,24 @@ class CompiledNetwork:
             _check_array(name, array, shape, np.dtype(np.float32))
         if (features is not None) != bool(self._network.has_features):
             raise ValueError(_FEATURES_MISSING)
-        work = Workspace(self._library, self._network, self.vocab, hidden, cell, features)
-        work.owner = self
-        return work
+        return StepWorkspace(self, self._library, self._network, hidden, cell, features)
 
 
-class Workspace:
-    """Working memory of some rows, and the arrays from which and to which C works.
+class StepWorkspace:
+    """Input, output and scratch arrays of some rows; for one thread at a time.
 
     Attributes:
-        ids: The tokens that `read` reads, (rows,) int64, each from 0 to the last token.
-        copy_weights: Scale of the gates of each row, (rows,) float32.
+        ids: The tokens to read, (rows,) int64; they are not checked.
+        copy_weights: Factor of the copy gates, (rows,) float32.
         outputs: Hidden states after the final norm, (rows, size).
-        logits: Of the next token, (rows, vocab).
-        owner: The network, kept alive since C holds addresses only.
+        logits: Logits of the next token, (rows, vocab).
     """
-
-    owner: CompiledNetwork
 
     def __init__(
         self,
+        owner: CompiledNetwork,
         library: ctypes.CDLL,
-        network: _Network,
-        vocab: int,
+        network: _NetworkStruct,
         hidden: np.ndarray,
         cell: np.ndarray,
         features: FeatureArrays | None,
@@ -116,47 +112,48 @@ class Workspace:
         self.ids = np.zeros(rows, np.int64)
         self.copy_weights = np.ones(rows, np.float32)
         self.outputs = np.empty((rows, size), np.float32)
-        whole = np.empty((rows, network.vocab), np.float32)
-        self.logits = whole[:, :vocab]
-        memory = np.zeros(library.workspace_bytes(ctypes.byref(network), rows), np.uint8)
+        padded = np.empty((rows, network.vocab), np.float32)
+        self.logits = padded[:, : owner.vocab]
+        scratch = np.zeros(library.workspace_bytes(ctypes.byref(network), rows), np.uint8)
         pointers = _pointers(features, rows)
         self._has_features = features is not None
-        self._kept = (hidden, cell, features, whole, memory, pointers)
+        # References to everything whose address C has.
+        self._kept = (owner, hidden, cell, features, padded, scratch, pointers)
         self._read, self._score = library.read_tokens, library.score_tokens
         self._read_sequence = library.read_sequence
         both: list[Any] = [ctypes.byref(network), ctypes.c_int32(rows)]
-        ids, weights, h, c, outputs, logits, work = (
+        ids, weights, h, c, outputs, logits, memory = (
             ctypes.c_void_p(array.ctypes.data)
-            for array in (self.ids, self.copy_weights, hidden, cell, self.outputs, whole, memory)
+            for array in (self.ids, self.copy_weights, hidden, cell, self.outputs, padded, scratch)
         )
-        at = ctypes.byref(pointers)
-        self._read_arguments = (*both, ids, at, h, c, outputs, work)
-        self._sequence_arguments = (both[0], h, c, outputs, work)
-        self._score_arguments = (*both, at, weights, outputs, logits, work)
+        inputs = ctypes.byref(pointers)
+        self._read_arguments = (*both, ids, inputs, h, c, outputs, memory)
+        self._sequence_arguments = (both[0], h, c, outputs, memory)
+        self._score_arguments = (*both, inputs, weights, outputs, logits, memory)
 
     def read(self) -> None:
-        """Read one token for each row; hidden and cell states and `outputs` move on."""
+        """Read one token per row: update hidden and cell states and `outputs`."""
         self._read(*self._read_arguments)
 
     def read_sequence(self, ids: np.ndarray, features: FeatureArrays | None) -> None:
-        """Read several tokens into a workspace of one row; `outputs` are those after the last.
+        """Read several tokens into a workspace of one row; `outputs` are those of the last.
 
         Args:
-            ids: (steps,) int64, contiguous, each from 0 to the last token.
-            features: After each of them, (steps, …) each; None for a network without.
+            ids: (steps,) int64, contiguous; not checked.
+            features: Step features, (steps, ...) each. None: the network has none.
 
         Raises:
             ValueError: The workspace has several rows, or an array has another shape or type.
         """
         if len(self.ids) != 1:
-            raise ValueError(f"A sequence is read into one row; there are {len(self.ids)}.")
+            raise ValueError(f"A sequence needs a workspace of one row; there are {len(self.ids)}.")
         _check_array("ids", ids, (len(ids),), self.ids.dtype)
         if (features is not None) != self._has_features:
             raise ValueError(_FEATURES_MISSING)
         network, *rest = self._sequence_arguments
-        at = ctypes.byref(_pointers(features, len(ids)))
+        inputs = ctypes.byref(_pointers(features, len(ids)))
         self._read_sequence(
-            network, ctypes.c_int64(len(ids)), ctypes.c_void_p(ids.ctypes.data), at, *rest
+            network, ctypes.c_int64(len(ids)), ctypes.c_void_p(ids.ctypes.data), inputs, *rest
         )
 
     def score(self) -> None:
@@ -176,7 +173,7 @@ def _check_array(
 ) -> None:
     if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
         raise ValueError(
-            f"{name} must be contiguous, {dtype} and of the shape {shape}, got {array.dtype} and "
+            f"{name} must be contiguous, {dtype}, of shape {shape}; got {array.dtype} of shape "
             f"{array.shape}."
         )
 
@@ -205,33 +202,35 @@ def _sizes(weights: Weights) -> dict[str, int]:
 
 
 def _stack_arrays(weights: Weights) -> dict[str, np.ndarray]:
-    """Arrays of the stack and the head, by their names in step.h."""
-    layers = [_layer(*each) for each in zip(weights.of_input, weights.of_hidden, strict=True)]
-    head, head_scales = _packed(_whole_fours(weights.head))
+    """Return the arrays of the layers and the head, by their names in step.h."""
+    layers = [_pack_layer(*each) for each in zip(weights.of_input, weights.of_hidden, strict=True)]
+    head, head_scales = _pack_matrix(_pad4(weights.head))
     return {
         "weights": np.stack([blocks for blocks, _ in layers]),
         "scales": np.stack([scales for _, scales in layers]),
         "biases": np.stack([_by_gate(each) for each in weights.biases]),
         "norms": np.array(weights.norms, np.float32),
-        "embeddings": _whole_fours(weights.embeddings),
+        "embeddings": _pad4(weights.embeddings),
         "head": head,
         "head_scales": head_scales,
-        "head_bias": _whole_fours(weights.head_bias),
+        "head_bias": _pad4(weights.head_bias),
     }
 
 
 def _context_arrays(weights: Weights) -> dict[str, np.ndarray]:
-    """Arrays that read step features, by their names in step.h."""
+    """Return the arrays for step features, by their names in step.h."""
     context = weights.context
     if context is None:
         return {}
     rows = _context_rows()
-    head, head_scales = _packed(np.where(rows[:, None] >= 0, context.head[rows], 0))
+    head, head_scales = _pack_matrix(np.where(rows[:, None] >= 0, context.head[rows], 0))
     tables = ("program", "track", "following", "age", "gates", "gate_bias")
     tokens = [f"{kind}_{what}" for kind in _KINDS for what in ("tokens", "values")]
     return {
         **{name: getattr(context, name) for name in tables},
-        "candidate_inputs": _projected(_whole_fours(weights.embeddings), context.candidate_inputs),
+        "candidate_inputs": _project_vocabulary(
+            _pad4(weights.embeddings), context.candidate_inputs
+        ),
         "context": head,
         "context_scales": head_scales,
         "context_bias": np.where(rows >= 0, context.head_bias[rows], 0).astype(np.float32),
@@ -250,33 +249,33 @@ def _context_rows() -> np.ndarray:
     )
 
 
-def _projected(embeddings: np.ndarray, candidate_inputs: np.ndarray) -> np.ndarray:
-    """What each candidate adds to the input, for every token, (6, vocab, size)."""
+def _project_vocabulary(embeddings: np.ndarray, candidate_inputs: np.ndarray) -> np.ndarray:
+    """Return the projected embedding of every token as each candidate, (6, vocab, size)."""
     matrices = candidate_inputs.reshape(len(candidate_inputs), len(CANDIDATES), -1).swapaxes(0, 1)
     return np.matmul(embeddings, matrices.swapaxes(1, 2)).astype(np.float32)
 
 
-def _layer(of_input: np.ndarray, of_hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks (units / 4, 4 gates, 2, blocks, 4 units, 32) and scales (2, 4, units) of a layer."""
-    parts = [rounded_rows(each) for each in (of_input, of_hidden)]
+def _pack_layer(of_input: np.ndarray, of_hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return blocks (units / 4, 4 gates, 2, blocks, 4 units, 32) and scales (2, 4, units)."""
+    parts = [quantize_rows(each) for each in (of_input, of_hidden)]
     blocks = [_in_blocks(_by_gate(values).reshape(-1, 4, values.shape[1])) for values, _ in parts]
     # (4 gates * units / 4, blocks, 4 units, 32) each, gates first
     both = np.stack([each.reshape(4, -1, *each.shape[1:]) for each in blocks], axis=2)
     return both.swapaxes(0, 1), np.stack([_by_gate(scales) for _, scales in parts])
 
 
-def _packed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks (rows / 4, blocks, 4, 32) and scales (rows,) of a matrix with whole fours of rows."""
-    values, scales = rounded_rows(matrix)
+def _pack_matrix(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return blocks (rows / 4, blocks, 4, 32) and scales (rows,) of a matrix."""
+    values, scales = quantize_rows(matrix)
     return _in_blocks(values.reshape(-1, 4, matrix.shape[1])), scales
 
 
-def rounded_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Round each row to int8 with one scale; a row of zeros has the scale 0."""
+def quantize_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quantize each row to int8 with one scale; a row of zeros has the scale 0."""
     scales = np.abs(matrix).max(axis=1) / 127
     scales[scales < _TINY] = 0
-    units = np.divide(1, scales, out=np.zeros_like(scales), where=scales > 0)
-    return np.rint(matrix * units[:, None]).astype(np.int8), scales.astype(np.float32)
+    inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales > 0)
+    return np.rint(matrix * inverse[:, None]).astype(np.int8), scales.astype(np.float32)
 
 
 def _by_gate(rows: np.ndarray) -> np.ndarray:
@@ -289,9 +288,9 @@ def _by_gate(rows: np.ndarray) -> np.ndarray:
 def _in_blocks(rows: np.ndarray) -> np.ndarray:
     """Reorder (n, 4, size) to (n, blocks, 4, 32), padded with zeros."""
     missing = -rows.shape[2] % _COLUMNS
-    whole = np.pad(rows, ((0, 0), (0, 0), (0, missing)))
-    return whole.reshape(*rows.shape[:2], -1, _COLUMNS).swapaxes(1, 2)
+    padded = np.pad(rows, ((0, 0), (0, 0), (0, missing)))
+    return padded.reshape(*rows.shape[:2], -1, _COLUMNS).swapaxes(1, 2)
 
 
-def _whole_fours(array: np.ndarray) -> np.ndarray:
+def _pad4(array: np.ndarray) -> np.ndarray:
     return np.pad(array, ((0, -len(array) % 4), *((0, 0) for _ in array.shape[1:])))

@@ -11,7 +11,7 @@ from musiclstm.model.step_features import (
     CANDIDATES,
     CONTEXT_SIZES,
     POSITION_REACH,
-    Kind,
+    TokenKind,
     TokenTable,
 )
 
@@ -158,7 +158,7 @@ def _context(arrays: Mapping[str, np.ndarray], token_names: Sequence[str]) -> Co
     table = TokenTable(token_names)
     tokens = {
         kind: np.array([id_ for id_, each in enumerate(table.kind) if each == kind], np.int32)
-        for kind in (Kind.PITCH, Kind.POSITION, Kind.DURATION)
+        for kind in (TokenKind.PITCH, TokenKind.POSITION, TokenKind.DURATION)
     }
     values = np.array(table.value, np.int64)
     inputs = {
@@ -171,12 +171,12 @@ def _context(arrays: Mapping[str, np.ndarray], token_names: Sequence[str]) -> Co
         gate_bias=arrays["gates.bias"],
         head=arrays["context_head.weight"],
         head_bias=arrays["context_head.bias"],
-        pitch_tokens=tokens[Kind.PITCH],
-        pitch_values=values[tokens[Kind.PITCH]],
-        position_tokens=tokens[Kind.POSITION],
-        position_values=values[tokens[Kind.POSITION]],
-        duration_tokens=tokens[Kind.DURATION],
-        duration_values=values[tokens[Kind.DURATION]],
+        pitch_tokens=tokens[TokenKind.PITCH],
+        pitch_values=values[tokens[TokenKind.PITCH]],
+        position_tokens=tokens[TokenKind.POSITION],
+        position_values=values[tokens[TokenKind.POSITION]],
+        duration_tokens=tokens[TokenKind.DURATION],
+        duration_values=values[tokens[TokenKind.DURATION]],
     )
 
 

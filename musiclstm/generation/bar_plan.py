@@ -14,9 +14,9 @@ from musiclstm.generation.decoding.sampling import Sampling
 
 Bars: TypeAlias = Sequence[tuple[int, ...]]
 Plan: TypeAlias = Callable[[int, Bars], tuple[Grammar, Sampling]]
-Kind = Literal["entropy", "off_beat", "off_mode"]
+DeviationKind = Literal["entropy", "off_beat", "off_mode"]
 
-FORCED: tuple[Kind, ...] = ("off_beat", "off_mode")
+FORCED: tuple[DeviationKind, ...] = ("off_beat", "off_mode")
 FORCES_FROM = 0.5  # an amount for a bar from here on also forces a deviation
 
 _PLAIN = BarShape()
@@ -40,7 +40,7 @@ class Deviation:
             `Sampling.with_higher_temperature`; for every kind.
     """
 
-    kind: Kind
+    kind: DeviationKind
     amount: float
 
 
@@ -49,7 +49,7 @@ class _Schedule(NamedTuple):
 
     threshold: float  # a bar's random number has to be below
     amounts: tuple[float, float]
-    kinds: tuple[Kind, ...]  # one is drawn; the first stands twice to come twice as often
+    kinds: tuple[DeviationKind, ...]  # one is drawn; the first stands twice to come twice as often
 
 
 # A bar deviates if its random number is below `threshold` and below those of both its neighbours:
@@ -131,7 +131,7 @@ def _rng(seed: int, bar: int) -> random.Random:
     return random.Random(f"{seed}/surprise/{bar}")
 
 
-def _one_of(kinds: tuple[Kind, ...], rng: random.Random) -> Kind:
+def _one_of(kinds: tuple[DeviationKind, ...], rng: random.Random) -> DeviationKind:
     # Python guarantees the numbers of `random()` across versions, not those of `choice()`.
     return kinds[int(rng.random() * len(kinds))]
 

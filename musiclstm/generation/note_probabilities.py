@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from symusic.core import ScoreTick
 
-from musiclstm.model.step_features import Kind
+from musiclstm.model.step_features import TokenKind
 from musiclstm.tokens import PartName, most_parts
 from musiclstm.tokens.vocabulary import TABLE
 
@@ -50,18 +50,18 @@ def notes_of_bar(ids: Sequence[int], log_probs: Sequence[float]) -> list[TokenNo
     of_onset = 0.0
     for token, log_prob in zip(ids, log_probs, strict=True):
         kind, value = TABLE.kind[token], TABLE.value[token]
-        if kind in (Kind.POSITION, Kind.PROGRAM):
+        if kind in (TokenKind.POSITION, TokenKind.PROGRAM):
             _share(of_onset, notes[onset:])
             position, of_onset, onset = value, log_prob, len(notes)
-        if kind == Kind.PROGRAM:
+        if kind == TokenKind.PROGRAM:
             _share_block(pending, part, notes[block:])
             part = PartName(value, min(blocks.get(value, 0), most_parts(value) - 1))
             blocks[value] = blocks.get(value, 0) + 1
             pending[value] = pending.get(value, 0.0) + log_prob
             of_onset, block = 0.0, len(notes)
-        elif kind in (Kind.PITCH, Kind.DRUM):
+        elif kind in (TokenKind.PITCH, TokenKind.DRUM):
             notes.append(TokenNote(part, position, value, log_prob))
-        elif kind == Kind.DURATION:
+        elif kind == TokenKind.DURATION:
             notes[-1].log_prob += log_prob
     _share(of_onset, notes[onset:])
     _share_block(pending, part, notes[block:])

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .step_features import FORMAT_VERSION, Kind, TokenTable
+from .step_features import FORMAT_VERSION, TokenKind, TokenTable
 
 # Keywords that a saved config, or transformers itself, passes besides our own fields.
 _FOREIGN_FIELDS = {
@@ -23,12 +23,12 @@ _FIELDS_OF_VERSION_0_2 = {
 # Lowest and highest value of the tokens that the step features read, as in core/features_table.c:
 # durations in positions, the length of a bar in 1/48 quarters.
 _RANGES = {
-    Kind.PITCH: (0, 127),
-    Kind.DRUM: (0, 127),
-    Kind.PROGRAM: (-1, 127),
-    Kind.POSITION: (0, 191),
-    Kind.DURATION: (1, 8_191),
-    Kind.TIME_SIGNATURE: (1, 8_191),
+    TokenKind.PITCH: (0, 127),
+    TokenKind.DRUM: (0, 127),
+    TokenKind.PROGRAM: (-1, 127),
+    TokenKind.POSITION: (0, 191),
+    TokenKind.DURATION: (1, 8_191),
+    TokenKind.TIME_SIGNATURE: (1, 8_191),
 }
 
 
@@ -151,7 +151,7 @@ class MusicLSTMConfig(PreTrainedConfig):
             if not low <= value <= high:
                 raise ValueError(f"token_names holds {name!r}: {low} to {high} is allowed.")
         for name, kind, unit in zip(names, table.kind, table.unit, strict=True):
-            if kind == Kind.TIME_SIGNATURE and not 1 <= unit <= 16:
+            if kind == TokenKind.TIME_SIGNATURE and not 1 <= unit <= 16:
                 raise ValueError(
                     f"token_names holds {name!r}: denominators from 1 to 16 are allowed."
                 )

@@ -50,8 +50,8 @@ from .step_features import (
     POSITION_REACH,
     REFERENCE_PITCHES,
     FeatureArrays,
-    Kind,
     StepFeatures,
+    TokenKind,
     TokenTable,
 )
 
@@ -585,13 +585,13 @@ class ContextHead(nn.Linear):
         table = _token_table(tuple(self._names))
         ids = {
             kind: [token for token, each in enumerate(table.kind) if each == kind]
-            for kind in (Kind.PITCH, Kind.POSITION, Kind.DURATION)
+            for kind in (TokenKind.PITCH, TokenKind.POSITION, TokenKind.DURATION)
         }
         return {
             "tokens": torch.tensor([token for each in ids.values() for token in each]),
-            "pitches": _values(table, ids[Kind.PITCH]),
-            "positions": _values(table, ids[Kind.POSITION]),
-            "durations": _values(table, ids[Kind.DURATION]),
+            "pitches": _values(table, ids[TokenKind.PITCH]),
+            "positions": _values(table, ids[TokenKind.POSITION]),
+            "durations": _values(table, ids[TokenKind.DURATION]),
         }
 
     def forward(self, hidden: Tensor, features: Features) -> Tensor:  # type: ignore[override]

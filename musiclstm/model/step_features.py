@@ -1,17 +1,17 @@
-"""Step features: what the network reads besides the last token.
+"""Step features: inputs of the network computed from all tokens read so far.
 
-Reference implementation in plain Python and numpy, one token at a time. It travels to the Hub
-beside configuration and modeling, and property tests compare the compiled form with it. The stream
-is MidiTok's REMI in bar-part order:
+Reference implementation in Python and numpy, one token at a time; property tests compare the C code
+with it. The file is copied to the Hub beside configuration and modeling. The stream is MidiTok's
+REMI in bar-part order:
 
     Bar TimeSig (Position Tempo)* (Program (Position (Pitch Duration)+)+)*
 
-Any other order of tokens is accepted: a token that makes no sense where it stands changes nothing.
+Other orders are accepted: a token that has no meaning in its context changes nothing.
 
-A part is a track: the k-th block of a program in a bar is that program's k-th track. Times are in
-1/48 of a quarter note, so that a change from 3/4 to 6/8 mixes no units. Everything is computed from
-the ids read so far, in constant memory: what lies more than `HORIZON` tokens back is forgotten.
-Moving all pitches of a stream moves the features with them.
+A part is a track: the k-th block of a program in a bar is its k-th track. A slot is the index of a
+part in order of first appearance. Times are in 1/48 of a quarter note in every meter. Memory is
+constant: tokens more than `HORIZON` back are dropped. Transposing the stream transposes the
+features.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
-FORMAT_VERSION = 2  # of the features; a checkpoint names the one that it was trained with
+FORMAT_VERSION = 2  # stored in a checkpoint: the features it was trained with
 HORIZON = 16_384  # tokens
 POSITIONS_PER_BEAT = 12
-MAX_TRACKS = 8  # of one program; further blocks count as the last of them
+MAX_TRACKS = 8  # per program; further blocks belong to the last track
 MAX_PARTS = 64  # further parts share the last slot
-MAX_HELD = 1_024  # notes of a bar that are looked at for what sounds; further ones are not
+MAX_HELD = 1_024  # notes checked for whether they sound; further ones are ignored
 REFERENCE_PITCHES = 5
 PITCH_CLASSES = 12
-RHYTHM_STEPS = 192  # of the histograms of onsets and durations, in positions; longer count as last
-PITCH_REACH = 36  # of the network's heads on either side of a reference pitch, in semitones
+RHYTHM_STEPS = 192  # bins of the rhythm histograms, in positions; the last also holds larger values
+PITCH_REACH = 36  # semitones on either side of a reference pitch that the network's heads cover
 POSITION_REACH = 144  # the same for positions: one bar of 12/8
 # Outputs of the network's context head: relative pitches, positions from the last onset, positions
-# from the last end, weights of what concerns pitches (three histograms, notes of the onset),
-# filters, weights of what concerns rhythm (two histograms, onsets in the bar).
+# from the last end, pitch weights (three histograms, notes in the onset), circular filters, rhythm
+# weights (two histograms, onsets in the bar).
 CONTEXT_SIZES = (
     *(REFERENCE_PITCHES * (2 * PITCH_REACH + 1), POSITION_REACH + 1, 2 * POSITION_REACH + 1),
     *(4, 3 * PITCH_CLASSES, 3),
 )
 NONE = -1
-OUT_OF_RANGE = -2  # a proposal that no token can say: a pitch below 0 or above 127
+OUT_OF_RANGE = -2  # a candidate without a token: a pitch below 0 or above 127
 DRUMS = -1
 
 
-class Kind(IntEnum):
-    """Types of tokens."""
+class TokenKind(IntEnum):
+    """Kind of a token."""
 
     OTHER = 0
     BAR = 1
@@ -63,114 +63,114 @@ class Kind(IntEnum):
 
 
 _KINDS = {
-    "Bar": Kind.BAR,
-    "TimeSig": Kind.TIME_SIGNATURE,
-    "Tempo": Kind.TEMPO,
-    "Program": Kind.PROGRAM,
-    "Position": Kind.POSITION,
-    "Pitch": Kind.PITCH,
-    "PitchDrum": Kind.DRUM,
-    "Duration": Kind.DURATION,
+    "Bar": TokenKind.BAR,
+    "TimeSig": TokenKind.TIME_SIGNATURE,
+    "Tempo": TokenKind.TEMPO,
+    "Program": TokenKind.PROGRAM,
+    "Position": TokenKind.POSITION,
+    "Pitch": TokenKind.PITCH,
+    "PitchDrum": TokenKind.DRUM,
+    "Duration": TokenKind.DURATION,
 }
 
 
 class TokenTable:
-    """What each token id means, read off MidiTok's token names.
+    """Kind and value of each token id, parsed from MidiTok's token names.
 
     Attributes:
-        kind: `Kind` of every id, (vocab,).
-        value: Pitch, position, program (-1 for drums), duration in positions, or length of the bar
-            in 1/48 quarters, by kind; 0 for others, (vocab,).
-        unit: 1/48 quarters in a position, of time signatures; 0 for others, (vocab,).
-        id_of: Id by kind and value, of those kinds that are proposed.
-        bar: Id of the token that opens a bar; `NONE` without one.
+        kind: Kind of each id, (vocab,).
+        value: By kind: pitch, position, program (-1 for drums), duration in positions, or length
+            of the bar in 1/48 quarters; otherwise 0, (vocab,).
+        unit: For a time signature, 1/48 quarters per position; otherwise 0, (vocab,).
+        id_of: Id by (kind, value), for the kinds that can be candidates.
+        bar: Id of the Bar token; `NONE` without one.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Read names such as `Pitch_60`, in order of their ids."""
+        """Parse names such as `Pitch_60`, in order of their ids."""
         split = [name.partition("_") for name in names]
-        self.kind = [_KINDS.get(kind, Kind.OTHER) for kind, _, _ in split]
+        self.kind = [_KINDS.get(kind, TokenKind.OTHER) for kind, _, _ in split]
         self.value = [_value(kind, text) for kind, (_, _, text) in zip(self.kind, split)]  # noqa: B905
         self.unit = [
-            16 // int(text.split("/")[1]) if kind == Kind.TIME_SIGNATURE else 0
+            16 // int(text.split("/")[1]) if kind == TokenKind.TIME_SIGNATURE else 0
             for kind, (_, _, text) in zip(self.kind, split)  # noqa: B905
         ]
         self.id_of = {
             (kind, value): index
             for index, (kind, value) in enumerate(zip(self.kind, self.value))  # noqa: B905
-            if kind in (Kind.PROGRAM, Kind.POSITION, Kind.PITCH, Kind.DRUM)
+            if kind in (TokenKind.PROGRAM, TokenKind.POSITION, TokenKind.PITCH, TokenKind.DRUM)
         }
-        self.bar = self.kind.index(Kind.BAR) if Kind.BAR in self.kind else NONE
+        self.bar = self.kind.index(TokenKind.BAR) if TokenKind.BAR in self.kind else NONE
 
     def __len__(self) -> int:
         return len(self.kind)
 
     def pitch(self, pitch: int, drums: bool) -> int:
-        """Id of a pitch, `OUT_OF_RANGE` where no token can say it."""
-        return self.id_of.get((Kind.DRUM if drums else Kind.PITCH, pitch), OUT_OF_RANGE)
+        """Return the id of a pitch, `OUT_OF_RANGE` without one."""
+        return self.id_of.get((TokenKind.DRUM if drums else TokenKind.PITCH, pitch), OUT_OF_RANGE)
 
     def position(self, offset: int, unit: int) -> int:
-        """Id of the place `offset`, in 1/48 quarters, of a bar; `NONE` off its grid."""
-        return NONE if offset % unit else self.id_of.get((Kind.POSITION, offset // unit), NONE)
+        """Return the id of the position `offset` / 48 quarters into a bar; `NONE` off the grid."""
+        return NONE if offset % unit else self.id_of.get((TokenKind.POSITION, offset // unit), NONE)
 
     def program(self, program: int) -> int:
-        """Id of a program."""
-        return self.id_of.get((Kind.PROGRAM, program), NONE)
+        """Return the id of a program, `NONE` without one."""
+        return self.id_of.get((TokenKind.PROGRAM, program), NONE)
 
 
-def _value(kind: Kind, text: str) -> int:
-    if kind == Kind.DURATION:  # MidiTok writes beats.samples.resolution
+def _value(kind: TokenKind, text: str) -> int:
+    if kind == TokenKind.DURATION:  # MidiTok writes beats.samples.resolution
         beats, samples, resolution = map(int, text.split("."))
         return max(1, (beats * resolution + samples) * POSITIONS_PER_BEAT // resolution)
-    if kind == Kind.TIME_SIGNATURE:
+    if kind == TokenKind.TIME_SIGNATURE:
         numerator, denominator = map(int, text.split("/"))
         return numerator * POSITIONS_PER_BEAT * 16 // denominator
-    if kind in (Kind.PROGRAM, Kind.POSITION, Kind.PITCH, Kind.DRUM):
+    if kind in (TokenKind.PROGRAM, TokenKind.POSITION, TokenKind.PITCH, TokenKind.DRUM):
         return int(text)
     return 0
 
 
-# Where the stream stands --------------------------------------------------------------------------
+# Position in the stream ---------------------------------------------------------------------------
 
 
 class Cursor:
-    """Bar, part and time at which the stream stands.
+    """Current bar, part and time of the stream.
 
     Attributes:
-        index: Tokens read so far, less one.
-        kind: Of the last token.
-        bar: Bars begun so far.
-        start: Of the bar, in 1/48 quarters from the first.
-        length: Of the bar, in 1/48 quarters.
-        unit: 1/48 quarters in one position.
-        time_signature: Id of the last one; `NONE` before.
-        slot: Of the part that plays, in order of appearance; `NONE` before the first of a bar.
-        program: Of the part that plays, -1 for drums.
-        number: Which track of its program it is, from 0.
-        position: Of the last onset in this block, in positions; `NONE` before.
-        pitch: Named last and without a duration so far; `NONE` otherwise.
+        index: Index of the last token, from 0.
+        kind: Kind of the last token.
+        bar: Bars started so far.
+        start: Start of the bar, in 1/48 quarters.
+        length: Length of the bar, in 1/48 quarters.
+        unit: 1/48 quarters per position.
+        time_signature: Id of the last TimeSig token; `NONE` before the first.
+        slot: Slot of the current part; `NONE` before the first part of a bar.
+        program: Program of the current part, -1 for drums.
+        number: Index of the part among the tracks of its program.
+        position: Last position of this block; `NONE` before the first.
+        pitch: Last pitch, until its duration follows; otherwise `NONE`.
+        programs: Program of each slot.
     """
 
     def __init__(self, table: TokenTable) -> None:
         self._table = table
-        self.index, self.kind = -1, Kind.OTHER
+        self.index, self.kind = -1, TokenKind.OTHER
         self.bar, self.start, self.length, self.unit = 0, 0, 48 * 4, 4
         self.time_signature = NONE
         self.slot, self.program, self.number = NONE, NONE, 0
         self.position = self.pitch = NONE
-        self._blocks: dict[int, int] = {}  # of each program in this bar
-        self._slots: dict[tuple[int, int], int] = {}
-        self.programs: list[int] = []  # of each slot
-        self.numbers: list[int] = []
+        self._blocks: dict[int, int] = {}  # blocks of each program in this bar
+        self._slots: dict[tuple[int, int], int] = {}  # slot by program and number
+        self.programs: list[int] = []
 
     @property
     def is_drums(self) -> bool:
-        """Whether the part that plays is the drums."""
+        """Whether the current part is drums."""
         return self.slot != NONE and self.program == DRUMS
 
     @property
     def now(self) -> int:
-        """Time of the last onset, or of the bar line before the first one of a block."""
+        """Time of the last onset of the block, or of the bar line before it."""
         return self.start + max(self.position, 0) * self.unit
 
     @property
@@ -179,24 +179,24 @@ class Cursor:
         return self.start + self.length
 
     def push(self, token: int) -> None:
-        """Move on by one token."""
+        """Read one token."""
         kind, value = self._table.kind[token], self._table.value[token]
         self.index += 1
         self.kind = kind
-        if kind == Kind.BAR:
+        if kind == TokenKind.BAR:
             self.start += self.length if self.bar else 0
             self.bar += 1
             self.slot = self.position = self.pitch = NONE
             self._blocks = {}
-        elif kind == Kind.TIME_SIGNATURE:
+        elif kind == TokenKind.TIME_SIGNATURE:
             self.time_signature, self.length = token, value
             self.unit = self._table.unit[token]
-        elif kind == Kind.PROGRAM:
+        elif kind == TokenKind.PROGRAM:
             self._open_block(value)
-        elif kind == Kind.POSITION:
+        elif kind == TokenKind.POSITION:
             self.position, self.pitch = value, NONE
-        elif kind in (Kind.PITCH, Kind.DRUM):
-            fits = self.slot != NONE and self.is_drums == (kind == Kind.DRUM)
+        elif kind in (TokenKind.PITCH, TokenKind.DRUM):
+            fits = self.slot != NONE and self.is_drums == (kind == TokenKind.DRUM)
             self.pitch = value if fits and self.position != NONE else NONE
 
     def _open_block(self, program: int) -> None:
@@ -208,24 +208,23 @@ class Cursor:
             self._slots[part] = min(len(self._slots), MAX_PARTS - 1)
             if len(self.programs) < MAX_PARTS:
                 self.programs.append(program)
-                self.numbers.append(self.number)
         self.slot = self._slots[part]
         self.position = self.pitch = NONE
 
     def finish_note(self) -> None:
-        """Forget the pitch that has its duration now."""
+        """Clear the pitch, whose duration was read."""
         self.pitch = NONE
 
 
-class Roster:
-    """The order of parts within a bar, and when each has played.
+class PartOrder:
+    """Order of the parts within a bar, and the last bar of each.
 
     Attributes:
-        order: Slots as they follow each other in a bar.
-        last_bar: Of each slot the bar in which it played last.
-        following: The next part of this bar among those that played in one of the last
-            `INPUT_BARS` bars; `NONE` without one.
-        age: Bars since it played, 0 without one.
+        order: Slots in the order of their blocks in a bar.
+        last_bar: By slot, the last bar with a note.
+        following: Slot of the next part among those with a note in the last `INPUT_BARS` bars;
+            `NONE` without one.
+        age: Bars since that note; 0 without one.
     """
 
     CANDIDATE_BARS, INPUT_BARS = 2, 8
@@ -238,22 +237,22 @@ class Roster:
         self.following, self.age = NONE, 0
 
     def push(self) -> None:
-        """Move on by the token that the cursor has read."""
+        """Update after the cursor has read a token."""
         cursor = self._cursor
-        if cursor.kind == Kind.PROGRAM:
+        if cursor.kind == TokenKind.PROGRAM:
             if cursor.slot not in self.order:
                 after = self.order.index(self._current) + 1 if self._current != NONE else 0
                 self.order.insert(after, cursor.slot)
-        elif cursor.kind == Kind.DURATION and cursor.pitch != NONE:
+        elif cursor.kind == TokenKind.DURATION and cursor.pitch != NONE:
             self.last_bar[cursor.slot] = cursor.bar
-        if cursor.kind in (Kind.BAR, Kind.PROGRAM):
+        if cursor.kind in (TokenKind.BAR, TokenKind.PROGRAM):
             self._current = cursor.slot
             self.following = self._next(self.INPUT_BARS)
             played = self.last_bar.get(self.following, cursor.bar)
             self.age = cursor.bar - played
 
     def later_parts(self) -> Iterator[int]:
-        """Slots that follow the one that plays, in order."""
+        """Return the slots after the current one, in order."""
         after = self.order.index(self._current) + 1 if self._current != NONE else 0
         return iter(self.order[after:])
 
@@ -264,14 +263,17 @@ class Roster:
         return NONE
 
     def propose(self) -> int:
-        """After a note or at the opening of a bar: the next part of the last two bars, else Bar."""
+        """Return the next part that has a note in the last two bars; after a note, else Bar.
+
+        Only after a note and after the TimeSig and Tempo tokens of a bar; otherwise `NONE`.
+        """
         kind = self._cursor.kind
-        if kind not in (Kind.DURATION, Kind.TIME_SIGNATURE, Kind.TEMPO):
+        if kind not in (TokenKind.DURATION, TokenKind.TIME_SIGNATURE, TokenKind.TEMPO):
             return NONE
         slot = self._next(self.CANDIDATE_BARS)
         if slot != NONE:
             return self._table.program(self._cursor.programs[slot])
-        return self._table.bar if kind == Kind.DURATION else NONE
+        return self._table.bar if kind == TokenKind.DURATION else NONE
 
 
 # Copy candidates ----------------------------------------------------------------------------------
@@ -280,10 +282,10 @@ _Entry = TypeVar("_Entry")
 
 
 class RecentTable(OrderedDict[Hashable, tuple[int, _Entry]]):
-    """The latest entry for each context, with the index of its token; old ones are dropped."""
+    """Latest entry of each context, with its token index; entries beyond `HORIZON` are dropped."""
 
     def exchange(self, context: Hashable, index: int, entry: _Entry) -> _Entry | None:
-        """Enter one, and return the entry that it replaces, at most `HORIZON` tokens old."""
+        """Insert an entry and return the one that it replaces."""
         self.drop_before(index - HORIZON)
         before = self.get(context)
         self[context] = index, entry
@@ -291,18 +293,18 @@ class RecentTable(OrderedDict[Hashable, tuple[int, _Entry]]):
         return None if before is None else before[1]
 
     def drop_before(self, index: int) -> None:
-        """Forget what is older than a token."""
+        """Drop the entries of tokens before an index."""
         while self and next(iter(self.values()))[0] < index:
             self.popitem(last=False)
 
 
-class MatchCandidate:
-    """The token that followed the latest occurrence of the last tokens.
+class TokenMatcher:
+    """Copy candidate: the token that followed the latest occurrence of the last n tokens.
 
     Args:
-        lengths: Numbers of tokens that are compared, the longest first.
-        transposed: Compare pitches by their difference to the pitch before them, and move the
-            pitch that is proposed.
+        lengths: Values of n, the longest first; the longest match counts.
+        transposed: Compare pitches by the interval to the previous pitch, and transpose the
+            candidate.
     """
 
     _NO_PITCH = 1_000
@@ -311,14 +313,14 @@ class MatchCandidate:
         self._table, self._transposed = table, transposed
         self._tables = {length: RecentTable[int]() for length in lengths}
         self._ids: OrderedDict[int, tuple[int, int]] = OrderedDict()  # index: token, last pitch
-        self._symbols: list[int] = []  # the last ones, as they are compared
+        self._symbols: list[int] = []  # the last tokens in the form in which they are compared
         self._index, self._last_pitch = -1, NONE
 
     def push(self, token: int) -> int:
-        """Read a token; return a candidate for the next one, `NONE` or `OUT_OF_RANGE`."""
+        """Read a token; return the candidate for the next one, `NONE` or `OUT_OF_RANGE`."""
         symbol = token
         self._index += 1
-        if self._table.kind[token] == Kind.PITCH:
+        if self._table.kind[token] == TokenKind.PITCH:
             pitch, last = self._table.value[token], self._last_pitch
             if self._transposed:
                 step = pitch - last if last != NONE else self._NO_PITCH
@@ -342,22 +344,22 @@ class MatchCandidate:
     def _moved(self, match: int) -> int:
         token, _ = self._ids[match + 1]
         _, then = self._ids[match]
-        if not self._transposed or self._table.kind[token] != Kind.PITCH:
+        if not self._transposed or self._table.kind[token] != TokenKind.PITCH:
             return token
         shift = self._last_pitch - then if then != NONE else 0
         return self._table.pitch(self._table.value[token] + shift, drums=False)
 
 
-class Note(NamedTuple):
+class PartNote(NamedTuple):
     """A note of a part.
 
     Attributes:
-        token_index: Of its last token.
+        token_index: Index of its last token.
         onset: In 1/48 quarters.
         pitch: 0 to 127.
         duration: Token id.
-        distance: From the onset of the part's note before; `NONE` for the first.
-        step: From the pitch of the part's note before; for drums the pitch itself.
+        distance: Time since the onset of the part's previous note; `NONE` for the first.
+        step: Interval from the pitch of the part's previous note; for drums the pitch itself.
     """
 
     token_index: int
@@ -369,29 +371,29 @@ class Note(NamedTuple):
 
 
 class PredictedNote(NamedTuple):
-    """The next note of a part, if it continues like the passage that is followed."""
+    """The next note of a part according to its matched passage."""
 
     onset: int
     pitch: int
     duration: int
 
 
-class Notes:
-    """The notes of every part, as far back as `HORIZON`; a note is named by slot and number."""
+class NoteHistory:
+    """Notes of every part, as far back as `HORIZON`, by slot and number."""
 
     def __init__(self) -> None:
-        self._notes: OrderedDict[tuple[int, int], Note] = OrderedDict()
+        self._notes: OrderedDict[tuple[int, int], PartNote] = OrderedDict()
         self._counts: dict[int, int] = {}
         self._now = 0
 
     def move_to(self, index: int) -> None:
-        """Drop what lies more than `HORIZON` tokens before a token."""
+        """Drop notes more than `HORIZON` tokens before a token index."""
         self._now = index
         while self._notes and next(iter(self._notes.values())).token_index < index - HORIZON:
             self._notes.popitem(last=False)
 
     def add(self, cursor: Cursor, duration: int) -> None:
-        """Enter the note that has got its duration."""
+        """Add the note whose duration token was read."""
         before = self.last(cursor.slot)
         distance, step = NONE, cursor.pitch if cursor.is_drums else 0
         if before is not None:
@@ -399,25 +401,25 @@ class Notes:
             step = step if cursor.is_drums else cursor.pitch - before.pitch
         number = self._counts.get(cursor.slot, 0)
         self._counts[cursor.slot] = number + 1
-        self._notes[cursor.slot, number] = Note(
+        self._notes[cursor.slot, number] = PartNote(
             cursor.index, cursor.now, cursor.pitch, duration, distance, step
         )
 
-    def get(self, slot: int, number: int) -> Note | None:
-        """A note; None where there is none so far, or not any more."""
+    def get(self, slot: int, number: int) -> PartNote | None:
+        """Return a note, None if it does not exist or was dropped."""
         return self._notes.get((slot, number))
 
     def count(self, slot: int) -> int:
-        """How many notes a part has had."""
+        """Return the number of notes of a part so far."""
         return self._counts.get(slot, 0)
 
-    def last(self, slot: int) -> Note | None:
-        """The last note of a part."""
+    def last(self, slot: int) -> PartNote | None:
+        """Return the last note of a part."""
         return self._notes.get((slot, self.count(slot) - 1))
 
-    def since(self, slot: int, time: int) -> list[Note]:
-        """The notes of a part from a time on, in order."""
-        found: list[Note] = []
+    def since(self, slot: int, time: int) -> list[PartNote]:
+        """Return the notes of a part from a time on, in order."""
+        found: list[PartNote] = []
         number = self.count(slot) - 1
         while (note := self.get(slot, number)) is not None and note.onset >= time:
             found.append(note)
@@ -425,34 +427,34 @@ class Notes:
         return found[::-1]
 
 
-class Follower:
-    """The next token if every part continues the passage that its last notes resemble most.
+class NoteMatcher:
+    """Copy candidate: the next token if each part continues the passage that its last notes match.
 
-    Contexts are the last notes of a part as (distance, step, duration) with the place of the last
-    one in its bar; a context of one note has its pitch instead of distance and step.
+    A context is the last n notes of a part as (distance, step, duration), with the time of the last
+    one since its bar line. For n = 1 the pitch replaces distance and step.
 
     Args:
-        lengths: Numbers of notes that are compared, the longest first.
-        imitation: Whether parts other than drums look at each other's passages.
+        lengths: Values of n, the longest first; the longest match counts.
+        imitation: Whether pitched parts match the passages of all pitched parts.
     """
 
     def __init__(
         self,
         table: TokenTable,
         cursor: Cursor,
-        roster: Roster,
-        notes: Notes,
+        part_order: PartOrder,
+        notes: NoteHistory,
         lengths: tuple[int, ...],
         *,
         imitation: bool,
     ) -> None:
-        self._table, self._cursor, self._roster, self._notes = table, cursor, roster, notes
+        self._table, self._cursor, self._part_order, self._notes = table, cursor, part_order, notes
         self._lengths, self._imitation = lengths, imitation
         self._tables = [RecentTable[tuple[int, int]]() for _ in lengths]
         self._matches: dict[int, tuple[int, int]] = {}  # of each slot: slot and number of a note
 
     def add_note(self) -> None:
-        """Look up the note that was added last, and enter it."""
+        """Match the note that was added last, and insert it."""
         cursor, notes = self._cursor, self._notes
         slot, now = cursor.slot, notes.count(cursor.slot) - 1
         found = None
@@ -484,7 +486,7 @@ class Follower:
         return owner, place, *((n.distance, n.step, n.duration) for n in notes if n is not None)
 
     def next_note(self, slot: int, not_before: int) -> PredictedNote | None:
-        """The first predicted note of a part at or after a time; earlier ones are skipped."""
+        """Return the first predicted note of a part at or after a time."""
         match, last = self._matches.get(slot), self._notes.last(slot)
         model = None if match is None else self._notes.get(*match)
         if match is None or model is None or last is None:
@@ -499,19 +501,19 @@ class Follower:
         return None
 
     def propose(self) -> int:
-        """A candidate for the next token, `NONE` or `OUT_OF_RANGE`."""
+        """Return the candidate for the next token, `NONE` or `OUT_OF_RANGE`."""
         cursor = self._cursor
-        if cursor.kind == Kind.BAR:
+        if cursor.kind == TokenKind.BAR:
             return cursor.time_signature
-        if cursor.kind in (Kind.PITCH, Kind.DRUM):
+        if cursor.kind in (TokenKind.PITCH, TokenKind.DRUM):
             return self._duration() if cursor.pitch != NONE else NONE
-        if cursor.kind == Kind.PROGRAM:
+        if cursor.kind == TokenKind.PROGRAM:
             return self._first_position()
-        if cursor.kind == Kind.POSITION:
+        if cursor.kind == TokenKind.POSITION:
             return self._pitch_now() if cursor.slot != NONE else NONE
-        if cursor.kind == Kind.DURATION:
+        if cursor.kind == TokenKind.DURATION:
             return self._after_note() if cursor.slot != NONE else NONE
-        if cursor.kind in (Kind.TIME_SIGNATURE, Kind.TEMPO):
+        if cursor.kind in (TokenKind.TIME_SIGNATURE, TokenKind.TEMPO):
             return self._next_part()
         return NONE
 
@@ -527,7 +529,7 @@ class Follower:
         note = self.next_note(cursor.slot, cursor.start)
         if note is not None and note.onset < cursor.end:
             return self._table.position(note.onset - cursor.start, cursor.unit)
-        for slot in self._roster.later_parts():
+        for slot in self._part_order.later_parts():
             if cursor.programs[slot] == cursor.program and self._plays(slot):
                 return self._table.program(cursor.program)
         return NONE
@@ -549,7 +551,7 @@ class Follower:
         return self._table.position(note.onset - cursor.start, cursor.unit)
 
     def _next_part(self) -> int:
-        for slot in self._roster.later_parts():
+        for slot in self._part_order.later_parts():
             if self._plays(slot):
                 return self._table.program(self._cursor.programs[slot])
         return self._table.bar
@@ -560,30 +562,30 @@ class Follower:
 
 
 class Homorhythm:
-    """The rhythm of an earlier part of this bar: that whose onsets agreed best a bar ago.
+    """Copy candidate: the rhythm of an earlier part of this bar, in parallel motion with it.
 
-    Agreement is the share of common onsets among all onsets of both parts, in the last bar in which
-    both played. Proposes the next onset of that part, the duration of its note, and a pitch in
-    parallel motion with it.
+    The model is the part with the most similar onsets in the last bar in which both parts have
+    notes: common onsets divided by all onsets of the two. The candidates are its next onset, the
+    duration of its note, and the pitch that keeps the interval.
     """
 
-    def __init__(self, table: TokenTable, cursor: Cursor, notes: Notes) -> None:
+    def __init__(self, table: TokenTable, cursor: Cursor, notes: NoteHistory) -> None:
         self._table, self._cursor, self._notes = table, cursor, notes
-        self._written: list[int] = []  # slots with notes in this bar, in order
+        self._written: list[int] = []  # slots with notes in this bar, in order of the first note
         self._now: dict[int, int] = {}  # onsets of this bar as bits, by slot
         self._before: dict[int, tuple[int, int]] = {}  # bar and onsets of the last bar, by slot
         self._model = NONE
 
     def push(self) -> None:
-        """Move on by the token that the cursor has read."""
+        """Update after the cursor has read a token."""
         cursor = self._cursor
-        if cursor.kind == Kind.BAR:
+        if cursor.kind == TokenKind.BAR:
             for slot, onsets in self._now.items():
                 self._before[slot] = cursor.bar - 1, onsets
             self._now, self._written, self._model = {}, [], NONE
-        elif cursor.kind == Kind.PROGRAM:
+        elif cursor.kind == TokenKind.PROGRAM:
             self._model = self._best_model()
-        elif cursor.kind == Kind.DURATION and cursor.pitch != NONE:
+        elif cursor.kind == TokenKind.DURATION and cursor.pitch != NONE:
             self._now[cursor.slot] = self._now.get(cursor.slot, 0) | 1 << cursor.position
             if cursor.slot not in self._written:
                 self._written.append(cursor.slot)
@@ -601,25 +603,25 @@ class Homorhythm:
         return best
 
     def propose(self) -> int:
-        """A candidate for the next token, `NONE` or `OUT_OF_RANGE`."""
+        """Return the candidate for the next token, `NONE` or `OUT_OF_RANGE`."""
         cursor = self._cursor
         if self._model == NONE or cursor.slot == NONE:
             return NONE
         notes = self._notes.since(self._model, cursor.start)
         together = [note for note in notes if note.onset == cursor.now]
-        if cursor.kind == Kind.PROGRAM:
+        if cursor.kind == TokenKind.PROGRAM:
             later = notes
-        elif cursor.kind == Kind.DURATION:
+        elif cursor.kind == TokenKind.DURATION:
             later = [note for note in notes if note.onset > cursor.now]
-        elif cursor.kind == Kind.POSITION and not cursor.is_drums:
+        elif cursor.kind == TokenKind.POSITION and not cursor.is_drums:
             return self._parallel(together)
-        elif cursor.kind in (Kind.PITCH, Kind.DRUM) and cursor.pitch != NONE:
+        elif cursor.kind in (TokenKind.PITCH, TokenKind.DRUM) and cursor.pitch != NONE:
             return together[0].duration if together else NONE
         else:
             return NONE
         return self._table.position(later[0].onset - cursor.start, cursor.unit) if later else NONE
 
-    def _parallel(self, together: list[Note]) -> int:
+    def _parallel(self, together: list[PartNote]) -> int:
         own = self._notes.last(self._cursor.slot)
         if not together or own is None or self._cursor.programs[self._model] == DRUMS:
             return NONE
@@ -630,7 +632,7 @@ class Homorhythm:
 
 
 class HeldNote(NamedTuple):
-    """A note that has not ended before this bar."""
+    """A pitched note that sounds in or after this bar."""
 
     onset: int
     end: int
@@ -639,11 +641,13 @@ class HeldNote(NamedTuple):
 
 
 class Context:
-    """Reference pitches and positions, histograms of pitches and rhythm, and what sounds.
+    """Reference pitches and positions, histograms, and sounding pitch classes.
+
+    A histogram h with half-life n counts an entry e by h = h * 0.5^(1/n) + (1 - 0.5^(1/n)) * e.
 
     Attributes:
-        recent: Decaying histogram of pitch classes of the piece, half-life 64 notes, (12,).
-        piece: The same with a half-life of 512 notes, (12,).
+        recent: Histogram of the pitch classes of all parts, half-life 64 notes, (12,).
+        piece: The same with half-life 512 notes, (12,).
         sounding: Pitch classes that sound at the last onset of the part, as bits.
     """
 
@@ -656,10 +660,10 @@ class Context:
     def __init__(self, table: TokenTable, cursor: Cursor) -> None:
         self._table, self._cursor = table, cursor
         self._held: list[HeldNote] = []
-        self._chord: list[int] = []  # pitches at the present onset of a part
+        self._chord: list[int] = []  # pitches of the current onset
         self._chord_slot = NONE
-        self._last_chord: dict[int, tuple[int, int]] = {}  # lowest and highest, by slot
-        self._ends: dict[int, int] = {}  # of the last note of each slot, in 1/48 quarters
+        self._last_chord: dict[int, tuple[int, int]] = {}  # lowest and highest pitch, by slot
+        self._ends: dict[int, int] = {}  # end of the last note by slot, in 1/48 quarters
         self._pitches: dict[int, np.ndarray] = {}  # histograms by slot
         self._onsets: dict[int, np.ndarray] = {}
         self._durations: dict[int, np.ndarray] = {}
@@ -670,19 +674,19 @@ class Context:
         self.sounding = 0
 
     def push(self, token: int) -> None:
-        """Move on by the token that the cursor has read."""
+        """Update after the cursor has read a token."""
         cursor = self._cursor
-        if cursor.kind in (Kind.BAR, Kind.PROGRAM, Kind.POSITION):
+        if cursor.kind in (TokenKind.BAR, TokenKind.PROGRAM, TokenKind.POSITION):
             self._finish_chord()
-        if cursor.kind == Kind.BAR:
+        if cursor.kind == TokenKind.BAR:
             self._held = [note for note in self._held if note.end > cursor.start]
-        elif cursor.kind == Kind.POSITION and cursor.slot != NONE:
+        elif cursor.kind == TokenKind.POSITION and cursor.slot != NONE:
             self._count_rhythm(self._onsets, cursor.position)
             if not cursor.is_drums:
                 self.sounding = self._classes_at(cursor.now)
-        elif cursor.kind == Kind.PITCH and cursor.pitch != NONE:
+        elif cursor.kind == TokenKind.PITCH and cursor.pitch != NONE:
             self._read_pitch(cursor.slot, cursor.pitch)
-        elif cursor.kind == Kind.DURATION and cursor.pitch != NONE:
+        elif cursor.kind == TokenKind.DURATION and cursor.pitch != NONE:
             self._finish_note(self._table.value[token])
 
     def _finish_chord(self) -> None:
@@ -721,42 +725,42 @@ class Context:
 
     @property
     def part(self) -> np.ndarray:
-        """Decaying histogram of the part's pitches, half-life 24 notes, (128,)."""
+        """Histogram of the part's pitches, half-life 24 notes, (128,)."""
         return self._pitches.get(self._cursor.slot, self._empty)
 
     @property
     def onsets(self) -> np.ndarray:
-        """Decaying histogram of the positions of the part's onsets, half-life 24 onsets, (192,)."""
+        """Histogram of the positions of the part's onsets, half-life 24 onsets, (192,)."""
         return self._onsets.get(self._cursor.slot, self._no_rhythm)
 
     @property
     def durations(self) -> np.ndarray:
-        """Decaying histogram of the part's durations, half-life 24 notes, (192,)."""
+        """Histogram of the part's durations, half-life 24 notes, (192,)."""
         return self._durations.get(self._cursor.slot, self._no_rhythm)
 
     @property
     def may_be_pitch(self) -> bool:
         """Whether a Pitch token may follow."""
         cursor = self._cursor
-        begun = cursor.kind in (Kind.POSITION, Kind.DURATION) and cursor.position != NONE
+        begun = cursor.kind in (TokenKind.POSITION, TokenKind.DURATION) and cursor.position != NONE
         return begun and cursor.slot != NONE and not cursor.is_drums
 
     @property
     def may_be_position(self) -> bool:
         """Whether a Position token may follow."""
-        kinds = Kind.PROGRAM, Kind.DURATION, Kind.TIME_SIGNATURE, Kind.TEMPO
+        kinds = TokenKind.PROGRAM, TokenKind.DURATION, TokenKind.TIME_SIGNATURE, TokenKind.TEMPO
         return self._cursor.kind in kinds
 
     @property
     def needs_duration(self) -> bool:
-        """Whether a Duration token has to follow."""
-        return self._cursor.pitch != NONE and self._cursor.kind in (Kind.PITCH, Kind.DRUM)
+        """Whether a Duration token must follow."""
+        return self._cursor.pitch != NONE and self._cursor.kind in (TokenKind.PITCH, TokenKind.DRUM)
 
     def reference_pitches(self) -> tuple[int, ...]:
-        """Reference pitches, `NONE` where there is none, (5,).
+        """Return five reference pitches, `NONE` where there is none.
 
-        Lowest and highest note of the part's last onset, last note of the chord so far, highest and
-        lowest sounding note of the other parts.
+        Lowest and highest note of the part's previous onset, last note of the current onset,
+        highest and lowest sounding note of the other parts.
         """
         if not self.may_be_pitch:
             return (NONE,) * REFERENCE_PITCHES
@@ -767,9 +771,9 @@ class Context:
         return lowest, highest, last, max(around, default=NONE), min(around, default=NONE)
 
     def reference_positions(self) -> tuple[int, int]:
-        """Last onset of the block and end of the part's last note, in positions of this bar.
+        """Return the last position of the block and the end of the part's last note.
 
-        `NONE` where there is none; an end before the bar is 0, one far beyond is 255.
+        In positions of this bar; `NONE` where there is none. The end is clipped to 0 to 255.
         """
         cursor = self._cursor
         if not self.may_be_position or cursor.slot == NONE:
@@ -778,24 +782,25 @@ class Context:
         return cursor.position, min(max(end, 0), self.FARTHEST_END)
 
 
-def _decayed(histogram: np.ndarray, decay: np.float32, place: int) -> np.ndarray:
-    """A histogram with one more entry; the sum stays at most 1."""
-    moved = histogram * decay
-    moved[place] += np.float32(1) - decay
-    return moved
+def _decayed(histogram: np.ndarray, decay: np.float32, index: int) -> np.ndarray:
+    """Return a histogram with one more entry; the sum stays at most 1."""
+    result = histogram * decay
+    result[index] += np.float32(1) - decay
+    return result
 
 
 class SizeCounts(NamedTuple):
-    """Cases with more than some number, and with as many; each loses a sixteenth with every case.
+    """Decayed counts of cases above a number and of cases equal to it.
 
-    In 1/256, so that every form of the features gets the same numbers.
+    Each case multiplies both by 15/16 and adds 1 to one of them. Integers, in 1/256, so that C and
+    Python agree.
     """
 
     more: int = 0
     equal: int = 0
 
     def counted(self, more: bool) -> SizeCounts:
-        """The counts after one more case."""
+        """Return the counts after one more case."""
         return SizeCounts(
             self.more - (self.more >> 4) + 256 * more,
             self.equal - (self.equal >> 4) + 256 * (not more),
@@ -803,30 +808,30 @@ class SizeCounts(NamedTuple):
 
 
 class Sizes:
-    """How many notes the onsets of each part have, and how many onsets it has in a bar."""
+    """Counts of the notes per onset and the onsets per bar of each part."""
 
-    MOST_NOTES, MOST_ONSETS = 16, 64  # larger numbers count as the last
+    MOST_NOTES, MOST_ONSETS = 16, 64  # larger numbers are clipped to one less
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._slot = NONE
-        self._notes = self._onsets = 0  # so far, at this onset and in this bar
+        self._notes = self._onsets = 0  # notes in this onset, onsets in this bar
         self._of_onsets: dict[tuple[int, int], SizeCounts] = {}  # by slot and notes
         self._of_bars: dict[tuple[int, int], SizeCounts] = {}  # by slot and onsets
 
     def push(self) -> None:
-        """Move on by the token that the cursor has read."""
+        """Update after the cursor has read a token."""
         cursor = self._cursor
-        if cursor.kind in (Kind.BAR, Kind.PROGRAM):
+        if cursor.kind in (TokenKind.BAR, TokenKind.PROGRAM):
             if self._slot != NONE:
                 self._end_onset()
                 self._count_onsets(more=False)
             self._slot, self._notes, self._onsets = cursor.slot, 0, 0
-        elif cursor.kind == Kind.POSITION and cursor.slot != NONE:
+        elif cursor.kind == TokenKind.POSITION and cursor.slot != NONE:
             self._end_onset()
             self._count_onsets(more=True)
             self._notes, self._onsets = 0, self._onsets + 1
-        elif cursor.kind == Kind.DURATION and cursor.pitch != NONE:
+        elif cursor.kind == TokenKind.DURATION and cursor.pitch != NONE:
             if self._notes:
                 self._count_notes(more=True)
             self._notes += 1
@@ -851,43 +856,41 @@ class Sizes:
 
     @property
     def of_onset(self) -> SizeCounts:
-        """Onsets of the part that had more notes than this one has so far, and as many."""
+        """Counts of the part's onsets with more notes than this one so far, and with as many."""
         return self._of_onsets.get(self._onset_key, SizeCounts())
 
     @property
     def of_bar(self) -> SizeCounts:
-        """Bars in which the part had more onsets than it has so far in this one, and as many."""
+        """Counts of the part's bars with more onsets than this one so far, and with as many."""
         return self._of_bars.get(self._bar_key, SizeCounts())
 
 
-# All of them --------------------------------------------------------------------------------------
+# All features -------------------------------------------------------------------------------------
 
 CANDIDATES = ("exact", "transposed", "follower", "imitation", "roster", "homorhythm")
 
 
 @dataclass(frozen=True)
 class FeatureArrays:
-    """Features for the token after each step; `NONE` is -1.
+    """Features for predicting the token after each step; -1 is `NONE`.
 
     Attributes:
-        candidates: Token ids, (steps, 6) int16.
-        runs: How many times in a row each candidate was right, at most 255, (steps, 6) uint8.
-        accuracy: Decayed share of its proposals of this kind of token that came true, in 1/255;
-            0 where nothing is proposed, (steps, 6) uint8.
-        parts: Program that plays (0 none, 1 drums, else program + 2), number of its track, program
-            of the part that comes next, bars since that one played (at most 9), (steps, 4) uint8.
+        candidates: Copy candidates, token ids, (steps, 6) int16.
+        runs: Consecutive correct predictions of each candidate, at most 255, (steps, 6) uint8.
+        accuracy: Decayed accuracy of each candidate for this kind of token, in 1/255; 0 without a
+            candidate, (steps, 6) uint8.
+        parts: Program of the current part (0 none, 1 drums, else program + 2), its number, program
+            of the following part, bars since that part's last note (at most 9), (steps, 4) uint8.
         pitches: Reference pitches, (steps, 5) int8.
         positions: Reference positions, (steps, 2) int16.
-        follows: Bit 0: a Pitch may follow; bit 1: a Position may follow; bit 2: a Duration
-            follows, (steps,) uint8.
-        sounding: Pitch classes that sound, as bits, (steps,) int16.
+        follows: Bit 0: a Pitch may follow; bit 1: a Position may follow; bit 2: a Duration must
+            follow, (steps,) uint8.
+        sounding: Sounding pitch classes as bits, (steps,) int16.
         part: Histogram of the part's pitches, (steps, 128) float32.
         recent, piece: Histograms of pitch classes, (steps, 12) float32 each.
         onsets: Histogram of the part's onsets in the bar, in positions, (steps, 192) float32.
         durations: Histogram of the part's durations, in positions, (steps, 192) float32.
-        sizes: Decayed numbers, in 1/256, of onsets of the part that had more notes than this one
-            has so far, and of those that had as many; of bars in which it had more onsets than so
-            far, and as many, (steps, 4) int16.
+        sizes: `SizeCounts` of the notes per onset and of the onsets per bar, (steps, 4) int16.
     """
 
     candidates: np.ndarray
@@ -907,7 +910,7 @@ class FeatureArrays:
 
     @classmethod
     def empty(cls, *shape: int) -> FeatureArrays:
-        """Arrays for steps that are still to be written; `shape` precedes the last dimension."""
+        """Return arrays without features; `shape`: the dimensions before the last one."""
         count = len(CANDIDATES)
         return cls(
             candidates=np.full((*shape, count), NONE, np.int16),
@@ -928,10 +931,10 @@ class FeatureArrays:
 
 
 class CandidateAccuracy:
-    """How often a candidate has been right: in a row, and of late by kind of token.
+    """Run length and decayed accuracy of one candidate.
 
-    A step without a proposal leaves both as they are. Shares are counted in 1/65535 and move by an
-    eighth of the difference, so that every form of the features gets the same numbers.
+    accuracy = accuracy + (correct - accuracy) / 8, by kind of token, in integers of 1/65535 so that
+    C and Python agree. A step without a candidate changes nothing.
     """
 
     _ONE, _START, _SHIFT = 65_535, 32_768, 3
@@ -940,10 +943,10 @@ class CandidateAccuracy:
     def __init__(self, table: TokenTable) -> None:
         self._kind = table.kind
         self.proposal, self.run = NONE, 0
-        self._shares = [self._START] * len(Kind)
+        self._shares = [self._START] * len(TokenKind)
 
     def count_result(self, token: int) -> None:
-        """Count whether the last proposal was the token that came."""
+        """Compare the last candidate with the token that followed."""
         if self.proposal == NONE:
             return
         right = self.proposal == token
@@ -952,12 +955,12 @@ class CandidateAccuracy:
         target = self._ONE if right else 0
         self._shares[kind] += (target - self._shares[kind]) >> self._SHIFT
 
-    def _proposed_kind(self) -> Kind:
-        return Kind.PITCH if self.proposal == OUT_OF_RANGE else self._kind[self.proposal]
+    def _proposed_kind(self) -> TokenKind:
+        return TokenKind.PITCH if self.proposal == OUT_OF_RANGE else self._kind[self.proposal]
 
     @property
     def accuracy(self) -> int:
-        """In 1/255, of the kind of token that is proposed; 0 where none is."""
+        """Accuracy for the kind of the current candidate, in 1/255; 0 without one."""
         return 0 if self.proposal < 0 else self._shares[self._proposed_kind()] >> 8
 
 
@@ -965,26 +968,26 @@ class StepFeatures:
     """All features of one stream."""
 
     def __init__(self, table: TokenTable) -> None:
-        """Begin a stream of the tokens of a table."""
+        """Start before the first token."""
         self._table = table
         self._cursor = Cursor(table)
-        self._roster = Roster(table, self._cursor)
-        self._notes = Notes()
-        self._exact = MatchCandidate(table, (8, 3), transposed=False)
-        self._transposed = MatchCandidate(table, (8, 5), transposed=True)
-        shared = table, self._cursor, self._roster, self._notes
-        self._follower = Follower(*shared, (10, 6, 3, 1), imitation=False)
-        self._imitation = Follower(*shared, (4, 2, 1), imitation=True)
+        self._part_order = PartOrder(table, self._cursor)
+        self._notes = NoteHistory()
+        self._exact = TokenMatcher(table, (8, 3), transposed=False)
+        self._transposed = TokenMatcher(table, (8, 5), transposed=True)
+        shared = table, self._cursor, self._part_order, self._notes
+        self._follower = NoteMatcher(*shared, (10, 6, 3, 1), imitation=False)
+        self._imitation = NoteMatcher(*shared, (4, 2, 1), imitation=True)
         self._homorhythm = Homorhythm(table, self._cursor, self._notes)
         self._context = Context(table, self._cursor)
         self._sizes = Sizes(self._cursor)
         self._accuracies = [CandidateAccuracy(table) for _ in CANDIDATES]
 
     def read(self, ids: Sequence[int] | np.ndarray) -> FeatureArrays:
-        """Read tokens; return the features after each of them.
+        """Read tokens; return the features after each, (steps, ...).
 
         Raises:
-            IndexError: A token that the table does not have.
+            IndexError: A token outside the vocabulary.
         """
         tokens = self._checked(ids)
         arrays = FeatureArrays.empty(len(tokens))
@@ -1008,7 +1011,7 @@ class StepFeatures:
         return tokens
 
     def copy(self) -> StepFeatures:
-        """Return an independent stream at the same place; entries of tables are shared."""
+        """Return an independent copy; entries of tables are shared."""
         kinds = self._table.kind
         return _copied(self, {id(kinds): kinds})
 
@@ -1018,36 +1021,36 @@ class StepFeatures:
         cursor = self._cursor
         cursor.push(token)
         self._notes.move_to(cursor.index)
-        self._roster.push()
-        if cursor.kind == Kind.DURATION and cursor.pitch != NONE:
+        self._part_order.push()
+        if cursor.kind == TokenKind.DURATION and cursor.pitch != NONE:
             self._notes.add(cursor, token)
             self._follower.add_note()
             self._imitation.add_note()
         self._homorhythm.push()
         self._context.push(token)
         self._sizes.push()
-        if cursor.kind == Kind.DURATION:
+        if cursor.kind == TokenKind.DURATION:
             cursor.finish_note()
         proposals = (
             self._exact.push(token),
             self._transposed.push(token),
             self._follower.propose(),
             self._imitation.propose(),
-            self._roster.propose(),
+            self._part_order.propose(),
             self._homorhythm.propose(),
         )
         for each, proposal in zip(self._accuracies, proposals, strict=True):
             each.proposal = proposal
 
     def _write(self, arrays: FeatureArrays, step: int) -> None:
-        cursor, context, roster = self._cursor, self._context, self._roster
+        cursor, context, part_order = self._cursor, self._context, self._part_order
         arrays.candidates[step] = [max(each.proposal, NONE) for each in self._accuracies]
         arrays.runs[step] = [each.run for each in self._accuracies]
         arrays.accuracy[step] = [each.accuracy for each in self._accuracies]
-        following = 0 if roster.following == NONE else cursor.programs[roster.following] + 2
+        following = 0 if part_order.following == NONE else cursor.programs[part_order.following] + 2
         playing = 0 if cursor.slot == NONE else cursor.program + 2
         number = 0 if cursor.slot == NONE else cursor.number
-        arrays.parts[step] = playing, number, following, min(roster.age, 9)
+        arrays.parts[step] = playing, number, following, min(part_order.age, 9)
         arrays.pitches[step] = context.reference_pitches()
         arrays.positions[step] = context.reference_positions()
         arrays.follows[step] = (
@@ -1064,9 +1067,9 @@ _Part = TypeVar("_Part")
 
 
 def _copied(value: _Part, done: dict[int, object]) -> _Part:
-    """A copy of a component with containers of its own; `done` holds those copied so far by id.
+    """Copy a component with its containers; `done` maps ids of objects to their copies.
 
-    Notes, arrays and the token table are never written into, so both share them.
+    Notes, arrays and the token table are immutable, so the copy shares them.
     """
     if id(value) in done:
         return cast(_Part, done[id(value)])
@@ -1085,7 +1088,7 @@ def _copied(value: _Part, done: dict[int, object]) -> _Part:
 
 
 _COMPONENTS = (
-    *(StepFeatures, Cursor, Roster, MatchCandidate, Notes, Follower, Homorhythm, Context),
+    *(StepFeatures, Cursor, PartOrder, TokenMatcher, NoteHistory, NoteMatcher, Homorhythm, Context),
     Sizes,
     CandidateAccuracy,
 )

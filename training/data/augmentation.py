@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from musiclstm.model import Kind, TokenTable
+from musiclstm.model import TokenKind, TokenTable
 from training.data.band_arrangement import DrumGrooves, arrange_for_band
 from training.data.bar_blocks import BarBlocks, PartId, PieceBlocks
 
@@ -83,7 +83,7 @@ class Augmentation:
         self.settings = settings
         self._pitch_ids = np.array([max(table.pitch(p, drums=False), -1) for p in range(128)])
         kind, value = np.array(table.kind), np.array(table.value)
-        self._pitch_of = np.where(kind == Kind.PITCH, value, -1)
+        self._pitch_of = np.where(kind == TokenKind.PITCH, value, -1)
 
     def apply(self, ids: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Stream:
         """Return a changed version of a piece, with BOS and EOS.
@@ -189,7 +189,7 @@ class Augmentation:
         numbers, indices = dict[int, int](), []
         tokens = ids.tolist()
         for index, token in enumerate(tokens):
-            if self._table.kind[token] == Kind.PROGRAM:
+            if self._table.kind[token] == TokenKind.PROGRAM:
                 program = self._table.value[token]
                 number = numbers[program] = numbers.get(program, -1) + 1
                 is_empty = tokens[index + 1 : index + 2] == [token]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from musiclstm.model import DRUMS, Kind, TokenTable
+from musiclstm.model import DRUMS, TokenKind, TokenTable
 from training.data.bar_blocks import (
     BarBlocks,
     NoteTokens,
@@ -65,7 +65,7 @@ class DrumGrooves:
 
 def _time_signature(bar: BarBlocks, table: TokenTable) -> int:
     """Return the time signature token of a bar; -1 without one."""
-    return next((t for t in bar.header if table.kind[t] == Kind.TIME_SIGNATURE), -1)
+    return next((t for t in bar.header if table.kind[t] == TokenKind.TIME_SIGNATURE), -1)
 
 
 def arrange_for_band(
@@ -130,7 +130,7 @@ def _draw_instruments(
     pitches: dict[PartId, list[int]] = {part: [] for part in piece.order}
     for bar in piece.bars:
         for part, block in bar.blocks.items():
-            pitches[part] += [table.value[t] for t in block if table.kind[t] == Kind.PITCH]
+            pitches[part] += [table.value[t] for t in block if table.kind[t] == TokenKind.PITCH]
     sounding = [part for part in piece.order if pitches[part]]
     order = sorted(sounding, key=lambda part: -float(np.mean(pitches[part])))
     inner = [int(rng.choice(_CHORDS if rng.random() < 0.65 else _PADS)) for _ in order[1:-1]]

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from musiclstm.model import MAX_TRACKS, Kind, TokenTable
+from musiclstm.model import MAX_TRACKS, TokenKind, TokenTable
 
 NoteTokens: TypeAlias = tuple[int, int, int]  # position, pitch and duration tokens
 
@@ -61,10 +61,10 @@ class PieceBlocks:
         previous: PartId | None = None
         for token in np.asarray(ids).tolist():
             kind = table.kind[token]
-            if kind == Kind.BAR:
+            if kind == TokenKind.BAR:
                 bars.append(BarBlocks([token]))
                 target, counts, previous = bars[-1].header, {}, None
-            elif kind == Kind.PROGRAM and bars:
+            elif kind == TokenKind.PROGRAM and bars:
                 program = table.value[token]
                 number = min(counts.get(program, 0), MAX_TRACKS - 1)
                 counts[program] = number + 1
@@ -132,11 +132,11 @@ def notes_of_block(block: Sequence[int], table: TokenTable) -> list[NoteTokens]:
     notes, position, pitch = [], -1, -1
     for token in block:
         kind = table.kind[token]
-        if kind == Kind.POSITION:
+        if kind == TokenKind.POSITION:
             position = token
-        elif kind in (Kind.PITCH, Kind.DRUM):
+        elif kind in (TokenKind.PITCH, TokenKind.DRUM):
             pitch = token
-        elif kind == Kind.DURATION and position >= 0 and pitch >= 0:
+        elif kind == TokenKind.DURATION and position >= 0 and pitch >= 0:
             notes.append((position, pitch, token))
     return notes
 

@@ -26,14 +26,14 @@ from tqdm.auto import tqdm
 
 from musiclstm.errors import CorpusError, MusicLSTMError
 from musiclstm.midi import MidiLimits, read_midi
-from musiclstm.model import Kind, TokenTable
+from musiclstm.model import TokenKind, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.piece_stats import piece_stats
 from training.data.sources import DataEntry, MidiSource
 from training.data.token_cache import TokenCache, load_rows, save_rows
 
 _READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
-_PITCHES = (Kind.PITCH, Kind.DRUM)
+_PITCHES = (TokenKind.PITCH, TokenKind.DRUM)
 _MIN_PARALLEL_FILES = 8  # fewer files are not worth starting processes
 _BATCH_BYTES, _BATCH_FILES = 200_000, 16
 _BATCHES_PER_WORKER = 4
@@ -311,7 +311,7 @@ def count_notes(ids: Sequence[int] | np.ndarray, tokenizer: MusicTokenizer) -> i
 def notes_by_program(ids: np.ndarray) -> Counter[int]:
     """Return the number of notes of each program in token ids, -1 for drums."""
     kinds, values = (each[ids] for each in _kinds_and_values(MusicTokenizer.token_names))
-    programs = np.flatnonzero(kinds == Kind.PROGRAM)
+    programs = np.flatnonzero(kinds == TokenKind.PROGRAM)
     pitches = np.flatnonzero(np.isin(kinds, _PITCHES))
     block = np.searchsorted(programs, pitches, side="right") - 1
     found, counts = np.unique(values[programs[block[block >= 0]]], return_counts=True)

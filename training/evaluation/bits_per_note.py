@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from musiclstm.model import Kind, MusicLSTMForCausalLM, TokenTable
+from musiclstm.model import MusicLSTMForCausalLM, TokenKind, TokenTable
 from training.data.features import feature_rows, on_device, table_of
 from training.pretraining.corpora import EncodedCorpora
 
@@ -102,19 +102,19 @@ class BitsByKind:
     def __init__(self, table: TokenTable) -> None:
         """Take the meaning of the tokens."""
         self._kinds = torch.tensor([int(kind) for kind in table.kind])
-        self._nats = torch.zeros(len(Kind), dtype=torch.float64)
+        self._nats = torch.zeros(len(TokenKind), dtype=torch.float64)
         self.notes = 0
 
     def __call__(self, logits: Tensor, targets: Tensor, real: Tensor, losses: Tensor) -> None:
         """Count a window."""
         kinds = self._kinds[targets[real].cpu()]
         self._nats.index_add_(0, kinds, losses[real].double().cpu())
-        self.notes += int((kinds == Kind.DURATION).sum())
+        self.notes += int((kinds == TokenKind.DURATION).sum())
 
     def per_note(self) -> dict[str, float]:
         """Return bits per note: `bits_per_note` of all tokens, and of each kind that occurs."""
         bits = self._nats / (math.log(2) * max(self.notes, 1))
-        kinds = {kind.name.lower(): float(bits[kind]) for kind in Kind if bits[kind] > 0}
+        kinds = {kind.name.lower(): float(bits[kind]) for kind in TokenKind if bits[kind] > 0}
         return {"bits_per_note": float(bits.sum())} | kinds
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from musiclstm.generation.constraints import KEY_OF_PROMPT, BarShape, Constraints
-from musiclstm.model.step_features import Kind
+from musiclstm.model.step_features import TokenKind
 from musiclstm.tokens import DRUMS, normalize_time_signature
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.vocabulary import TABLE
@@ -21,15 +21,21 @@ from musiclstm.tokens.vocabulary import TABLE
 OPEN, CLOSED = np.finfo(np.float32).max, np.float32(-np.inf)
 NO_LIMIT = 1_000_000
 
-_PITCH_KINDS = (Kind.PROGRAM, Kind.PITCH, Kind.DRUM)
-_RHYTHM_KINDS = (Kind.POSITION, Kind.DURATION, Kind.BAR, Kind.TIME_SIGNATURE, Kind.TEMPO)
+_PITCH_KINDS = (TokenKind.PROGRAM, TokenKind.PITCH, TokenKind.DRUM)
+_RHYTHM_KINDS = (
+    TokenKind.POSITION,
+    TokenKind.DURATION,
+    TokenKind.BAR,
+    TokenKind.TIME_SIGNATURE,
+    TokenKind.TEMPO,
+)
 
 TOKEN_KINDS = np.isin(TABLE.kind, _PITCH_KINDS) + 2 * np.isin(TABLE.kind, _RHYTHM_KINDS).astype(
     np.int8
 )
 """Kind of each token for `Sampling`: 1 pitch, 2 rhythm, 0 others, (vocab,)."""
 
-IS_PITCH = np.isin(TABLE.kind, (Kind.PITCH, Kind.DRUM))
+IS_PITCH = np.isin(TABLE.kind, (TokenKind.PITCH, TokenKind.DRUM))
 """Tokens that name a pitch, (vocab,)."""
 
 PITCHES = range(v.PITCH_0, v.PITCH_0 + 128)

@@ -21,13 +21,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from musiclstm.generation.decoding.grammar import CLOSED, NO_LIMIT, OPEN, Grammar
-from musiclstm.model.step_features import Kind
+from musiclstm.model.step_features import TokenKind
 from musiclstm.tokens import DRUMS, MAX_TRACKS_PER_PROGRAM, POSITIONS_PER_BEAT
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.vocabulary import TABLE
 
 # Plain integers compare four times faster than members of an enumeration.
-_, _BAR, _TIME_SIGNATURE, _TEMPO, _PROGRAM, _POSITION, _PITCH, _DRUM, _DURATION = map(int, Kind)
+_, _BAR, _TIME_SIGNATURE, _TEMPO, _PROGRAM, _POSITION, _PITCH, _DRUM, _DURATION = map(
+    int, TokenKind
+)
 _BETWEEN_BARS, _ENDED = 0, -1
 _KIND, _VALUE = [int(kind) for kind in TABLE.kind], TABLE.value
 _DRUM_0 = v.PITCH_DRUM_FIRST - v.DRUM_PITCHES[0]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from musiclstm.model.step_features import Kind
+from musiclstm.model.step_features import TokenKind
 from training.data.augmentation import IGNORED, Augmentation, AugmentationSettings
 from training.data.bar_blocks import PartId, PieceBlocks
 
@@ -36,7 +36,7 @@ def test_transposition_moves_all_pitches_alike(vocabulary, duet):
     for seed in range(30):
         stream = augmented(vocabulary, duet, seed, transpose=5)
         before, after = duet, stream.labels[:-1]
-        pitch = np.array([table.kind[t] == Kind.PITCH for t in before])
+        pitch = np.array([table.kind[t] == TokenKind.PITCH for t in before])
         value = np.array(table.value)
         steps = set((value[after[pitch]] - value[before[pitch]]).tolist())
         assert len(steps) == 1
@@ -64,7 +64,7 @@ def test_noise_changes_what_is_read_and_not_what_is_predicted(vocabulary, duet):
     assert stream.labels.tolist() == [*duet, EOS]
     changed = stream.inputs[1:] != duet
     assert 0.2 < changed.sum() / 36 < 0.8
-    assert all(vocabulary.table.kind[t] == Kind.PITCH for t in stream.inputs[1:][changed])
+    assert all(vocabulary.table.kind[t] == TokenKind.PITCH for t in stream.inputs[1:][changed])
 
 
 def test_where_a_dropped_part_is_missing_nothing_is_predicted(vocabulary, duet):
@@ -99,7 +99,7 @@ def test_a_random_order_holds_for_all_bars(vocabulary, duet):
     orders = set()
     for seed in range(8):
         stream = augmented(vocabulary, duet, seed, random_order=1)
-        programs = [t for t in stream.inputs if vocabulary.table.kind[t] == Kind.PROGRAM]
+        programs = [t for t in stream.inputs if vocabulary.table.kind[t] == TokenKind.PROGRAM]
         assert programs == programs[:2] * 12
         orders.add(tuple(programs[:2]))
     assert len(orders) == 2
