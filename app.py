@@ -102,7 +102,7 @@ def warm_up(composer: Composer) -> Any:
         What is to be held on to, so that the instruments stay read; None without FluidSynth.
     """
     next(composer.stream(bars=1))
-    SANDBOX.warm()
+    SANDBOX.start()
     try:
         return load_instruments()
     except RenderError:

@@ -124,7 +124,7 @@ def _normal_file() -> dict[str, float]:
     """What intake and helper add to parsing the bundled seeds; medians, wall seconds."""
     files = [path.read_bytes() for path in example_files().values()]
     with SandboxPool(processes=1) as sandbox:
-        sandbox.warm()
+        sandbox.start()
         ways: dict[str, Callable[[bytes], object]] = {
             "parsed_s": ScoreTick.from_midi,
             "read_s": read_midi,

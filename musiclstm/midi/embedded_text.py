@@ -5,7 +5,7 @@ The event is at the beginning of the first track. A prefix tells it from other t
 
 from __future__ import annotations
 
-from musiclstm.midi.smf_events import read_vlq, write_vlq
+from musiclstm.midi.smf_events import decode_variable_int, encode_variable_int
 
 _PREFIX = b"musiclstm recipe "
 _HEADER_BYTES, _CHUNK_BYTES = 14, 8
@@ -23,7 +23,7 @@ def embed_text(midi: bytes, text: str) -> bytes:
         text: ASCII.
     """
     content = _PREFIX + text.encode("ascii")
-    event = bytes((0, _META, _TEXT)) + write_vlq(len(content)) + content
+    event = bytes((0, _META, _TEXT)) + encode_variable_int(len(content)) + content
     if midi[_HEADER_BYTES : _HEADER_BYTES + 4] != _TRACK:
         one_track = midi[:10] + (1).to_bytes(2, "big") + midi[12:_HEADER_BYTES]
         midi = one_track + _TRACK + len(_EMPTY_TRACK).to_bytes(4, "big") + _EMPTY_TRACK
@@ -44,7 +44,7 @@ def extract_text(midi: bytes) -> str | None:
             return None
         try:
             kind = midi[position + 2]
-            size, start = read_vlq(midi, position + 3)
+            size, start = decode_variable_int(midi, position + 3)
         except (IndexError, ValueError):
             return None
         position = start + size

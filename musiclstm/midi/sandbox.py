@@ -88,7 +88,7 @@ class SandboxPool:
         """End all workers. Running jobs fail with `ScoreError`; later jobs start new workers."""
         _stop_all(self._workers)
 
-    def warm(self) -> None:
+    def start(self) -> None:
         """Start a worker now, so that the first job does not wait for it."""
         self.run(_do_nothing)
 

@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
             request = receive(requests)
         except EOFError:
             return 0
-        with _alarm(seconds + _GRACE_S):
+        with _time_limit(seconds + _GRACE_S):
             send(answers, pickle.dumps(_run(request)))
 
 
@@ -91,7 +91,7 @@ def _set_limits(memory_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
+def _time_limit(seconds: float) -> Iterator[None]:
     """End this process when a job takes longer, also if the parent has ended."""
     if not hasattr(signal, "setitimer"):  # Windows
         yield

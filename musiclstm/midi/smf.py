@@ -85,7 +85,7 @@ def canonical_midi(data: bytes, *, label: str, limit: int) -> CanonicalMidi:
     bodies = _read_tracks(data, header, label=label, result=result)
     if header.format == 2 or header.mspq is not None:
         check_rewrite_size(sum(map(len, bodies)), label=label)
-        bodies = _retime(bodies, header)
+        bodies = _convert_times(bodies, header)
     if header.format == 2 and len(bodies) > 1:
         result.repairs.append("read its patterns (format 2) one after another")
     if header.mspq is not None:
@@ -135,7 +135,7 @@ def _unwrap(data: bytes, *, label: str, limit: int, repairs: list[str]) -> bytes
     if not data:
         raise ScoreError(f"{label} is empty (0 bytes); {_ADVICE}.")
     if data[:3] == b"\x1f\x8b\x08":
-        data = _gunzip(data, label=label, limit=limit)
+        data = _decompress_gzip(data, label=label, limit=limit)
     if data[:4] == b"RIFF" and data[8:12] == b"RMID":
         data = _riff_data(data, label=label)
     start = data.find(_HEADER, 0, _MAX_HEADER_OFFSET)
@@ -146,7 +146,7 @@ def _unwrap(data: bytes, *, label: str, limit: int, repairs: list[str]) -> bytes
     return data[start:]
 
 
-def _gunzip(data: bytes, *, label: str, limit: int) -> bytes:
+def _decompress_gzip(data: bytes, *, label: str, limit: int) -> bytes:
     try:
         inner = zlib.decompressobj(wbits=31).decompress(data, limit + 1)
     except zlib.error as error:
@@ -219,7 +219,7 @@ def _read_tracks(data: bytes, header: _Header, *, label: str, result: CanonicalM
             check_rewrite_size(rewritten_bytes, label=label)
             rewritten = rewrite_track(data[start + 8 : stop])
             bodies.append(rewritten.body)
-            _report_damage(data, start, stop, complete=rewritten.complete, result=result)
+            _add_length_repair(data, start, stop, complete=rewritten.complete, result=result)
         else:
             body = data[start + 8 : stop]
             if _has_escapes(body) and rewritten_bytes + len(body) <= MAX_REWRITE_BYTES:
@@ -264,7 +264,7 @@ def _is_chunk_name(name: bytes) -> bool:
     return len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name)
 
 
-def _report_damage(
+def _add_length_repair(
     data: bytes, start: int, stop: int, *, complete: bool, result: CanonicalMidi
 ) -> None:
     """Add the repair of a track whose declared length is wrong."""
@@ -293,7 +293,7 @@ def _check_track_count(tracks: int, *, size: int, label: str) -> None:
 # Times ------------------------------------------------------------------------------------------
 
 
-def _retime(bodies: list[bytes], header: _Header) -> list[bytes]:
+def _convert_times(bodies: list[bytes], header: _Header) -> list[bytes]:
     """Concatenate the patterns of format 2 at bar lines, and set the tempo of SMPTE time."""
     bar, start = 4 * header.ticks, 0
     out: list[bytes] = []

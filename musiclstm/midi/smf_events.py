@@ -13,7 +13,7 @@ _META_LENGTHS = {_TEMPO: 3, _METER: 4, _KEY: 2, _END: 0}
 _MAX_NAME_BYTES = 127
 
 
-class RewrittenTrack(NamedTuple):
+class RewriteResult(NamedTuple):
     """A rewritten track.
 
     Args:
@@ -29,7 +29,7 @@ class RewrittenTrack(NamedTuple):
 
 def rewrite_track(
     body: bytes, *, start: int = 0, lead: bytes = b"", tempos: bool = True
-) -> RewrittenTrack:
+) -> RewriteResult:
     """Rewrite a track as far as it can be parsed, and end unterminated notes.
 
     Args:
@@ -49,14 +49,14 @@ def rewrite_track(
         if event == END_OF_TRACK:
             complete = True
         elif tempos or event[:2] != bytes((0xFF, _TEMPO)):
-            out += write_vlq(end - written) + event
+            out += encode_variable_int(end - written) + event
             written = end
             _count_note(event, active)
     delta = end - written
     for channel, pitch in sorted(active.elements()):
-        out += write_vlq(delta) + bytes((0x80 | channel, pitch, 0))
+        out += encode_variable_int(delta) + bytes((0x80 | channel, pitch, 0))
         delta = 0
-    return RewrittenTrack(bytes(out) + b"\0\xff\x2f\0", end, complete)
+    return RewriteResult(bytes(out) + b"\0\xff\x2f\0", end, complete)
 
 
 def _count_note(event: bytes, active: Counter[tuple[int, int]]) -> None:
@@ -75,7 +75,7 @@ def _events(body: bytes) -> Iterator[tuple[int, bytes]]:
     position, tick, running = 0, 0, 0
     while True:
         try:
-            delta, position = read_vlq(body, position)
+            delta, position = decode_variable_int(body, position)
             tick += delta
             status = running
             if body[position] & 0x80:
@@ -101,7 +101,7 @@ def _event(body: bytes, position: int, status: int) -> tuple[bytes, int]:
     if status == 0xFF:
         return _meta(body, position)
     if status in (0xF0, 0xF7):
-        length, position = read_vlq(body, position)
+        length, position = decode_variable_int(body, position)
         return b"", position + length
     if status in (0xF1, 0xF2, 0xF3):
         return b"", position + (2 if status == 0xF2 else 1)
@@ -112,7 +112,7 @@ def _event(body: bytes, position: int, status: int) -> tuple[bytes, int]:
 
 def _meta(body: bytes, position: int) -> tuple[bytes, int]:
     kind = body[position]
-    length, start = read_vlq(body, position + 1)
+    length, start = decode_variable_int(body, position + 1)
     stop = start + length
     if stop > len(body):
         raise IndexError("truncated meta event")
@@ -126,7 +126,7 @@ def _meta(body: bytes, position: int) -> tuple[bytes, int]:
     return b"", stop
 
 
-def read_vlq(data: bytes, position: int) -> tuple[int, int]:
+def decode_variable_int(data: bytes, position: int) -> tuple[int, int]:
     """Return a variable-length quantity and the position after it.
 
     Raises:
@@ -142,7 +142,7 @@ def read_vlq(data: bytes, position: int) -> tuple[int, int]:
     raise ValueError("variable-length quantity of more than four bytes")
 
 
-def write_vlq(value: int) -> bytes:
+def encode_variable_int(value: int) -> bytes:
     """Return a variable-length quantity: 7 bits per byte, the high bit set in all but the last."""
     out = [value & 0x7F]
     while value := value >> 7:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from musiclstm.midi.smf_events import write_vlq
+from musiclstm.midi.smf_events import encode_variable_int
 
 END = b"\0\xff\x2f\0"
 TEMPO_100 = b"\0\xff\x51\x03\x09\x27\xc0"
@@ -17,12 +17,12 @@ Cases = dict[str, tuple[str, bytes]]  # name -> expected result and bytes
 def note(pitch: int = 60, ticks: int = 480, *, channel: int = 0, delta: int = 0) -> bytes:
     """Return a note-on after `delta` ticks and its note-off `ticks` later."""
     on, off = bytes((0x90 | channel, pitch, 80)), bytes((0x80 | channel, pitch, 0))
-    return write_vlq(delta) + on + write_vlq(ticks) + off
+    return encode_variable_int(delta) + on + encode_variable_int(ticks) + off
 
 
 def meta(kind: int, data: bytes = b"", *, delta: int = 0) -> bytes:
     """Return a meta event."""
-    return write_vlq(delta) + bytes((0xFF, kind)) + write_vlq(len(data)) + data
+    return encode_variable_int(delta) + bytes((0xFF, kind)) + encode_variable_int(len(data)) + data
 
 
 def tempo(mspq: int, *, delta: int = 0) -> bytes:

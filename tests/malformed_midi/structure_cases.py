@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from musiclstm.midi.smf_events import write_vlq
+from musiclstm.midi.smf_events import encode_variable_int
 from tests.malformed_midi.midi_builder import (
     END,
     READ,
@@ -178,7 +178,10 @@ SYSTEM: Cases = {
     "exclusive longer than the file": (READ, midi(track(note(), b"\0\xf0\xff\xff\xff\x7f\x01"))),
     "exclusive in two packets": (READ, midi(tune(b"\0\xf0\x01\x7e\0\xf7\x02\x01\xf7"))),
     "escape": (READ, midi(tune(b"\0\xf7\x03\xf3\x01\x00"))),
-    "exclusive of 500 kB": (READ, midi(tune(b"\0\xf0" + write_vlq(500_000) + bytes(500_000)))),
+    "exclusive of 500 kB": (
+        READ,
+        midi(tune(b"\0\xf0" + encode_variable_int(500_000) + bytes(500_000))),
+    ),
     "20000 exclusives": (READ, midi(tune(b"\0\xf0\x01\xf7" * 20_000))),
     "only exclusives": (REFUSED, midi(track(b"\0\xf0\x05\x7e\x7f\x09\x01\xf7" * 50))),
 }

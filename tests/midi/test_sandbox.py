@@ -89,12 +89,12 @@ def test_a_crash_is_one_error_and_the_next_file_is_read(
 @pytest.mark.parametrize("job", [(re.match, "(a+)+$", "a" * 60 + "b"), (time.sleep, 60)])
 def test_a_job_that_does_not_end_is_killed_after_its_time(job: tuple) -> None:
     with SandboxPool(processes=1, limits=WorkerLimits(seconds=0.2)) as pool:
-        pool.warm()
+        pool.start()
         begin = time.monotonic()
         with pytest.raises(ScoreError, match=r"^This file takes longer .* 0\.2 seconds"):
             pool.run(*job)
         assert time.monotonic() - begin < 10
-        pool.warm()
+        pool.start()
 
 
 @posix
@@ -136,7 +136,7 @@ def test_a_worker_does_not_inherit_the_environment(monkeypatch: pytest.MonkeyPat
 @posix
 def test_a_slow_file_does_not_delay_another_and_close_ends_it() -> None:
     with SandboxPool(processes=2, limits=WorkerLimits(seconds=60)) as pool:
-        pool.warm()
+        pool.start()
         errors: list[str] = []
 
         def sleep() -> None:
