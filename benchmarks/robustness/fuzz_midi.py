@@ -1,7 +1,7 @@
-"""`python -m benchmarks.robustness.fuzz_midi`: atheris looks for bytes that reach new lines of our own parsing.
+"""`python -m benchmarks.robustness.fuzz_midi`: fuzz the MIDI reader with atheris.
 
-What `benchmarks.robustness.malformed_midi --fuzz` starts as a process of its own, because atheris rewrites what it
-watches and ends the process when it is done. Options are those of libFuzzer, such as `-runs=9`.
+`benchmarks.robustness.malformed_midi --fuzz` starts it as a process, because atheris instruments
+modules at import and ends the process. Options are those of libFuzzer, such as `-runs=9`.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from pathlib import Path
 
 import atheris
 
-WATCHED = [
+INSTRUMENTED = [
     "musiclstm.midi.reader",
     "musiclstm.midi.sanitize",
     "musiclstm.midi.smf",
     "musiclstm.midi.smf_events",
 ]
-with atheris.instrument_imports(include=WATCHED):
+with atheris.instrument_imports(include=INSTRUMENTED):
     from tests.malformed_midi.cases import UPLOADS
     from tests.malformed_midi.run_case import run_case
 
-LONGEST = 4_096  # bytes
+MAX_BYTES = 4_096
 
 
-def one(data: bytes) -> None:
-    """Read a file, and fail unless it becomes music or one clear sentence."""
-    found = run_case(data)
-    assert not found.faults, found.faults
+def fuzz_one(data: bytes) -> None:
+    """Read a file; fail unless it gives a clean score or a clear error."""
+    faults = run_case(data).faults
+    assert not faults, faults
 
 
 def main() -> None:
-    """Begin with the named uploads."""
+    """Fuzz, starting from the named uploads."""
     with tempfile.TemporaryDirectory() as folder:
         for number, upload in enumerate(UPLOADS):
-            if len(upload.data) <= LONGEST:
+            if len(upload.data) <= MAX_BYTES:
                 (Path(folder) / f"{number:03}").write_bytes(upload.data)
-        atheris.Setup([*sys.argv, f"-max_len={LONGEST}", "-timeout=30", folder], one)
+        atheris.Setup([*sys.argv, f"-max_len={MAX_BYTES}", "-timeout=30", folder], fuzz_one)
         atheris.Fuzz()
 
 

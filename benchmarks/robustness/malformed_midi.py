@@ -1,8 +1,9 @@
-"""`python -m benchmarks.robustness.malformed_midi`: files nobody should drop, and what becomes of each.
+"""`python -m benchmarks.robustness.malformed_midi`: read malformed MIDI files and archives.
 
-Reads every named upload of `tests/hostile` and thousands of mutants of them, as the page does: each
-must become music or one clear sentence, soon. Archives are read as for training. `--out` writes
-what became of all that have names. `--fuzz` lets atheris look for bytes that reach new lines.
+Reads every named upload of `tests/malformed_midi` and random mutations of them, in this process and
+in the sandbox. Each must give a clean score or a clear error, within half a second. Archives are
+read as training data. `--out` writes all named results. `--fuzz` runs atheris, a fuzzer that is
+guided by coverage.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from tests.malformed_midi.mutations import mutants
 from tests.malformed_midi.run_archive import ArchiveResult, archive_faults, read_archive
 from tests.malformed_midi.run_case import CaseResult, run_case
 
-MOST_CPU_S = 0.5  # of one file
-MOST_EXTRA_S = 0.1  # for a file with nothing wrong
+MAX_CPU_S = 0.5  # for one file
+MAX_SANDBOX_S = 0.1  # added to the time of a valid file
 ROUNDS = 40
 HEADING = """# Malformed MIDI files
 
@@ -43,16 +44,18 @@ with the current results.
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 1 when a file became something else, or took too long."""
+    """Run the command; return 1 if a result is unexpected or a file takes too long."""
     options = parser(
         "benchmarks.robustness.malformed_midi",
-        "Hostile files, and what becomes of each.",
+        "Read malformed MIDI files and archives.",
         data=False,
     )
-    options.add_argument("--mutants", type=int, default=2_000, help="how many (2,000)")
-    options.add_argument("--seed", type=int, default=0, help="of the mutants (0)")
-    options.add_argument("--out", type=Path, metavar="FILE", help="write the table here")
-    options.add_argument("--fuzz", type=int, default=0, metavar="RUNS", help="guided by coverage")
+    options.add_argument("--mutants", type=int, default=2_000, help="number of mutations (2,000)")
+    options.add_argument("--seed", type=int, default=0, help="random seed of the mutations (0)")
+    options.add_argument("--out", type=Path, metavar="FILE", help="write all named results")
+    options.add_argument(
+        "--fuzz", type=int, default=0, metavar="RUNS", help="runs of the fuzzer (0)"
+    )
     options.set_defaults(faults=[])
     found = run(measure, chosen := options.parse_args(argv))
     return found or int(bool(chosen.faults))
@@ -73,23 +76,23 @@ def measure(options: argparse.Namespace) -> Report:
             "files": len(archives),
             "faults": [fault for pair in archives for fault in archive_faults(*pair)],
         },
-        "helper": _helped(named),
-        "normal file": _normal_file(),
+        "sandbox": _run_in_sandbox(named),
+        "valid file": _time_valid_files(),
         "fuzz": fuzz(options.fuzz) if options.fuzz else {},
     }
-    options.faults = facts["faults"] = [*_other_verdicts(named), *_faults(facts)]
+    options.faults = facts["faults"] = [*_unexpected(named), *_list_faults(facts)]
     if options.out is not None:
         options.out.write_text(document(named, archives), encoding="utf-8")
     return Report(_text(facts), facts)
 
 
 def read_archives() -> list[tuple[Archive, ArchiveResult]]:
-    """What becomes of every archive, each in a folder of its own."""
-    outcomes = []
+    """Read every archive, each in its own folder."""
+    results = []
     for archive in ARCHIVES:
         with tempfile.TemporaryDirectory() as folder:
-            outcomes.append((archive, read_archive(archive, Path(folder))))
-    return outcomes
+            results.append((archive, read_archive(archive, Path(folder))))
+    return results
 
 
 def _summary(found: Iterable[CaseResult]) -> dict[str, Any]:
@@ -108,8 +111,8 @@ def _summary(found: Iterable[CaseResult]) -> dict[str, Any]:
     }
 
 
-def _helped(named: list[tuple[Upload, CaseResult]]) -> dict[str, Any]:
-    """The same files through one helper: the same verdicts, and the process it began with."""
+def _run_in_sandbox(named: list[tuple[Upload, CaseResult]]) -> dict[str, Any]:
+    """Compare with the results of the sandbox, whose process must survive all files."""
     with SandboxPool(processes=1) as sandbox:
         first = sandbox.run(os.getpid)
         differ = [
@@ -117,41 +120,41 @@ def _helped(named: list[tuple[Upload, CaseResult]]) -> dict[str, Any]:
             for upload, found in named
             if run_case(upload.data, read=sandbox.read_midi)[:2] != found[:2]
         ]
-        return {"files": len(named), "differ": differ, "died": sandbox.run(os.getpid) != first}
+        return {"files": len(named), "differ": differ, "ended": sandbox.run(os.getpid) != first}
 
 
-def _normal_file() -> dict[str, float]:
-    """What intake and helper add to parsing the bundled seeds; medians, wall seconds."""
+def _time_valid_files() -> dict[str, float]:
+    """Return the median seconds to parse, read and read in the sandbox the example pieces."""
     files = [path.read_bytes() for path in example_files().values()]
     with SandboxPool(processes=1) as sandbox:
         sandbox.start()
-        ways: dict[str, Callable[[bytes], object]] = {
+        readers: dict[str, Callable[[bytes], object]] = {
             "parsed_s": ScoreTick.from_midi,
             "read_s": read_midi,
-            "read_by_a_helper_s": sandbox.read_midi,
+            "sandbox_s": sandbox.read_midi,
         }
-        times = {name: _median_s(way, files) for name, way in ways.items()}
+        times = {name: _median_s(reader, files) for name, reader in readers.items()}
         sandbox.close()
         begin = time.perf_counter()
         sandbox.read_midi(files[0])
-        times["first_after_a_crash_s"] = time.perf_counter() - begin
-    return times | {"extra_s": times["read_by_a_helper_s"] - times["parsed_s"]}
+        times["after_a_crash_s"] = time.perf_counter() - begin
+    return times | {"extra_s": times["sandbox_s"] - times["parsed_s"]}
 
 
-def _median_s(way: Callable[[bytes], object], files: list[bytes]) -> float:
+def _median_s(reader: Callable[[bytes], object], files: list[bytes]) -> float:
     times = []
     for data in files * max(1, ROUNDS // len(files)):
         begin = time.perf_counter()
-        way(data)
+        reader(data)
         times.append(time.perf_counter() - begin)
     return statistics.median(times)
 
 
 def fuzz(runs: int) -> dict[str, Any]:
-    """Let atheris change the named uploads, so many times.
+    """Fuzz the reader with atheris, starting from the named uploads.
 
     Raises:
-        ReportError: It is not installed.
+        ReportError: atheris is not installed.
     """
     command = [sys.executable, "-m", "benchmarks.robustness.fuzz_midi", f"-runs={runs}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -161,30 +164,30 @@ def fuzz(runs: int) -> dict[str, Any]:
     return {"runs": runs, "faults": crashed}
 
 
-def _other_verdicts(named: list[tuple[Upload, CaseResult]]) -> list[str]:
+def _unexpected(named: list[tuple[Upload, CaseResult]]) -> list[str]:
     return [
-        f"{upload} became {found.kind}: {found.text}"
+        f"{upload}: {found.kind}, not {upload.expected}: {found.text}"
         for upload, found in named
         if found.kind != upload.expected
     ]
 
 
-def _faults(facts: dict[str, Any]) -> list[str]:
+def _list_faults(facts: dict[str, Any]) -> list[str]:
     faults = [each for what in ("uploads", "mutants", "archives") for each in facts[what]["faults"]]
-    faults += [f"a helper differs: {case}" for case in facts["helper"]["differ"]]
-    faults += ["the helper died"] * facts["helper"]["died"] + facts["fuzz"].get("faults", [])
+    faults += [f"the sandbox differs: {case}" for case in facts["sandbox"]["differ"]]
+    faults += ["the worker ended"] * facts["sandbox"]["ended"] + facts["fuzz"].get("faults", [])
     for what in ("uploads", "mutants"):
-        if facts[what]["worst_cpu_s"] > MOST_CPU_S:
+        if facts[what]["worst_cpu_s"] > MAX_CPU_S:
             faults.append(f"one of the {what} takes {facts[what]['worst_cpu_s']:.2f} CPU seconds")
-    if facts["normal file"]["extra_s"] > MOST_EXTRA_S:
-        faults.append(f"a normal file waits {facts['normal file']['extra_s']:.3f} s longer")
+    if facts["valid file"]["extra_s"] > MAX_SANDBOX_S:
+        faults.append(f"the sandbox adds {facts['valid file']['extra_s']:.3f} s to a valid file")
     return faults
 
 
 def document(
     named: list[tuple[Upload, CaseResult]], archives: list[tuple[Archive, ArchiveResult]]
 ) -> str:
-    """What became of all that have names, as Markdown."""
+    """Return the named results as Markdown."""
     parts = [HEADING]
     for kind in dict.fromkeys(upload.kind for upload, _ in named):
         rows = [
@@ -217,7 +220,7 @@ def _text(facts: dict[str, Any]) -> str:
             "files": f"{facts[what]['files']:,} {what}",
             "read": facts[what]["read"],
             "refused": facts[what]["refused"],
-            "anything else": len(facts[what]["faults"]),
+            "faults": len(facts[what]["faults"]),
             "worst CPU s": f"{facts[what]['worst_cpu_s']:.3f}",
         }
         for what in ("uploads", "mutants")
@@ -227,18 +230,18 @@ def _text(facts: dict[str, Any]) -> str:
             "files": f"{facts['archives']['files']} archives",
             "read": "",
             "refused": "",
-            "anything else": len(facts["archives"]["faults"]),
+            "faults": len(facts["archives"]["faults"]),
             "worst CPU s": "",
         }
     )
-    times = {name: f"{1_000 * value:.1f} ms" for name, value in facts["normal file"].items()}
-    fuzzed = f"{facts['fuzz']['runs']:,} runs guided by coverage.\n" if facts["fuzz"] else ""
-    verdict = "\n".join(facts["faults"]) or "Every file became music or one clear sentence."
+    times = {name: f"{1_000 * value:.1f} ms" for name, value in facts["valid file"].items()}
+    fuzzed = f"{facts['fuzz']['runs']:,} runs of the fuzzer.\n" if facts["fuzz"] else ""
+    result = "\n".join(facts["faults"]) or "Every file gave a clean score or a clear error."
     return (
-        f"{table(rows)}\n\nA bundled seed (median): parsed {times['parsed_s']}, through intake "
-        f"{times['read_s']}, by a helper {times['read_by_a_helper_s']}: {times['extra_s']} more "
-        f"than parsed; the first one after a crash {times['first_after_a_crash_s']}.\n"
-        f"{fuzzed}{verdict}"
+        f"{table(rows)}\n\nAn example piece (median): parsed {times['parsed_s']}, read "
+        f"{times['read_s']}, read in the sandbox {times['sandbox_s']}: {times['extra_s']} more "
+        f"than parsed. The first one after a crash: {times['after_a_crash_s']}.\n"
+        f"{fuzzed}{result}"
     )
 
 

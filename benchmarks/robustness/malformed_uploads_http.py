@@ -1,8 +1,7 @@
-"""`python -m benchmarks.robustness.malformed_uploads_http`: every hostile file, dropped on a page that has just begun.
+"""`python -m benchmarks.robustness.malformed_uploads_http`: upload malformed files to a server.
 
-`benchmarks.robustness.malformed_midi` asks the reading; this asks the whole server, over HTTP, as a browser does.
-Each upload of `tests/hostile` must become a seed or one clear sentence, soon, and at the end the
-same process must be there and compose.
+Each upload of `tests/malformed_midi` must become a prompt or a clear error within two seconds. At
+the end the same server process must still compose.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from benchmarks.common.report import Report, parser, run, table
 from tests.malformed_midi.cases import UPLOADS, Upload
 from tests.malformed_midi.midi_builder import READ, REFUSED
 
-MOST_S = 2.0  # from the drop to the answer
-_NOTHING = "nothing"
-_AN_ADDRESS = 40  # files; the server lets one address have only so many
+MAX_S = 2.0  # from the upload to the answer
+_NO_ANSWER = "no answer"
+_UPLOADS_PER_ADDRESS = 40  # because the server limits them
 
 
-class Dropped(NamedTuple):
-    """What became of one file.
+class UploadResult(NamedTuple):
+    """Answer to one upload.
 
     Attributes:
-        kind: `read`, `refused`, or `nothing`: no end was told.
-        text: What the visitor read.
-        seconds: From the drop to the answer.
+        kind: `read`, `refused` or `no answer`.
+        text: Text that the user sees.
+        seconds: From the upload to the answer.
     """
 
     kind: str
@@ -43,10 +42,10 @@ class Dropped(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 1 when a file became something else, or took too long."""
+    """Run the command; return 1 if an answer is unexpected or takes too long."""
     options = parser(
         "benchmarks.robustness.malformed_uploads_http",
-        "Hostile files, dropped on the page.",
+        "Upload malformed files to the page.",
         data=False,
     )
     options.add_argument("--model", default="default", help="a checkpoint folder or a Hub id")
@@ -56,66 +55,68 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Drop all of them on one server, one after another."""
+    """Upload all files to one server, one after the other."""
     with served(options.model) as server:
         before = _composes(server)
-        dropped = [(each, _drop(server, each, place)) for place, each in enumerate(UPLOADS)]
+        results = [(each, _upload(server, each, index)) for index, each in enumerate(UPLOADS)]
         alive = before and server.process.poll() is None and _composes(server)
-    options.faults = [fault for pair in dropped for fault in _faults(*pair)]
+    options.faults = [fault for pair in results for fault in _list_faults(*pair)]
     if not alive:
-        options.faults.append("The server does not compose any more.")
-    return Report(_text(dropped, alive, options.faults), _facts(dropped, alive, options.faults))
+        options.faults.append("The server no longer composes.")
+    return Report(_text(results, alive, options.faults), _results(results, alive, options.faults))
 
 
-def _visitor(server: Server, number: int) -> Listener:
+def _client(server: Server, number: int) -> Listener:
     return Listener(server.url, address=f"198.18.0.{number + 1}")  # reserved for benchmarks
 
 
 def _composes(server: Server) -> bool:
-    with contextlib.closing(_visitor(server, 200)) as visitor:
-        told = visitor.press()
+    with contextlib.closing(_client(server, 200)) as client:
+        told = client.press()
         return told.ended and not told.sentence and told.first_sound_s is not None
 
 
-def _drop(server: Server, upload: Upload, place: int) -> Dropped:
-    with contextlib.closing(_visitor(server, place // _AN_ADDRESS)) as visitor:
-        begun_s = time.perf_counter()
+def _upload(server: Server, upload: Upload, index: int) -> UploadResult:
+    with contextlib.closing(_client(server, index // _UPLOADS_PER_ADDRESS)) as client:
+        begin_s = time.perf_counter()
         try:
-            told = visitor.drop("upload.mid", upload.data)
+            told = client.drop("upload.mid", upload.data)
         except httpx.HTTPError as error:
-            return Dropped(_NOTHING, str(error), time.perf_counter() - begun_s)
-    seconds = time.perf_counter() - begun_s
+            return UploadResult(_NO_ANSWER, str(error), time.perf_counter() - begin_s)
+    seconds = time.perf_counter() - begin_s
     text = told.sentence or " ".join(told.troubles)
     if told.status == 200 and not told.ended:
-        return Dropped(_NOTHING, text, seconds)
-    return Dropped(REFUSED if text else READ, text or " ".join(told.said), seconds)
+        return UploadResult(_NO_ANSWER, text, seconds)
+    return UploadResult(REFUSED if text else READ, text or " ".join(told.said), seconds)
 
 
-def _faults(upload: Upload, dropped: Dropped) -> list[str]:
+def _list_faults(upload: Upload, result: UploadResult) -> list[str]:
     found = []
-    if dropped.kind != upload.expected:
-        found.append(f"{upload}: {dropped.kind}, not {upload.expected}: {dropped.text}")
-    if dropped.seconds > MOST_S:
-        found.append(f"{upload}: {dropped.seconds:.2f} s")
+    if result.kind != upload.expected:
+        found.append(f"{upload}: {result.kind}, not {upload.expected}: {result.text}")
+    if result.seconds > MAX_S:
+        found.append(f"{upload}: {result.seconds:.2f} s")
     return found
 
 
-def _facts(dropped: list[tuple[Upload, Dropped]], alive: bool, faults: list[str]) -> dict[str, Any]:
-    files = [{"file": str(upload), **each._asdict()} for upload, each in dropped]
+def _results(
+    results: list[tuple[Upload, UploadResult]], alive: bool, faults: list[str]
+) -> dict[str, Any]:
+    files = [{"file": str(upload), **each._asdict()} for upload, each in results]
     return {"same process": alive, "faults": faults, "files": files}
 
 
-def _text(dropped: list[tuple[Upload, Dropped]], alive: bool, faults: list[str]) -> str:
-    seconds = [each.seconds for _, each in dropped]
-    kinds = Counter(each.kind for _, each in dropped)
+def _text(results: list[tuple[Upload, UploadResult]], alive: bool, faults: list[str]) -> str:
+    seconds = [each.seconds for _, each in results]
+    kinds = Counter(each.kind for _, each in results)
     row = {
-        "files": f"{len(dropped)}",
-        **{kind: f"{kinds[kind]}" for kind in (READ, REFUSED, _NOTHING)},
+        "files": f"{len(results)}",
+        **{kind: f"{kinds[kind]}" for kind in (READ, REFUSED, _NO_ANSWER)},
         "median s": f"{statistics.median(seconds):.2f}",
         "slowest s": f"{max(seconds):.2f}",
         "same process composes": "yes" if alive else "no",
     }
-    return "\n".join([table([row]), "", *(faults or ["Nothing else happened."])])
+    return "\n".join([table([row]), "", *(faults or ["All answers are as expected."])])
 
 
 if __name__ == "__main__":

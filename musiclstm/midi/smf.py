@@ -222,29 +222,21 @@ def _read_tracks(data: bytes, header: _Header, *, label: str, result: CanonicalM
             _add_length_repair(data, start, stop, complete=rewritten.complete, result=result)
         else:
             body = data[start + 8 : stop]
-            if _has_escapes(body) and rewritten_bytes + len(body) <= MAX_REWRITE_BYTES:
+            # symusic loses notes at split and raw system messages, which have more F7 than F0.
+            split = body.count(0xF7) > body.count(0xF0)
+            if split and rewritten_bytes + len(body) <= MAX_REWRITE_BYTES:
                 rewritten_bytes += len(body)
-                body = _without_escapes(body)
+                rewritten = rewrite_track(body)
+                body = rewritten.body if rewritten.complete else body
             bodies.append(body)
         start = stop
     _check_track_count(len(bodies), size=len(data), label=label)
     if len(bodies) < header.tracks:
-        announced = f"{pluralize(header.tracks, 'track')} its header announces"
-        result.repairs.append(f"found only {len(bodies):,} of the {announced}")
+        declared = f"{pluralize(header.tracks, 'track')} that its header declares"
+        result.repairs.append(f"found only {len(bodies):,} of the {declared}")
     if unknown:
         result.repairs.append(f"left out {pluralize(unknown, 'chunk')} without music")
     return bodies
-
-
-def _has_escapes(body: bytes) -> bool:
-    """Whether a system message may be split or sent raw: more F7 bytes than F0."""
-    return body.count(0xF7) > body.count(0xF0)
-
-
-def _without_escapes(body: bytes) -> bytes:
-    """Remove split and raw system messages, at which symusic loses notes."""
-    rewritten = rewrite_track(body)
-    return rewritten.body if rewritten.complete else body
 
 
 def _chunk_end(data: bytes, start: int) -> tuple[int, bool]:
