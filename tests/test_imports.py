@@ -121,8 +121,8 @@ def exported_names() -> dict[str, set[str]]:
     inits = [ROOT / "musiclstm" / "__init__.py", *ROOT.glob("musiclstm/*/__init__.py")]
     names = {".".join(init.parent.relative_to(ROOT).parts): _all_of(init) for init in inits}
     errors = ast.parse((ROOT / "musiclstm" / "errors.py").read_text(encoding="utf-8"))
-    classes = {node.name for node in errors.body if isinstance(node, ast.ClassDef)}
-    return names | {"musiclstm.errors": classes}
+    public = {node.name for node in errors.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    return names | {"musiclstm.errors": public}
 
 
 def _all_of(init: Path) -> set[str]:

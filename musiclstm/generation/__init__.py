@@ -1,6 +1,6 @@
-"""Composing: prompt, constraints, sampling, token loop, composition and recipe.
+"""Generation of music: prompts, constraints, sampling, decode loop, compositions and recipes.
 
-Names are imported at first use, because loading a checkpoint needs torch.
+Names are imported at first use, because `Composer` imports torch, which takes seconds.
 """
 
 from typing import TYPE_CHECKING
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from musiclstm.generation.decoding.sampling import MAX_SEED, Sampling
     from musiclstm.generation.prompt import FILE, MAX_BARS, Prompt, PromptSource, Selection
     from musiclstm.generation.recipe import Recipe, read_recipe
-    from musiclstm.generation.recipe_schema import shorten
 
 __all__ = [
     "FILE",
@@ -48,7 +47,6 @@ __all__ = [
     "Selection",
     "Surprise",
     "read_recipe",
-    "shorten",
 ]
 
 __getattr__, __dir__ = lazy_imports(
@@ -69,6 +67,5 @@ __getattr__, __dir__ = lazy_imports(
         "decoding.inference": ("MAX_ROWS", "InferenceModel"),
         "prompt": ("FILE", "MAX_BARS", "Prompt", "PromptSource", "Selection"),
         "recipe": ("Recipe", "read_recipe"),
-        "recipe_schema": ("shorten",),
     },
 )

@@ -26,7 +26,7 @@ _Events = TypeVar("_Events", TempoTickList, NoteTickList)
 
 
 class NewBar(Protocol):
-    """A bar to be added: its score, the part of each of its tracks, and its length."""
+    """A bar to append: its score, the part of each of its tracks, and its length."""
 
     @property
     def score(self) -> ScoreTick: ...  # noqa: D102
@@ -41,67 +41,67 @@ class NewBar(Protocol):
 def append_bar_scores(
     score: ScoreTick, parts: Sequence[PartName], at: int, bars: Iterable[NewBar]
 ) -> tuple[ScoreTick, tuple[PartName, ...]]:
-    """Copy a score and append bars, one track for each part and program that has notes.
+    """Return a copy of a score with bars appended, one track for each part and program.
 
     Args:
-        score: In the ticks of the bars.
+        score: Score with the ticks per quarter of the bars.
         parts: Part of each of its tracks.
-        at: Tick where the first bar begins.
-        bars: In order.
+        at: Tick where the first bar starts.
+        bars: Bars in order.
 
     Returns:
-        The longer score, and the part of each of its tracks. Tracks stand in the order of their
-        first notes, so that every track keeps its place while a piece grows.
+        The longer score, and the part of each of its tracks. Tracks are in the order of their first
+        notes, so that a track keeps its index while the piece grows.
     """
     longer = score.copy()
     own = zip(parts, longer.tracks, strict=True)
-    places = {(part, program_of(track)): place for place, (part, track) in enumerate(own)}
+    indices = {(part, program_of(track)): index for index, (part, track) in enumerate(own)}
     for new in bars:
         bar = new.score
         for part, track in zip(new.parts, bar.tracks, strict=True):
             if not len(track.notes):
                 continue
-            place = places.setdefault((part, program_of(track)), len(longer.tracks))
-            if place == len(longer.tracks):
+            index = indices.setdefault((part, program_of(track)), len(longer.tracks))
+            if index == len(longer.tracks):
                 longer.tracks.append(TrackTick(track.name, track.program, track.is_drum))
-            longer.tracks[place].notes.extend(_moved(track.notes, at))
-        longer.tempos.extend(_moved(bar.tempos, at))
+            longer.tracks[index].notes.extend(_shifted(track.notes, at))
+        longer.tempos.extend(_shifted(bar.tempos, at))
         for meter in bar.time_signatures:
             last = longer.time_signatures[-1] if len(longer.time_signatures) else None
             signature = meter.numerator, meter.denominator
             if last is None or (last.numerator, last.denominator) != signature:
                 longer.time_signatures.append(TimeSignatureTick(meter.time + at, *signature))
         at += new.length_ticks
-    return longer, tuple(part for part, _ in places)
+    return longer, tuple(part for part, _ in indices)
 
 
-def _moved(events: _Events, by: int) -> _Events:
+def _shifted(events: _Events, by: int) -> _Events:
     table = events.numpy()
     table["time"] = table["time"] + by
     return type(events).from_numpy(*table.values())
 
 
 def concat_prompt(
-    score: ScoreTick, at: int, new: ScoreTick, members: Sequence[Sequence[int]]
+    score: ScoreTick, at: int, new: ScoreTick, players: Sequence[Sequence[int]]
 ) -> tuple[ScoreTick, list[int]]:
-    """Return a score with new music in its tracks from a bar line on.
+    """Return a copy of a score that continues with new music from a bar line on.
 
     Args:
         score: Left unchanged.
         at: Tick of the bar line.
-        new: From tick 0 on.
-        members: For each track of `new` the tracks of `score` that play it, each note in the one
-            that plays nearest. None of them: it becomes a track of its own if it has notes.
+        new: New music from tick 0 on.
+        players: For each track of `new` the indices of tracks of `score` that play it: each note
+            goes to the track with the nearest median pitch. Empty: a track is added.
 
     Returns:
-        The whole, and the numbers of the tracks of `new` that became tracks of their own.
+        The whole score, and the indices in `new` of the tracks that were added.
     """
     whole = score.copy()
     added: list[int] = []
     scale = whole.ticks_per_quarter / new.ticks_per_quarter
     for track in whole.tracks:
         _reset_controls(track, at)
-    for number, (track, own) in enumerate(zip(new.tracks, members, strict=True)):
+    for number, (track, own) in enumerate(zip(new.tracks, players, strict=True)):
         notes = track.notes.numpy()
         time = np.rint(notes["time"] * scale).astype(np.int32)
         end = np.rint((notes["time"] + notes["duration"]) * scale).astype(np.int32)
@@ -110,7 +110,7 @@ def concat_prompt(
             whole.tracks.append(TrackTick(track.name, track.program, track.is_drum))
             added.append(number)
             own = [len(whole.tracks) - 1]
-        _hand_out([whole.tracks[member] for member in own], notes)
+        _distribute([whole.tracks[index] for index in own], notes)
     for tempo in new.tempos:
         whole.tempos.append(TempoTick(round(tempo.time * scale) + at, mspq=tempo.mspq))
     _add_meters(whole, new, at, scale)
@@ -118,7 +118,7 @@ def concat_prompt(
 
 
 def _reset_controls(track: TrackTick, at: int) -> None:
-    """Release the pedal, center the pitch bend, and undo a fade where a prompt ends."""
+    """Release the pedal, center the pitch bend and undo a fade-out at a tick."""
     pedal = [control.value for control in track.controls if control.number == _PEDAL]
     if pedal and pedal[-1]:
         track.controls.append(ControlChangeTick(at, _PEDAL, 0))
@@ -126,7 +126,7 @@ def _reset_controls(track: TrackTick, at: int) -> None:
         track.pitch_bends.append(PitchBendTick(at, 0))
     for number in (_VOLUME, _EXPRESSION):
         levels = [control.value for control in track.controls if control.number == number]
-        if levels and levels[-1] < max(levels) / 2:  # it faded out
+        if levels and levels[-1] < max(levels) / 2:  # a fade-out
             track.controls.append(ControlChangeTick(at, number, max(levels)))
 
 
@@ -141,17 +141,17 @@ def _add_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) -> None
         current = signature
 
 
-def _hand_out(own: Sequence[TrackTick], notes: dict[str, np.ndarray]) -> None:
-    """Give each note to the one of some tracks that plays nearest."""
-    if not own:
+def _distribute(tracks: Sequence[TrackTick], notes: dict[str, np.ndarray]) -> None:
+    """Append each note to the track with the nearest median pitch."""
+    if not tracks:
         return
-    centres = np.array([_middle(track) for track in own])
-    nearest = np.abs(notes["pitch"][:, None] - centres).argmin(axis=1)
-    for index, track in enumerate(own):
+    medians = np.array([_median_pitch(track) for track in tracks])
+    nearest = np.abs(notes["pitch"][:, None] - medians).argmin(axis=1)
+    for index, track in enumerate(tracks):
         chosen = {name: values[nearest == index] for name, values in notes.items()}
         track.notes.extend(NoteTickList.from_numpy(*chosen.values()))
 
 
-def _middle(track: TrackTick) -> float:
+def _median_pitch(track: TrackTick) -> float:
     """Return the median pitch of a track; 60 without notes."""
     return float(np.median(track.notes.numpy()["pitch"])) if len(track.notes) else 60.0

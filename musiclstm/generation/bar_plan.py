@@ -1,4 +1,4 @@
-"""Which rules apply in which bar: constraints, deviations, and how a sequence closes."""
+"""Grammar and sampling of each bar: constraints, deviations (`Surprise`) and endings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Plan: TypeAlias = Callable[[int, Bars], tuple[Grammar, Sampling]]
 DeviationKind = Literal["entropy", "off_beat", "off_mode"]
 
 FORCED: tuple[DeviationKind, ...] = ("off_beat", "off_mode")
-FORCES_FROM = 0.5  # an amount for a bar from here on also forces a deviation
+FORCES_FROM = 0.5  # amounts from here on also force a deviation
 
 _PLAIN = BarShape()
 _MAX_GRAMMARS = 64
-_FADE = (0.85, 0.7)  # velocity gains of the last bar but one and of the last
+_FADE = (0.85, 0.7)  # velocity gains of the last two bars
 _FIFTH = 7
 
 
@@ -30,14 +30,12 @@ _FIFTH = 7
 
 @dataclass(frozen=True)
 class Deviation:
-    """What is unexpected about one bar.
+    """How one bar deviates from what the network expects.
 
     Attributes:
-        kind: `entropy`: nothing is forced, only less probable notes become more frequent.
-            `off_beat`: the bar's earliest onset is off the beat. `off_mode`: a note of its earliest
-            pitched onset is outside the key.
-        amount: How much higher the temperature of the bar is, above 0 to 1, for
-            `Sampling.with_higher_temperature`; for every kind.
+        kind: `entropy`: only the temperature is higher. `off_beat`: the bar's earliest onset is off
+            the beat. `off_mode`: a note of its earliest pitched onset is outside the key.
+        amount: Argument of `Sampling.with_higher_temperature`, above 0 to 1, for every kind.
     """
 
     kind: DeviationKind
@@ -45,11 +43,11 @@ class Deviation:
 
 
 class _Schedule(NamedTuple):
-    """How a named schedule deviates."""
+    """Parameters of a named schedule."""
 
-    threshold: float  # a bar's random number has to be below
-    amounts: tuple[float, float]
-    kinds: tuple[DeviationKind, ...]  # one is drawn; the first stands twice to come twice as often
+    threshold: float  # a bar deviates only if its random number is lower
+    amounts: tuple[float, float]  # lowest and highest
+    kinds: tuple[DeviationKind, ...]  # drawn with equal probability; a kind may be listed twice
 
 
 # A bar deviates if its random number is below `threshold` and below those of both its neighbours:
@@ -63,15 +61,16 @@ _OFF = "off"
 
 @dataclass(frozen=True)
 class Surprise:
-    """A schedule of deviations; the same seed gives the same deviations in the same bars.
+    """A schedule of deviations; the same random seed gives the same deviations.
 
     Args:
-        schedule: `off`: none. `gentle`: about every sixth bar a little more freedom, sometimes with
-            a first note off the beat. `bold`: about every third bar much more freedom, and as often
-            as not a first note off the beat or outside the key. Neither deviates in the first bar,
-            which continues the prompt, nor in two bars in a row. Or an amount for each new bar, 0
-            to 1: 0 is none, less than 0.5 only gives more freedom, and more also forces one of the
-            two. Bars beyond the list have none.
+        schedule: `off`: no deviations. `gentle`: about every sixth bar has a slightly higher
+            temperature, sometimes with a first note off the beat. `bold`: about every third bar has
+            a much higher temperature, and in two of three the first note is off the beat or
+            outside the key. Both leave out the first bar and never choose two bars in a row. Or an
+            amount from 0 to 1 for each new bar: below 0.5 only the temperature rises; from 0.5 on
+            a first note off the beat or outside the key is forced too. Bars beyond the list have
+            amount 0.
 
     Raises:
         ValueError: Another name, or an amount out of range.
@@ -80,7 +79,7 @@ class Surprise:
     schedule: str | Sequence[float] = _OFF
 
     def __post_init__(self) -> None:
-        """Refuse anything else, and keep a list as a tuple."""
+        """Refuse other values, and convert a list to a tuple."""
         if isinstance(self.schedule, str):
             if self.schedule not in (_OFF, *_SCHEDULES):
                 raise ValueError(_refusal(repr(self.schedule)))
@@ -94,11 +93,11 @@ class Surprise:
         object.__setattr__(self, "schedule", tuple(float(amount) for amount in amounts))
 
     def deviation_at(self, bar: int, seed: int) -> Deviation | None:
-        """Return the deviation of one bar, None for none.
+        """Return the deviation of one bar; None: it does not deviate.
 
         Args:
-            bar: Number of the new bar, from 0.
-            seed: Start of the random numbers.
+            bar: Index of the new bar, from 0.
+            seed: Random seed.
         """
         if isinstance(self.schedule, str):
             schedule = _SCHEDULES.get(self.schedule)
@@ -111,9 +110,9 @@ class Surprise:
 
 
 def _drawn_deviation(schedule: _Schedule, bar: int, seed: int) -> Deviation | None:
-    """Return a deviation where the bar's random number is the lowest of three.
+    """Return a deviation if the bar's random number is lower than those of both neighbours.
 
-    So no bar needs to know whether the bar before deviates, which would lead back to the first.
+    This excludes two bars in a row without computing all bars from the first one on.
     """
     if bar < 1:
         return None
@@ -148,15 +147,15 @@ def _refusal(got: str) -> str:
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What one sequence has to be.
+    """Settings of one sequence.
 
     Attributes:
-        constraints: In programs that the network knows, with a named key.
-        sampling: With a seed.
+        constraints: Constraints in trained programs, with a named key.
+        sampling: Sampling with a random seed.
         surprise: In which bars the music deviates.
-        end: Number of the bar after the last one if the sequence has an ending; else None.
-        key: Returns the key that deviations leave and endings close in, given the bars so far; None
-            where there is none.
+        end: Number of bars after which the ending is complete; None: no ending.
+        key: Function of the bars so far: the key that `off_mode` leaves and endings close in. None:
+            there is no key.
     """
 
     constraints: Constraints
@@ -167,13 +166,13 @@ class GenerationRequest:
 
 
 class BarPlanner:
-    """Plans sequences, and caches their grammars: many sequences share one."""
+    """Choose grammar and sampling of each bar; grammars are cached and shared by sequences."""
 
     def __init__(self) -> None:
         self._grammars: dict[tuple[Constraints, BarShape], Grammar] = {}
 
     def plan(self, request: GenerationRequest) -> Plan:
-        """Return a function: grammar and sampling of a bar, given its number and the bars before.
+        """Return a function of bar index and earlier bars that returns grammar and sampling.
 
         Raises:
             ValueError: The constraints contradict each other.
@@ -183,11 +182,11 @@ class BarPlanner:
             for shape in _closing(request.key(())):
                 self._grammar(request.constraints, shape)
 
-        def rules_of(bar: int, before: Bars) -> tuple[Grammar, Sampling]:
+        def rules(bar: int, before: Bars) -> tuple[Grammar, Sampling]:
             shape, sampling = _rules(request, bar, before)
             return self._grammar(request.constraints, shape), sampling
 
-        return rules_of
+        return rules
 
     def _grammar(self, constraints: Constraints, shape: BarShape) -> Grammar:
         found = self._grammars.get((constraints, shape))
@@ -216,14 +215,14 @@ def _rules(request: GenerationRequest, bar: int, before: Bars) -> tuple[BarShape
 
 
 def _closing(key: Scale | None) -> tuple[BarShape, BarShape]:
-    """Return the last two bars: notes end at the bar line, then one softer tonic chord."""
+    """Return the shapes of the last two bars: notes end at the bar line, then a tonic chord."""
     first, last = (BarShape(closed=True, velocity_gain=gain) for gain in _FADE)
     chord = None if key is None else tonic_chord(key)
     return first, replace(last, chord=chord, downbeat_only=True)
 
 
 def tonic_chord(key: Scale) -> frozenset[int]:
-    """Return tonic, third and fifth, 0 (C) to 11 (B), those that the scale has."""
+    """Return pitch classes of the tonic, third and fifth, without those outside the scale."""
     third = next((step for step in (4, 3) if _has(key, step)), 0)
     fifth = _FIFTH if _has(key, _FIFTH) else 0
     return frozenset((key.tonic + step) % 12 for step in (0, third, fifth))

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from symusic.core import TempoTick
 
 from musiclstm._lazy import old_method
-from musiclstm.errors import RecipeError
+from musiclstm.errors import RecipeError, shorten
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.composition import Composition, GeneratedBar
 from musiclstm.generation.constraints import Constraints
@@ -29,7 +29,6 @@ from musiclstm.generation.prompt import (
     read_prompt,
 )
 from musiclstm.generation.recipe import ModelInfo, Recipe, digest_of
-from musiclstm.generation.recipe_schema import shorten
 from musiclstm.midi import analysis
 from musiclstm.model.checkpoint import DEFAULT, load_checkpoint
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM

@@ -1,4 +1,4 @@
-"""What the music must keep to: for all bars (`Constraints`) and for one bar (`BarShape`).
+"""Constraints on all bars (`Constraints`) and on single bars (`BarShape`).
 
 The grammar turns both into masks over logits, so they hold for every checkpoint.
 """
@@ -18,13 +18,13 @@ from musiclstm.tokens import (
     supports_time_signature,
 )
 
-MAX_NOTES_AT_ONCE = 32  # started together, unless the constraints allow fewer
-KEY_OF_PROMPT = "prompt"  # a key that is yet to be estimated
+MAX_NOTES_AT_ONCE = 32  # onsets at one time; the default and the maximum
+KEY_OF_PROMPT = "prompt"  # value of `key` that requests the estimated key of the prompt
 MIN_BPM, MAX_BPM = 20, 300
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
-# Semitones above the tonic. Plain minor has the leading tone too, as music in minor does.
+# Semitones above the tonic. `minor` includes the leading tone, as music in minor does.
 _MODES: dict[str, tuple[int, ...]] = {
     "major": (0, 2, 4, 5, 7, 9, 11),
     "minor": (0, 2, 3, 5, 7, 8, 10, 11),
@@ -61,7 +61,7 @@ class Scale:
 
     @classmethod
     def named(cls, name: str) -> Scale:
-        """Return the scale of a name such as `F# dorian`.
+        """Parse a name such as `F# dorian`.
 
         Raises:
             ValueError: No such scale.
@@ -77,13 +77,13 @@ class Scale:
 
     @property
     def pitch_classes(self) -> frozenset[int]:
-        """Tones of the scale, each 0 (C) to 11 (B)."""
+        """Pitch classes of the scale, 0 (C) to 11 (B)."""
         return frozenset((self.tonic + step) % 12 for step in _MODES[self.mode])
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """What the music must keep to, whatever the network prefers.
+    """Constraints that hold for every generated note.
 
     Args:
         programs: MIDI programs that may play, -1 for drums; None: any.
@@ -100,7 +100,7 @@ class Constraints:
         notes_per_bar: Fewest and most notes that start in each bar; None: any. The last chord of an
             ending may have fewer.
         max_empty_bars: Most bars without a note in a row, 0 or more.
-        ending: Whether the last bars lead to a close, where every note is released.
+        ending: Whether the last bar is a tonic chord in which every note ends.
 
     Raises:
         ValueError: Nothing could be played, two constraints contradict each other, or no token
@@ -120,7 +120,7 @@ class Constraints:
     ending: bool = False
 
     def __post_init__(self) -> None:
-        """Normalize plain values and refuse what cannot be kept."""
+        """Normalize values, and refuse constraints that cannot be met."""
         if self.programs is not None:
             object.__setattr__(self, "programs", frozenset(self.programs))
         if self.notes_per_bar is not None:
@@ -133,8 +133,8 @@ class Constraints:
         self._check_density()
         if self.ending and self.programs == frozenset({DRUMS}):
             raise ValueError(
-                "ending needs an instrument with pitches to close on, and programs names only "
-                "drums; allow another program, or leave ending out."
+                "ending needs a pitched instrument for its chord, and programs has only drums; "
+                "allow another program, or leave ending out."
             )
 
     @property
@@ -161,13 +161,13 @@ class Constraints:
         return [p for p in range(lowest, highest + 1) if classes is None or p % 12 in classes]
 
     def max_notes_in_bar(self, meter: tuple[int, int], different: int = 10_000) -> int:
-        """Return how many notes fit into a bar if so many different ones can start together."""
+        """Return the largest number of notes in a bar, with `different` pitches to choose from."""
         together = min(self.max_notes_at_once, self.max_polyphony or different, different)
         return meter[0] * POSITIONS_PER_BEAT * together
 
     def _check_programs(self) -> None:
         if self.programs is not None and not self.programs:
-            raise ValueError("programs must name at least one instrument; None allows all.")
+            raise ValueError("programs must contain at least one program; None allows all.")
         if any(not -1 <= program <= 127 for program in self.programs or ()):
             wrong = sorted(self.programs or ())
             raise ValueError(f"programs must be from -1 (drums) to 127, got {wrong}.")
@@ -175,7 +175,7 @@ class Constraints:
     def _check_time(self) -> None:
         if self.meter is not None and not supports_time_signature(*self.meter):
             raise ValueError(
-                f"meter {self.meter[0]}/{self.meter[1]} is not one the tokens can say; use 1 to 12 "
+                f"meter {self.meter[0]}/{self.meter[1]} cannot be written in tokens; use 1 to 12 "
                 "quarters, 1 to 16 eighths, or a meter as long as one of these."
             )
         bpm = self.tempo_bpm
@@ -202,12 +202,12 @@ class Constraints:
             if not self.pitches(program):
                 raise ValueError(
                     f"pitch_ranges allows program {program} only {lowest} to {highest}, where "
-                    f"{self.key} has no tone; widen the range or leave the key out."
+                    f"{self.key} has no pitch; widen the range or leave the key out."
                 )
 
     def _check_range(self, program: int, lowest: int, highest: int) -> None:
         if not -1 <= program <= 127:
-            raise ValueError(f"pitch_ranges must name programs from -1 to 127, got {program}.")
+            raise ValueError(f"programs of pitch_ranges must be from -1 to 127, got {program}.")
         if not 0 <= lowest <= highest <= 127:
             raise ValueError(
                 f"pitch_ranges of program {program} must be a lowest and a highest pitch from 0 to "
@@ -215,8 +215,8 @@ class Constraints:
             )
         if self.programs is not None and program not in self.programs:
             raise ValueError(
-                f"pitch_ranges names program {program}, which may not play; add it to programs or "
-                "leave its range out."
+                f"pitch_ranges has program {program}, which programs does not contain; add it to "
+                "programs or leave its range out."
             )
 
     def _check_density(self) -> None:
@@ -246,21 +246,21 @@ class Constraints:
 
 @dataclass(frozen=True)
 class BarShape:
-    """What is special about one bar.
+    """Additional constraints on one bar.
 
     Args:
         off_beat: The earliest onset of the bar is off the beat.
         off_mode: One of the notes at the bar's earliest pitched onset is outside these pitch
             classes.
         closed: Every note that starts in the bar ends by its bar line.
-        chord: Pitched notes have one of these pitch classes, and the drums need one before them.
+        chord: Pitched notes have one of these pitch classes; drums play only after such a note.
         downbeat_only: Notes start on the first position only.
-        velocity_gain: Factor on the velocities of the bar, above 0 to 1. The grammar ignores it.
+        velocity_gain: Factor for the velocities of the bar, above 0 to 1; the grammar ignores it.
 
-    The first two do not apply where the constraints leave no such position or no such note.
+    `off_beat` and `off_mode` do not apply if the constraints permit no such note.
 
     Raises:
-        ValueError: Values out of range or in contradiction.
+        ValueError: Values are out of range or contradict each other.
     """
 
     off_beat: bool = False
@@ -286,7 +286,7 @@ class BarShape:
             if not set(classes) <= {*range(12)}:
                 raise ValueError(f"{name} must be pitch classes from 0 to 11, got {set(classes)}.")
         if self.chord is not None and not self.chord:
-            raise ValueError("chord must name at least one pitch class; None allows all.")
+            raise ValueError("chord must contain at least one pitch class; None allows all.")
 
 
 def _is_integer(value: object) -> bool:
@@ -296,7 +296,7 @@ def _is_integer(value: object) -> bool:
 def _sorted_ranges(
     ranges: Mapping[int, tuple[int, int]] | Iterable[tuple[int, tuple[int, int]]] | None,
 ) -> PitchRanges | None:
-    """Return one form for all ways to write ranges, so that equal constraints compare equal."""
+    """Return ranges as sorted pairs, so that equal constraints compare equal."""
     if ranges is None:
         return None
     pairs = dict(ranges).items()

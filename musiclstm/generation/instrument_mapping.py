@@ -1,4 +1,4 @@
-"""Map the programs of the music to programs that the network was trained on, and back."""
+"""Map programs of the music to programs that the network was trained on, and back."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ def map_programs(
     """Return a trained program for each program of the music.
 
     Args:
-        requested: Programs of the music, in the order of requests: a program keeps its substitute
-            when later ones join.
+        requested: Programs of the music in the order of requests. A program keeps its substitute
+            when later requests add programs.
         trained: Programs in the training data; None: all.
     """
     mapping: dict[int, int] = {}
     for programs in requested:
-        joining = set(programs) - mapping.keys()
-        mapping |= nearest_programs(joining, _free_programs(joining, mapping, trained))
+        added = set(programs) - mapping.keys()
+        mapping |= nearest_programs(added, _free_programs(added, mapping, trained))
     return mapping
 
 
 def _free_programs(
-    joining: set[int], mapping: Mapping[int, int], trained: Collection[int] | None
+    added: set[int], mapping: Mapping[int, int], trained: Collection[int] | None
 ) -> set[int] | None:
-    """Return trained programs that are no substitute yet; all where none but drums is left."""
+    """Return trained programs that are not substitutes yet; all of them if only drums are left."""
     if trained is None:
         return None
-    free = set(trained) - set(mapping.values()) | (joining & set(trained))
+    free = set(trained) - set(mapping.values()) | (added & set(trained))
     return free if free - {DRUMS} else set(trained)
 
 
 def permitted_mapping(mapping: dict[int, int], constraints: Constraints) -> dict[int, int]:
-    """Return the mapping of those programs that may play under the constraints."""
-    asked = constraints.programs
-    return mapping if asked is None else {program: mapping[program] for program in asked}
+    """Return the mapping of the programs that the constraints permit."""
+    permitted = constraints.programs
+    return mapping if permitted is None else {each: mapping[each] for each in permitted}
 
 
 def invert_mapping(mapping: Mapping[int, int]) -> dict[int, int]:
-    """Return the program of the music for each trained one; one that maps to itself goes first."""
+    """Return a program of the music for each trained one, preferably itself."""
     back = {substitute: program for program, substitute in sorted(mapping.items())}
     return back | {program: program for program, other in mapping.items() if other == program}
 
@@ -51,7 +51,7 @@ def invert_mapping(mapping: Mapping[int, int]) -> dict[int, int]:
 def remap_constraints(
     constraints: Constraints, mapping: dict[int, int], trained: Collection[int] | None
 ) -> Constraints:
-    """Return constraints in programs that the network knows."""
+    """Return the constraints in trained programs."""
     permitted = permitted_mapping(mapping, constraints)
     ranges = _remapped_ranges(constraints.ranges, permitted, trained)
     if constraints.programs is not None:
@@ -68,7 +68,7 @@ def _remapped_ranges(
     mapping: Mapping[int, int],
     trained: Collection[int] | None,
 ) -> dict[int, tuple[int, int]]:
-    """Return pitch ranges by the programs that the network writes."""
+    """Return pitch ranges by trained programs."""
     back = invert_mapping(mapping)
     played = mapping.keys() | back.keys() | set(ranges if trained is None else trained)
     return {

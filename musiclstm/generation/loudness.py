@@ -1,6 +1,6 @@
-"""Velocities of composed notes, taken from the prompt.
+"""Velocities of generated notes.
 
-Tokens have no velocities. A composed note gets, in this order:
+Tokens have no velocities. A generated note gets the first of these that exists:
 
 1. the median velocity of the same part in the same eighth of the bar,
 2. the median velocity of the same part,
@@ -23,7 +23,7 @@ DEFAULT_DRUM_VELOCITY = 90
 DOWNBEAT_ACCENT = 8
 BEAT_ACCENT = 4
 
-# A performed note may begin a little before its eighth: half a position of the token grid.
+# A performed note may start slightly before its eighth: half a position of the token grid.
 _EARLY_QUARTERS = 1 / 24
 _UNKNOWN = -1
 
@@ -31,7 +31,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class PromptLoudness:
-    """Velocities of a prompt, for the notes that continue it."""
+    """Median velocities of a prompt by part, applied to the notes that continue it."""
 
     def __init__(
         self,
@@ -42,19 +42,19 @@ class PromptLoudness:
 
         Args:
             prompt: None: there is no prompt, and all notes get the default.
-            part_tracks: Indices of the prompt's tracks that are each part.
+            part_tracks: Indices of the prompt's tracks by part.
         """
         self._known = {} if prompt is None else _prompt_velocities(prompt, part_tracks or {})
 
     def with_velocities(
         self, score: ScoreTick, parts: Sequence[PartName], gain: float = 1.0
     ) -> ScoreTick:
-        """Copy a composed score with velocities by the rule of this module.
+        """Return a copy of a score with new velocities.
 
         Args:
-            score: Decoded ids; its velocities are ignored. Left unchanged.
+            score: Decoded tokens; its velocities are ignored. Left unchanged.
             parts: Part of each track of `score`.
-            gain: Factor for all velocities, such as that of a fade.
+            gain: Factor for all velocities, below 1 for a fade-out.
 
         Returns:
             The score with velocities from 1 to 127.
@@ -64,10 +64,12 @@ class PromptLoudness:
         """
         if len(parts) != len(score.tracks):
             raise ValueError(f"{len(parts)} parts were given for {len(score.tracks)} tracks.")
-        places, copy = _Places(score), score.copy()
+        grid, copy = _MetricalGrid(score), score.copy()
         for track, part in zip(copy.tracks, parts, strict=True):
             notes = track.notes.numpy()
-            velocities = self._velocities(part, *places.of(notes["time"].astype(np.int64)))
+            velocities = self._velocities(
+                part, *grid.slots_and_accents(notes["time"].astype(np.int64))
+            )
             scaled = np.rint(velocities * gain).clip(1, 127)
             track.notes = NoteTickList.from_numpy(
                 notes["time"], notes["duration"], notes["pitch"], scaled.astype(np.int8)
@@ -82,11 +84,10 @@ class PromptLoudness:
         return default + accent
 
 
-class _Places:
+class _MetricalGrid:
     """Metrical positions of ticks of a score.
 
-    Composed notes lie on the grid, whose positions may be as short as a tick; those of a prompt may
-    be `early` ticks before their place.
+    Notes up to `early` ticks before an eighth count as on it. Generated notes are never early.
     """
 
     def __init__(self, score: ScoreTick, *, early: int = 0) -> None:
@@ -97,8 +98,8 @@ class _Places:
         self._beats = np.array([_beat_quarters(*meter) * tpq for meter in meters])
         self._eighth = tpq / 2
 
-    def of(self, ticks: Integers) -> tuple[Integers, Integers]:
-        """Return eighth of the bar and accent of each tick."""
+    def slots_and_accents(self, ticks: Integers) -> tuple[Integers, Integers]:
+        """Return the eighth of the bar and the accent of each tick."""
         ticks = ticks + self._early
         bar = np.searchsorted(self._starts, ticks, side="right") - 1
         offset = ticks - self._starts[bar]
@@ -108,13 +109,13 @@ class _Places:
 
 
 def _beat_quarters(numerator: int, denominator: int) -> float:
-    """Return the length of a beat: a dotted quarter in 6/8, 9/8, 12/8, else by the denominator."""
+    """Return the length of a beat in quarters; 1.5 in 6/8, 9/8 and 12/8."""
     compound = denominator == 8 and numerator > 3 and numerator % 3 == 0
     return 1.5 if compound else 4 / max(1, denominator)
 
 
 class _PartVelocities:
-    """Median velocities of one part, by eighth of the bar and altogether."""
+    """Median velocities of one part: by eighth of the bar, and overall."""
 
     def __init__(self, slots: Integers, velocities: Integers) -> None:
         self._by_slot = np.full(int(slots.max()) + 1, _UNKNOWN, dtype=np.int64)
@@ -130,7 +131,7 @@ class _PartVelocities:
 
 
 def _medians(groups: Integers, values: Integers) -> tuple[Integers, Integers]:
-    """Return the groups, ascending, and the median of each, halves rounded up."""
+    """Return the sorted groups and the median of each; halves are rounded up."""
     order = np.lexsort((values, groups))
     known, start, count = np.unique(groups[order], return_index=True, return_counts=True)
     ordered = values[order]
@@ -141,7 +142,7 @@ def _medians(groups: Integers, values: Integers) -> tuple[Integers, Integers]:
 def _prompt_velocities(
     prompt: ScoreTick, part_tracks: Mapping[PartName, Sequence[int]]
 ) -> dict[PartName, _PartVelocities]:
-    places = _Places(prompt, early=int(prompt.ticks_per_quarter * _EARLY_QUARTERS))
+    grid = _MetricalGrid(prompt, early=int(prompt.ticks_per_quarter * _EARLY_QUARTERS))
     found: dict[PartName, _PartVelocities] = {}
     for part, members in part_tracks.items():
         notes = [prompt.tracks[track].notes.numpy() for track in members]
@@ -150,5 +151,5 @@ def _prompt_velocities(
             for name in ("time", "velocity")
         )
         if len(ticks):
-            found[part] = _PartVelocities(places.of(ticks)[0], velocities)
+            found[part] = _PartVelocities(grid.slots_and_accents(ticks)[0], velocities)
     return found

@@ -1,9 +1,9 @@
 """Probabilities of notes, from those of their tokens.
 
-The probability of a note is the product of those of its Pitch and its Duration, and of roots of
-those that it shares: the Position with the other notes of the onset, the Program with those of the
-block. The Program of an empty block counts with the next block of its program. So the notes of a
-bar together have the probability of all tokens of its parts.
+log p(note) = log p(Pitch) + log p(Duration) + log p(Position) / n + log p(Program) / m, where n
+notes share the Position token and m notes the Program token. The Program token of an empty block
+counts with the next block of its program. The log-probabilities of the notes of a bar therefore
+add up to those of all tokens of its parts.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from musiclstm.tokens.vocabulary import TABLE
 
 @dataclass
 class TokenNote:
-    """A note as its tokens name it.
+    """A note in tokens.
 
     Attributes:
         part: Program and number of its track.
-        position: In the bar.
-        pitch: 0 to 127.
+        position: Position in the bar, in twelfths of a beat.
+        pitch: MIDI pitch, 0 to 127.
         log_prob: Natural logarithm of its probability.
     """
 
@@ -46,24 +46,24 @@ def notes_of_bar(ids: Sequence[int], log_probs: Sequence[float]) -> list[TokenNo
     blocks: dict[int, int] = {}
     pending: dict[int, float] = {}  # log-probabilities of Program tokens without a note so far
     part, position = PartName(0, 0), 0
-    block = onset = 0  # the first note of each
-    of_onset = 0.0
+    block = onset = 0  # index of the first note of each
+    position_log_prob = 0.0
     for token, log_prob in zip(ids, log_probs, strict=True):
         kind, value = TABLE.kind[token], TABLE.value[token]
         if kind in (TokenKind.POSITION, TokenKind.PROGRAM):
-            _share(of_onset, notes[onset:])
-            position, of_onset, onset = value, log_prob, len(notes)
+            _share(position_log_prob, notes[onset:])
+            position, position_log_prob, onset = value, log_prob, len(notes)
         if kind == TokenKind.PROGRAM:
             _share_block(pending, part, notes[block:])
             part = PartName(value, min(blocks.get(value, 0), most_parts(value) - 1))
             blocks[value] = blocks.get(value, 0) + 1
             pending[value] = pending.get(value, 0.0) + log_prob
-            of_onset, block = 0.0, len(notes)
+            position_log_prob, block = 0.0, len(notes)
         elif kind in (TokenKind.PITCH, TokenKind.DRUM):
             notes.append(TokenNote(part, position, value, log_prob))
         elif kind == TokenKind.DURATION:
             notes[-1].log_prob += log_prob
-    _share(of_onset, notes[onset:])
+    _share(position_log_prob, notes[onset:])
     _share_block(pending, part, notes[block:])
     return notes
 
@@ -84,8 +84,8 @@ def log_probs_by_track(
     """Return the log-probability of each note of a decoded bar, in the order of its tracks.
 
     Args:
-        score: One track for each part, its notes sorted by time, then by pitch.
-        parts: Of each track.
+        score: One track for each part, with notes sorted by time and pitch.
+        parts: Part of each track.
         notes: The same notes, from `notes_of_bar`.
     """
     found = []

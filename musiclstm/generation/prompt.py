@@ -12,10 +12,9 @@ from typing import TypeAlias
 
 from symusic.core import ScoreTick
 
-from musiclstm.errors import RecipeError, ScoreError
+from musiclstm.errors import RecipeError, ScoreError, shorten
 from musiclstm.examples import example_files
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Constraints
-from musiclstm.generation.recipe_schema import shorten
 from musiclstm.midi import analysis
 from musiclstm.midi.reader import check_score, read_bounded, read_midi
 from musiclstm.midi.score_ops import (

@@ -1,8 +1,8 @@
-"""Recipes: the settings that compose a piece again, note for note, as a text or a link.
+"""Recipes: all settings of a piece as JSON or as part of a link, to compose it again exactly.
 
-A recipe names weights and prompt, and the number of bars and the settings of each step. It leaves
-out defaults: if a default of `Sampling`, `Constraints`, `Surprise` or `Selection` changes, `FORMAT`
-must rise.
+A recipe names the weights, the prompt, and number of bars and settings of each step. Defaults are
+left out, so `FORMAT` must rise if a default of `Sampling`, `Constraints`, `Surprise` or `Selection`
+changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NoReturn
 
-from musiclstm.errors import RecipeError
+from musiclstm.errors import RecipeError, shorten
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.sampling import Sampling
@@ -29,7 +29,6 @@ from musiclstm.generation.recipe_schema import (
     pair,
     ranges,
     read_record,
-    shorten,
     text,
     to_json_dict,
     to_json_value,
@@ -40,9 +39,9 @@ FORMAT = 3  # formats 1 and 2 belong to the network of version 0.2
 MAX_STEPS, MAX_BARS_IN_ALL = 512, 16_384
 MAX_CHARACTERS = 200_000
 
-# Preset dictionary of the compression of links; part of the format. A link refers to its bytes by
-# their distance from the end, so the texts of two formats must end differently.
-_COMMON = (
+# Preset dictionary of the compression of links; part of the format. Compressed data refer to its
+# bytes by their distance from the end, so the dictionaries of two formats must end differently.
+_DICTIONARY = (
     b'"end":"prompt_bars":"selection":{"tracks":[0],"first_bar":2,"last_bar":8,"keep_others":false}'
     b'"top_p":1,"top_k":"min_p":0.05,"epsilon_cutoff":"pitch_temperature":"rhythm_temperature":'
     b'"repetition_penalty":1.5"repetition_bars":"tempo_bpm":120,"key":" minor"," major",'
@@ -60,10 +59,9 @@ class ModelInfo:
     """Weights and version that composed a piece.
 
     Attributes:
-        model: Name that the weights were loaded by; the last part of a folder's path. Empty:
-            unknown.
-        weights: Sixteen hexadecimal digits that change with any weight or token.
-        precision: Of the steps, `int8` or `float32`.
+        model: Name that was loaded; for a folder, the last part of its path. Empty: unknown.
+        weights: `Composer.fingerprint`.
+        precision: Precision of the network steps, `int8` or `float32`.
         musiclstm: Version of the library.
     """
 
@@ -75,13 +73,13 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Step:
-    """Bars that were composed with the same settings.
+    """Consecutive bars that were composed with the same settings.
 
     Attributes:
         bars: Number of bars.
-        sampling: How notes were chosen, with a random seed.
-        constraints: What the music kept to. None, in recipes only: in the first step those of the
-            prompt, later those of the step before.
+        sampling: Sampling, with a random seed.
+        constraints: Constraints. None, in recipes only: in the first step the defaults of the
+            prompt, later the constraints of the step before.
         surprise: In which bars the music deviates.
         end: Number of new bars, those of earlier steps included, after which the ending is
             complete. None: there is no ending; in recipes also: the ending is complete after this
@@ -101,9 +99,9 @@ class Recipe:
 
     Args:
         model_info: Weights and version.
-        steps: In order; none for a piece without a new bar.
+        steps: Steps in order; none for a piece without new bars.
         source: The prompt. None: a new piece.
-        music: `digest_of` the tokens, which `follow` compares. Empty: not compared.
+        music: `digest_of` the tokens, which `reproduce` compares. Empty: not compared.
 
     Raises:
         RecipeError: More steps or bars than a recipe may have, or a contradictory step.
@@ -115,24 +113,26 @@ class Recipe:
     music: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse recipes that take too long or contradict themselves."""
+        """Refuse recipes that are too long or contradict themselves."""
         if len(self.steps) > MAX_STEPS:
-            _refuse(f"has {len(self.steps)} steps, and at most {MAX_STEPS} can be followed")
+            _refuse(f"has {len(self.steps)} steps, at most {MAX_STEPS} are allowed")
         if any(not 1 <= step.bars <= MAX_BARS_IN_ALL for step in self.steps):
-            _refuse("has a step that is not of 1 bar or more, or of far too many")
+            _refuse(f"has a step that does not have 1 to {MAX_BARS_IN_ALL} bars")
         ends = list(accumulate(step.bars for step in self.steps))
         if self.steps and ends[-1] > MAX_BARS_IN_ALL:
-            _refuse(f"has {ends[-1]} bars, and at most {MAX_BARS_IN_ALL} can be followed")
-        ending = False  # constraints of a prompt have none
+            _refuse(f"has {ends[-1]} bars, at most {MAX_BARS_IN_ALL} are allowed")
+        ending = False  # default constraints have none
         for step, end in zip(self.steps, ends, strict=True):
             if step.sampling.seed is None:
-                _refuse("has a step without the seed of its random numbers")
+                _refuse("has a step without a random seed")
             if step.constraints is not None:
                 ending = step.constraints.ending
             if step.end is not None and not ending:
-                _refuse("has a step that closes without an ending being asked for")
+                _refuse("has a step with an end, but its constraints have no ending")
             if step.end is not None and not end <= step.end <= end + MAX_BARS:
-                _refuse(f"has a step that ends after {end} bars but closes after {step.end}")
+                _refuse(
+                    f"has a step of bars up to {end}, but its ending is complete after {step.end}"
+                )
 
     def to_json(self) -> str:
         """Return one line of ASCII without defaults, for `from_json`."""
@@ -143,20 +143,20 @@ class Recipe:
                 content["selection"] = to_json_dict(self.source.selection, Selection())
             if self.source.prompt_bars is not None:
                 content["prompt_bars"] = int(self.source.prompt_bars)
-        content["steps"] = [_step_content(step) for step in self.steps]
+        content["steps"] = [_step_json(step) for step in self.steps]
         if self.music:
             content["music"] = self.music
         return json.dumps(content, separators=(",", ":"))
 
     def to_link(self) -> str:
-        """Return the same in letters, digits, `-` and `_`, for an address; `from_link` reads it."""
-        compressor = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_COMMON)
+        """Return the recipe in letters, digits, `-` and `_` for an URL; `from_link` reads it."""
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_DICTIONARY)
         data = compressor.compress(self.to_json().encode("ascii")) + compressor.flush()
         return base64.urlsafe_b64encode(_checksum(data) + data).decode().rstrip("=")
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Recipe:
-        """Return the recipe that `to_json` wrote; the text is not trusted.
+        """Read the text of `to_json`, which may come from an untrusted source.
 
         Raises:
             RecipeError: The text is not a recipe, of a newer format, or has invalid settings.
@@ -164,15 +164,15 @@ class Recipe:
         if len(text) > MAX_CHARACTERS:
             _refuse(f"is longer than {MAX_CHARACTERS:,} characters")
         try:
-            content = json.loads(text, parse_constant=_no_number)
+            content = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise RecipeError("This is no recipe: it is not JSON. Copy it unchanged.") from error
+            raise RecipeError("This is not a recipe: it is not JSON. Copy it unchanged.") from error
         _check_format(content)
-        return read_record(_recipe, content, _CHECKS, where="text", needed=_NEEDED)
+        return read_record(_recipe, content, _CHECKS, where="text", required=_REQUIRED)
 
     @classmethod
     def from_link(cls, link: str) -> Recipe:
-        """Return the recipe that `to_link` wrote.
+        """Read the text of `to_link`, which may come from an untrusted source.
 
         Raises:
             RecipeError: As in `from_json`.
@@ -185,7 +185,7 @@ class Recipe:
                 raise ValueError("the checksum differs")
         except ValueError as error:
             raise RecipeError("This link holds no recipe; copy it whole and unchanged.") from error
-        return cls.from_json(_unpacked(data[2:]))
+        return cls.from_json(_decompressed(data[2:]))
 
 
 def digest_of(tokens: Iterable[int]) -> str:
@@ -202,20 +202,18 @@ def read_recipe(midi: bytes) -> Recipe:
     """
     found = extract_text(midi)
     if found is None:
-        raise RecipeError(
-            "This file has no recipe in it; pass a MIDI file that musiclstm composed."
-        )
+        raise RecipeError("This file contains no recipe; pass a MIDI file that musiclstm composed.")
     return Recipe.from_json(found)
 
 
-def drop_defaults(steps: tuple[Step, ...], usual: Constraints) -> tuple[Step, ...]:
-    """Return steps as a recipe has them, without what follows from the steps before.
+def drop_defaults(steps: tuple[Step, ...], defaults: Constraints) -> tuple[Step, ...]:
+    """Return steps as recipes have them: None for constraints and ends that can be derived.
 
     Args:
-        steps: With constraints, and with an `end` if there is an ending.
-        usual: The constraints of the prompt.
+        steps: Steps with constraints, and with an `end` if there is an ending.
+        defaults: Default constraints of the prompt.
     """
-    found, bars, before = [], 0, usual
+    found, bars, before = [], 0, defaults
     for step in steps:
         bars += step.bars
         assert step.constraints is not None
@@ -232,10 +230,10 @@ def drop_defaults(steps: tuple[Step, ...], usual: Constraints) -> tuple[Step, ..
     return tuple(found)
 
 
-# Steps as JSON, and what is read ------------------------------------------------------------------
+# JSON ---------------------------------------------------------------------------------------------
 
 
-def _step_content(step: Step) -> dict[str, Any]:
+def _step_json(step: Step) -> dict[str, Any]:
     content: dict[str, Any] = {
         "bars": int(step.bars),
         "sampling": to_json_dict(step.sampling, Sampling()),
@@ -258,7 +256,7 @@ _SAMPLING = {
     **dict.fromkeys(("top_k", "seed", "repetition_bars"), integer),
 }
 _CONSTRAINTS = {
-    "programs": list_of(integer, most=129, what="programs"),
+    "programs": list_of(integer, max_length=129, what="programs"),
     "meter": pair,
     "tempo_bpm": number,
     "tempo_changes": boolean,
@@ -271,7 +269,7 @@ _CONSTRAINTS = {
     "ending": boolean,
 }
 _SELECTION = {
-    "tracks": list_of(integer, most=1_024, what="tracks"),
+    "tracks": list_of(integer, max_length=1_024, what="tracks"),
     "first_bar": integer,
     "last_bar": integer,
     "keep_others": boolean,
@@ -302,13 +300,13 @@ _CHECKS = {
     "prompt_bars": integer,
     "music": text,
     "steps": list_of(
-        lambda data: read_record(Step, data, _STEP, where="step", needed=("bars", "sampling")),
-        most=MAX_STEPS,
+        lambda data: read_record(Step, data, _STEP, where="step", required=("bars", "sampling")),
+        max_length=MAX_STEPS,
         what="steps",
     ),
 }
 
-_NEEDED = ("musiclstm", "model", "weights", "precision", "steps")
+_REQUIRED = ("musiclstm", "model", "weights", "precision", "steps")
 
 
 def _recipe(
@@ -325,20 +323,20 @@ def _recipe(
     music: str = "",
 ) -> Recipe:
     if seed is None and (selection is not None or prompt_bars is not None):
-        raise ValueError("it selects from a seed, but names none.")
+        raise ValueError("it selects from a prompt, but names none.")
     source = None if seed is None else PromptReference(seed, selection, prompt_bars)
     return Recipe(ModelInfo(model, weights, precision, musiclstm), steps, source, music)
 
 
 def _checksum(data: bytes) -> bytes:
-    """Return two bytes that detect a link that was copied wrongly."""
+    """Return two bytes by which a link that was not copied completely is detected."""
     return (zlib.crc32(data) & 0xFFFF).to_bytes(2, "big")
 
 
 def _check_format(content: Any) -> None:
     found = content.get("format") if isinstance(content, dict) else None
     if type(found) is not int or found < 1:
-        raise RecipeError("This is no recipe: it does not state its format. Copy it unchanged.")
+        raise RecipeError("This is not a recipe: it does not state its format. Copy it unchanged.")
     if found > FORMAT:
         raise RecipeError(
             f"This recipe has format {shorten(found)}, and this musiclstm reads up to {FORMAT}; "
@@ -346,29 +344,29 @@ def _check_format(content: Any) -> None:
         )
     if found < FORMAT:
         raise RecipeError(
-            "This recipe was made with musiclstm 0.2, which has another network; follow it with "
-            "musiclstm 0.2, or keep the MIDI file itself."
+            "This recipe was made with musiclstm 0.2, which has another network; reproduce it "
+            "with musiclstm 0.2, or keep the MIDI file itself."
         )
 
 
-def _unpacked(data: bytes) -> bytes:
-    """Return the text of a link; links of other formats were packed with another dictionary."""
+def _decompressed(data: bytes) -> bytes:
+    """Decompress a link; links of other formats were compressed with another dictionary."""
     try:
-        decompressor = zlib.decompressobj(-15, zdict=_COMMON)
+        decompressor = zlib.decompressobj(-15, zdict=_DICTIONARY)
         text = decompressor.decompress(data, MAX_CHARACTERS + 1)
     except zlib.error:
         text = b""
     if len(text) <= MAX_CHARACTERS and not text.startswith(b'{"format":'):
         raise RecipeError(
-            "This link was made with another version of musiclstm, such as 0.2; follow it with "
+            "This link was made with another version of musiclstm, such as 0.2; open it with "
             "that version, or keep the MIDI file itself."
         )
     return text
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
 
 
 def _refuse(what: str) -> NoReturn:
-    raise RecipeError(f"This recipe {what}; make the piece in shorter parts.")
+    raise RecipeError(f"This recipe {what}; compose shorter pieces.")

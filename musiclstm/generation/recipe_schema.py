@@ -1,7 +1,6 @@
-"""Fields of frozen records as JSON values, and strictly back.
+"""Convert dataclasses to JSON values without defaults, and read them strictly from untrusted JSON.
 
-What is written leaves out what is at its default. What is read may come from anyone: every value is
-checked before a record sees it. Knows shapes of values, not what they mean.
+Types, lengths and sizes are checked before a dataclass is built; it then checks its own ranges.
 """
 
 from __future__ import annotations
@@ -14,31 +13,31 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from musiclstm.errors import RecipeError
+from musiclstm.errors import RecipeError, shorten
 
 Check: TypeAlias = Callable[[Any], Any]
 
-LONGEST_TEXT, MOST_NUMBERS = 200, 4_096
-_LARGEST = 2**53
+MAX_TEXT_LENGTH, MAX_LIST_LENGTH = 200, 4_096
+_MAX_INTEGER = 2**53  # integers up to here are exact in JavaScript and as float64
 
 _Record = TypeVar("_Record")
 
 
-class Mismatch(ValueError):  # noqa: N818 - never leaves this module's callers
-    """A value that is not what was expected; says what was."""
+class Mismatch(ValueError):  # noqa: N818 - `read_record` converts it
+    """A value of another type; the message is the expected type."""
 
 
-# Written ------------------------------------------------------------------------------------------
+# Write --------------------------------------------------------------------------------------------
 
 
-def to_json_dict(record: Any, default: Any) -> dict[str, Any]:
-    """The fields in which a record differs from a default, as JSON values."""
-    pairs = ((f.name, getattr(record, f.name), getattr(default, f.name)) for f in fields(record))
-    return {name: to_json_value(value) for name, value, usual in pairs if value != usual}
+def to_json_dict(record: Any, defaults: Any) -> dict[str, Any]:
+    """Return the fields in which a record differs from the defaults, as JSON values."""
+    pairs = ((f.name, getattr(record, f.name), getattr(defaults, f.name)) for f in fields(record))
+    return {name: to_json_value(value) for name, value, default in pairs if value != default}
 
 
 def to_json_value(value: Any) -> Any:
-    """A value of a record as JSON has it; equal numbers are written alike."""
+    """Return a field as a JSON value; equal numbers give equal texts."""
     if isinstance(value, frozenset):
         return [to_json_value(each) for each in sorted(value)]
     if isinstance(value, tuple):
@@ -51,7 +50,7 @@ def to_json_value(value: Any) -> Any:
         return int(value)
     assert isinstance(value, Real)
     number = float(value)
-    return int(number) if number.is_integer() and abs(number) <= _LARGEST else number
+    return int(number) if number.is_integer() and abs(number) <= _MAX_INTEGER else number
 
 
 # Read ---------------------------------------------------------------------------------------------
@@ -63,19 +62,19 @@ def read_record(
     checks: Mapping[str, Check],
     *,
     where: str,
-    needed: tuple[str, ...] = (),
+    required: tuple[str, ...] = (),
 ) -> _Record:
-    """A record from its JSON object.
+    """Build a record from a JSON object.
 
     Args:
-        make: Makes it from its fields.
-        data: What came.
-        checks: For every field there may be, what it must be.
-        where: What the object is called in messages.
-        needed: Fields that must be there.
+        make: Builds the record from its fields.
+        data: The JSON value.
+        checks: Converter of each permitted field.
+        where: Name of the object in messages.
+        required: Names of required fields.
 
     Raises:
-        RecipeError: Something is missing, unknown, or not what it must be.
+        RecipeError: A field is missing, unknown, or of another type or out of range.
     """
     if not isinstance(data, dict):
         raise RecipeError(f"The recipe's {where} must be a JSON object, got {shorten(data)}.")
@@ -83,11 +82,11 @@ def read_record(
     if unknown:
         raise RecipeError(
             f"The recipe's {where} has {shorten(unknown[0])}, which no recipe of this format has; "
-            "use it as it was written."
+            "copy the recipe unchanged."
         )
-    missing = [name for name in needed if name not in data]
+    missing = [name for name in required if name not in data]
     if missing:
-        raise RecipeError(f"The recipe's {where} has no {missing[0]!r}; use it as it was written.")
+        raise RecipeError(f"The recipe's {where} has no {missing[0]!r}; copy it unchanged.")
     values = {}
     for name, value in data.items():
         try:
@@ -104,64 +103,58 @@ def read_record(
         raise RecipeError(f"The recipe's {where} cannot be used: {error}") from error
 
 
-def shorten(value: Any) -> str:
-    """Return an untrusted value for a sentence, in ASCII and at most 40 characters."""
-    text = ascii(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
 def number(value: Any) -> float:
-    """A finite number."""
-    exact = type(value) is int and abs(value) <= _LARGEST
+    """Return a finite number."""
+    exact = type(value) is int and abs(value) <= _MAX_INTEGER
     if not exact and not (type(value) is float and isfinite(value)):
         raise Mismatch("a number")
     return float(value)
 
 
 def integer(value: Any) -> int:
-    """A whole number."""
-    if type(value) is not int or abs(value) > _LARGEST:
+    """Return a whole number."""
+    if type(value) is not int or abs(value) > _MAX_INTEGER:
         raise Mismatch("a whole number")
     return value
 
 
 def boolean(value: Any) -> bool:
-    """True or false."""
+    """Return a Boolean."""
     if type(value) is not bool:
         raise Mismatch("true or false")
     return value
 
 
 def text(value: Any) -> str:
-    """A short text."""
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-        raise Mismatch(f"a text of at most {LONGEST_TEXT} characters")
+    """Return a text of at most 200 characters."""
+    if not isinstance(value, str) or len(value) > MAX_TEXT_LENGTH:
+        raise Mismatch(f"a text of at most {MAX_TEXT_LENGTH} characters")
     return value
 
 
-def list_of(check: Check, *, most: int = MOST_NUMBERS, what: str = "values") -> Check:
-    """A list, each of whose members passes."""
+def list_of(check: Check, *, max_length: int = MAX_LIST_LENGTH, what: str = "values") -> Check:
+    """Return a converter of lists whose items `check` converts."""
 
     def read(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list) or len(value) > most:
-            raise Mismatch(f"a list of at most {most} {what}")
-        return tuple(check(each) for each in value)
+        if not isinstance(value, list) or len(value) > max_length:
+            raise Mismatch(f"a list of at most {max_length} {what}")
+        return tuple(check(item) for item in value)
 
     return read
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """Two whole numbers."""
+    """Return two whole numbers."""
     if not isinstance(value, list) or len(value) != 2:
         raise Mismatch("two whole numbers")
     return integer(value[0]), integer(value[1])
 
 
 def ranges(value: Any) -> dict[int, tuple[int, int]]:
-    """Pitch ranges: a program and its ends."""
+    """Return the lowest and highest pitch by program."""
     found: dict[int, tuple[int, int]] = {}
-    for each in list_of(lambda part: part, most=129, what="pitch ranges")(value):
-        if not isinstance(each, list) or len(each) != 2:
-            raise Mismatch("programs, each with its lowest and highest pitch")
-        found[integer(each[0])] = pair(each[1])
+    for item in list_of(lambda item: item, max_length=129, what="pitch ranges")(value):
+        if not isinstance(item, list) or len(item) != 2:
+            raise Mismatch("a list of programs, each with its lowest and highest pitch")
+        found[integer(item[0])] = pair(item[1])
     return found

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from musiclstm import MusicLSTMError
-from musiclstm.generation import MAX_BPM, MAX_NOTES_AT_ONCE, MAX_SEED, MIN_BPM, shorten
+from musiclstm.errors import shorten
+from musiclstm.generation import MAX_BPM, MAX_NOTES_AT_ONCE, MAX_SEED, MIN_BPM
 from musiclstm.midi import DRUMS, Key
 
 AS_THE_SEED, FREE = "as the seed", "free"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from musiclstm import MidiSummary, ScoreError, Selection, example_files, read_midi
-from musiclstm.generation import shorten
+from musiclstm.errors import shorten
 from musiclstm.midi import AnyScore, SandboxPool, pluralize, read_bounded
 
 SANDBOX = SandboxPool()  # reads uploaded files in worker processes, which start with the first file

@@ -20,8 +20,9 @@ from musiclstm import (
     Surprise,
 )
 from musiclstm.audio import DEFAULT_CHORUS, DEFAULT_REVERB, Mix, installed_soundfonts
+from musiclstm.errors import shorten
 from musiclstm.generation import KEY_OF_PROMPT as KEY_OF_THE_SEED
-from musiclstm.generation import PromptSource, shorten
+from musiclstm.generation import PromptSource
 from musiclstm.midi import DRUMS, instrument_name
 from page.session.controls import (
     AS_THE_SEED,

@@ -1,4 +1,4 @@
-"""Constraints: what they mean, which are refused, and that they hold for any logits."""
+"""Constraints: values, refusals, and that they hold for any logits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.generation.referee import BarLine, Note, Referee, complaints
 BARS = 6
 SEEDS = st.integers(0, 2**32 - 1)
 
-# -- Scales ----------------------------------------------------------------------------------------
+# Scales -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -43,18 +43,18 @@ SEEDS = st.integers(0, 2**32 - 1)
         ("Cb chromatic", set(range(12))),
     ],
 )
-def test_the_name_of_a_key_means_its_tones(name, classes) -> None:
+def test_a_scale_has_the_pitch_classes_of_its_name(name, classes) -> None:
     assert Scale.named(name).pitch_classes == classes
 
 
 @pytest.mark.parametrize("name", ["H minor", "C", "major", "", "Cmajor", "C# ionian", "c b minor"])
-def test_an_unknown_key_is_answered_with_the_known_ones(name) -> None:
-    with pytest.raises(ValueError, match=r"is not known; use a tonic such as C, .* one of: ") as it:
+def test_an_unknown_key_is_refused_with_the_known_modes(name) -> None:
+    with pytest.raises(ValueError, match="is not known") as error:
         Constraints(key=name)
-    assert all(mode in str(it.value) for mode in SCALES)
+    assert all(mode in str(error.value) for mode in SCALES)
 
 
-def test_keys_apply_to_pitches_and_not_to_drums() -> None:
+def test_a_key_does_not_apply_to_drums() -> None:
     constraints = Constraints(key="C major", pitch_ranges={0: (60, 65)})
     assert constraints.pitches(0) == [60, 62, 64, 65]
     assert constraints.pitches(40)[:3] == [0, 2, 4]
@@ -62,10 +62,10 @@ def test_keys_apply_to_pitches_and_not_to_drums() -> None:
     assert Constraints(key="prompt").pitches(0) == list(range(128))
 
 
-# -- The record ------------------------------------------------------------------------------------
+# Values -------------------------------------------------------------------------------------------
 
 
-def test_equal_constraints_are_equal_in_whatever_form_they_are_given() -> None:
+def test_equal_constraints_compare_equal_in_every_form() -> None:
     constraints = Constraints(programs={0, 40}, pitch_ranges={40: (60, 80), 0: [30, 50]})
     same = Constraints(
         programs=frozenset({40, 0}), pitch_ranges=((0, (30, 50)), (40, (60, 80))), max_empty_bars=1
@@ -77,109 +77,94 @@ def test_equal_constraints_are_equal_in_whatever_form_they_are_given() -> None:
     assert Constraints(notes_per_bar=[1, 2]) == Constraints(notes_per_bar=(1, 2))
 
 
-def test_a_given_tempo_does_not_change() -> None:
+def test_a_fixed_tempo_permits_no_tempo_tokens() -> None:
     assert Constraints().allows_tempos
     assert not Constraints(tempo_bpm=90).allows_tempos
     assert not Constraints(tempo_changes=False).allows_tempos
 
 
 REFUSALS = [
-    ({"programs": frozenset()}, "programs must name at least one instrument; None allows all."),
+    ({"programs": frozenset()}, "programs must contain at least one"),
     ({"programs": {0, 128}}, r"programs must be from -1 \(drums\) to 127, got \[0, 128\]"),
-    ({"programs": {-2}}, r"programs must be from -1 \(drums\) to 127, got \[-2\]."),
-    ({"meter": (17, 8)}, "meter 17/8 is not one the tokens can say; use 1 to 12 quarters, 1 to"),
-    ({"meter": (4, 3)}, "meter 4/3 is not one the tokens can say"),
-    ({"meter": (4, 0)}, "meter 4/0 is not one the tokens can say"),
-    ({"meter": (0, 4)}, "meter 0/4 is not one the tokens can say"),
-    ({"max_empty_bars": -1}, "max_empty_bars must be 0 or more, got -1."),
-    ({"max_notes_at_once": 0}, "max_notes_at_once must be from 1 to 32, got 0."),
-    ({"max_notes_at_once": 33}, "max_notes_at_once must be from 1 to 32, got 33."),
-    ({"max_polyphony": 0}, "max_polyphony must be 1 or more, got 0; None is no limit."),
-    ({"max_polyphony": 2.5}, "max_polyphony must be 1 or more, got 2.5; None is no limit."),
-    ({"tempo_bpm": 19}, "tempo_bpm must be from 20 to 300, got 19."),
-    ({"tempo_bpm": float("nan")}, "tempo_bpm must be from 20 to 300, got nan."),
-    ({"notes_per_bar": (5, 4)}, "with 0 <= fewest <= most and most at least 1, got 5 and 4."),
-    ({"notes_per_bar": (0, 0)}, "most at least 1, got 0 and 0."),
-    ({"notes_per_bar": (-1, 3)}, "got -1 and 3."),
-    ({"notes_per_bar": (1, 2, 3)}, r"two whole numbers, fewest and most, got \(1, 2, 3\)."),
-    ({"notes_per_bar": (1, 2.5)}, r"two whole numbers, fewest and most, got \(1, 2.5\)."),
+    ({"meter": (17, 8)}, "meter 17/8 .* use 1 to 12 quarters"),
+    ({"meter": (4, 3)}, "meter 4/3"),
+    ({"meter": (4, 0)}, "meter 4/0"),
+    ({"meter": (0, 4)}, "meter 0/4"),
+    ({"max_empty_bars": -1}, "max_empty_bars must be 0 or more, got -1"),
+    ({"max_notes_at_once": 0}, "max_notes_at_once must be from 1 to 32, got 0"),
+    ({"max_notes_at_once": 33}, "max_notes_at_once must be from 1 to 32, got 33"),
+    ({"max_polyphony": 0}, "max_polyphony must be 1 or more, got 0"),
+    ({"max_polyphony": 2.5}, "max_polyphony must be 1 or more, got 2.5"),
+    ({"tempo_bpm": 19}, "tempo_bpm must be from 20 to 300, got 19"),
+    ({"tempo_bpm": float("nan")}, "tempo_bpm must be from 20 to 300, got nan"),
+    ({"notes_per_bar": (5, 4)}, "0 <= fewest <= most .* got 5 and 4"),
+    ({"notes_per_bar": (0, 0)}, "most at least 1, got 0 and 0"),
+    ({"notes_per_bar": (-1, 3)}, "got -1 and 3"),
+    ({"notes_per_bar": (1, 2, 3)}, r"two whole numbers, .* got \(1, 2, 3\)"),
+    ({"notes_per_bar": (1, 2.5)}, r"two whole numbers, .* got \(1, 2.5\)"),
     (
         {"notes_per_bar": (25, 30), "meter": (2, 4), "max_polyphony": 1},
-        "asks for at least 25 notes, but a bar of 2/4 has room for 24; ask for fewer or raise",
+        "at least 25 notes, but a bar of 2/4 can have 24",
     ),
     (
         {"notes_per_bar": (25, 30), "meter": (1, 8), "max_notes_at_once": 2},
-        "asks for at least 25 notes, but a bar of 1/8 has room for 24; ask for fewer or raise",
+        "at least 25 notes, but a bar of 1/8 can have 24",
     ),
-    ({"pitch_ranges": {0: (70, 60)}}, "of program 0 must be .* from 0 to 127, got 70 and 60."),
-    ({"pitch_ranges": {0: (0, 128)}}, "of program 0 must be .* from 0 to 127, got 0 and 128."),
-    ({"pitch_ranges": {0: (60,)}}, r"of program 0 must be a lowest and a highest .* got \(60,\)."),
-    ({"pitch_ranges": {0: (6.5, 9)}}, r"of program 0 must be a lowest and a highest pitch, got"),
-    ({"pitch_ranges": {128: (0, 1)}}, "pitch_ranges must name programs from -1 to 127, got 128."),
-    (
-        {"pitch_ranges": {0: (60, 70)}, "programs": {40}},
-        "pitch_ranges names program 0, which may not play; add it to programs or leave its range",
-    ),
-    (
-        {"pitch_ranges": {0: (61, 61)}, "key": "C major"},
-        "allows program 0 only 61 to 61, where C major has no tone; widen the range or leave",
-    ),
-    (
-        {"ending": True, "programs": {DRUMS}},
-        "ending needs an instrument with pitches to close on, and programs names only drums;",
-    ),
+    ({"pitch_ranges": {0: (70, 60)}}, "of program 0 .* from 0 to 127, got 70 and 60"),
+    ({"pitch_ranges": {0: (0, 128)}}, "of program 0 .* from 0 to 127, got 0 and 128"),
+    ({"pitch_ranges": {0: (60,)}}, r"of program 0 .* got \(60,\)"),
+    ({"pitch_ranges": {0: (6.5, 9)}}, "of program 0 .* got"),
+    ({"pitch_ranges": {128: (0, 1)}}, "from -1 to 127, got 128"),
+    ({"pitch_ranges": {0: (60, 70)}, "programs": {40}}, "program 0, which programs does not"),
+    ({"pitch_ranges": {0: (61, 61)}, "key": "C major"}, "61 to 61, where C major has no pitch"),
+    ({"ending": True, "programs": {DRUMS}}, "programs has only drums"),
 ]
 
 
-@pytest.mark.parametrize(("values", "sentence"), REFUSALS, ids=lambda value: str(value)[:60])
-def test_what_cannot_be_kept_is_refused(values, sentence) -> None:
-    with pytest.raises(ValueError, match=sentence):
+@pytest.mark.parametrize(("values", "fact"), REFUSALS, ids=lambda value: str(value)[:60])
+def test_invalid_constraints_are_refused(values, fact) -> None:
+    with pytest.raises(ValueError, match=fact):
         Constraints(**values)
 
 
 GRAMMAR_REFUSALS = [
-    ({"key": "prompt"}, 'key is "prompt", which only a composer with a prompt can estimate; name'),
+    ({"key": "prompt"}, 'key is "prompt"'),
     (
         {"programs": {DRUMS}, "pitch_ranges": {DRUMS: (90, 100)}},
-        "pitch_ranges leaves nothing to play that the tokens know; drums are MIDI pitches 27 to 8",
+        "drums are MIDI pitches 27 to 8",
     ),
     (
         {"programs": {0}, "pitch_ranges": {0: (60, 60)}, "notes_per_bar": (13, 20)}
         | {"meter": (1, 8)},
-        "notes_per_bar asks for at least 13 notes, but at most 12 fit into a bar; ask for fewer",
+        "13 notes, .* at most 12",
     ),
-    (
-        {"notes_per_bar": (193, 200), "max_polyphony": 1},
-        "notes_per_bar asks for at least 193 notes, but at most 192 fit into a bar; ask for fewer",
-    ),
+    ({"notes_per_bar": (193, 200), "max_polyphony": 1}, "193 notes, .* at most 192"),
 ]
 
 
-@pytest.mark.parametrize(("values", "sentence"), GRAMMAR_REFUSALS, ids=lambda v: str(v)[:60])
-def test_what_the_tokens_cannot_keep_is_refused_before_anything_is_composed(
-    values, sentence
-) -> None:
-    with pytest.raises(ValueError, match=sentence):
+@pytest.mark.parametrize(("values", "fact"), GRAMMAR_REFUSALS, ids=lambda value: str(value)[:60])
+def test_constraints_that_tokens_cannot_meet_are_refused(values, fact) -> None:
+    with pytest.raises(ValueError, match=fact):
         Grammar(Constraints(**values))
 
 
 @pytest.mark.parametrize(
-    ("values", "sentence"),
+    ("values", "fact"),
     [
         ({"off_beat": True, "downbeat_only": True}, "off_beat and downbeat_only contradict"),
-        ({"velocity_gain": 0}, "velocity_gain must be above 0 and at most 1, got 0."),
-        ({"velocity_gain": float("nan")}, "velocity_gain must be above 0 and at most 1, got nan."),
-        ({"chord": {12}}, r"chord must be pitch classes from 0 to 11, got \{12\}."),
-        ({"off_mode": {-1}}, r"off_mode must be pitch classes from 0 to 11, got \{-1\}."),
-        ({"chord": set()}, "chord must name at least one pitch class; None allows all."),
+        ({"velocity_gain": 0}, "velocity_gain must be above 0 and at most 1, got 0"),
+        ({"velocity_gain": float("nan")}, "velocity_gain must be above 0 and at most 1, got nan"),
+        ({"chord": {12}}, r"chord must be pitch classes from 0 to 11, got \{12\}"),
+        ({"off_mode": {-1}}, r"off_mode must be pitch classes from 0 to 11, got \{-1\}"),
+        ({"chord": set()}, "chord must contain at least one"),
     ],
 )
-def test_a_shape_in_contradiction_is_refused(values, sentence) -> None:
-    with pytest.raises(ValueError, match=sentence):
+def test_an_invalid_bar_shape_is_refused(values, fact) -> None:
+    with pytest.raises(ValueError, match=fact):
         BarShape(**values)
 
 
-# -- Any logits ------------------------------------------------------------------------------------
+# Any logits ---------------------------------------------------------------------------------------
 
 
 def random_state(grammar: Grammar, rng: random.Random) -> tuple[GrammarState, dict[int, int]]:
@@ -223,7 +208,7 @@ def test_constraints_hold_in_thousands_of_sequences(taste) -> None:
 
 @settings(max_examples=60)
 @given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)), cut=st.integers(1, BARS - 1))
-def test_a_resumed_sequence_continues_as_it_would_have(seed, taste, cut) -> None:
+def test_a_resumed_sequence_continues_like_an_uninterrupted_one(seed, taste, cut) -> None:
     rng = random.Random(seed)
     try:
         grammar = Grammar(random_constraints(rng))
@@ -240,7 +225,7 @@ def test_a_resumed_sequence_continues_as_it_would_have(seed, taste, cut) -> None
     assert rests[0] == rests[1]
 
 
-# -- Special bars under constraints ----------------------------------------------------------------
+# Bar shapes ---------------------------------------------------------------------------------------
 
 
 def random_shape(rng: random.Random) -> BarShape:
@@ -258,15 +243,15 @@ def random_shape(rng: random.Random) -> BarShape:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)))
-def test_special_bars_break_no_constraint(seed, taste) -> None:
+def test_bar_shapes_break_no_constraint(seed, taste) -> None:
     rng = random.Random(seed)
     constraints = random_constraints(rng)
     try:
         plan = [Grammar(constraints, random_shape(rng)) for _ in range(BARS)]
     except ValueError:
-        return  # no tone of the chord in key and range, or too few notes
+        return  # the chord has no pitch in key and range, or there are too few notes
     state, tracks = random_state(plan[0], rng)
     bars = play(state, plan, taste, seed)
     referee = Referee([token for bar in bars for token in bar], tracks)
@@ -276,9 +261,9 @@ def test_special_bars_break_no_constraint(seed, taste) -> None:
     assert complaints(referee, relaxed) == [], constraints
 
 
-@settings(max_examples=120)
+@settings(max_examples=50)
 @given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)))
-def test_special_bars_are_what_they_should_be(seed, taste) -> None:
+def test_bars_have_their_shapes(seed, taste) -> None:
     rng = random.Random(seed)
     # Constraints that leave every shape possible.
     constraints = Constraints(
@@ -322,9 +307,9 @@ def earliest(notes: list[Note]) -> list[Note]:
     return [note for note in notes if note.start == first]
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)))
-def test_an_ending_is_silent_before_its_last_chord_and_after_it(seed, taste) -> None:
+def test_no_note_sounds_across_the_bar_lines_of_the_last_chord(seed, taste) -> None:
     rng = random.Random(seed)
     drawn = random_constraints(rng)
     free = {"programs": frozenset({0, 40, DRUMS}), "pitch_ranges": None, "key": None}

@@ -263,7 +263,7 @@ def test_any_instrument_is_bound_by_the_range_but_drums(tiny_composer):
 
 def test_what_nobody_can_keep_is_one_sentence(tiny_composer, tune):
     narrow = PageSettings(key="C major", lowest=61, highest=61)
-    with pytest.raises(SettingsError, match="where C major has no tone"):
+    with pytest.raises(SettingsError, match="where C major has no pitch"):
         constraints_of(narrow, composer=tiny_composer, prompt=tune)
     with pytest.raises(SettingsError, match="needs an instrument with pitches"):
         constraints_of(PageSettings(instruments=(DRUMS,), ending=True), composer=tiny_composer)
