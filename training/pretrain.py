@@ -27,7 +27,7 @@ from musiclstm.errors import CheckpointError, CorpusError, MusicLSTMError
 from training.data.augmentation import AugmentationSettings
 from training.errors import is_full_disk
 from training.pretraining.corpora import EncodedCorpora
-from training.pretraining.run import PretrainingRun, print_now
+from training.pretraining.run import PretrainingRun
 from training.pretraining.settings import PretrainingSettings
 from training.trainer.checkpoints import checkpoints, remove, step_of, validation_error
 
@@ -83,9 +83,9 @@ def _train(options: dict[str, Any]) -> None:
     corpora, out = _load_corpora(options["tokens"]), options["out"]
     out.mkdir(parents=True, exist_ok=True)
     run = PretrainingRun(corpora, settings, augmentation, out, options["device"], options["resume"])
-    _remove_damaged_after(out, run.step)
+    _remove_invalid_after(out, run.step)
     count = sum(p.numel() for p in run.model.parameters())
-    print_now(f"{count:,} weights, {run.settings}")
+    print(f"{count:,} weights, {run.settings}", flush=True)
     run.train(save_every=options["save_every"], evaluate_every=options["evaluate_every"])
     run.evaluate()
     run.save()
@@ -101,7 +101,7 @@ def _load_corpora(path: Path) -> EncodedCorpora:
         ) from error
 
 
-def _remove_damaged_after(out: Path, step: int) -> None:
+def _remove_invalid_after(out: Path, step: int) -> None:
     """Remove damaged checkpoints after a step; refuse to continue before a valid one."""
     later = {path: validation_error(path) for path in checkpoints(out) if step_of(path) > step}
     if None in later.values():

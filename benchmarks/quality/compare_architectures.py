@@ -34,7 +34,7 @@ from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
 from training.data.augmentation import AugmentationSettings
 from training.evaluation.bits_per_note import MEASURED_TOKENS, bits_per_note
 from training.networks import config_for
-from training.pretraining.corpora import EncodedCorpora, held_out_sets
+from training.pretraining.corpora import EncodedCorpora, evaluation_sets
 from training.pretraining.run import PretrainingRun
 from training.pretraining.settings import PretrainingSettings
 from training.trainer.checkpoints import read_record, write_record
@@ -185,7 +185,7 @@ class _Work:
         chosen, masks = (
             [each for each in several if each.name in wanted] for several in (rivals, masked)
         )
-        held_out = held_out_sets(corpora, options.split, options.pieces)
+        held_out = evaluation_sets(corpora, options.split, options.pieces)
         return cls(options, corpora, chosen, masks, rivals[0], held_out)
 
 
@@ -302,7 +302,7 @@ def _pilot(contender: Contender, rates: list[float], work: _Work, results: Resul
     if len(rates) == 1:
         return rates[0]
     trials = results.pilots.setdefault(contender.rate_of, {})
-    sets = held_out_sets(work.corpora, "valid", _PILOT_SET_PIECES)
+    sets = evaluation_sets(work.corpora, "valid", _PILOT_SET_PIECES)
     judges = [piece for pieces in sets.values() for piece in pieces]
     for rate in rates:
         if f"{rate:g}" not in trials:

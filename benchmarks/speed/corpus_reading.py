@@ -44,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
         help="folders, zips, tables or data sets, separated by commas",
     )
     options.add_argument("--rounds", type=int, default=ROUNDS, help=f"of both ways ({ROUNDS})")
-    options.add_argument("--workers", type=int, default=available_cores(), help="processes (one per core)")
+    options.add_argument(
+        "--workers", type=int, default=available_cores(), help="processes (one per core)"
+    )
     options.add_argument(
         "--files", default=FILES, help=f"numbers of small files, of which memory is told ({FILES})"
     )

@@ -30,7 +30,7 @@ from musiclstm.examples import example_files
 from musiclstm.model import LSTMState, MusicLSTMConfig, MusicLSTMForCausalLM, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.dataset import IGNORED, StatefulWindowDataset
-from training.data.features import CarriedFeatures
+from training.data.features import StatefulFeatures
 from training.networks import config_for
 from training.trainer.malloc import keep_freed_memory
 from training.trainer.trainer import StatefulTrainer
@@ -161,7 +161,7 @@ class BareLoop:
         )
         self._state: LSTMState | None = None
         table = TokenTable(MusicTokenizer().token_names)
-        self._features = CarriedFeatures(table, options.rows)
+        self._features = StatefulFeatures(table, options.rows)
         self.features_s: list[float] = []
         self.average = BareAverage(model, options.ema_decay)
 

@@ -115,14 +115,14 @@ class Augmentation:
                 ids, ignored = self._drop_blocks(piece, order, rng)
             else:
                 ids = piece.to_ids(self._table, order)
-        ids = self.transposed(ids, self._draw_transposition(ids, rng))
+        ids = self.transposed(ids, self._random_shift(ids, rng))
         clean = np.concatenate([[self._bos_id], ids, [self.eos_id]]).astype(np.int32)
         labels = clean[1:].copy()
         labels[ignored] = IGNORED  # BOS shifts `clean` by one, the labels shift it back
         inputs = clean[:-1]
         return Stream(self._add_noise(inputs, rng) if noise else inputs, labels)
 
-    def _draw_transposition(self, ids: np.ndarray, rng: np.random.Generator) -> int:
+    def _random_shift(self, ids: np.ndarray, rng: np.random.Generator) -> int:
         limit = self.settings.transpose
         semitones = int(rng.integers(-limit, limit + 1))
         pitches = self._pitch_of[ids]
@@ -166,13 +166,15 @@ class Augmentation:
             kept = {part: block for part, block in bar.blocks.items() if part not in dropped}
             single = PieceBlocks([], [BarBlocks(bar.header, kept)], order)
             ids = single.to_ids(self._table, order)
-            indices += [length + index for index in self._revealing(single, dropped, order)]
+            indices += [length + index for index in self._ignored_indices(single, dropped, order)]
             bars.append(ids)
             length += len(ids)
         stream = np.concatenate([np.array(piece.opening, np.int32), *bars])
         return stream, np.array(indices, np.int64)
 
-    def _revealing(self, bar: PieceBlocks, dropped: set[PartId], order: list[PartId]) -> list[int]:
+    def _ignored_indices(
+        self, bar: PieceBlocks, dropped: set[PartId], order: list[PartId]
+    ) -> list[int]:
         """Return the indices, within a bar, of the tokens that reveal a dropped block."""
         indices = []
         for part in dropped:

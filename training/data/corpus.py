@@ -110,14 +110,7 @@ class Corpus:
         skipped: list[Skipped],
         digests: list[bytes],
     ) -> None:
-        """Store the pieces.
-
-        Args:
-            ids: Token ids of each piece, (tokens,) uint16.
-            pieces: Description of each piece.
-            skipped: Files that were left out.
-            digests: SHA-256 of the file of each piece.
-        """
+        """Store the pieces with their token ids, (tokens,) uint16, and SHA-256 digests."""
         self._ids, self._digests = ids, digests
         self.pieces, self.skipped = pieces, skipped
 
@@ -319,7 +312,7 @@ def _assemble(
     for record, weight in weighted:
         entry = None if record.digest is None else cache.known(record.digest)
         if record.digest is None or entry is None or not entry.tokens:
-            skipped.append(_skip(record, _problem(record, entry, cache)))
+            skipped.append(_skip(record, _error_message(record, entry, cache)))
             continue
         stats = LazyStats(cache.index_path(entry), entry.line)
         file = _UsableFile(record, weight, record.digest, entry, stats)
@@ -387,7 +380,7 @@ def _skip(record: FileRecord, reason: str) -> Skipped:
     return Skipped(record.name, clean_text(reason, max_length=500))
 
 
-def _problem(record: FileRecord, entry: CacheEntry | None, cache: TokenCache) -> str:
+def _error_message(record: FileRecord, entry: CacheEntry | None, cache: TokenCache) -> str:
     if record.problem is not None or entry is None:
         return record.problem or "its tokens were lost; run again."
     metadata = cache.metadata(entry)

@@ -81,7 +81,7 @@ def on_device(arrays: FeatureArrays, device: torch.device) -> dict[str, Tensor]:
     return {name: x.to(device, non_blocking=True) for name, x in tensors.items()}
 
 
-class CarriedFeatures:
+class StatefulFeatures:
     """Step features of rows that continue from window to window.
 
     A checkpoint stores the tokens of each row since its last reset, because they take fewer bytes
@@ -118,7 +118,7 @@ class CarriedFeatures:
         return torch.from_numpy(tokens), torch.tensor(counts)
 
     @classmethod
-    def from_history(cls, table: TokenTable, tokens: Tensor, counts: Tensor) -> CarriedFeatures:
+    def from_history(cls, table: TokenTable, tokens: Tensor, counts: Tensor) -> StatefulFeatures:
         """Restore the rows from the results of `history`."""
         carried = cls(table, len(counts))
         ids = np.zeros((len(counts), int(counts.max())), np.int64)

@@ -313,7 +313,7 @@ def members(path: Path) -> list[str]:
         CorpusError: The zip cannot be opened, is encrypted, or looks malicious.
     """
     try:
-        _refuse_long_directory(path)
+        _check_directory_size(path)
         found = [info for info in _archive(path).infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise CorpusError(
@@ -324,9 +324,9 @@ def members(path: Path) -> list[str]:
             f"{path.name!r} holds {len(found):,} files, more than {MAX_MEMBERS:,}; split it up."
         )
     for info in found:
-        _refuse_escape(path, info.filename)
+        _check_member_path(path, info.filename)
     midi = [info for info in found if _is_midi(info)]
-    _refuse_bomb(path, midi)
+    _check_sizes(path, midi)
     if any(info.flag_bits & 0x1 for info in midi):
         raise CorpusError(f"{path.name!r} is encrypted; pack it again without a password.")
     return [info.filename for info in midi]
@@ -337,7 +337,7 @@ def _is_midi(info: zipfile.ZipInfo) -> bool:
     return path.suffix.lower() in SUFFIXES and "__MACOSX" not in path.parts
 
 
-def _refuse_escape(path: Path, member: str) -> None:
+def _check_member_path(path: Path, member: str) -> None:
     target = PurePosixPath(member.replace("\\", "/"))
     if target.is_absolute() or ".." in target.parts or re.match(r"[A-Za-z]:", member):
         raise CorpusError(
@@ -346,7 +346,7 @@ def _refuse_escape(path: Path, member: str) -> None:
         )
 
 
-def _refuse_bomb(path: Path, found: Sequence[zipfile.ZipInfo]) -> None:
+def _check_sizes(path: Path, found: Sequence[zipfile.ZipInfo]) -> None:
     packed, unpacked = (sum(getattr(i, s) for i in found) for s in ("compress_size", "file_size"))
     if packed > path.stat().st_size:
         reason = "its files overlap"
@@ -364,7 +364,7 @@ def _refuse_bomb(path: Path, found: Sequence[zipfile.ZipInfo]) -> None:
     )
 
 
-def _refuse_long_directory(path: Path) -> None:
+def _check_directory_size(path: Path) -> None:
     """Refuse a zip whose directory, which zipfile loads into memory, is too large."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)

@@ -36,14 +36,7 @@ class MidiTable:
     """A data set with splits of rows. Reading the rows in order reads it once."""
 
     def __init__(self, name: str, path: Path, identity: str, load: Callable[[], Any]) -> None:
-        """Store how to open the data set.
-
-        Args:
-            name: Name in messages.
-            path: Where it is.
-            identity: Hash that changes with its content.
-            load: Opens it with `datasets`.
-        """
+        """Store name, path, a hash that changes with the content, and a function that opens it."""
         self._name, self._path, self._identity, self._load = name, path, identity, load
         self._rows: Iterator[tuple[MidiSource, bytes | None]] | None = None
         self._row = -1
@@ -55,14 +48,14 @@ class MidiTable:
 
     def sources(self) -> Iterator[MidiSource]:
         """Yield every row, one split after the other."""
-        self._rewind()
+        self._restart()
         while (source := self._next()) is not None:
             yield source
 
     def read(self, row: int, limit: int) -> bytes:
         """Return at most `limit` + 1 bytes of a row; an earlier row than the last restarts."""
         if row < self._row or self._rows is None:
-            self._rewind()
+            self._restart()
         while self._row < row:
             if self._next() is None:
                 raise OSError("the table has become shorter")
@@ -70,7 +63,7 @@ class MidiTable:
             raise ValueError("the row has no bytes")
         return self._data[: limit + 1]
 
-    def _rewind(self) -> None:
+    def _restart(self) -> None:
         self._rows, self._row, self._data = self._iterate(), -1, None
 
     def _next(self) -> MidiSource | None:

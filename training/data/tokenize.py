@@ -195,35 +195,24 @@ def encode_all(jobs: Iterable[EncodeJob], workers: int | None = None) -> Iterato
     Raises:
         CorpusError: A process was killed.
     """
-    pending = _UntilError(jobs)
+    errors: list[MusicLSTMError] = []
+
+    def until_error() -> Iterator[EncodeJob]:
+        """Yield jobs; keep the first error, which is raised after their results."""
+        try:
+            yield from jobs
+        except MusicLSTMError as error:
+            errors.append(error)
+
+    pending = until_error()
     first = list(itertools.islice(pending, _MIN_PARALLEL_FILES))
     workers = workers or available_cores()
     if workers == 1 or len(first) < _MIN_PARALLEL_FILES:
         yield from map(encode, itertools.chain(first, pending))
     else:
         yield from _encode_in_pool(itertools.chain(first, pending), workers)
-    if pending.error is not None:
-        raise pending.error
-
-
-class _UntilError:
-    """Jobs up to the first error, which is raised after their results."""
-
-    def __init__(self, jobs: Iterable[EncodeJob]) -> None:
-        self._jobs = iter(jobs)
-        self.error: MusicLSTMError | None = None
-
-    def __iter__(self) -> Iterator[EncodeJob]:
-        return self
-
-    def __next__(self) -> EncodeJob:
-        if self.error is not None:
-            raise StopIteration
-        try:
-            return next(self._jobs)
-        except MusicLSTMError as error:
-            self.error = error
-            raise StopIteration from error
+    if errors:
+        raise errors[0]
 
 
 def _encode_in_pool(jobs: Iterator[EncodeJob], workers: int) -> Iterator[EncodedFile]:
@@ -288,15 +277,15 @@ def encode(job: EncodeJob) -> EncodedFile:
         notes = count_notes(ids, _tokenizer)
         stats = piece_stats(score, summary, token_notes=notes)
     except MusicLSTMError as error:
-        return _unusable(job, str(error))
+        return _failed(job, str(error))
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # One file in a hundred thousand triggers a bug in a library; skip it.
         problem = f"it cannot be written as tokens ({type(error).__name__}: {error})."
-        return _unusable(job, problem)
+        return _failed(job, problem)
     return EncodedFile(job.digest, ids, notes, {"stats": stats.to_dict()})
 
 
-def _unusable(job: EncodeJob, problem: str) -> EncodedFile:
+def _failed(job: EncodeJob, problem: str) -> EncodedFile:
     return EncodedFile(
         job.digest, np.zeros(0, np.uint16), 0, {"problem": problem, "name": job.name}
     )

@@ -128,7 +128,7 @@ class EncodedCorpora:
         return rows
 
 
-def held_out_sets(corpora: EncodedCorpora, split: str, count: int) -> dict[str, list[int]]:
+def evaluation_sets(corpora: EncodedCorpora, split: str, count: int) -> dict[str, list[int]]:
     """Return piece indices of the three sets that are measured, at most `count` of each.
 
     Returns:

@@ -48,7 +48,7 @@ def sessions_of(progress: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"from": "scratch", "first_step": 0, "steps": progress["step"], **totals, **session}]
 
 
-def save_moments(optimizer: torch.optim.AdamW, checkpoint: Path) -> None:
+def save_optimizer(optimizer: torch.optim.AdamW, checkpoint: Path) -> None:
     """Write the optimizer moments into a checkpoint."""
     moments = optimizer.state_dict()["state"]
     tensors = {
@@ -57,7 +57,7 @@ def save_moments(optimizer: torch.optim.AdamW, checkpoint: Path) -> None:
     save_file(tensors, checkpoint / OPTIMIZER_FILE)
 
 
-def load_moments(optimizer: torch.optim.AdamW, checkpoint: Path) -> None:
+def load_optimizer(optimizer: torch.optim.AdamW, checkpoint: Path) -> None:
     """Set the optimizer moments to those of a checkpoint, if it has any.
 
     Raises:

@@ -7,11 +7,11 @@ last two are kept. The network state is carried from window to window.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,19 @@ from training.environment import environment
 from training.errors import TrainingError
 from training.evaluation.bits_per_note import bits_per_note
 from training.networks import config_for, load_network, set_dropout
-from training.pretraining.corpora import CORPUS_WEIGHTS, EncodedCorpora, held_out_sets
+from training.pretraining.corpora import CORPUS_WEIGHTS, EncodedCorpora, evaluation_sets
 from training.pretraining.progress import (
     PROGRESS_FILE,
-    load_moments,
+    load_optimizer,
     read_progress,
-    save_moments,
+    save_optimizer,
     sessions_of,
 )
 from training.pretraining.settings import PretrainingSettings
 from training.pretraining.streams import PieceStreams, WindowBatch
 from training.trainer.checkpoints import find_whole, place_for, rotate, write_manifest, write_record
 
+_print = partial(print, flush=True)  # a log file is up to date
 _EVALUATED_PIECES = 40  # of each set
 _SHAPE_FIELDS = ("hidden_size", "num_hidden_layers")  # a checkpoint determines them
 
@@ -81,7 +82,7 @@ class PretrainingRun:
         if resume is None:
             self.model = self.new_model()
         else:
-            resume = find_whole(resume, print_now)
+            resume = find_whole(resume, _print)
             self.model = load_network(resume, corpora.token_names, corpora.fingerprint)
             set_dropout(self.model, settings.dropout)
             shape = {name: getattr(self.model.config, name) for name in _SHAPE_FIELDS}
@@ -115,7 +116,7 @@ class PretrainingRun:
         self.step, self.tokens, self.log = progress["step"], progress["tokens"], progress["log"]
         self.minutes = progress["minutes"]
         self._earlier_sessions = sessions_of(progress)
-        load_moments(self.optimizer, checkpoint)
+        load_optimizer(self.optimizer, checkpoint)
 
     # Training.
 
@@ -128,13 +129,13 @@ class PretrainingRun:
             print_every: Steps between lines of output.
         """
         batches = self._batches()
-        start = self._clock()
+        start = self._seconds()
         last_save = last_evaluation = 0.0
         first_step, first_tokens, first_minutes = self.step, self.tokens, self.minutes
         losses: list[Tensor] = []
         self.model.train()
         while True:
-            elapsed = (self._clock() - start) / 60
+            elapsed = (self._seconds() - start) / 60
             self.minutes = first_minutes + elapsed
             completed = self.settings.completed(self.step - first_step, elapsed)
             if completed >= 1:
@@ -149,7 +150,7 @@ class PretrainingRun:
             if self.step % print_every == 0:
                 bits = float(torch.stack(losses).mean()) / math.log(2)
                 speed = (self.tokens - first_tokens) / (60 * elapsed + 1e-9)
-                print_now(
+                _print(
                     f"step {self.step} {self.tokens:,} tokens {bits:.3f} bits per token, "
                     f"{speed:,.0f} tokens/s, rate {learning_rate:.2e}"
                 )
@@ -185,7 +186,7 @@ class PretrainingRun:
         self.optimizer.step()
         return loss.detach()
 
-    def _clock(self) -> float:
+    def _seconds(self) -> float:
         """Return seconds: processor time on a CPU, so that other processes do not count."""
         return time.process_time() if self.device.type == "cpu" else time.monotonic()
 
@@ -229,11 +230,11 @@ class PretrainingRun:
 
     def evaluate(self) -> None:
         """Print and log bits per note of validation pieces."""
-        for name, pieces in held_out_sets(self.corpora, "valid", _EVALUATED_PIECES).items():
+        for name, pieces in evaluation_sets(self.corpora, "valid", _EVALUATED_PIECES).items():
             result = bits_per_note(self.model, self.corpora, pieces)
             self.log.append({"step": self.step, "tokens": self.tokens, "set": name, **result})
             figures = ", ".join(f"{kind} {bits:.3f}" for kind, bits in result.items())
-            print_now(f"step {self.step} valid {name}: {figures}")
+            _print(f"step {self.step} valid {name}: {figures}")
 
     # Checkpoints.
 
@@ -250,7 +251,7 @@ class PretrainingRun:
             )
         folder = place_for(self.out, self.step)
         self.model.save_pretrained(folder)
-        save_moments(self.optimizer, folder)
+        save_optimizer(self.optimizer, folder)
         progress = {
             "step": self.step,
             "tokens": self.tokens,
@@ -276,9 +277,3 @@ class PretrainingRun:
             "device": str(self.device),
             **environment(),
         }
-
-
-def print_now(text: str) -> None:
-    """Print a line and flush it, so that a log file is up to date."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

@@ -20,7 +20,7 @@ from training.data.piece_stats import SHORT_NOTES, SHORT_S, PieceStats
 from training.data.splits import SPLITS
 from training.errors import TrainingError
 from training.report.html import as_html
-from training.report.time_estimate import TimeEstimate
+from training.report.time_estimate import TimeEstimate, minutes_text
 
 JSON_FILE, HTML_FILE = "data_report.json", "data_report.html"
 MAX_EXAMPLES = 5  # files named for each reason
@@ -141,7 +141,7 @@ def inspect(pairs: Sequence[tuple[CorpusPiece, PieceStats]]) -> list[dict[str, A
     within = [(copy, first) for copy, first in copies if copy.split == first.split]
     found = {
         "not on a beat grid": [p.name for p, s in pairs if s.is_off_grid],
-        "finer than the grid": [p.name for p, s in pairs if _is_coarse(s)],
+        "finer than the grid": [p.name for p, s in pairs if _exceeds_grid(s)],
         "duplicate": [f"{copy.name} = {first.name}" for copy, first in within],
         "duplicate across splits": [
             f"{copy.name} ({copy.split}) = {first.name} ({first.split})" for copy, first in across
@@ -160,7 +160,7 @@ def inspect(pairs: Sequence[tuple[CorpusPiece, PieceStats]]) -> list[dict[str, A
     ]
 
 
-def _is_coarse(stats: PieceStats) -> bool:
+def _exceeds_grid(stats: PieceStats) -> bool:
     return not stats.is_off_grid and stats.moved + stats.lost > COARSE_SHARE * stats.notes
 
 
@@ -261,7 +261,7 @@ def write_report(folder: Path, report: dict[str, Any]) -> tuple[Path, Path]:
 
 def as_text(report: dict[str, Any]) -> str:
     """Format the report for a terminal."""
-    parts = [_files_text(report), _left_out_text(report), _look_at_text(report)]
+    parts = [_files_text(report), _left_out_text(report), _checks_text(report)]
     if report["files"]["read"]:
         parts += [_music_text(report), _splits_text(report), _tokens_text(report)]
     return "\n".join([*filter(None, parts), time_sentence(report)])
@@ -284,7 +284,7 @@ def _left_out_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _look_at_text(report: dict[str, Any]) -> str:
+def _checks_text(report: dict[str, Any]) -> str:
     lines = []
     for group in report["look_at"]:
         pieces = pluralize(group["pieces"], "piece")
@@ -347,12 +347,3 @@ def time_sentence(report: dict[str, Any]) -> str:
         f" ({found['tokens_per_second']:,} tokens/s) and on "
         f"{pluralize(found['measured_pieces'], 'held-out piece')}"
     )
-
-
-def minutes_text(minutes: float) -> str:
-    """Return a duration in words, rounded to the precision of an estimate."""
-    if minutes < 1:
-        return pluralize(max(1, round(60 * minutes)), "second")
-    if minutes < 10:
-        return f"{minutes:.1f} minutes"
-    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"

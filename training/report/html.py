@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from musiclstm.midi import pluralize
+from training.report.time_estimate import minutes_text
 
 _MAX_CHART_ROWS = 12
 _STYLE = """
@@ -54,7 +55,7 @@ th { font-weight: 600; color: var(--soft); font-size: .88rem; }
 def as_html(report: dict[str, Any]) -> str:
     """Return the page for the contents of data_report.json."""
     music = [_music(report), _splits(report), _tokens(report)] if report["files"]["read"] else []
-    checks = [_look_at(report), _left_out(report)]
+    checks = [_checks(report), _left_out(report)]
     parts = [_head(report), _tiles(report), *checks, *music, _time(report)]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -84,7 +85,10 @@ def _tiles(report: dict[str, Any]) -> str:
         (f"{report['hours']:,.1f} h", "of music"),
         (f"{report['notes']:,}", "notes"),
         (f"{report['tokens']['epoch']:,}", "tokens per epoch"),
-        ("?" if found is None else _minutes(found["minutes"]), f"to train ({report['preset']})"),
+        (
+            "?" if found is None else minutes_text(found["minutes"]),
+            f"to train ({report['preset']})",
+        ),
     ]
     cells = "".join(
         f'<div class="tile"><b>{_text(value)}</b><span>{_text(label)}</span></div>'
@@ -93,13 +97,7 @@ def _tiles(report: dict[str, Any]) -> str:
     return f'<div class="tiles">{cells}</div>'
 
 
-def _minutes(minutes: float) -> str:
-    if minutes < 1:
-        return f"{max(1, round(60 * minutes))} s"
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
-def _look_at(report: dict[str, Any]) -> str:
+def _checks(report: dict[str, Any]) -> str:
     cards = [
         f'<div class="card look"><h3>{_text(each["what"].capitalize())}: '
         f"{pluralize(each['pieces'], 'piece')}</h3><p>{_text(each['hint'])}</p>"
@@ -136,10 +134,10 @@ def _music(report: dict[str, Any]) -> str:
     changing = pluralize(report["pieces_that_change_meter"], "piece")
     return (
         "<h2>Music</h2>"
-        f"<div>{_bar_chart(report['instruments'], 'notes', 'Instruments: notes')}</div>"
-        f'<div class="columns"><div>{_bar_chart(report["keys"], "pieces", "Keys: pieces")}'
+        f"<div>{_bar_plot(report['instruments'], 'notes', 'Instruments: notes')}</div>"
+        f'<div class="columns"><div>{_bar_plot(report["keys"], "pieces", "Keys: pieces")}'
         '<p class="soft">Estimated from the notes of each piece.</p></div>'
-        f"<div>{_bar_chart(report['meters'], 'pieces', 'Meters: pieces')}"
+        f"<div>{_bar_plot(report['meters'], 'pieces', 'Meters: pieces')}"
         f'<p class="soft">Time signature at the first note; {changing} change it later.</p>'
         "</div></div><h2>Rounding of times</h2><p>The model writes notes on a grid of twelve steps "
         f"per beat. Of {grid['notes']:,} notes, {grid['moved_share']:.2%} ({grid['moved']:,}) move "
@@ -149,7 +147,7 @@ def _music(report: dict[str, Any]) -> str:
     )
 
 
-def _bar_chart(rows: Sequence[dict[str, Any]], unit: str, title: str) -> str:
+def _bar_plot(rows: Sequence[dict[str, Any]], unit: str, title: str) -> str:
     largest = max((row[unit] for row in rows), default=1)
     bars = [
         f'<div class="bar"><span>{_text(row["name"])}</span>'
@@ -192,7 +190,7 @@ def _time(report: dict[str, Any]) -> str:
     if found is None:
         return "<h2>Time</h2><p>Not measured: there is nothing to train on.</p>"
     return (
-        f"<h2>Time</h2><p>About <b>{_minutes(found['minutes'])}</b> for {found['steps']:,} "
+        f"<h2>Time</h2><p>About <b>{minutes_text(found['minutes'])}</b> for {found['steps']:,} "
         f"training steps ({found['epochs']:,.1f} epochs) with the preset "
         f"{_text(report['preset'])} on this machine ({_text(found['device'])}, "
         f"{pluralize(found['threads'], 'thread')}). Composing samples and writing checkpoints is "

@@ -19,6 +19,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
+from musiclstm.midi import pluralize
 from musiclstm.tokens import MusicTokenizer
 from training.data.splits import evenly_spaced
 from training.evaluation.held_out import held_out
@@ -88,6 +89,15 @@ class TimeEstimate:
             "minutes": round(self.minutes, 4),
             "tokens_per_second": round(self.tokens_per_second),
         }
+
+
+def minutes_text(minutes: float) -> str:
+    """Return a duration in words, rounded to the precision of an estimate."""
+    if minutes < 1:
+        return pluralize(max(1, round(60 * minutes)), "second")
+    if minutes < 10:
+        return f"{minutes:.1f} minutes"
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
 def short_run(training: TrainingArguments, folder: Path) -> TrainingArguments:

@@ -23,7 +23,7 @@ from musiclstm.errors import CheckpointError
 from musiclstm.model import LSTMLayerState, LSTMState, MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
 from training.data.dataset import IGNORED, StatefulWindowDataset
-from training.data.features import CarriedFeatures, table_of
+from training.data.features import StatefulFeatures, table_of
 from training.errors import disk_in_plain_words, free_bytes, no_room, not_a_number
 from training.evaluation.held_out import HeldOut, held_out
 from training.trainer import checkpoints
@@ -89,7 +89,7 @@ class StatefulTrainer(Trainer):
         self._tokenizer, self._held_out_pieces = tokenizer, held_out_pieces
         self._table = table_of(model)
         self._states: dict[int, LSTMState] = {}
-        self._features: dict[int, CarriedFeatures] = {}  # both by slot
+        self._features: dict[int, StatefulFeatures] = {}  # both by slot
         if self.average is not None:
             self.add_callback(_AverageEveryStep(self.average))
         self._stop = SigtermCallback(self._in_any_process)
@@ -131,7 +131,7 @@ class StatefulTrainer(Trainer):
         reset, slot = inputs.pop("reset"), int(inputs.pop("slot")[0])
         if self._table is not None:
             if slot not in self._features:
-                self._features[slot] = CarriedFeatures(self._table, len(reset))
+                self._features[slot] = StatefulFeatures(self._table, len(reset))
             inputs["features"] = self._features[slot].read(inputs["input_ids"], reset)
         state = self._states.get(slot)
         if state is not None:
@@ -294,7 +294,7 @@ class StatefulTrainer(Trainer):
             layers = [LSTMLayerState(*layer) for layer in zip(*parts, strict=True)]
             self._states[slot] = LSTMState(layers)
             if self._table is not None:
-                self._features[slot] = CarriedFeatures.from_history(
+                self._features[slot] = StatefulFeatures.from_history(
                     self._table, found[f"{slot}.tokens"], found[f"{slot}.counts"]
                 )
 

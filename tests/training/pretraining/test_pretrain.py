@@ -22,7 +22,7 @@ from training.evaluation.bits_per_note import bits_per_note
 from training.prepare import main as prepare_main
 from training.prepare import prepare
 from training.pretrain import main
-from training.pretraining.corpora import EncodedCorpora, held_out_sets
+from training.pretraining.corpora import EncodedCorpora, evaluation_sets
 from training.pretraining.run import PretrainingRun
 from training.pretraining.settings import PretrainingSettings
 from training.trainer.checkpoints import write_manifest
@@ -103,7 +103,7 @@ def test_a_token_file_has_the_splits_of_the_corpus(scales, tmp_path, capsys):
 def test_held_out_pieces_come_from_all_corpora(corpora, count, indices):
     split, corpus = np.ones(4, np.int16), np.array([0, 0, 0, 1], np.int16)
     names = ["openscore-lieder", "openewld-pd"]
-    found = held_out_sets(
+    found = evaluation_sets(
         replace(corpora, corpora=names, corpus=corpus, split=split), "valid", count
     )
     assert found == {"older": indices}
@@ -226,7 +226,7 @@ def test_truncated_files_are_refused_even_without_a_manifest(corpora, run_folder
         run_of(corpora, tmp_path / "second", resume=folder)
 
 
-@pytest.mark.parametrize("stops_at", ["save_moments", "write_record", "write_manifest"])
+@pytest.mark.parametrize("stops_at", ["save_optimizer", "write_record", "write_manifest"])
 def test_a_save_that_is_killed_leaves_the_checkpoint_before_it(
     corpora, run_folder, monkeypatch, stops_at
 ):
@@ -394,7 +394,7 @@ def test_a_full_disk_is_reported(command, monkeypatch, capsys):
     def fail(*_):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("training.pretraining.run.save_moments", fail)
+    monkeypatch.setattr("training.pretraining.run.save_optimizer", fail)
     assert command("--max_steps", "1") == 1
     assert "The disk is full" in capsys.readouterr().err
 

@@ -21,12 +21,17 @@ from training.report.data_report import (
     describe,
     inspect,
     left_out,
-    minutes_text,
     reason_of,
     write_report,
 )
 from training.report.html import as_html
-from training.report.time_estimate import WARM_UP, TimeEstimate, _evaluations, short_run
+from training.report.time_estimate import (
+    WARM_UP,
+    TimeEstimate,
+    _evaluations,
+    minutes_text,
+    short_run,
+)
 
 SMALL = ["--model", "scratch", "--hidden_size", "16", "--num_hidden_layers", "2"]
 QUICK = [
