@@ -1,7 +1,7 @@
 """Short public-domain pieces to use as prompts.
 
 `python -m scripts.example_tunes.write` writes them from the notation in
-scripts/example_tunes/tunes.py, which also states the rights.
+scripts/example_tunes/tunes.toml, which also states the rights.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Write the bundled example pieces as MIDI files: `python -m scripts.example_tunes.write`.
 
-The output is reproducible byte for byte.
+tunes.toml describes their notation. The output is reproducible byte for byte.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +20,19 @@ from symusic.core import (
     TrackTick,
 )
 
-from scripts.example_tunes.tunes import DRUM_PITCHES, DRUMS, TUNES, Part, Tune
+from musiclstm.midi.general_midi import DRUMS
 
 FOLDER = Path(__file__).parents[2] / "musiclstm" / "examples"
 TICKS_PER_QUARTER = 480
 
+DRUM_PITCHES = {
+    "K": 36,
+    "S": 38,
+    "H": 42,
+    "O": 46,
+    "T": 45,
+    "C": 49,
+}  # kick, snare, hats, tom, crash
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _EVENT = re.compile(r"(?P<pitches>[^/~]+)(/(?P<units>\d+))?(?P<tied>~)?")
 _PITCH = re.compile(r"([A-G])([#b]?)(\d)")
@@ -30,6 +40,32 @@ _PITCH = re.compile(r"([A-G])([#b]?)(\d)")
 # Added to the velocity: in the bars of a four-bar phrase, on the downbeat, on other beats.
 _PHRASE = (0, 3, 6, 2)
 _DOWNBEAT, _BEAT = 8, 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part of a tune; the fields are those of tunes.toml."""
+
+    name: str
+    program: int
+    velocity: int
+    music: str
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Example piece; the fields are those of tunes.toml."""
+
+    title: str
+    composer: str
+    rights: str
+    file: str
+    bpm: int
+    meter: tuple[int, int]
+    sharps: int
+    minor: bool
+    unit: int
+    parts: tuple[Part, ...]
 
 
 class _Event(NamedTuple):
@@ -42,8 +78,18 @@ class _Event(NamedTuple):
 
 def main() -> None:
     """Write all pieces to `musiclstm/examples`."""
-    for tune in TUNES:
+    for tune in read_tunes():
         (FOLDER / tune.file).write_bytes(midi_bytes(tune))
+
+
+def read_tunes() -> list[Tune]:
+    """Return the tunes of tunes.toml."""
+    with Path(__file__).with_name("tunes.toml").open("rb") as file:
+        tunes = tomllib.load(file)["tunes"]
+    for tune in tunes:
+        tune["meter"] = tuple(tune["meter"])
+        tune["parts"] = tuple(Part(**part) for part in tune["parts"])
+    return [Tune(**tune) for tune in tunes]
 
 
 def midi_bytes(tune: Tune) -> bytes:

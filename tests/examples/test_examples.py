@@ -1,4 +1,4 @@
-"""The bundled example pieces: reproducible, playable and varied."""
+"""The bundled example pieces: reproducible, readable and varied."""
 
 from __future__ import annotations
 
@@ -10,23 +10,9 @@ from symusic.core import ScoreTick
 
 from musiclstm.examples import example_files
 from musiclstm.midi.reader import MidiSummary, read_midi
-from scripts.example_tunes.tunes import TUNES, Part, Tune
-from scripts.example_tunes.write import TICKS_PER_QUARTER, midi_bytes
+from scripts.example_tunes.write import TICKS_PER_QUARTER, Part, Tune, midi_bytes, read_tunes
 
-FILES = {tune.file: tune for tune in TUNES}
-
-RANGES = {
-    0: (21, 108),  # piano
-    24: (40, 83),  # nylon guitar
-    29: (40, 88),  # overdriven guitar
-    30: (40, 88),  # distortion guitar
-    34: (28, 67),  # bass
-    40: (55, 103),  # violin
-    41: (48, 91),  # viola
-    42: (36, 76),  # cello
-    68: (58, 91),  # oboe
-    73: (60, 96),  # flute, down to middle C
-}
+FILES = {tune.file: tune for tune in read_tunes()}
 
 
 @pytest.fixture(params=FILES)
@@ -65,7 +51,7 @@ def test_the_files_are_those_of_the_titles() -> None:
 
 
 def test_every_piece_states_its_composer_and_rights() -> None:
-    assert all(len(tune.rights) > 20 and tune.composer for tune in TUNES)
+    assert all(len(tune.rights) > 20 and tune.composer for tune in FILES.values())
 
 
 def test_the_files_are_written_from_the_notation(tune: Tune) -> None:
@@ -101,15 +87,6 @@ def test_notes_of_one_pitch_do_not_overlap(piece: tuple[ScoreTick, MidiSummary])
         assert before != after or start >= end
 
 
-def test_parts_are_within_the_ranges_of_their_instruments(
-    piece: tuple[ScoreTick, MidiSummary],
-) -> None:
-    for track in piece[1].tracks:
-        lowest, highest = RANGES.get(track.program, (35, 81))
-        assert lowest <= track.lowest
-        assert track.highest <= highest
-
-
 def test_notes_are_on_the_grid_and_have_varied_velocities(
     piece: tuple[ScoreTick, MidiSummary],
 ) -> None:
@@ -140,16 +117,14 @@ def test_the_pieces_differ_in_meter_key_texture_and_instruments() -> None:
 def test_the_minuet_has_its_first_notes() -> None:
     score = read_midi(example_files()["Minuet in G (Petzold)"])[0]
     tune = [(note.time, note.duration, note.pitch) for note in score.tracks[0].notes][:8]
-    assert tune == [
+    assert tune[:5] == [
         (0, 480, 74),
         (480, 240, 67),
         (720, 240, 69),
         (960, 240, 71),
         (1200, 240, 72),
-        (1440, 480, 74),
-        (1920, 480, 67),
-        (2400, 480, 67),
     ]
+    assert tune[5:] == [(1440, 480, 74), (1920, 480, 67), (2400, 480, 67)]
 
 
 def test_the_notation_has_chords_rests_ties_and_durations() -> None:

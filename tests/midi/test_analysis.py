@@ -47,52 +47,33 @@ def with_meters(score: ScoreTick, *meters: tuple[int, int, int]) -> ScoreTick:
     return score
 
 
-def test_without_time_signatures_bars_are_four_quarters_long() -> None:
-    assert bar_starts(scale(C_MAJOR_SCALE)).tolist() == [0, 1920, 3840, 5760]
+BARS: dict[str, tuple[tuple[int, ...], list[tuple[int, int, int]], list[int]]] = {
+    "4/4 without time signatures": (C_MAJOR_SCALE, [], [0, 1920, 3840, 5760]),
+    "no bar after an end on a bar line": ((60, 62), [], [0, 1920]),
+    "changes of meter": (
+        C_MAJOR_SCALE,
+        [(0, 3, 4), (1440, 2, 4), (3360, 6, 8)],
+        [0, 1440, 2400, 3360, 4800],
+    ),
+    "new bar at a change": (C_MAJOR_SCALE, [(480, 3, 4)], [0, 480, 1920, 3360, 4800]),
+    "repeated meter": (C_MAJOR_SCALE, [(0, 4, 4), (480, 4, 4)], [0, 1920, 3840, 5760]),
+    "last of simultaneous meters": (C_MAJOR_SCALE, [(0, 4, 4), (0, 5, 4)], [0, 2400, 4800]),
+    "change after the end": ((60,), [(1500, 3, 4)], [0, 1500]),
+    "invalid meters": ((60, 62), [(0, 0, 4), (0, 4, 0)], [0, 1920]),
+    "no notes": ((), [], [0]),
+}
 
 
-def test_a_piece_that_ends_on_a_bar_line_has_no_further_bar() -> None:
-    assert bar_starts(scale((60, 62))).tolist() == [0, 1920]
-
-
-def test_bars_follow_the_time_signatures() -> None:
-    score = with_meters(scale(C_MAJOR_SCALE), (0, 3, 4), (1440, 2, 4), (3360, 6, 8))
-    assert bar_starts(score).tolist() == [0, 1440, 2400, 3360, 4800]
-
-
-def test_a_change_in_mid_bar_starts_a_new_bar_there() -> None:
-    score = with_meters(scale(C_MAJOR_SCALE), (480, 3, 4))
-    assert bar_starts(score).tolist() == [0, 480, 1920, 3360, 4800]
-
-
-def test_the_same_signature_again_in_mid_bar_changes_nothing() -> None:
-    score = with_meters(scale(C_MAJOR_SCALE), (0, 4, 4), (480, 4, 4))
-    assert bar_starts(score).tolist() == [0, 1920, 3840, 5760]
-
-
-def test_the_last_of_two_signatures_at_one_tick_counts() -> None:
-    score = with_meters(scale(C_MAJOR_SCALE), (0, 4, 4), (0, 5, 4))
-    assert bar_starts(score).tolist() == [0, 2400, 4800]
-
-
-def test_a_change_of_meter_after_the_end_closes_the_last_bar() -> None:
-    score = with_meters(scale((60,)), (1500, 3, 4))
-    assert bar_starts(score).tolist() == [0, 1500]
-
-
-def test_invalid_signatures_are_ignored() -> None:
-    score = with_meters(scale((60, 62)), (0, 0, 4), (0, 4, 0))
-    assert bar_starts(score).tolist() == [0, 1920]
+@pytest.mark.parametrize("case", BARS)
+def test_bar_lines_follow_the_time_signatures(case: str) -> None:
+    pitches, meters, expected = BARS[case]
+    assert bar_starts(with_meters(scale(pitches), *meters)).tolist() == expected
 
 
 def test_end_tick_overrides_the_end_of_the_last_note() -> None:
     assert bar_starts(scale((60,)), end_tick=3841).tolist() == [0, 1920, 3840, 5760]
     assert bar_starts(scale(C_MAJOR_SCALE), end_tick=1920).tolist() == [0, 1920]
     assert bar_starts(scale((60,)), end_tick=-5).tolist() == [0]
-
-
-def test_a_score_without_notes_has_one_line_at_zero() -> None:
-    assert bar_starts(ScoreTick(480)).tolist() == [0]
 
 
 @pytest.mark.parametrize("tpq", [1, 12, 480, 32_767])
@@ -102,12 +83,9 @@ def test_bars_are_correct_at_any_resolution(tpq: int) -> None:
     assert lines.tolist() == [0, 4 * tpq, 8 * tpq, 12 * tpq]
 
 
-def test_bars_of_a_fractional_number_of_ticks_do_not_drift() -> None:
-    score = with_meters(ScoreTick(10), (0, 3, 16))  # 7.5 ticks a bar
+def test_bars_of_fractional_ticks_do_not_drift_and_have_at_least_one_tick() -> None:
+    score = with_meters(ScoreTick(10), (0, 3, 16))  # 7.5 ticks per bar
     assert bar_starts(score, end_tick=30).tolist() == [0, 7, 15, 22, 30]
-
-
-def test_bars_shorter_than_a_tick_are_one_tick_long() -> None:
     score = with_meters(ScoreTick(1), (0, 1, 32))
     assert bar_starts(score, end_tick=3).tolist() == [0, 1, 2, 3]
 
