@@ -15,31 +15,20 @@ if TYPE_CHECKING:
         Key,
         TempoMap,
         bar_starts,
-        estimate_key,
         in_ticks,
         last_note_end,
         meter_at,
         seconds_at,
-        tempo_at,
     )
-    from musiclstm.midi.embedded_text import embed_text, extract_text
-    from musiclstm.midi.general_midi import DRUMS, NAMES, instrument_name
-    from musiclstm.midi.reader import (
-        MidiLimits,
-        check_score,
-        clean_text,
-        read_bounded,
-        read_midi,
-        read_midi_bytes,
-    )
+    from musiclstm.midi.general_midi import DRUMS, instrument_name
+    from musiclstm.midi.reader import MidiLimits, clean_text, read_bounded, read_midi
     from musiclstm.midi.sandbox import SandboxPool
     from musiclstm.midi.score_ops import slice_score, split_parts
-    from musiclstm.midi.summary import MidiSummary, TrackSummary, pluralize, summarize
+    from musiclstm.midi.summary import MidiSummary, TrackSummary, pluralize
 
 __all__ = [
     "DEFAULT_METER",
     "DRUMS",
-    "NAMES",
     "AnyScore",
     "Key",
     "MidiLimits",
@@ -49,11 +38,7 @@ __all__ = [
     "TrackSummary",
     "analysis",
     "bar_starts",
-    "check_score",
     "clean_text",
-    "embed_text",
-    "estimate_key",
-    "extract_text",
     "in_ticks",
     "instrument_name",
     "last_note_end",
@@ -61,12 +46,9 @@ __all__ = [
     "pluralize",
     "read_bounded",
     "read_midi",
-    "read_midi_bytes",
     "seconds_at",
     "slice_score",
     "split_parts",
-    "summarize",
-    "tempo_at",
 ]
 
 __getattr__, __dir__ = lazy_imports(
@@ -78,37 +60,18 @@ __getattr__, __dir__ = lazy_imports(
             "Key",
             "TempoMap",
             "bar_starts",
-            "estimate_key",
             "in_ticks",
             "last_note_end",
             "meter_at",
             "seconds_at",
-            "tempo_at",
-        ),
-        "embedded_text": (
-            "embed_text",
-            "extract_text",
         ),
         "general_midi": (
             "DRUMS",
-            "NAMES",
-            "instrument_name",
+                    "instrument_name",
         ),
-        "reader": (
-            "MidiLimits",
-            "check_score",
-            "clean_text",
-            "read_bounded",
-            "read_midi",
-            "read_midi_bytes",
-        ),
+        "reader": ("MidiLimits", "clean_text", "read_bounded", "read_midi"),
         "sandbox": ("SandboxPool",),
         "score_ops": ("slice_score", "split_parts"),
-        "summary": (
-            "MidiSummary",
-            "TrackSummary",
-            "pluralize",
-            "summarize",
-        ),
+        "summary": ("MidiSummary", "TrackSummary", "pluralize"),
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 DRUMS = -1  # program number of drum tracks
 
 # General MIDI level 1 sound set: programs 0 to 127 in families of eight, two lines per family.
-_NAMES = """
+_SOUND_SET = """
 Acoustic Grand Piano, Bright Acoustic Piano, Electric Grand Piano, Honky-tonk Piano,
 Electric Piano 1, Electric Piano 2, Harpsichord, Clavinet,
 Celesta, Glockenspiel, Music Box, Vibraphone,
@@ -39,9 +39,9 @@ Taiko Drum, Melodic Tom, Synth Drum, Reverse Cymbal,
 Guitar Fret Noise, Breath Noise, Seashore, Bird Tweet,
 Telephone Ring, Helicopter, Applause, Gunshot
 """
-NAMES = tuple(name.strip() for name in _NAMES.split(","))
+_PROGRAM_NAMES = tuple(name.strip() for name in _SOUND_SET.split(","))
 
 
 def instrument_name(program: int) -> str:
     """Return the General MIDI name of a program, 0..127, or `Drums` for -1."""
-    return "Drums" if program == DRUMS else NAMES[program]
+    return "Drums" if program == DRUMS else _PROGRAM_NAMES[program]

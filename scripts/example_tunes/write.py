@@ -20,7 +20,7 @@ from symusic.core import (
     TrackTick,
 )
 
-from musiclstm.midi.general_midi import DRUMS
+from musiclstm.midi import DRUMS
 
 FOLDER = Path(__file__).parents[2] / "musiclstm" / "examples"
 TICKS_PER_QUARTER = 480
