@@ -15,7 +15,7 @@ from gradio.components import Component
 
 from musiclstm import example_files, read_midi
 from musiclstm.audio import installed_soundfonts
-from musiclstm.midi import NAMES, instrument_name
+from musiclstm.midi import instrument_name
 from page.downloads import KINDS
 from page.playback.chunk_cache import ChunkCache
 from page.playback.player import player
@@ -312,7 +312,7 @@ def _sound_controls(usual: PageSettings) -> tuple[dict[str, Component], gr.Dropd
     with gr.Row(elem_classes="pair"):
         old = gr.Dropdown([], label="Let this instrument", min_width=120)
         new = gr.Dropdown(
-            [("itself", -1), *((name, number) for number, name in enumerate(NAMES))],
+            [("itself", -1), *((instrument_name(number), number) for number in range(128))],
             value=-1, label="sound as", min_width=120,
         )  # fmt: skip
     return controls, old, new
