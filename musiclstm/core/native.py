@@ -1,7 +1,7 @@
-"""Build the C sources of this folder into one shared library at first use, and load it.
+"""Compile the C sources of this folder into a shared library at first use, and load it.
 
-The C compiler of the machine builds for the processor that it finds, into the cache folder of the
-user. Where there is no compiler, `load` returns None and the callers fall back to Python.
+The library is built for this machine's processor and stored in the user's cache folder. Without a C
+compiler `load` returns None, and callers use Python instead.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ CACHE_VARIABLE = "MUSICLSTM_CACHE"
 
 _FOLDER = Path(__file__).parent
 _COMPILERS = ("cc", "gcc", "clang")
-# The last three give the same numbers on every machine, and let the compiler vectorize loops.
+# The last three give equal results on all machines and permit vectorization.
 _FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
-_PROCESSOR_FLAGS = ("-march=native", "-mcpu=native")  # every compiler knows one of them
+_PROCESSOR_FLAGS = ("-march=native", "-mcpu=native")  # every compiler supports one of them
 _TIMEOUT_S = 120
 _CHECK = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).self_check())"
 
@@ -36,8 +36,8 @@ _log = logging.getLogger(__name__)
 
 @cache
 def load() -> ctypes.CDLL | None:
-    """Return the library, built if necessary; None where it cannot be built."""
-    frozen = getattr(sys, "frozen", False) or not sys.executable  # no Python for the self check
+    """Return the library, built if necessary; None if it cannot be built."""
+    frozen = getattr(sys, "frozen", False) or not sys.executable  # the self check needs Python
     if os.environ.get(SWITCH) == "off" or sys.platform == "win32" or frozen:
         return None
     try:
@@ -48,7 +48,7 @@ def load() -> ctypes.CDLL | None:
 
 
 def _built() -> Path:
-    """Return a library of these sources for this processor; build a damaged one again."""
+    """Return the path of the library; build it if it is missing or damaged."""
     compiler = next(filter(None, map(shutil.which, _compilers())), None)
     if compiler is None:
         raise FileNotFoundError("there is no C compiler")
@@ -57,10 +57,10 @@ def _built() -> Path:
         if library.stem.endswith(_digest(library.read_bytes())):
             return library
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        fresh = Path(temporary) / "core.so"
-        _build(compiler, fresh)
-        # An atomic rename, since another process may build too; the name holds a digest.
-        return fresh.replace(folder / f"core-{identity}-{_digest(fresh.read_bytes())}.so")
+        built = Path(temporary) / "core.so"
+        _build(compiler, built)
+        # An atomic rename, because another process may build too; the name holds a digest.
+        return built.replace(folder / f"core-{identity}-{_digest(built.read_bytes())}.so")
 
 
 def _digest(data: bytes) -> str:
@@ -76,7 +76,7 @@ def _sources(pattern: str) -> list[Path]:
 
 
 def _build(compiler: str, library: Path) -> None:
-    """Compile, then check in another process: an illegal instruction would end this one.
+    """Compile, then check in another process, because an illegal instruction ends a process.
 
     Raises:
         CalledProcessError: The compiler failed, or the check did.
@@ -101,7 +101,7 @@ def _identity(compiler: str) -> str:
 
 
 def _processor() -> str:
-    """Return the processor's features; two machines may share a home folder."""
+    """Return the processor's features, because machines may share a home folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -110,7 +110,7 @@ def _processor() -> str:
 
 
 def _private_folder() -> Path:
-    """Return a cache folder in which no other user may write."""
+    """Return a cache folder that only this user can write to."""
     try:
         named = os.environ.get(CACHE_VARIABLE)
         usual = (Path(named) if named else Path.home() / ".cache" / "musiclstm") / "kernels"
@@ -119,7 +119,7 @@ def _private_folder() -> Path:
         ours = status.st_uid == os.getuid() and not status.st_mode & 0o022
         if ours and os.access(usual, os.W_OK):
             return usual
-    except (OSError, RuntimeError):  # not writable; no home folder
+    except (OSError, RuntimeError):  # not writable, or no home folder
         pass
     return _folder_of_this_process()
 

@@ -1,6 +1,6 @@
-"""The step of step.c in numpy: the same int8 products, float64 for everything else.
+"""Reference of step.c in numpy: the same int8 products, float64 for everything else.
 
-Property tests compare the compiled step with it. It is slow and checks nothing.
+Property tests compare the compiled step with it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from musiclstm.model.step_features import (
 
 
 class ReferenceNetwork:
-    """A network whose rows are computed one after the other."""
+    """A network that computes one row after the other."""
 
     def __init__(self, weights: Weights) -> None:
-        """Keep the weights as they are; every product rounds them again."""
+        """Keep the weights in float32; every product quantizes them."""
         self._weights = weights
 
     def read(
@@ -41,13 +41,13 @@ class ReferenceNetwork:
         cell: np.ndarray,
         features: FeatureArrays | None = None,
     ) -> np.ndarray:
-        """Read one token for each row.
+        """Read one token per row.
 
         Args:
             ids: (rows,).
             hidden: (layers, rows, size), updated in place.
-            cell: Likewise.
-            features: Of each row, (rows, …) each.
+            cell: (layers, rows, size), updated in place.
+            features: Step features, (rows, ...) each.
 
         Returns:
             Outputs after the final norm, (rows, size).
@@ -81,17 +81,17 @@ class ReferenceNetwork:
         x += context.program[playing] + context.track[track]
         x += context.following[following] + context.age[age]
         candidates = features.candidates[row]
-        read = self._weights.embeddings[candidates] * (candidates >= 0)[:, None]
-        return x + context.candidate_inputs.astype(np.float64) @ read.ravel()
+        embedded = self._weights.embeddings[candidates] * (candidates >= 0)[:, None]
+        return x + context.candidate_inputs.astype(np.float64) @ embedded.ravel()
 
     def _read_row(self, x: np.ndarray, hidden: np.ndarray, cell: np.ndarray) -> np.ndarray:
         w = self._weights
         for layer in range(len(w.of_input)):
             gates = quantized_product(w.of_input[layer], self._normed(x, layer))
             gates += quantized_product(w.of_hidden[layer], hidden[layer]) + w.biases[layer]
-            enter, forget, new, out = gates.reshape(4, -1)
-            cell[layer] = sigmoid(forget) * cell[layer] + sigmoid(enter) * np.tanh(new)
-            hidden[layer] = sigmoid(out) * np.tanh(cell[layer])
+            i, f, g, o = gates.reshape(4, -1)
+            cell[layer] = sigmoid(f) * cell[layer] + sigmoid(i) * np.tanh(g)
+            hidden[layer] = sigmoid(o) * np.tanh(cell[layer])
             x = (x if w.residual else 0) + hidden[layer]
         return self._normed(x, -1)
 
@@ -137,7 +137,7 @@ class ReferenceNetwork:
 def _gates(
     context: ContextWeights, output: np.ndarray, features: FeatureArrays, row: int
 ) -> np.ndarray:
-    """Return the gates of the candidates of a row, (6,)."""
+    """Return the copy gates of a row, (6,)."""
     present = (features.candidates[row] >= 0).astype(np.float64)
     accuracy = present * (3 * (features.accuracy[row] / 255) - 1.5)
     inputs = [output, np.log1p(features.runs[row].astype(np.float64)), present, accuracy]
@@ -145,7 +145,7 @@ def _gates(
 
 
 def _shifted(scores: np.ndarray, references: np.ndarray, reach: int, values: int) -> np.ndarray:
-    """Sum over the references r >= 0 of score_r(v - r), (values,); 0 beyond the reach."""
+    """Return the sum over references r >= 0 of score_r(v - r), (values,); 0 beyond the reach."""
     terms = np.zeros(values)
     for table, reference in zip(scores, references, strict=True):
         difference = np.arange(values) - int(reference)
@@ -192,7 +192,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def quantized_product(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return matrix @ x with both rounded to int8 and exact sums, (rows,) float64."""
+    """Return matrix @ x with both quantized to int8 and exact sums, (rows,) float64."""
     x = x.astype(np.float32)
     largest = np.abs(x).max()
     units = np.float32(127) / largest if largest > 0 else np.float32(0)

@@ -26,14 +26,14 @@ class ContextWeights:
     """The weights that read step features, float32.
 
     Attributes:
-        program: Embeddings of the program that plays, (programs, size).
-        track: Of the number of its track, (tracks, size).
-        following: Of the program that comes next, (programs, size).
-        age: Of the bars since that one played, (ages, size).
+        program: Embeddings of the current part's program, (programs, size).
+        track: Embeddings of its number, (tracks, size).
+        following: Embeddings of the following part's program, (programs, size).
+        age: Embeddings of the bars since its last note, (ages, size).
         candidate_inputs: Projects the embeddings of the candidates, (size, 6 * size).
         gates: (6, size + 18).
         gate_bias: (6,).
-        head: Context head, (rows, size), as many rows as `CONTEXT_SIZES` says.
+        head: Context head, (sum(CONTEXT_SIZES), size).
         head_bias: (rows,).
         pitch_tokens: Ids of the Pitch tokens, (pitches,).
         pitch_values: Their pitches, (pitches,).
@@ -65,11 +65,11 @@ class Weights:
     """A network as float32 arrays.
 
     Attributes:
-        of_input: One matrix for each layer, (4 * size, size), gates in the order input, forget,
+        of_input: Input weights of each layer, (4 * size, size); order of the gates: input, forget,
             cell, output.
-        of_hidden: The same for the hidden state.
+        of_hidden: Recurrent weights of each layer, (4 * size, size).
         biases: (4 * size,) for each layer.
-        norms: Weight and bias, (2, size), of each layer and the final norm; empty without norms.
+        norms: Weight and bias, (2, size), of each layer's norm and the final one; or empty.
         embeddings: (vocab, size).
         head: (vocab, size).
         head_bias: (vocab,).
@@ -77,7 +77,7 @@ class Weights:
         context: None for a network without step features.
 
     Raises:
-        ValueError: Arrays do not fit each other.
+        ValueError: Shapes of arrays do not match.
     """
 
     of_input: Sequence[np.ndarray]
@@ -91,7 +91,7 @@ class Weights:
     context: ContextWeights | None = None
 
     def __post_init__(self) -> None:
-        """Refuse arrays beyond whose ends a compiled step would read."""
+        """Check all shapes, because the compiled step does not."""
         layers = len(self.of_input)
         counts = len(self.of_hidden), len(self.biases), len(self.norms)
         if layers == 0 or counts not in ((layers, layers, 0), (layers, layers, layers + 1)):
@@ -123,12 +123,12 @@ class Weights:
         """Collect the weights of a `MusicLSTMForCausalLM`.
 
         Args:
-            arrays: Its state dict.
-            residual: As in its config.
-            token_names: As in its config.
+            arrays: The state dict.
+            residual: From the config.
+            token_names: From the config.
 
         Raises:
-            ValueError: Arrays do not fit each other.
+            ValueError: Shapes of arrays do not match.
         """
         layers = sum(name.endswith(".weight_ih_l0") for name in arrays)
         lstms = [f"model.layers.{i}.lstm." for i in range(layers)]

@@ -1,8 +1,7 @@
 """The network, its step features and its checkpoint folder.
 
 `configuration_musiclstm`, `modeling_musiclstm` and `step_features` are copied to the Hub beside the
-weights; they import nothing else of musiclstm. Names are imported at first use, because the network
-needs torch and transformers.
+weights. Names are imported at first use, because the network imports torch and transformers.
 """
 
 from typing import TYPE_CHECKING

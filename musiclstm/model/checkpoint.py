@@ -1,8 +1,8 @@
 """Load and save checkpoint folders: config, weights and tokenizer file.
 
-A folder is the bundled default, a local one, or one from the Hub. Weights are read from safetensors
-only, and code files in the folder are never run. Config, tokenizer file and the shapes of the
-weights are compared before a network is built.
+A folder is the bundled one, a local one, or one from the Hub. Weights are read from safetensors
+only, and code files in the folder are never run. Config, tokenizer file and weight shapes are
+checked before a model is built.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SMALL = ("config.json", TOKENIZER_FILE, "generation_config.json", FACTS_FILE)
 
 
 class _NoTextTokenizer:
-    """What `AutoTokenizer` finds for our config: a refusal that names the tokenizer to use."""
+    """Tokenizer class for `AutoTokenizer` that raises and names the tokenizer to use."""
 
     @classmethod
     def from_pretrained(cls, *_: Any, **__: Any) -> NoReturn:
@@ -78,7 +78,7 @@ def find_checkpoint(name: str | Path, *, revision: str | None = None) -> Path:
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    """Fetch the small files first, so that other models are refused before their weights."""
+    """Download small files first, so that other models are refused before their weights."""
     folder = fetch(name, [*_SMALL, FILE_OF_0_2], revision=revision)
     refuse_version_0_2(folder, name)
     _check_files(folder, name, ["config.json"])
@@ -98,10 +98,14 @@ def _check_files(folder: Path, name: str | Path, files: Iterable[str]) -> None:
 def load_checkpoint(
     name: str | Path = DEFAULT, *, revision: str | None = None
 ) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
-    """Read a model in float32 and evaluation mode, and its tokenizer.
+    """Load a model, in float32 and evaluation mode, and its tokenizer.
+
+    Args:
+        name: As for `find_checkpoint`.
+        revision: As for `find_checkpoint`.
 
     Raises:
-        CheckpointError: Something is missing, unreadable, or does not belong together.
+        CheckpointError: A file is missing or unreadable, or files do not match.
     """
     folder = find_checkpoint(name, revision=revision)
     config = _read_config(folder, name)
@@ -121,8 +125,8 @@ def load_checkpoint(
             )
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
-            f"The weights of {str(name)!r} cannot be read ({type(error).__name__}); fetch or copy "
-            f"{WEIGHTS_FILE} again."
+            f"The weights of {str(name)!r} cannot be read ({type(error).__name__}); download or "
+            f"copy {WEIGHTS_FILE} again."
         ) from error
     model, report = loaded
     if report["missing_keys"] or report["unexpected_keys"]:
@@ -131,7 +135,7 @@ def load_checkpoint(
 
 
 def _check_shapes(config: MusicLSTMConfig, weights: Path, name: str | Path) -> None:
-    """Compare sizes in the config with the stored weights before a network is built."""
+    """Compare the sizes in the config with the stored weights."""
     with safe_open(weights, framework="pt") as stored:
         names = set(stored.keys())
         embeddings = "model.embed_tokens.weight"
@@ -161,14 +165,14 @@ def _read_config(folder: Path, name: str | Path) -> MusicLSTMConfig:
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
-            f"config.json of {str(name)!r} describes no network that can be built ({reason}); take "
-            "the file saved with the weights, or a newer musiclstm."
+            f"config.json of {str(name)!r} is not valid ({reason}); use the file saved with the "
+            "weights, or a newer musiclstm."
         ) from error
 
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """Switch off the progress bar, and the table of what `CheckpointError` reports."""
+    """Switch off the progress bar and the table of missing weights, which raise here."""
     bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -211,11 +215,11 @@ def save_checkpoint(
     """Write config, weights, tokenizer file, generation config, code files and facts.
 
     Args:
-        folder: Made if it does not exist.
-        model: Its weights stay as they are. Its config gets the fingerprint of the tokenizer.
-        tokenizer: The one that the weights were trained with.
+        folder: Created if missing.
+        model: The weights are not changed; the config gets the fingerprint of the tokenizer.
+        tokenizer: The tokenizer that the weights were trained with.
         facts: Contents of facts.json. None: the file is not written.
-        dtype: Of the stored weights.
+        dtype: Precision of the stored weights.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -260,5 +264,5 @@ def _read_record(path: Path, name: str | Path) -> dict[str, Any]:
 
 def _no_record(path: Path, name: str | Path) -> str:
     return (
-        f"{path.name} of {str(name)!r} is not a JSON record; take the file saved with the weights."
+        f"{path.name} of {str(name)!r} is not a JSON object; use the file saved with the weights."
     )

@@ -1,6 +1,6 @@
 """Configuration of the network.
 
-Travels to the Hub beside the weights: of our modules it imports `step_features` alone.
+The file is copied to the Hub beside the weights. Of this package it imports only `step_features`.
 """
 
 # No `from __future__ import annotations` here: it would switch the type checks of `@strict` off.
@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 
 from .step_features import FORMAT_VERSION, TokenKind, TokenTable
 
-# Keywords that a saved config, or transformers itself, passes besides our own fields.
+# Keywords of saved configs and of transformers that are no fields of this class.
 _FOREIGN_FIELDS = {
     *("model_type", "auto_map", "torch_dtype", "name_or_path"),
     *("attn_implementation", "experts_implementation", "output_attentions"),
@@ -20,8 +20,8 @@ _FIELDS_OF_VERSION_0_2 = {
     *("attention_window", "recall_window", "recall_distance"),
     *("recall_power", "recall_bias", "recall_slope"),
 }
-# Lowest and highest value of the tokens that the step features read, as in core/features_table.c:
-# durations in positions, the length of a bar in 1/48 quarters.
+# Lowest and highest value by kind of token, as in core/features_table.c: durations in positions,
+# the length of a bar in 1/48 quarters.
 _RANGES = {
     TokenKind.PITCH: (0, 127),
     TokenKind.DRUM: (0, 127),
@@ -34,32 +34,32 @@ _RANGES = {
 
 @strict
 class MusicLSTMConfig(PreTrainedConfig):
-    """Everything that is needed to build a `MusicLSTMForCausalLM` before its weights are read.
+    """Configuration of `MusicLSTMForCausalLM`.
 
     Args:
         vocab_size: Number of tokens, special ones included.
-        hidden_size: Width of embeddings, of every layer and of the output.
+        hidden_size: Width of embeddings and layers.
         num_hidden_layers: Number of LSTM layers.
         residual: Add each layer's input to its output.
         layer_norm: Normalize the input of each layer and the output of the last one.
-        dropout: Share of a layer's outputs set to 0 in training, the same ones at every step of a
-            window (locked dropout, Gal and Ghahramani 2016), 0 to below 1.
-        embedding_dropout: The same for the input of the first layer, 0 to below 1.
+        dropout: Dropout probability of layer outputs, 0 to below 1; the same features at every
+            step of a window (variational dropout, Gal and Ghahramani 2016).
+        embedding_dropout: The same for the input of the first layer.
         tie_word_embeddings: Use the embedding matrix as the output matrix too.
         initializer_range: Standard deviation of initial embeddings and output weights.
         use_cache: Return the state from every forward pass.
-        pad_token_id: Token that fills short rows.
-        bos_token_id: Token that opens a piece.
-        eos_token_id: Token that closes a piece.
-        tokenizer_fingerprint: Identity of the tokenizer the weights were trained with.
-        programs: MIDI programs (0 to 127, -1 for drums) that occurred in training. None: all.
-        token_names: Name of each token, such as `Pitch_60`, in order of the ids; the step features
-            are read off them. None: the network has no step features.
-        step_features_version: Format of the step features the weights were trained with.
+        pad_token_id: Padding token.
+        bos_token_id: Token at the start of a piece.
+        eos_token_id: Token at the end of a piece.
+        tokenizer_fingerprint: Fingerprint of the tokenizer used in training.
+        programs: MIDI programs (0 to 127, -1 for drums) in the training data. None: all.
+        token_names: Name of each token, such as `Pitch_60`, in order of ids. The step features are
+            defined by them. None: the network has no step features.
+        step_features_version: Format of the step features used in training.
 
     Raises:
-        TypeError: A name that is not a field, or a config of musiclstm 0.2.
-        StrictDataclassError: A value of the wrong type or out of range; the message says which.
+        TypeError: An unknown name, or a config of musiclstm 0.2.
+        StrictDataclassError: A value of the wrong type or out of range.
     """
 
     model_type = "musiclstm"
@@ -85,7 +85,7 @@ class MusicLSTMConfig(PreTrainedConfig):
     step_features_version: int = FORMAT_VERSION
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Refuse unknown names, which transformers would store without a message."""
+        """Raise for unknown names, which transformers would store silently."""
         if _FIELDS_OF_VERSION_0_2 & kwargs.keys():
             raise TypeError(
                 "This config was made for musiclstm 0.2; read it with musiclstm 0.2 "
@@ -102,7 +102,7 @@ class MusicLSTMConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def validate_architecture(self) -> None:
-        """Refuse values that no network can have."""
+        """Raise for values out of range."""
         for name in ("vocab_size", "hidden_size", "num_hidden_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}.")
@@ -139,8 +139,8 @@ class MusicLSTMConfig(PreTrainedConfig):
         if self.step_features_version != FORMAT_VERSION:
             raise ValueError(
                 f"The weights were trained with step features of format "
-                f"{self.step_features_version}; this code computes format {FORMAT_VERSION}. "
-                "Read them with the version of musiclstm that made them."
+                f"{self.step_features_version}; this version computes format {FORMAT_VERSION}. "
+                "Use the version of musiclstm that trained them."
             )
         try:
             table = TokenTable(names)

@@ -1,9 +1,8 @@
-"""A name on the Hub -> a folder on this machine whose files are what the Hub says they are.
+"""Download files of a repository on the Hub into the local cache, and verify their digests.
 
-huggingface_hub keeps the copies and compares their sizes; here their digests are compared too, so
-that a changed byte is found and fetched anew instead of played. Whatever goes wrong is one
-sentence, and leaves a cache with which the same call works once the fault is mended. Knows nothing
-of models.
+huggingface_hub compares sizes only. Here a file whose SHA differs from its name in the cache is
+deleted and downloaded again. `HfApi.verify_repo_checksums` needs the network at every call; this
+works offline too.
 """
 
 from __future__ import annotations
@@ -27,36 +26,36 @@ from huggingface_hub.errors import (
 
 from musiclstm.errors import CheckpointError
 
-# What carries the requests has changed its name before; what it raises stands above this one.
+# The base class of the HTTP library that huggingface_hub uses (requests, now httpx).
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 
 
 def fetch(name: str, files: Sequence[str], *, revision: str | None = None) -> Path:
-    """Files of a model as a folder of the cache, fetched where they are not there yet.
+    """Return a cache folder with files of a model, downloading those that are missing.
 
     Args:
-        name: Such as "user/model".
-        files: What is wanted; what the Hub does not have is missing in the folder.
+        name: Repository, such as "user/model".
+        files: File names; those that the repository lacks are missing in the folder too.
         revision: Branch, tag or commit; None: the main branch.
 
     Returns:
-        A folder whose name is the commit.
+        The folder; its name is the commit.
 
     Raises:
-        CheckpointError: The name, the revision, the Hub or the way there; or the files arrive
-            damaged, twice.
+        CheckpointError: The repository, revision or Hub is not available, or a file was damaged
+            twice.
     """
-    with _told_plainly(name, revision):
+    with _convert_errors(name, revision):
         folder = _snapshot(name, files, revision)
-        damaged = _throw_away_damaged(folder, files)
+        damaged = _delete_damaged(folder, files)
     if not damaged:
         return folder
-    with _told_plainly(name, revision, lost=damaged):
+    with _convert_errors(name, revision, deleted=damaged):
         folder = _snapshot(name, files, folder.name)
-        damaged = _throw_away_damaged(folder, files)
+        damaged = _delete_damaged(folder, files)
     if damaged:
         raise CheckpointError(
-            f"{' and '.join(damaged)} of {name!r} came damaged twice and was thrown away; try "
+            f"{' and '.join(damaged)} of {name!r} was damaged in two downloads and deleted; try "
             "again later, or over another connection."
         )
     return folder
@@ -66,11 +65,11 @@ def _snapshot(name: str, files: Sequence[str], revision: str | None) -> Path:
     return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
 
 
-# What arrived -------------------------------------------------------------------------------------
+# Digests ------------------------------------------------------------------------------------------
 
 
-def _throw_away_damaged(folder: Path, files: Sequence[str]) -> list[str]:
-    """Take out of the cache what is not what its name says; those files."""
+def _delete_damaged(folder: Path, files: Sequence[str]) -> list[str]:
+    """Delete files whose digest is wrong from the cache; return their names."""
     damaged = [name for name in files if _is_damaged(folder / name)]
     for name in damaged:
         blob = _blob_of(folder / name)
@@ -80,15 +79,15 @@ def _throw_away_damaged(folder: Path, files: Sequence[str]) -> list[str]:
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether a file differs from the digest that the cache is named by; False if it names none."""
+    """Return whether a file differs from the digest in its blob's name; False without one."""
     if not path.is_file() or not path.is_symlink():
         return False
-    content, told = path.read_bytes(), _blob_of(path).name
-    if len(told) == 64:
-        return hashlib.sha256(content).hexdigest() != told
-    if len(told) == 40:
+    content, digest = path.read_bytes(), _blob_of(path).name
+    if len(digest) == 64:
+        return hashlib.sha256(content).hexdigest() != digest
+    if len(digest) == 40:
         git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-        return git.hexdigest() != told
+        return git.hexdigest() != digest
     return False
 
 
@@ -96,11 +95,13 @@ def _blob_of(path: Path) -> Path:
     return path.parent / path.readlink()
 
 
-# What went wrong ----------------------------------------------------------------------------------
+# Errors -------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _told_plainly(name: str, revision: str | None, *, lost: Sequence[str] = ()) -> Iterator[None]:
+def _convert_errors(
+    name: str, revision: str | None, *, deleted: Sequence[str] = ()
+) -> Iterator[None]:
     try:
         yield
     except HFValidationError as error:
@@ -109,14 +110,14 @@ def _told_plainly(name: str, revision: str | None, *, lost: Sequence[str] = ()) 
             "as 'user/model'."
         ) from error
     except (_TRANSPORT_ERROR, EntryNotFoundError, OSError) as error:
-        raise CheckpointError(_sentence(error, name, revision, lost)) from error
+        raise CheckpointError(_message(error, name, revision, deleted)) from error
 
 
-def _sentence(error: Exception, name: str, revision: str | None, lost: Sequence[str]) -> str:
+def _message(error: Exception, name: str, revision: str | None, deleted: Sequence[str]) -> str:
     if isinstance(error, GatedRepoError):
         return (
-            f"{name!r} is open only to those whom its owner lets in; ask for that on "
-            f"{constants.ENDPOINT}/{name}, and log in with `hf auth login`."
+            f"{name!r} is a gated repository; request access on {constants.ENDPOINT}/{name}, and "
+            "log in with `hf auth login`."
         )
     if isinstance(error, RepositoryNotFoundError):
         return (
@@ -129,27 +130,27 @@ def _sentence(error: Exception, name: str, revision: str | None, lost: Sequence[
             f"{constants.ENDPOINT}/{name}, or leave the revision out."
         )
     if isinstance(error, LocalEntryNotFoundError):
-        return _no_copy(name, lost)
+        return _not_cached(name, deleted)
     if isinstance(error, EntryNotFoundError):
-        return f"The Hub names a file of {name!r} that it does not give; try again in a minute."
+        return f"The Hub lists a file of {name!r} but does not serve it; try again in a minute."
     if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
         return (
-            "The Hub does not know the token you are logged in with; run `hf auth login` again, "
-            "or `hf auth logout` to read what everybody may."
+            "The Hub rejects your access token; run `hf auth login` again, or `hf auth logout` for "
+            "public models."
         )
-    return _broken(error, name)
+    return _interrupted(error, name)
 
 
-def _no_copy(name: str, lost: Sequence[str]) -> str:
-    if lost:
+def _not_cached(name: str, deleted: Sequence[str]) -> str:
+    if deleted:
         return (
-            f"The copy of {' and '.join(lost)} of {name!r} on this machine was damaged and is "
-            "thrown away; let it reach the Hub once to fetch it again."
+            f"The local copy of {' and '.join(deleted)} of {name!r} was damaged and is deleted; "
+            "connect to the Hub to download it again."
         )
     if constants.HF_HUB_OFFLINE:
         return (
-            f"There is no folder {name!r} and no whole copy of a model of that name, and "
-            "HF_HUB_OFFLINE is set; unset it to fetch the model."
+            f"There is no folder {name!r} and no complete local copy of a model of that name, and "
+            "HF_HUB_OFFLINE is set; unset it to download the model."
         )
     return (
         f"There is no folder {name!r}, and the Hub cannot be reached to look for a model of that "
@@ -157,13 +158,13 @@ def _no_copy(name: str, lost: Sequence[str]) -> str:
     )
 
 
-def _broken(error: Exception, name: str) -> str:
+def _interrupted(error: Exception, name: str) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
         return (
-            f"{name!r} cannot be kept in {constants.HF_HUB_CACHE} ({error.strerror}); make room "
-            "there, or set HF_HOME to another place."
+            f"{name!r} cannot be stored in {constants.HF_HUB_CACHE} ({error.strerror}); free space "
+            "there, or set HF_HOME to another folder."
         )
     return (
-        f"The download of {name!r} broke off ({type(error).__name__}); call again, files that are "
-        "whole are not fetched twice."
+        f"The download of {name!r} was interrupted ({type(error).__name__}); try again, complete "
+        "files are not downloaded twice."
     )

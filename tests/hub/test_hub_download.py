@@ -110,7 +110,7 @@ def test_without_a_way_to_the_hub(toy, hub, monkeypatch, tiny_model) -> None:
 
 def test_offline_before_the_first_load(toy, monkeypatch, tiny_model) -> None:
     offline(monkeypatch)
-    assert "no whole copy of a model of that name, and HF_HUB_OFFLINE is set; unset" in refusal()
+    assert "no complete local copy of a model of that name, and HF_HUB_OFFLINE is set" in refusal()
     offline(monkeypatch, False)
     assert loads(tiny_model)
 
@@ -119,7 +119,7 @@ def test_offline_after_half_a_load(toy, hub, monkeypatch, tiny_model) -> None:
     hub.fail("GET", "/store/", status=404, times=9)
     refusal()
     offline(monkeypatch)
-    assert "no whole copy of a model of that name" in refusal()
+    assert "no complete local copy of a model of that name" in refusal()
     offline(monkeypatch, False)
     hub.mend()
     assert loads(tiny_model)
@@ -142,10 +142,7 @@ def test_a_private_model_opens_with_its_token(toy, hub, tiny_model, monkeypatch)
 
 def test_a_gated_model_says_where_to_ask(toy, hub, tiny_model, nobody) -> None:
     hub.repo(NAME).gated = True
-    assert refusal() == (
-        f"'{NAME}' is open only to those whom its owner lets in; ask for that on "
-        f"{hub.endpoint}/{NAME}, and log in with `hf auth login`."
-    )
+    assert f"request access on {hub.endpoint}/{NAME}" in refusal()
     hub.repo(NAME).gated = False
     assert loads(tiny_model)
 
@@ -153,7 +150,7 @@ def test_a_gated_model_says_where_to_ask(toy, hub, tiny_model, nobody) -> None:
 def test_a_token_that_the_hub_does_not_know(toy, monkeypatch) -> None:
     token = "hf_" + "SomeOldTokenThatWasTakenBack1234"
     monkeypatch.setenv("HF_TOKEN", token)
-    assert "The Hub does not know the token you are logged in with; run" in refusal()
+    assert "`hf auth login`" in refusal()
     assert token not in refusal()
 
 
@@ -174,7 +171,7 @@ def test_a_file_that_was_never_uploaded(missing, toy, hub, tiny_model) -> None:
 
 def test_a_file_that_the_hub_names_but_does_not_give(toy, hub, tiny_model) -> None:
     hub.fail("HEAD", "/resolve/.*/config.json", status=404, code="EntryNotFound", times=9)
-    assert f"The Hub names a file of '{NAME}' that it does not give; try" in refusal()
+    assert f"The Hub lists a file of '{NAME}'" in refusal()
     hub.mend()
     assert loads(tiny_model)
 
@@ -256,10 +253,7 @@ def test_a_byte_that_changed_on_the_way_is_fetched_anew(place, toy, hub, tiny_mo
 
 def test_a_byte_that_changes_every_time_is_one_sentence(toy, hub, tiny_model) -> None:
     hub.fail("GET", "/store/", spoil=-1, times=2)
-    assert refusal() == (
-        f"{WEIGHTS} of '{NAME}' came damaged twice and was thrown away; try again later, or over "
-        "another connection."
-    )
+    assert f"{WEIGHTS} of '{NAME}' was damaged in two downloads" in refusal()
     assert hashlib.sha256(toy[WEIGHTS]).hexdigest() not in {path.name for path in blobs()}
     assert loads(tiny_model)
 
@@ -277,10 +271,7 @@ def test_a_copy_that_rots_on_the_disk_is_fetched_anew(toy, hub, tiny_model) -> N
 def test_a_copy_that_rots_offline_says_so(toy, hub, monkeypatch, tiny_model) -> None:
     spoil_the_copy()
     offline(monkeypatch)
-    assert refusal() == (
-        f"The copy of {WEIGHTS} of '{NAME}' on this machine was damaged and is thrown away; let "
-        "it reach the Hub once to fetch it again."
-    )
+    assert f"local copy of {WEIGHTS} of '{NAME}' was damaged" in refusal()
     offline(monkeypatch, False)
     assert loads(tiny_model)
 
@@ -299,7 +290,7 @@ def test_a_download_that_stops_halfway_goes_on(toy, hub, tiny_model) -> None:
 def test_a_download_that_never_ends_is_one_sentence(toy, hub, tiny_model) -> None:
     hub.fail("GET", "/store/", cut_after=0, times=99)
     sentence = refusal()
-    assert sentence.startswith(f"The download of '{NAME}' broke off (")
+    assert sentence.startswith(f"The download of '{NAME}' was interrupted (")
     assert sentence.endswith("call again, files that are whole are not fetched twice.")
     hub.mend()
     assert loads(tiny_model)

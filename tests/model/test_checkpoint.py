@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -119,21 +119,15 @@ def test_plain_transformers_samples_from_a_checkpoint(tiny_checkpoint, tiny_toke
     assert 2 <= model.generate(begin, max_new_tokens=5).shape[1] <= 6
 
 
-def test_facts_are_kept_as_they_were_told(tiny_checkpoint, tiny_model, tiny_tokenizer, tmp_path):
+def test_facts_are_stored_unchanged(tiny_checkpoint, tiny_model, tiny_tokenizer, tmp_path):
+    assert read_facts(tmp_path) == {}
     assert read_facts(tiny_checkpoint) == {"steps": 0}
     facts = {"data": "Dvořák", "bits_per_note": 1.5, "steps": [1, 2]}
     save_checkpoint(tmp_path, tiny_model, tiny_tokenizer, facts=facts)
     assert read_facts(tmp_path) == facts
     assert "Dvořák" in (tmp_path / "facts.json").read_text(encoding="utf-8")
-
-
-def test_no_facts_are_an_empty_record(tmp_path) -> None:
-    assert read_facts(tmp_path) == {}
-
-
-def test_damaged_facts_are_refused(tmp_path) -> None:
     (tmp_path / "facts.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"facts\.json of .* is not a JSON record; take"):
+    with pytest.raises(CheckpointError, match=r"facts\.json of .* is not a JSON object"):
         read_facts(tmp_path)
 
 
@@ -145,175 +139,92 @@ def test_a_folder_is_found_by_its_path(tiny_checkpoint) -> None:
     assert find_checkpoint(str(tiny_checkpoint)) == tiny_checkpoint
 
 
-@pytest.mark.parametrize(
-    ("removed", "sentence"),
-    [
-        (
-            ["miditok_remi.json"],
-            "has no miditok_remi.json; a checkpoint folder holds config.json, ",
-        ),
-        (["config.json", "model.safetensors"], "has no config.json and no model.safetensors; "),
-    ],
-)
-def test_a_folder_with_a_file_missing_is_refused(removed, sentence, folder) -> None:
-    for name in removed:
+@pytest.mark.parametrize("missing", [["miditok_remi.json"], ["config.json", "model.safetensors"]])
+def test_a_folder_with_a_file_missing_is_refused(missing, folder) -> None:
+    for name in missing:
         (folder / name).unlink()
-    with pytest.raises(CheckpointError, match=sentence):
+    with pytest.raises(CheckpointError, match=f"has no {' and no '.join(missing)};"):
         find_checkpoint(folder)
 
 
 def test_a_name_that_is_neither_folder_nor_hub_id_is_refused() -> None:
-    with pytest.raises(CheckpointError) as refusal:
+    with pytest.raises(CheckpointError, match="'no/such/folder' is neither a folder nor a Hub id"):
         find_checkpoint("no/such/folder")
-    assert str(refusal.value) == (
-        "'no/such/folder' is neither a folder nor a Hub id; pass 'default', a folder, or an id "
-        "such as 'user/model'."
-    )
+    with pytest.raises(CheckpointError, match=r"no folder 'no/model' and .* HF_HUB_OFFLINE is set"):
+        find_checkpoint("no/model")
 
 
-def test_offline_a_name_without_a_copy_is_refused_with_a_sentence() -> None:
-    with pytest.raises(CheckpointError) as refusal:
-        find_checkpoint("nobody/nothing")
-    assert str(refusal.value) == (
-        "There is no folder 'nobody/nothing' and no whole copy of a model of that name, and "
-        "HF_HUB_OFFLINE is set; unset it to fetch the model."
-    )
+# -- Files that do not match ---------------------------------------------------------------------
+
+DEEP = "[" * 100_000
+MISMATCHES = [
+    ("config.json", {"vocab_size": 99, "token_names": None}, "99 tokens and a tokenizer of"),
+    ("config.json", {"tokenizer_fingerprint": "0123456789abcdef"}, "tokenizer 0123456789abcdef"),
+    ("config.json", {"step_features_version": FORMAT_VERSION + 1}, f"format {FORMAT_VERSION + 1}"),
+    ("config.json", {"model_type": "gpt2"}, "is a model of type 'gpt2'"),
+    ("config.json", {"hyperdrive": True}, "is not valid .*'hyperdrive'"),
+    ("config.json", {"dropout": 2}, "is not valid .*dropout .* got 2"),
+    ("config.json", {"recall_window": 100}, "is not valid .*musiclstm 0.2"),
+    ("config.json", {"num_hidden_layers": 1}, "not those of the network"),
+    ("config.json", {"hidden_size": 16}, "cannot be read|not those of the network"),
+    *(("config.json", content, "is not a JSON object") for content in ("{", "[1, 2]", "", DEEP)),
+    ("miditok_remi.json", "{}", "is not a tokenizer file"),
+    ("miditok_remi.json", {"musiclstm": {"format_version": 99}}, "has format 99"),
+    ("model.safetensors", "", "cannot be read"),
+    ("model.safetensors", "not weights", "cannot be read"),
+]
 
 
-# -- What does not belong together ---------------------------------------------------------------
-
-
-def refusal_of(folder) -> str:
-    with pytest.raises(CheckpointError) as refusal:
+@pytest.mark.parametrize(("file", "content", "fact"), MISMATCHES)
+def test_files_that_do_not_match_are_refused_with_the_reason(file, content, fact, folder) -> None:
+    if isinstance(content, dict):
+        rewrite(folder / file, **content)
+    else:
+        (folder / file).write_text(content)
+    with pytest.raises(CheckpointError, match=fact) as error:
         load_checkpoint(folder)
-    assert "\n" not in str(refusal.value)
-    return str(refusal.value)
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_weights_for_another_number_of_tokens_are_refused(folder, tiny_tokenizer) -> None:
-    rewrite(folder / "config.json", vocab_size=99, token_names=None)
-    assert refusal_of(folder) == (
-        f"'{folder}' has weights for 99 tokens and a tokenizer of {len(tiny_tokenizer)}; "
-        "both must come from the same run."
-    )
-
-
-def test_a_tokenizer_with_another_fingerprint_is_refused(folder, tiny_tokenizer) -> None:
-    rewrite(folder / "config.json", tokenizer_fingerprint="0123456789abcdef")
-    assert refusal_of(folder) == (
-        f"The weights of '{folder}' were trained with tokenizer 0123456789abcdef, but "
-        f"miditok_remi.json is {tiny_tokenizer.fingerprint}; both must come from the same run."
-    )
-
-
-def test_token_names_that_are_not_those_of_the_tokenizer_are_refused(
-    folder, tiny_tokenizer
-) -> None:
+def test_token_names_of_another_tokenizer_are_refused(folder, tiny_tokenizer) -> None:
     names = list(tiny_tokenizer.token_names)
     names[4:6] = reversed(names[4:6])
     rewrite(folder / "config.json", token_names=names)
-    assert refusal_of(folder) == (
-        f"token_names in config.json of '{folder}' are not the tokens of miditok_remi.json; "
-        "both must come from the same run."
-    )
-
-
-def test_step_features_of_another_format_are_refused(folder) -> None:
-    rewrite(folder / "config.json", step_features_version=FORMAT_VERSION + 1)
-    refusal = refusal_of(folder)
-    assert refusal.startswith(f"config.json of '{folder}' describes no network that can be built")
-    assert (
-        f"The weights were trained with step features of format {FORMAT_VERSION + 1}; this code "
-        f"computes format {FORMAT_VERSION}. Read them with the version of musiclstm that made them"
-    ) in refusal
+    with pytest.raises(CheckpointError, match=r"are not the tokens of miditok_remi\.json"):
+        load_checkpoint(folder)
 
 
 def test_a_checkpoint_of_version_0_2_names_the_version_that_reads_it(folder) -> None:
-    (folder / "miditok_remi.json").rename(folder / "tokenizer.json")
-    assert refusal_of(folder) == (
-        f"'{folder}' is a checkpoint of musiclstm 0.2, which has another network and other "
-        "tokens; read it with musiclstm 0.2 (pip install 'musiclstm<0.3'), or train it again."
-    )
-
-
-def test_a_file_of_version_0_2_beside_a_whole_checkpoint_is_ignored(folder) -> None:
     (folder / "tokenizer.json").write_text("{}")
-    assert find_checkpoint(folder) == folder
+    assert find_checkpoint(folder) == folder  # a file of that version beside the current one
+    (folder / "miditok_remi.json").rename(folder / "tokenizer.json")
+    with pytest.raises(CheckpointError, match=r"musiclstm<0\.3"):
+        load_checkpoint(folder)
 
 
 def test_auto_tokenizer_names_the_tokenizer_to_use(folder) -> None:
-    with pytest.raises(ValueError, match=r"has no text tokenizer; use musiclstm\.MusicTokenizer"):
+    with pytest.raises(ValueError, match=r"musiclstm\.MusicTokenizer"):
         AutoTokenizer.from_pretrained(folder)
 
 
-def test_a_config_of_another_network_is_refused(folder) -> None:
-    rewrite(folder / "config.json", model_type="gpt2")
-    with pytest.raises(CheckpointError, match="is a model of type 'gpt2', not 'musiclstm'; pass"):
-        load_checkpoint(folder)
-
-
-@pytest.mark.parametrize("content", ["{", "[1, 2]", ""])
-def test_a_config_that_is_no_record_is_refused(content, folder) -> None:
-    (folder / "config.json").write_text(content)
-    with pytest.raises(CheckpointError, match=r"config\.json of .* is not a JSON record; take the"):
-        load_checkpoint(folder)
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"hyperdrive": True}, "MusicLSTMConfig has no field 'hyperdrive'"),
-        ({"dropout": 2}, "dropout must be from 0 to below 1, got 2"),
-        ({"hidden_size": "big"}, "hidden_size"),
-        ({"recall_window": 100}, "This config was made for musiclstm 0.2"),
-    ],
-)
-def test_a_config_that_describes_no_network_is_refused(changes, reason, folder) -> None:
-    rewrite(folder / "config.json", **changes)
-    with pytest.raises(CheckpointError, match="describes no network that can be built") as refusal:
-        load_checkpoint(folder)
-    assert reason in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"not weights", pickle.dumps({"lm_head": 1})])
-def test_weights_that_are_no_safetensors_are_refused(content, folder) -> None:
-    (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"The weights of .* cannot be read \(\w+\); fetch"):
-        load_checkpoint(folder)
-
-
-def test_weights_cut_short_are_refused(folder) -> None:
+def test_damaged_weights_are_refused(folder) -> None:
     file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-1_000])
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    content = file.read_bytes()
+    for damaged in (content[:-1_000], pickle.dumps({"lm_head": 1})):
+        file.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load_checkpoint(folder)
+    weights = load(content)
+    del weights["model.layers.1.lstm.weight_hh_l0"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="not those of the network"):
         load_checkpoint(folder)
 
 
 def test_a_pickle_beside_the_config_is_not_opened(folder) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
-        load_checkpoint(folder)
-
-
-def test_weights_with_a_layer_missing_are_refused(folder) -> None:
-    file = folder / "model.safetensors"
-    weights = load_file(file)
-    del weights["model.layers.1.lstm.weight_hh_l0"]
-    save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"are not those of the network in its config\.json"):
-        load_checkpoint(folder)
-
-
-def test_weights_with_a_layer_too_many_are_refused(folder) -> None:
-    rewrite(folder / "config.json", num_hidden_layers=1)
-    with pytest.raises(CheckpointError, match=r"are not those of the network in its config\.json"):
-        load_checkpoint(folder)
-
-
-def test_weights_of_another_width_are_refused(folder) -> None:
-    rewrite(folder / "config.json", hidden_size=16)
-    with pytest.raises(CheckpointError, match=r"weights of .*(cannot be read|are not those)"):
         load_checkpoint(folder)
 
 
@@ -325,29 +236,12 @@ def test_code_beside_the_weights_is_not_run(folder) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"hidden_size": 10**9}, {"num_hidden_layers": 10**9}, {"num_hidden_layers": 3}],
+    "changes", [{"hidden_size": 10**9}, {"num_hidden_layers": 10**9}, {"num_hidden_layers": 3}]
 )
-def test_numbers_that_the_weights_do_not_bear_out_build_nothing(
+def test_sizes_that_are_not_those_of_the_weights_build_no_model(
     changes, folder, monkeypatch
 ) -> None:
     monkeypatch.setattr(MusicLSTMForCausalLM, "__init__", lambda *_: pytest.fail("was built"))
     rewrite(folder / "config.json", **changes)
-    with pytest.raises(CheckpointError, match=r"are not those of the network in its config\.json"):
+    with pytest.raises(CheckpointError, match="not those of the network"):
         load_checkpoint(folder)
-
-
-def test_a_config_nested_without_end_is_refused(folder) -> None:
-    (folder / "config.json").write_text("[" * 100_000)
-    with pytest.raises(CheckpointError, match="is not a JSON record"):
-        load_checkpoint(folder)
-
-
-def test_a_tokenizer_that_is_none_is_refused_by_the_name_that_was_given(folder) -> None:
-    (folder / "miditok_remi.json").write_text("{}")
-    assert refusal_of(folder).startswith(f"miditok_remi.json of '{folder}' is not a tokenizer file")
-
-
-def test_a_tokenizer_of_another_format_is_refused_with_both_formats(folder) -> None:
-    rewrite(folder / "miditok_remi.json", musiclstm={"format_version": 99})
-    assert f"miditok_remi.json of '{folder}' has format 99; this version" in refusal_of(folder)

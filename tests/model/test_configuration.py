@@ -1,4 +1,4 @@
-"""What the config holds, and the sentences that refuse what it cannot be."""
+"""The configuration: fields, files and errors."""
 
 from __future__ import annotations
 
@@ -12,20 +12,11 @@ from musiclstm.model.step_features import FORMAT_VERSION
 from tests.model.tiny_models import NAMES, VOCAB
 
 REFUSED = [
-    ({"vocab_size": 0}, r"vocab_size must be 1 or more, got 0\."),
-    ({"hidden_size": -8}, r"hidden_size must be 1 or more, got -8\."),
-    ({"num_hidden_layers": 0}, r"num_hidden_layers must be 1 or more, got 0\."),
-    ({"dropout": 1}, r"dropout must be from 0 to below 1, got 1\."),
-    ({"dropout": -0.1}, r"dropout must be from 0 to below 1, got -0\.1\."),
-    ({"dropout": float("nan")}, r"dropout must be from 0 to below 1, got nan\."),
-    ({"embedding_dropout": 1.5}, r"embedding_dropout must be from 0 to below 1, got 1\.5\."),
-    ({"initializer_range": -0.1}, r"initializer_range must be 0 or more, got -0\.1\."),
-    ({"initializer_range": float("nan")}, r"initializer_range must be 0 or more, got nan\."),
-    ({"pad_token_id": 682}, r"pad_token_id must be None or from 0 to 681 .*, got 682\."),
-    ({"eos_token_id": -1}, r"eos_token_id must be None or from 0 to 681 .*, got -1\."),
-    ({"programs": [0, 128]}, r"programs must be from -1 \(drums\) to 127, got \[0, 128\]\."),
-    ({"programs": []}, r"programs must name at least one instrument; None means all\."),
-    ({"token_names": NAMES}, rf"every token: vocab_size is 682, got {VOCAB} names\."),
+    *({name: -8} for name in ("vocab_size", "hidden_size", "num_hidden_layers")),
+    *({"dropout": value} for value in (1, -0.1, float("nan"))),
+    *({"embedding_dropout": 1.5}, {"initializer_range": -0.1}, {"initializer_range": float("nan")}),
+    *({"pad_token_id": 682}, {"eos_token_id": -1}, {"programs": [0, 128]}, {"programs": []}),
+    {"token_names": NAMES},
 ]
 WRONG_TYPES = [
     {"hidden_size": "big"},
@@ -57,14 +48,8 @@ VERSION_0_2 = {
 }
 
 
-@pytest.mark.parametrize(("values", "sentence"), REFUSED)
-def test_a_value_no_network_can_have_is_refused_with_a_sentence(values, sentence) -> None:
-    with pytest.raises(StrictDataclassError, match=sentence):
-        MusicLSTMConfig(**values)
-
-
-@pytest.mark.parametrize("values", WRONG_TYPES)
-def test_a_value_of_the_wrong_type_is_refused_by_its_name(values) -> None:
+@pytest.mark.parametrize("values", [*REFUSED, *WRONG_TYPES], ids=str)
+def test_a_value_out_of_range_or_of_a_wrong_type_is_refused(values) -> None:
     (name,) = values
     with pytest.raises(StrictDataclassError, match=name):
         MusicLSTMConfig(**values)
@@ -99,38 +84,34 @@ def test_a_value_assigned_later_is_checked_too() -> None:
         config.hidden_size = "big"
 
 
-def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(TypeError) as refusal:
+def test_an_unknown_name_is_refused_and_the_fields_are_listed(tmp_path) -> None:
+    with pytest.raises(TypeError, match=r"'hiden_size', 'layers'; .*num_hidden_layers"):
         MusicLSTMConfig(hiden_size=64, layers=2)
-    sentence = str(refusal.value)
-    assert sentence.startswith("MusicLSTMConfig has no field 'hiden_size', 'layers'; its fields ")
-    assert "hidden_size, num_hidden_layers" in sentence
-    assert "model_type" not in sentence
-
-
-def test_sampling_settings_are_no_fields() -> None:
-    with pytest.raises(TypeError, match="has no field 'temperature'"):
+    with pytest.raises(TypeError, match="'temperature'"):  # a setting of sampling
         MusicLSTMConfig(temperature=0.9)
+    MusicLSTMConfig().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"hyperdrive": True}))
+    with pytest.raises(TypeError, match="'hyperdrive'"):
+        MusicLSTMConfig.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["attention_window", "recall_window", "recall_slope"])
 def test_a_config_of_version_0_2_names_the_version_that_reads_it(name, tmp_path) -> None:
-    sentence = (
-        r"made for musiclstm 0\.2; read it with musiclstm 0\.2 \(pip install 'musiclstm<0\.3'\)"
-    )
-    with pytest.raises(TypeError, match=sentence):
+    advice = r"musiclstm<0\.3"
+    with pytest.raises(TypeError, match=advice):
         MusicLSTMConfig(**{name: 0})
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "musiclstm", **VERSION_0_2}))
-    with pytest.raises(TypeError, match=sentence):
+    with pytest.raises(TypeError, match=advice):
         MusicLSTMConfig.from_pretrained(tmp_path)
 
 
-def test_whole_numbers_serve_as_shares() -> None:
+def test_integers_are_accepted_for_fractions() -> None:
     config = MusicLSTMConfig(dropout=0, embedding_dropout=0, initializer_range=1)
     assert (config.dropout, config.embedding_dropout, config.initializer_range) == (0, 0, 1)
 
 
-def test_a_saved_config_comes_back_with_every_field(tmp_path) -> None:
+def test_a_saved_config_is_loaded_with_every_field(tmp_path) -> None:
     config = MusicLSTMConfig(
         vocab_size=VOCAB,
         hidden_size=24,
@@ -151,14 +132,6 @@ def test_a_saved_config_comes_back_with_every_field(tmp_path) -> None:
     )
     config.save_pretrained(tmp_path)
     assert MusicLSTMConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
-
-
-def test_a_file_with_an_unknown_name_is_refused(tmp_path) -> None:
-    MusicLSTMConfig().save_pretrained(tmp_path)
-    file = tmp_path / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"hyperdrive": True}))
-    with pytest.raises(TypeError, match="has no field 'hyperdrive'"):
-        MusicLSTMConfig.from_pretrained(tmp_path)
 
 
 def test_two_configs_share_no_list() -> None:

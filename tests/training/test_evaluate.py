@@ -333,7 +333,7 @@ def test_damaged_facts_are_told_before_anything_is_measured(duets, checkpoint, m
     (checkpoint / "facts.json").write_text("{")
     monkeypatch.setattr(evaluate, "evaluate", None)
     assert run(duets, checkpoint, "--write_facts") == 1
-    assert "facts.json of 'model' is not a JSON record" in capsys.readouterr().err
+    assert "facts.json of 'model' is not a JSON object" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
