@@ -29,7 +29,7 @@ from training.networks import load_network  # noqa: E402
 from training.pretraining.corpora import CORPUS_WEIGHTS  # noqa: E402
 from training.pretraining.progress import read_progress, sessions_of  # noqa: E402
 from training.pretraining.settings import PretrainingSettings  # noqa: E402
-from training.trainer.checkpoints import find_whole  # noqa: E402
+from training.trainer.checkpoints import find_valid  # noqa: E402
 
 PRETRAINED = ROOT / "musiclstm" / "pretrained"
 NOTICE = PRETRAINED / "NOTICE.txt"
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.disable_progress_bar()
     source = options.folder
     if not (source / FACTS_FILE).is_file():  # finetune writes it beside its checkpoints
-        source = find_whole(source, print)
+        source = find_valid(source, print)
     progress = read_progress(source)
     if progress is not None:
         tokenizer = MusicTokenizer()

@@ -1,4 +1,7 @@
-"""Options of `training.finetune`: ours, the Trainer's, and presets that fill both in."""
+"""Options of `training.finetune`: its own, those of the Trainer, presets, and settings files.
+
+Precedence: command line, then --config, then --preset, then defaults.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ import math
 import sys
 from argparse import SUPPRESS, Namespace
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import torch
+import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-from training.configfile import with_config_file
-
 SCRATCH = "scratch"
+_PROG = "python -m training.finetune"
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two cores.
@@ -52,10 +56,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-# What is always so unless a flag says otherwise.
+# Defaults of all presets.
 _COMMON: dict[str, Any] = {
     "eval_strategy": "steps",
-    "eval_on_start": True,  # what the model is worth before it learns
+    "eval_on_start": True,
     "save_strategy": "steps",
     "save_total_limit": 3,
     "load_best_model_at_end": True,
@@ -67,18 +71,18 @@ _COMMON: dict[str, Any] = {
     "max_grad_norm": 1.0,
     "adam_beta2": 0.98,
     "report_to": "tensorboard",
-    # The windows of a row must come in order, every key of an item is wanted, and a model that
-    # returns its state must go on doing so after it was saved.
+    # Windows of a batch row must follow each other, with all keys of an item, and the model must
+    # return its state.
     "train_sampling_strategy": "sequential",
     "remove_unused_columns": False,
     "use_cache": True,
-    # A loss that is no number ends the run, with a sentence; here it would be averaged away.
+    # A loss that is not finite ends the run; this filter would hide it.
     "logging_nan_inf_filter": False,
     "ddp_find_unused_parameters": False,
 }
 
 
-# From and to, both included.
+# Lowest and highest value, both allowed.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "window": (2, math.inf),
     "augment_pitch": (0, 11),
@@ -96,7 +100,7 @@ _TRAINER_BOUNDS: dict[str, tuple[float, float]] = {
     "label_smoothing_factor": (0, 0.99),
     "learning_rate": (0, math.inf),
 }
-# Otherwise the state would go on from another piece's window, or epochs would repeat themselves.
+# Other values would carry state into the window of another piece, or repeat an epoch.
 _FIXED: dict[str, Any] = {
     "train_sampling_strategy": "sequential",
     "dataloader_persistent_workers": False,
@@ -106,117 +110,122 @@ _FIXED: dict[str, Any] = {
 }
 
 
-def _between(least: float, most: float) -> str:
-    return f"{least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+def _range_text(lowest: float, highest: float) -> str:
+    return f"{lowest:g} or more" if highest == math.inf else f"from {lowest:g} to {highest:g}"
 
 
 @dataclass
 class MusicArguments:
-    """What the Trainer does not know about."""
+    """Options in addition to those of the Trainer."""
 
     data: str = field(
         metadata={
-            "help": "Folders, zips, MIDI files, tables (.parquet, .arrow) or data sets of the Hub "
-            "(user/name, or stream:user/name to keep no copy), separated by commas; a.zip=2 shows "
-            "its pieces twice an epoch, b/=0.5 every other time."
+            "help": "Folders, zips, MIDI files, tables (.parquet, .arrow) or Hub datasets "
+            "(user/name, or stream:user/name to keep no copy), separated by commas. a.zip=2 uses "
+            "its pieces twice per epoch, b/=0.5 every second epoch."
         }
     )
     model: str = field(
         default="default",
-        metadata={"help": "What to start from: default, a folder, a Hub id, or scratch."},
+        metadata={"help": "Starting point: default, a folder, a Hub id, or scratch."},
     )
     preset: str = field(
         default="cpu-quick",
         metadata={
-            "help": "Settings to start from; any flag overrules them.",
+            "help": "Defaults for a machine; every other option overrides them.",
             "choices": [*PRESETS],
         },
     )
-    window: int = field(
-        default=512, metadata={"help": "Tokens through which the gradient flows at once."}
-    )
-    hidden_size: int = field(default=384, metadata={"help": "Width of the network (scratch)."})
-    num_hidden_layers: int = field(default=3, metadata={"help": "LSTM layers (scratch)."})
+    window: int = field(default=512, metadata={"help": "Tokens per training window."})
+    hidden_size: int = field(default=384, metadata={"help": "Width of a new network."})
+    num_hidden_layers: int = field(default=3, metadata={"help": "LSTM layers of a new network."})
     config_overrides: str = field(
         default="",
         metadata={
-            "help": "Other fields of MusicLSTMConfig, as layer_norm=false,residual=false (scratch)."
+            "help": "Other fields of a new network, such as layer_norm=false,residual=false."
         },
     )
     dropout: float = field(
-        default=0.1, metadata={"help": "Locked dropout of embeddings and layers."}
+        default=0.1, metadata={"help": "Variational dropout of embeddings and layers."}
     )
-    augment_pitch: int = field(default=5, metadata={"help": "Semitones up or down, 0 to 11."})
+    augment_pitch: int = field(
+        default=5, metadata={"help": "Transpose by up to this many semitones, 0 to 11."}
+    )
     augment_band: float = field(
         default=0.0,
         metadata={
-            "help": "Share of pieces without drums that are arranged for a band, with drums of "
+            "help": "Share of pieces without drums that are arranged for a band, with drums from "
             "other pieces of --data."
         },
     )
     augment_merge: float = field(
         default=0.0,
-        metadata={"help": "Share of pieces in which tracks of one program become one part."},
+        metadata={"help": "Share of pieces in which tracks of one program are merged."},
     )
     augment_order: float = field(
-        default=0.1, metadata={"help": "Share of pieces whose parts have a random order."}
+        default=0.1, metadata={"help": "Share of pieces with a random order of parts."}
     )
     augment_context: float = field(
         default=0.2,
         metadata={
-            "help": "Share of pieces in which some pitches that are read are wrong, and of those "
-            "that lack some parts for a few bars."
+            "help": "Share of pieces with some wrong input pitches, and of pieces that lack parts "
+            "for a few bars."
         },
     )
     ema_decay: float = field(
         default=0.0,
-        metadata={"help": "Of the running average of the weights, such as 0.99; 0: no average."},
+        metadata={
+            "help": "Decay of the running average of the weights, such as 0.99; 0: no average."
+        },
     )
     freeze: str = field(
         default="",
-        metadata={"help": "Parts that stay as they are: embeddings, 1 (lowest layer) to 4, head."},
+        metadata={"help": "Parts that are not trained: embeddings, 1 (lowest layer) to 4, head."},
     )
     layer_decay: float = field(
         default=1.0,
-        metadata={"help": "A part learns so many times as fast as the one above it; 1: all alike."},
+        metadata={"help": "Learning rate of a part relative to the part above it; 1: equal rates."},
     )
     layer_learning_rates: str = field(
-        default="", metadata={"help": "Parts with their own rate, such as embeddings=1e-5,4=1e-3."}
+        default="",
+        metadata={"help": "Learning rates of single parts, such as embeddings=1e-5,4=1e-3."},
     )
     early_stopping_patience: int = field(
         default=0,
-        metadata={"help": "Stop after so many evaluations that were no better; 0: never."},
+        metadata={"help": "Stop after this many evaluations without improvement; 0: never."},
     )
     samples: int = field(
-        default=2, metadata={"help": "Pieces composed at each evaluation, to be heard; 0: none."}
+        default=2, metadata={"help": "Pieces composed at each evaluation; 0: none."}
     )
     config: str | None = field(
         default=None,
-        metadata={"help": "A .json or .yaml file of settings; the command line wins over it."},
+        metadata={"help": "A .json or .yaml file of options; the command line overrides it."},
     )
     leave_out: str = field(
         default="",
         metadata={
-            "help": "Pieces that are not wanted, by what the data report says of them: short, free "
-            "(not on a beat grid), duplicate (up to transposition), or several with commas."
+            "help": "Pieces to exclude, by their note in the data report: short, free (not on a "
+            "beat grid), duplicate (up to transposition), or several separated by commas."
         },
     )
-    workers: int | None = field(default=None, metadata={"help": "Processes that read MIDI."})
+    workers: int | None = field(
+        default=None, metadata={"help": "Number of processes that read MIDI; default: all cores."}
+    )
     dry_run: bool = field(
         default=False,
-        metadata={"help": "Train nothing: report what would be read and how long it would take."},
+        metadata={"help": "Do not train: report the data and the estimated time."},
     )
     hub_repo: str | None = field(default=None, metadata={"help": SUPPRESS})  # --push_to_hub
     hub_private: bool = field(
-        default=False, metadata={"help": "Nobody else may see what --push_to_hub publishes."}
+        default=False, metadata={"help": "Make the repository of --push_to_hub private."}
     )
 
     def __post_init__(self) -> None:
-        """Refuse what means nothing."""
-        for name, (least, most) in _BOUNDS.items():
+        """Check ranges and combinations."""
+        for name, (lowest, highest) in _BOUNDS.items():
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise ValueError(f"--{name} must be {_between(least, most)}, got {value}.")
+            if value is not None and not lowest <= value <= highest:
+                raise ValueError(f"--{name} must be {_range_text(lowest, highest)}, got {value}.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(
                 f"--ema_decay must be 0 or more and below 1, got {self.ema_decay:g}; 0 is off."
@@ -225,31 +234,35 @@ class MusicArguments:
             raise ValueError(f"--dropout must be 0 or more and below 1, got {self.dropout:g}.")
         if self.config_overrides and self.model != SCRATCH:
             raise ValueError(
-                f"--config_overrides shapes a new network, and --model {self.model} has its shape; "
-                f"leave it out, or take --model {SCRATCH}."
+                f"--config_overrides applies to a new network, but --model is {self.model}; leave "
+                f"it out, or use --model {SCRATCH}."
             )
         if self.hub_private and not self.hub_repo:
             raise ValueError(
-                "--hub_private says who may see what is published, and nothing is; add "
-                "--push_to_hub user/model."
+                "--hub_private needs --push_to_hub; add --push_to_hub user/model, or leave it out."
             )
 
 
-class _Parser(HfArgumentParser):
-    """Takes whole names only, and ends with status 1 as every other slip does."""
+class TrainingArgumentParser(HfArgumentParser):
+    """Parser without abbreviated options whose errors have exit status 1, like all others."""
+
+    def __init__(self, dataclass_types: Any = None, **kwargs: Any) -> None:
+        """Create a parser; see `HfArgumentParser`."""
+        super().__init__(dataclass_types, allow_abbrev=False, conflict_handler="resolve", **kwargs)
 
     def error(self, message: str) -> NoReturn:
+        """Print the message and exit with status 1."""
         self.exit(1, f"error: {message}; see '{self.prog} --help'.\n")
 
 
-def read_overrides(text: str, option: str = "--config_overrides") -> dict[str, Any]:
-    """Fields and values that an option names; what they may be, the config itself knows.
+def parse_overrides(text: str, option: str = "--config_overrides") -> dict[str, Any]:
+    """Parse names and JSON values.
 
-    >>> read_overrides("initializer_range=0.1,layer_norm=false")
+    >>> parse_overrides("initializer_range=0.1,layer_norm=false")
     {'initializer_range': 0.1, 'layer_norm': False}
 
     Raises:
-        ValueError: Something else than names and plain values.
+        ValueError: The text has another form.
     """
     found = {}
     for part in filter(None, text.split(",")):
@@ -264,73 +277,106 @@ def read_overrides(text: str, option: str = "--config_overrides") -> dict[str, A
     return found
 
 
-def bf16_is_fast() -> bool:
-    """Whether this processor has instructions for bfloat16; without, it is slower than float32.
+# A settings file becomes words in front of the command line, so that argparse checks its names,
+# types and choices. `set_defaults` would check none of them, and --data would still be required.
 
-    Not by a little: on two cores with AVX2 alone, the default network learned an eighth as fast.
+_COMMA_SEPARATED = ("data", "freeze", "leave_out", "layer_learning_rates")
+
+
+def _with_config(argv: list[str]) -> list[str]:
+    """Return the command line with the options of its --config files inserted at its start."""
+    parser = TrainingArgumentParser(prog=_PROG, add_help=False)
+    parser.add_argument("--config", type=Path, action="append", default=[])
+    found, rest = parser.parse_known_args(argv)
+    return [word for path in found.config for word in _config_words(path)] + rest
+
+
+def _config_words(path: Path) -> list[str]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"{path.name!r} cannot be read ({reason}); check --config.") from error
+    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
+        raise ValueError(f"{path.name!r} must be a table of options, such as preset: cpu-quick.")
+    return [
+        word
+        for name, value in settings.items()
+        if value is not None
+        for word in (f"--{name.replace('-', '_')}", *_value_words(name, value))
+    ]
+
+
+def _value_words(name: str, value: Any) -> list[str]:
+    if name == "layer_learning_rates" and isinstance(value, dict):
+        value = [f"{part}={rate}" for part, rate in value.items()]
+    values = value if isinstance(value, list) else [value]
+    words = [v if isinstance(v, str) else json.dumps(v, default=str) for v in values]
+    return [",".join(words)] if name in _COMMA_SEPARATED else words
+
+
+def bf16_is_fast() -> bool:
+    """Return whether the processor has bfloat16 instructions.
+
+    Without them bfloat16 is slow: on two cores with AVX2, training took eight times as long.
     """
     tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, name, bool)() for name in tests)
 
 
 def parse(argv: list[str] | None = None) -> tuple[MusicArguments, TrainingArguments]:
-    """Read the command line; the chosen preset fills in what it does not say.
+    """Parse the command line, with its settings file and preset.
 
     Raises:
-        ValueError: A name that nobody knows, or settings that this machine cannot follow.
-        ConfigFileError: The file of settings cannot be used.
+        ValueError: An option or the settings file is not valid.
     """
-    argv = with_config_file(sys.argv[1:] if argv is None else argv)
-    parser = _Parser(
-        cast("Any", (MusicArguments, TrainingArguments)),  # its own type leaves dataclasses out
-        prog="python -m training.finetune",
-        description="Teach a model your own MIDI: a folder, a zip, or several.",
-        allow_abbrev=False,
-        conflict_handler="resolve",
+    argv = _with_config(sys.argv[1:] if argv is None else argv)
+    parser = TrainingArgumentParser(
+        cast("Any", (MusicArguments, TrainingArguments)),  # its annotation excludes dataclasses
+        prog=_PROG,
+        description="Fine-tune a model on your own MIDI files.",
     )
     _replace_push_to_hub(parser)
     preset, unknown = parser.parse_known_args(argv)
     if unknown:
-        parser.error(f"nobody knows {' '.join(unknown)}")
+        parser.error(f"unknown option {' '.join(unknown)}")
     if preset.preset == "gpu" and not torch.accelerator.is_available():
         raise ValueError(
-            "The preset gpu needs a GPU that PyTorch can use, and there is none here; take "
-            "--preset cpu or cpu-quick."
+            "The preset gpu needs a GPU that PyTorch can use, and there is none; use --preset cpu "
+            "or cpu-quick."
         )
     given = {word[2:].partition("=")[0] for word in argv if word.startswith("--")}
-    filled = {"bf16": bf16_is_fast()} | _COMMON | PRESETS[preset.preset]
-    parser.set_defaults(**filled | _following(preset, given))
+    defaults = {"bf16": bf16_is_fast()} | _COMMON | PRESETS[preset.preset]
+    parser.set_defaults(**defaults | _implied(preset, given))
     try:
         music, training = parser.parse_args_into_dataclasses(argv)
     except ValueError as error:
-        raise ValueError(
-            " ".join(str(error).split())
-        ) from error  # the Trainer's take several lines
+        raise ValueError(" ".join(str(error).split())) from error  # several lines in the Trainer
     _check(training)
     return music, training
 
 
-def _replace_push_to_hub(parser: _Parser) -> None:
-    """Give our meaning to a flag of the Trainer, which takes no name and would ship a pickle."""
+def _replace_push_to_hub(parser: TrainingArgumentParser) -> None:
+    """Replace the Trainer's flag, which takes no name and would upload a pickle file."""
     parser.add_argument(
         *("--push_to_hub", "--push-to-hub"),
         dest="hub_repo",
         metavar="USER/MODEL",
-        help="Publish the model at the end, under this name.",
+        help="Publish the model at the end in this repository.",
     )
     parser.set_defaults(push_to_hub=False)
 
 
-def _following(preset: Namespace, given: set[str]) -> dict[str, Any]:
-    """What a flag that was given asks of others that were not."""
+def _implied(preset: Namespace, given: set[str]) -> dict[str, Any]:
+    """Return defaults that follow from given options."""
     found: dict[str, Any] = {}
     if "num_train_epochs" in given and "max_steps" not in given:
-        found["max_steps"] = -1  # that of a preset would win
+        found["max_steps"] = -1  # the preset's steps would override epochs
     if "eval_steps" in given and "save_steps" not in given:
         found["save_steps"] = preset.eval_steps
     if "eval_strategy" not in given:
         return found
-    if preset.eval_strategy == "no":  # there is no best without a measure
+    if preset.eval_strategy == "no":  # without evaluations there is no best model
         found |= {"load_best_model_at_end": False, "metric_for_best_model": None}
         found["eval_on_start"] = False
     elif "save_strategy" not in given:
@@ -339,29 +385,27 @@ def _following(preset: Namespace, given: set[str]) -> dict[str, Any]:
 
 
 def _check(training: TrainingArguments) -> None:
-    for name, (least, most) in _TRAINER_BOUNDS.items():
-        if not least <= (value := getattr(training, name)) <= most:
-            raise ValueError(f"--{name} must be {_between(least, most)}, got {value}.")
+    for name, (lowest, highest) in _TRAINER_BOUNDS.items():
+        if not lowest <= (value := getattr(training, name)) <= highest:
+            raise ValueError(f"--{name} must be {_range_text(lowest, highest)}, got {value}.")
     if training.hub_token is not None:
         raise ValueError(
-            "--hub_token would be written down in plain text beside the checkpoints; log in with "
-            "`hf auth login` instead, and leave it out."
+            "--hub_token would be saved in plain text with the checkpoints; leave it out, and log "
+            "in with `hf auth login`."
         )
     for name in ("hub_private_repo", "hub_model_id", "hub_revision"):
         if getattr(training, name, None) is not None:
             raise ValueError(
-                f"--{name} is not followed here; take --push_to_hub user/model and --hub_private."
+                f"--{name} is not supported; use --push_to_hub user/model and --hub_private."
             )
     for name, value in _FIXED.items():
         if (got := getattr(training, name, value)) != value:
             raise ValueError(
-                f"--{name} must stay {value}, got {got}: the windows of a piece have to come one "
-                "after the other; leave it out."
+                f"--{name} must be {value}, got {got}, because the windows of a piece are read in "
+                "order; leave it out."
             )
     try:
         get_reporting_integration_callbacks(training.report_to)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise ValueError(
-            f"--report_to cannot be followed: {reason}; tensorboard is there."
-        ) from error
+        raise ValueError(f"--report_to is not valid: {reason}; use tensorboard or none.") from error

@@ -1,13 +1,13 @@
-"""What goes wrong while training, as sentences: no number any more, no memory, no room on the disk.
+"""Errors of training, and the conversion of memory and disk errors of libraries.
 
-Libraries say these things in many ways; here each becomes one `TrainingError` that says what to do.
-Knows nothing of the network or of checkpoints.
+Libraries report these conditions in many ways; each becomes a `TrainingError` that says what to do.
 """
 
 from __future__ import annotations
 
 import errno
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,31 +18,42 @@ from transformers import TrainingArguments
 
 from musiclstm.errors import MusicLSTMError
 
-# What PyTorch and the operating system say where their errors have no number.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-_NO_ROOM = ("no space left on device", "disk quota exceeded", "os error 28", "not enough space")
-_TORN = ("pytorchstreamwriter failed", "unexpected pos", "enforce fail at inline_container")
+SIGTERM_STATUS = 128 + signal.SIGTERM  # exit status that shells give to a process after SIGTERM
+
+# Messages of PyTorch and the operating system whose exceptions carry no error number.
+_MEMORY_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory")
+_DISK_MESSAGES = (
+    "no space left on device",
+    "disk quota exceeded",
+    "os error 28",
+    "not enough space",
+)
+_WRITE_MESSAGES = ("pytorchstreamwriter failed", "unexpected pos", "inline_container")
 
 
 class TrainingError(MusicLSTMError):
-    """The run cannot go on: what happened, and what to change before the same command again."""
+    """The run cannot continue: the reason, and what to change before it is started again."""
 
 
-def not_a_number(step: int, learning_rate: float, what: str = "loss") -> TrainingError:
-    """The sentence for a loss, or weights, that are nan or infinite."""
+class StoppedError(MusicLSTMError):
+    """SIGTERM stopped the session after a checkpoint was written."""
+
+
+def nonfinite_error(step: int, learning_rate: float, what: str = "loss") -> TrainingError:
+    """Return the error for a loss, or a network, with values that are nan or infinite."""
     return TrainingError(
-        f"The {what} is no longer a number at step {step:,}; lower --learning_rate (it is "
+        f"The {what} is not finite at step {step:,}; lower --learning_rate (it is "
         f"{learning_rate:g}) and run the same command again, which resumes from the last "
         "checkpoint."
     )
 
 
 @contextmanager
-def memory_in_plain_words(args: TrainingArguments, window: int) -> Iterator[None]:
-    """Turn what a lack of memory raises into one sentence.
+def convert_memory_errors(args: TrainingArguments, window: int) -> Iterator[None]:
+    """Convert out-of-memory errors inside the block.
 
     Raises:
-        TrainingError: There was not enough memory inside.
+        TrainingError: There was not enough memory.
     """
     try:
         yield
@@ -57,64 +68,63 @@ def memory_in_plain_words(args: TrainingArguments, window: int) -> Iterator[None
 
 
 @contextmanager
-def disk_in_plain_words(folder: Path, needed: int) -> Iterator[None]:
-    """Turn what a full disk raises into one sentence.
+def convert_disk_errors(folder: Path, needed: int) -> Iterator[None]:
+    """Convert disk-full errors inside the block.
 
     Args:
-        folder: Where is written.
-        needed: About how many bytes.
+        folder: The folder that is written.
+        needed: Estimated bytes.
 
     Raises:
-        TrainingError: There was no room inside.
+        TrainingError: The disk was full.
     """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         if not is_full_disk(error, folder, needed):
             raise
-        raise no_room(folder, needed) from error
+        raise disk_full_error(folder, needed) from error
 
 
-def no_room(folder: Path, needed: int) -> TrainingError:
-    """The sentence for a disk without room."""
+def disk_full_error(folder: Path, needed: int) -> TrainingError:
+    """Return the error for a folder that needs more bytes than are free."""
     return TrainingError(
-        f"The disk is full: saving {folder.name!r} needs about {megabytes(needed)} and "
-        f"{megabytes(free_bytes(folder))} are free; make room or lower --save_total_limit, and run "
-        "the same command again, which resumes from the last checkpoint."
+        f"The disk is full: saving {folder.name!r} needs about {_megabytes(needed)} and "
+        f"{_megabytes(free_bytes(folder))} are free; free some space or lower --save_total_limit, "
+        "and run the same command again, which resumes from the last checkpoint."
     )
 
 
 def free_bytes(folder: Path) -> int:
-    """Room on the disk that holds a folder, which need not exist yet."""
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
-def megabytes(size: int) -> str:
-    """A size for people."""
+def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size < 10e6 else f"{size / 1e6:,.0f} MB"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this says, in any of its ways, that there is no memory."""
+    """Return whether an error reports a lack of memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return any(words in str(error).lower() for words in _NO_MEMORY)
+    return any(message in str(error).lower() for message in _MEMORY_MESSAGES)
 
 
 def is_full_disk(error: BaseException | None, folder: Path, needed: int) -> bool:
-    """Whether this says, itself or by its cause, that a disk is full.
+    """Return whether an error, or one of its causes, reports a full disk.
 
-    `torch.save` tells only that writing failed; then the room that is left decides.
+    `torch.save` reports only that writing failed; then the free bytes decide.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         text = str(error).lower()
-        if any(words in text for words in _NO_ROOM):
+        if any(message in text for message in _DISK_MESSAGES):
             return True
-        if any(words in text for words in _TORN) and free_bytes(folder) < needed:
+        if any(message in text for message in _WRITE_MESSAGES) and free_bytes(folder) < needed:
             return True
         error = error.__cause__ or error.__context__
     return False

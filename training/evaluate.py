@@ -1,7 +1,6 @@
-"""`python -m training.evaluate`: measure a model on pieces it was not trained on.
+"""`python -m training.evaluate`: evaluate a model on held-out pieces.
 
-Bits per note of held-out pieces (metrics.py), and what it composes after their first bars beside
-what these pieces play there themselves (continuations.py, measures.py, comparison.py).
+It measures bits per note, and compares continuations of the first bars with the original next bars.
 """
 
 from __future__ import annotations
@@ -14,32 +13,31 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from musiclstm.errors import CheckpointError, MusicLSTMError
 from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer, Sampling
 from musiclstm.midi import clean_text
 from musiclstm.model import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
+from training.arguments import TrainingArgumentParser
 from training.data.corpus import Corpus, read_corpus
 from training.data.splits import SPLITS, require_split
 from training.environment import environment
-from training.evaluation.comparison import beside_baseline, compared, read_baseline
+from training.evaluation.bits_per_note import TokenStatistics, measure_bits
+from training.evaluation.comparison import compare, compare_with_baseline, read_baseline
 from training.evaluation.continuations import (
     SHORT_BARS,
     ContinuationPlan,
     PromptedPiece,
-    choose,
-    compose,
+    choose_pieces,
+    continue_pieces,
     plan_from,
 )
-from training.evaluation.held_out import Accuracy, held_out
 from training.trainer.checkpoints import write_record
 
-KEY = "evaluation"  # key in facts.json: a list with one record per data and split
-BOTH = "both"
-PIECES, TAKES, PROMPT_BARS, BARS, SEED = 40, 2, 8, 16, 7
+KEY = "evaluation"  # in facts.json: a list with one record per data and split
+BOTH = "both"  # splits: test and valid
 STDOUT = Path("-")  # the value of --json without a file
 _BOUNDS = {
     "pieces": (0, 10_000),
@@ -50,18 +48,11 @@ _BOUNDS = {
 
 
 class EvaluationError(MusicLSTMError):
-    """The figures cannot be written where they were asked for, or an option is invalid."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Like argparse's, but a wrong argument ends with status 1, like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(1, f"error: {message}; see '{self.prog} --help'.\n")
+    """The results cannot be written, or an option is invalid."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 when the figures are printed and written, else 1 and a sentence."""
+    """Run the command; return 0, or 1 after an error message."""
     options = _parser().parse_args(argv)
     try:
         plan = _check(options)
@@ -76,58 +67,52 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    found = _Parser(
-        prog="python -m training.evaluate",
-        description="Measure a model on pieces it was not trained on.",
-        allow_abbrev=False,
+    parser = TrainingArgumentParser(
+        prog="python -m training.evaluate", description="Evaluate a model on held-out pieces."
     )
-    add = found.add_argument
+    add = parser.add_argument
     add("--model", default=DEFAULT, help="default, a checkpoint folder, or a Hub id")
     add("--data", required=True, help="folders, zips or MIDI files, separated by commas")
     add(
         "--split",
         default="test",
         choices=(*SPLITS, BOTH),
-        help="which pieces; both: test and valid, reported apart (test)",
+        help="which pieces; both: test and valid, reported separately",
     )
-    _add_output_options(found)
-    add("--bits", default=True, action=argparse.BooleanOptionalAction, help="bits per note (yes)")
-    add("--pieces", type=int, default=PIECES, help=f"pieces to continue; 0: none ({PIECES})")
-    add("--takes", type=int, default=TAKES, help=f"continuations of each piece ({TAKES})")
-    add("--prompt_bars", type=int, default=PROMPT_BARS, help=f"bars that are read ({PROMPT_BARS})")
-    add("--bars", type=int, default=BARS, help=f"bars that are composed ({BARS})")
-    add("--temperature", type=float, default=Sampling.temperature, help="of the sampling (1)")
-    add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
-    add("--seed", type=int, default=SEED, help=f"of random numbers and choice of pieces ({SEED})")
-    add("--workers", type=int, help="processes that read MIDI; default: all cores")
-    return found
-
-
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add(
         "--json",
         type=Path,
         nargs="?",
         const=STDOUT,
         metavar="FILE",
-        help="write the figures, also per piece, to a file; without a file: print them as JSON",
+        help="write the results, also per piece, to a file; without a file: print them as JSON",
     )
-    parser.add_argument(
+    add(
         "--baseline",
         type=Path,
         metavar="FILE",
-        help="a --json file of another model: print the share of the gap to the originals closed",
+        help="a --json file of another model: print how much of its gap to the originals is closed",
     )
-    parser.add_argument(
+    add(
         "--write_facts",
         action=argparse.BooleanOptionalAction,
-        help=f"put the figures into {FACTS_FILE} of the model's folder (default: if --model is a "
-        "folder that you can write to, and bits per note are measured)",
+        help=f"write the results into {FACTS_FILE} of the model; without this option: if --model "
+        "is a writable folder and bits per note are measured",
     )
+    add("--bits", default=True, action=argparse.BooleanOptionalAction, help="measure bits per note")
+    add("--pieces", type=int, default=40, help="pieces to continue; 0: none")
+    add("--takes", type=int, default=2, help="continuations of each piece")
+    add("--prompt_bars", type=int, default=8, help="bars of the prompt")
+    add("--bars", type=int, default=16, help="bars of a continuation")
+    add("--temperature", type=float, default=Sampling.temperature, help="sampling temperature")
+    add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
+    add("--seed", type=int, default=7, help="random seed, also of the choice of pieces")
+    add("--workers", type=int, help="number of processes that read MIDI; without: all cores")
+    return parser
 
 
 def _check(options: argparse.Namespace) -> ContinuationPlan:
-    """Refuse before the measurement what cannot be done or written after it."""
+    """Check the options and the files that are written at the end."""
     if options.workers is not None and options.workers < 1:
         raise EvaluationError(f"--workers must be 1 or more, got {options.workers}.")
     if options.write_facts and not options.bits:
@@ -139,7 +124,7 @@ def _check(options: argparse.Namespace) -> ContinuationPlan:
     _check_json(options.json)
     folder = _facts_folder(options)
     if folder is not None:
-        read_facts(folder)  # refuses a damaged file
+        read_facts(folder)  # raises if it is damaged
     return plan
 
 
@@ -148,42 +133,38 @@ def _check_json(path: Path | None) -> None:
         return
     if path.is_dir() or not path.parent.is_dir():
         raise EvaluationError(
-            f"{str(path)!r} cannot be written; name a file in a folder that exists after --json."
+            f"--json: {str(path)!r} cannot be written; name a file in an existing folder."
         )
 
 
 def _facts_folder(options: argparse.Namespace) -> Path | None:
-    """The folder whose facts are updated; None: no folder.
-
-    Raises:
-        EvaluationError: --write_facts was given, but the model is not a writable folder.
-    """
+    """Return the folder whose facts are updated; None: no folder."""
     bundled, folder = _bundled(), Path(options.model)
     if options.model == DEFAULT and bundled is not None:
         folder = bundled
     fits = folder.is_dir() and os.access(folder, os.W_OK)
     if options.write_facts and not fits:
         raise EvaluationError(
-            f"--write_facts has nowhere to write: {options.model!r} is not a folder that can be "
-            "written; pass the folder of the model, or use --json."
+            f"--write_facts: {options.model!r} is not a writable folder; pass the folder of the "
+            "model, or use --json."
         )
     own = fits and options.bits and folder.resolve() != bundled
     return folder if (own if options.write_facts is None else options.write_facts) else None
 
 
 def _bundled() -> Path | None:
-    """The folder of the default model, if it is there."""
+    """Return the folder of the bundled model; None if it is not installed."""
     with contextlib.suppress(CheckpointError):
         return find_checkpoint(DEFAULT).resolve()
     return None
 
 
 def evaluate(options: argparse.Namespace, plan: ContinuationPlan) -> list[dict[str, Any]]:
-    """Return one record per split, ready for JSON; what was not measured is None.
+    """Return one record per split for JSON; results that were not measured are None.
 
     Raises:
         CheckpointError: The model cannot be used.
-        CorpusError: The data cannot be used, or the split is empty.
+        CorpusError: The data cannot be used, or the split has no pieces.
         BaselineError: The baseline has none of the pieces.
     """
     baseline = None if options.baseline is None else read_baseline(options.baseline)
@@ -194,7 +175,7 @@ def evaluate(options: argparse.Namespace, plan: ContinuationPlan) -> list[dict[s
     records = []
     for split in splits:
         bits = _NO_BITS if corpus is None else _bits(composer, corpus, split)
-        pieces = choose(paths, split, plan, workers=workers) if plan.pieces else []
+        pieces = choose_pieces(paths, split, plan, workers=workers) if plan.pieces else []
         continuations = _continuations(composer, pieces, split, plan, baseline)
         if continuations is not None and baseline is not None:
             continuations["baseline"]["file"] = options.baseline.as_posix()
@@ -203,13 +184,13 @@ def evaluate(options: argparse.Namespace, plan: ContinuationPlan) -> list[dict[s
 
 
 def _record(options: argparse.Namespace, plan: ContinuationPlan, split: str) -> dict[str, Any]:
-    """Return what was measured and with what."""
+    """Return model, data, plan and environment of a measurement."""
     return {
         "command": "training.evaluate",
         "model": clean_text(Path(options.model).name),
         "data": [clean_text(Path(path).name) for path in options.data.split(",")],
         "split": split,
-        "plan": asdict(plan),
+        "plan": plan.facts(),
         **environment(),
     }
 
@@ -218,12 +199,12 @@ _NO_BITS = {"held_out": None, "accuracy": None}
 
 
 def _bits(composer: Composer, corpus: Corpus, split: str) -> dict[str, Any]:
-    """Bits per note of all pieces of a split, and accuracy by kind of token."""
+    """Return bits per note of all pieces of a split, and accuracy by type of token."""
     require_split([piece.split for piece in corpus.pieces], split)
     streams = corpus.tokens(split)
-    accuracy = Accuracy(composer.tokenizer)
-    found = held_out(composer.model, composer.tokenizer, streams, watch=accuracy)
-    return {"held_out": found.facts(), "accuracy": accuracy.facts()}
+    statistics = TokenStatistics.of_tokenizer(composer.tokenizer)
+    found = measure_bits(composer.model, composer.tokenizer, streams, observer=statistics)
+    return {"held_out": found.facts(), "accuracy": statistics.accuracy()}
 
 
 def _continuations(
@@ -233,17 +214,17 @@ def _continuations(
     plan: ContinuationPlan,
     baseline: Sequence[Mapping[str, Any]] | None,
 ) -> dict[str, Any] | None:
-    """Figures of what is composed; None where no piece can be continued."""
+    """Return the metrics of continuations; None if no piece can be continued."""
     if not pieces:
         return None
-    found = _rounded(compared(pieces, compose(composer, pieces, plan)))
+    found = _rounded(compare(pieces, continue_pieces(composer, pieces, plan)))
     if baseline is not None:
-        found["baseline"] = _rounded(beside_baseline(found, baseline, split))
+        found["baseline"] = _rounded(compare_with_baseline(found, baseline, split))
     return dict(found)
 
 
 def _rounded(value: Any) -> Any:
-    """Round to four digits; None for what is not finite, because JSON has no nan."""
+    """Round to four digits; None for values that are not finite, because JSON has no nan."""
     if isinstance(value, dict):
         return {name: _rounded(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -266,33 +247,33 @@ def _write(options: argparse.Namespace, records: Sequence[dict[str, Any]]) -> No
                 write_facts(folder, record)
     except OSError as error:
         raise EvaluationError(
-            f"The figures above could not be written ({error.strerror}); make room, or name "
-            "another file after --json."
+            f"The results above could not be written ({error.strerror}); free some disk space, or "
+            "name another file after --json."
         ) from error
 
 
 def _json_text(records: Sequence[dict[str, Any]]) -> str:
-    """Indented JSON with every list of numbers or texts on one line."""
+    """Return indented JSON with every list of numbers or strings on one line."""
     text = json.dumps(records, indent=1)
     return re.sub(r"\[\n[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
-def _measured(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what a record is about: likelihood, continuations or both, of which pieces."""
+def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return data, split, and which of bits and continuations a record holds."""
     kinds = (record.get(kind) is not None for kind in ("held_out", "continuations"))
     return record["data"], record["split"], *kinds
 
 
 def write_facts(folder: Path, record: dict[str, Any]) -> None:
-    """Add a record to `facts.json` in place of one of the same kind, data and split.
+    """Add a record to `facts.json`, without figures per piece.
 
-    Figures per piece are left out.
+    It replaces a record of the same kind, data and split.
 
     Raises:
         CheckpointError: The file is damaged.
     """
     content = read_facts(folder)
-    others = [each for each in content.get(KEY, []) if _measured(each) != _measured(record)]
+    others = [each for each in content.get(KEY, []) if _identity(each) != _identity(record)]
     found = record["continuations"]
     if found is not None:
         found = {name: value for name, value in found.items() if name != "per_piece"}
@@ -310,11 +291,11 @@ def _as_text(records: Sequence[Mapping[str, Any]]) -> str:
 def as_text(record: Mapping[str, Any]) -> str:
     """Return a record as text with Markdown tables."""
     parts = [f"{record['model']} on {', '.join(record['data'])}, split {record['split']}"]
-    known = record["held_out"]
-    if known is not None:
+    bits = record["held_out"]
+    if bits is not None:
         parts[0] += (
-            f": {known['bits_per_note']:.3f} bits per note, {known['bits_per_token']:.3f} per token"
-            f" ({known['pieces']:,} pieces, {known['notes']:,} notes, {known['tokens']:,} tokens)"
+            f": {bits['bits_per_note']:.3f} bits per note, {bits['bits_per_token']:.3f} per token"
+            f" ({bits['pieces']:,} pieces, {bits['notes']:,} notes, {bits['tokens']:,} tokens)"
         )
         parts.append(_accuracy_table(record["accuracy"]))
     parts[0] += "."
@@ -322,7 +303,7 @@ def as_text(record: Mapping[str, Any]) -> str:
     if found is None and plan["pieces"]:
         fewest = min(plan["prompt_bars"], SHORT_BARS) + min(plan["bars"], SHORT_BARS)
         parts.append(
-            f"Nothing was continued: no piece has {fewest} bars and a prompt with enough notes."
+            f"No piece was continued: none has {fewest} bars and enough notes in the prompt."
         )
     if found is not None:
         parts += [_headline(plan, found), _figure_table(found["figures"])]
@@ -335,7 +316,7 @@ def _accuracy_table(accuracy: Mapping[str, Any]) -> str:
         [kind, f"{100 * row['share']:.1f} %", f"{row['tokens']:,}"]
         for kind, row in accuracy.items()
     ]
-    return _table(["most likely token is right", "share", "tokens"], rows)
+    return _table(["most likely token is correct", "share", "tokens"], rows)
 
 
 def _headline(plan: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -358,7 +339,7 @@ def _figure_table(figures: Mapping[str, Any]) -> str:
         ]
         for name, row in figures.items()
     ]
-    return _table(["figure", "composed", "95 %", "original", "95 %", "pieces"], rows)
+    return _table(["metric", "composed", "95 %", "original", "95 %", "pieces"], rows)
 
 
 def _baseline_table(baseline: Mapping[str, Any]) -> str:
@@ -370,9 +351,9 @@ def _baseline_table(baseline: Mapping[str, Any]) -> str:
         ]
         for name, row in baseline["figures"].items()
     ]
-    heads = ["figure", "baseline", "composed", "original", "gap closed", "95 %"]
+    heads = ["metric", "baseline", "composed", "original", "gap closed", "95 %"]
     return (
-        f"Beside {baseline['model']} on {baseline['pieces']} common pieces; gap closed: "
+        f"Compared with {baseline['model']} on {baseline['pieces']} common pieces; gap closed: "
         "(composed - baseline) / (original - baseline).\n\n" + _table(heads, rows)
     )
 
@@ -386,7 +367,7 @@ def _interval(ends: Sequence[float | None]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned Markdown table; the first column is aligned to the left, the others right."""
+    """Return a Markdown table; the first column is left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
     rule = ["-" * w if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     lines = [

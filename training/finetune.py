@@ -1,4 +1,4 @@
-"""`python -m training.finetune`: from MIDI files to a checkpoint folder, in one command."""
+"""`python -m training.finetune`: train on MIDI files and write a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -36,61 +36,62 @@ from musiclstm.model import (
     save_checkpoint,
 )
 from musiclstm.tokens import MusicTokenizer
-from training.arguments import SCRATCH, MusicArguments, parse, read_overrides
+from training.arguments import SCRATCH, MusicArguments, parse, parse_overrides
 from training.data.augmentation import Augmentation, AugmentationSettings
 from training.data.band_arrangement import DrumGrooves
 from training.data.corpus import Corpus, read_corpus, require_pieces
 from training.data.dataset import StatefulWindowDataset
 from training.environment import environment
-from training.errors import disk_in_plain_words, memory_in_plain_words
-from training.evaluation.held_out import held_out
+from training.errors import (
+    SIGTERM_STATUS,
+    StoppedError,
+    convert_disk_errors,
+    convert_memory_errors,
+)
+from training.evaluation.bits_per_note import measure_bits
 from training.networks import config_for, export_copy, set_dropout
 from training.report.data_report import as_text, describe, write_report
 from training.report.time_estimate import time_short_run
 from training.trainer.callbacks import (
-    EarlyStopping,
-    LearningCurve,
-    Progress,
+    ConsoleCallback,
+    EarlyStopCallback,
+    LearningCurveCallback,
+    SampleCallback,
     has_stalled,
     valid_before,
 )
 from training.trainer.checkpoints import (
     FINISHED_FILE,
     STATE_FILE,
-    check_whole,
     check_writable,
-    finish,
+    checkpoint_path,
+    exclusive_run,
     is_exported,
     latest_valid_checkpoint,
-    place_for,
+    mark_finished,
+    require_valid,
     start_or_resume,
     validation_error,
 )
-from training.trainer.listening import Listening
 from training.trainer.malloc import keep_freed_memory
-from training.trainer.param_groups import freeze, parts_of, read_parts, read_rates
-from training.trainer.run_lock import exclusive_run
-from training.trainer.stopping import STOPPED, StoppedError
+from training.trainer.param_groups import freeze, parse_parts, parse_rates, parts_of
 from training.trainer.trainer import StatefulTrainer
 
-# Fields of a new network's config that follow from the tokenizer and the pieces.
-_SETTLED = {
+# Config fields of a new network that are derived from the tokenizer and the pieces.
+_DERIVED_FIELDS = {
     *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "tokenizer_fingerprint"),
     *("token_names", "step_features_version", "programs"),
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 when the checkpoint folder is written, 1 with a sentence when not.
-
-    A run that SIGTERM stops gives 143, which is what shells make of it.
-    """
+    """Run the command; return 0, 1 after an error message, or 143 after SIGTERM."""
     try:
         music, training = parse(argv)
         (dry_run if music.dry_run else finetune)(music, training)
     except StoppedError as stopped:
         _say(str(stopped))
-        return STOPPED
+        return SIGTERM_STATUS
     except (MusicLSTMError, ValueError) as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
         return 1
@@ -98,33 +99,32 @@ def main(argv: list[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.stderr.write(
-            "error: The disk is full; make room, where temporary files lie as well, and run the "
-            "same command again, which resumes from the last checkpoint.\n"
+            "error: The disk is full; free some space, also for temporary files, and run the same "
+            "command again, which resumes from the last checkpoint.\n"
         )
         return 1
     return 0
 
 
 def finetune(music: MusicArguments, training: TrainingArguments) -> Path:
-    """Read the corpus, train, measure, and write a checkpoint folder.
+    """Read the corpus, train, evaluate, and write a checkpoint folder.
 
-    The same command again resumes where a killed session stopped; a run that has ended is exported
-    once, and then only said to be there.
+    The same command again resumes a run that was killed, and does not change one that has ended.
 
     Returns:
         The folder, `training.output_dir`.
 
     Raises:
-        CorpusError: Nothing to train on.
+        CorpusError: There are no pieces to train on.
         CheckpointError: The model to start from cannot be used.
-        TrainingError: Too little memory or disk, or a loss that is no number.
-        PublishError: The model is written, and the Hub did not take it; or no user is logged in.
-        StoppedError: SIGTERM came; the training so far is saved.
+        TrainingError: Memory or disk is full, or the loss is not finite.
+        PublishError: No user is logged in, or the Hub refused the model, which is written.
+        StoppedError: SIGTERM was received; a checkpoint is written.
     """
     set_seed(training.seed)
-    logging.disable_progress_bar()  # of weights that are written in a moment
+    logging.disable_progress_bar()  # of reading and writing weights
     if music.hub_repo is not None:
-        check_ready(music.hub_repo)  # rather than after hours
+        check_ready(music.hub_repo)  # before hours of training
     folder = check_writable(Path(str(training.output_dir)))
     with exclusive_run(folder) if training.process_index == 0 else nullcontext():
         return _finetune(folder, music, training)
@@ -139,8 +139,8 @@ def _finetune(folder: Path, music: MusicArguments, training: TrainingArguments) 
     last = _last_checkpoint(training)
     if training.process_index == 0:
         start_or_resume(folder, {"model": music.model, "pieces": corpus.fingerprint})
-    model, tokenizer = _prepare(music, corpus) if last is None else load_checkpoint(last)
-    with memory_in_plain_words(training, music.window):
+    model, tokenizer = _load_or_create(music, corpus) if last is None else load_checkpoint(last)
+    with convert_memory_errors(training, music.window):
         trainer = _trainer(music, training, model, tokenizer, corpus)
         if is_exported(folder, last, trainer.last_step):
             _say(
@@ -158,15 +158,15 @@ def _finetune(folder: Path, music: MusicArguments, training: TrainingArguments) 
 
 
 def dry_run(music: MusicArguments, training: TrainingArguments) -> Path:
-    """Report what a run would read and how long it would take; nothing is trained that is kept.
+    """Write a report of the corpus and of the estimated training time.
 
     Returns:
         The folder of the report, `training.output_dir`.
 
     Raises:
-        CorpusError: Nothing to train on; the report, which says why, is written before.
-        CheckpointError: The model to start from cannot be used.
-        TrainingError: Too little memory for a step, or a folder that cannot be written to.
+        CorpusError: There are no pieces to train on; the report with the reasons is written first.
+        CheckpointError: The model to start from cannot be used, or the folder cannot be written.
+        TrainingError: There is not enough memory for a step.
     """
     set_seed(training.seed)
     logging.disable_progress_bar()
@@ -175,8 +175,8 @@ def dry_run(music: MusicArguments, training: TrainingArguments) -> Path:
     tokenizer, estimate = MusicTokenizer(), None
     if corpus.tokens("train"):
         _check_corpus(corpus, training)
-        model, tokenizer = _prepare(music, corpus)
-        with memory_in_plain_words(training, music.window):
+        model, tokenizer = _load_or_create(music, corpus)
+        with convert_memory_errors(training, music.window):
             estimate = time_short_run(
                 lambda short: _trainer(music, short, model, tokenizer, corpus),
                 training,
@@ -194,28 +194,28 @@ def dry_run(music: MusicArguments, training: TrainingArguments) -> Path:
 
 
 def read(music: MusicArguments, *, allow_empty: bool = False) -> Corpus:
-    """The corpus that the options ask for."""
-    unwanted = [word.strip() for word in music.leave_out.split(",") if word.strip()]
+    """Read the corpus of the options."""
+    excluded = [word.strip() for word in music.leave_out.split(",") if word.strip()]
     return read_corpus(
-        music.data.split(","), workers=music.workers, leave_out=unwanted, allow_empty=allow_empty
+        music.data.split(","), workers=music.workers, leave_out=excluded, allow_empty=allow_empty
     )
 
 
 def _train(trainer: StatefulTrainer, last: Path | None, patience: int) -> None:
-    """Train to the end, or take the weights of a run that ended before it was exported."""
+    """Train to the end, or load the weights of a run that ended before it was exported."""
     if last is None:
         trainer.train()
         return
-    trainer.stopwatch.resume(last)
+    trainer.timer.resume(last)
     state = TrainerState.load_from_json(str(last / STATE_FILE))
     if state.global_step < trainer.last_step and not has_stalled(state.log_history, patience):
         _say(f"Resuming from {last.name}.")
-        trainer.args.eval_on_start = False  # it would stand in the log twice
+        trainer.args.eval_on_start = False  # it is already in the log
         trainer.train(resume_from_checkpoint=str(last))
         return
-    _say(f"The run had ended at step {state.global_step:,}; now its model is written.")
+    _say(f"The run ended at step {state.global_step:,}; writing its model.")
     trainer.state = state
-    best = place_for(last.parent, state.best_global_step or state.global_step)
+    best = checkpoint_path(last.parent, state.best_global_step or state.global_step)
     trainer.use_checkpoint(best if validation_error(best) is None else last)
 
 
@@ -227,26 +227,26 @@ def _export(
     tokenizer: MusicTokenizer,
     corpus: Corpus,
 ) -> None:
-    """Write the model, and last of all that it was written."""
+    """Write the model, then record that it is written."""
     (folder / FINISHED_FILE).unlink(missing_ok=True)
     if trainer.average is not None:
-        trainer.average.settle()
-    facts = _facts(music, training, trainer, tokenizer, corpus, trainer.stopwatch.seconds)
+        trainer.average.copy_to_module()
+    facts = _facts(music, training, trainer, tokenizer, corpus, trainer.timer.seconds)
     needed = 2 * facts["parameters"] + 1_000_000
-    with disk_in_plain_words(folder, needed):
+    with convert_disk_errors(folder, needed):
         save_checkpoint(folder, trainer.network, tokenizer, facts=facts)
-        finish(folder, trainer.state.global_step, trainer.last_step)
-    _say(f"Saved {folder}: " + ", ".join(_figures(facts)))
+        mark_finished(folder, trainer.state.global_step, trainer.last_step)
+    _say(f"Saved {folder}: {_summary(facts)}")
     before, best = facts["runs"][-1]["valid_before"], trainer.state.best_metric
     if before is not None and best is not None and best >= before:
         _say(
-            f"It predicts the held-out pieces no better than before ({before:.3f} bits per note): "
+            f"The held-out pieces did not improve ({before:.3f} bits per note before training): "
             "add pieces, or lower --learning_rate or --max_steps."
         )
 
 
 def _publish(folder: Path, music: MusicArguments, training: TrainingArguments) -> None:
-    """Send the finished folder to the Hub, if the options ask for it."""
+    """Upload the finished folder to the Hub if the options name a repository."""
     repo = music.hub_repo
     if repo is None or training.process_index != 0:
         return
@@ -254,9 +254,9 @@ def _publish(folder: Path, music: MusicArguments, training: TrainingArguments) -
         delivery = publish(folder, repo, private=music.hub_private or None, say=_say)
     except MusicLSTMError as error:
         words = ["python", "-m", "hub.publish", str(folder), repo]
-        later = shlex.join([*words, *(["--private"] if music.hub_private else [])])
+        command = shlex.join([*words, *(["--private"] if music.hub_private else [])])
         raise PublishError(
-            f"{error} Nothing is lost: {folder} holds the model; publish it later with `{later}`."
+            f"{error} {folder} holds the finished model; publish it later with `{command}`."
         ) from error
     _say(f"Published {delivery.url} ({delivery.bytes:,} bytes).")
 
@@ -275,37 +275,41 @@ def _report(corpus: Corpus) -> None:
 
 
 def _check_corpus(corpus: Corpus, training: TrainingArguments) -> None:
-    """Refuse a corpus without training pieces; without held-out ones, evaluate nothing."""
+    """Raise without training pieces; turn evaluations off without held-out pieces."""
     if not corpus.tokens("train"):
         raise CorpusError("The corpus has no piece to train on; add MIDI files to --data.")
     if not corpus.tokens("valid"):
-        _say("No piece is held out, so nothing is evaluated; the last weights are kept.")
+        _say("No piece is held out: training without evaluations keeps the last weights.")
         training.eval_strategy, training.eval_on_start = IntervalStrategy.NO, False
         training.load_best_model_at_end, training.metric_for_best_model = False, None
 
 
-def _prepare(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
+def _load_or_create(
+    music: MusicArguments, corpus: Corpus
+) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
     if music.model == SCRATCH:
-        return _fresh(music, corpus)
+        return _new_model(music, corpus)
     model, tokenizer = load_checkpoint(music.model)
     set_dropout(model, music.dropout)
-    if model.config.programs is not None:  # None: all of them occurred
+    if model.config.programs is not None:  # None: all programs
         model.config.programs = sorted({*model.config.programs, *corpus.programs()})
     return model, tokenizer
 
 
-def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
+def _new_model(
+    music: MusicArguments, corpus: Corpus
+) -> tuple[MusicLSTMForCausalLM, MusicTokenizer]:
     tokenizer = MusicTokenizer()
     shape = {
         "hidden_size": music.hidden_size,
         "num_hidden_layers": music.num_hidden_layers,
         "dropout": music.dropout,
     }
-    overrides = read_overrides(music.config_overrides)
-    if settled := sorted(_SETTLED & set(overrides)):
+    overrides = parse_overrides(music.config_overrides)
+    if derived := sorted(_DERIVED_FIELDS & set(overrides)):
         raise ValueError(
-            f"--config_overrides cannot set {settled[0]}, which follows from the tokenizer and the "
-            "pieces; leave it out."
+            f"--config_overrides cannot set {derived[0]}, which is derived from the tokenizer and "
+            "the pieces; leave it out."
         )
     try:
         config = config_for(
@@ -317,7 +321,7 @@ def _fresh(music: MusicArguments, corpus: Corpus) -> tuple[MusicLSTMForCausalLM,
     except (TypeError, StrictDataclassError) as error:
         reason = str(error).splitlines()[-1].strip().partition("Error: ")
         raise ValueError(
-            f"No network can be built so: {(reason[2] or reason[0]).rstrip('.')}; check "
+            f"The network cannot be built: {(reason[2] or reason[0]).rstrip('.')}; check "
             "--hidden_size, --num_hidden_layers, --dropout and --config_overrides."
         ) from error
     return MusicLSTMForCausalLM(config), tokenizer
@@ -332,11 +336,11 @@ def _trainer(
 ) -> StatefulTrainer:
     windows = _windows(music, training, tokenizer, corpus)
     parts = parts_of(model)
-    frozen = freeze(model, read_parts(music.freeze, parts, "--freeze"))
+    frozen = freeze(model, parse_parts(music.freeze, parts, "--freeze"))
     weights = sum(p.numel() for p in model.parameters())
     _say(
         f"{weights:,} weights{f', {frozen:,} of them frozen' if frozen else ''}, "
-        f"{len(tokenizer):,} tokens in the vocabulary, {windows.tokens:,} tokens an epoch"
+        f"{len(tokenizer):,} tokens in the vocabulary, {windows.tokens:,} tokens per epoch"
     )
     valid = corpus.tokens("valid")
     trainer = StatefulTrainer(
@@ -346,16 +350,16 @@ def _trainer(
         tokenizer=tokenizer,
         held_out_pieces=valid,
         ema_decay=music.ema_decay,
-        rates=read_rates(music.layer_learning_rates, parts, music.layer_decay),
+        rates=parse_rates(music.layer_learning_rates, parts, music.layer_decay),
         callbacks=[
-            Listening(model, tokenizer, valid, count=music.samples, say=_say),
-            LearningCurve(),
-            EarlyStopping(music.early_stopping_patience),
+            SampleCallback(model, tokenizer, valid, count=music.samples, say=_say),
+            LearningCurveCallback(),
+            EarlyStopCallback(music.early_stopping_patience),
         ],
     )
-    for plain in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(plain)
-    trainer.add_callback(Progress(windows.tokens / windows.updates))
+    for default in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(default)
+    trainer.add_callback(ConsoleCallback(windows.tokens / windows.updates))
     return trainer
 
 
@@ -377,7 +381,7 @@ def _windows(
 
 def _augmentation(music: MusicArguments, tokenizer: MusicTokenizer, corpus: Corpus) -> Augmentation:
     table = TokenTable(tokenizer.token_names)
-    # Drums of any piece of the corpus serve; reading them takes time, so only where they are used.
+    # Drum tracks of all pieces are read only if they are used, because that takes time.
     grooves = DrumGrooves(corpus.tokens("train"), table) if music.augment_band else None
     return Augmentation(
         table, tokenizer.bos_id, tokenizer.eos_id, _augmentation_settings(music), grooves
@@ -396,10 +400,10 @@ def _augmentation_settings(music: MusicArguments) -> AugmentationSettings:
 
 
 def _last_checkpoint(training: TrainingArguments) -> Path | None:
-    """The checkpoint that is given, or the newest whole one in the output folder."""
+    """Return the checkpoint that is given, or the newest valid one in the output folder."""
     given = training.resume_from_checkpoint
     if given is not None and str(given).lower() not in ("true", "1", "yes"):
-        return check_whole(Path(given))
+        return require_valid(Path(given))
     return latest_valid_checkpoint(Path(str(training.output_dir)), _say)
 
 
@@ -411,10 +415,10 @@ def _facts(
     corpus: Corpus,
     seconds: float,
 ) -> dict[str, Any]:
-    """Everything worth knowing of this run, and of those it builds on."""
+    """Return the record of this run, and of the runs that it builds on."""
     run = {
         "command": "training.finetune",
-        "from": clean_text(_origin(music.model)),
+        "from": clean_text(_model_name(music.model)),
         "preset": music.preset,
         "steps": trainer.state.global_step,
         "tokens_seen": trainer.state.global_step * _tokens_per_step(trainer, training),
@@ -445,17 +449,17 @@ def _facts(
         "left_out": len(corpus.skipped),
         "runs": [*before, run],
     }
-    network = export_copy(trainer.network)  # measured as it will be loaded
+    network = export_copy(trainer.network)  # as it will be loaded
     torch.nn.Module.to(network, training.device)
     for split in ("valid", "test"):
         pieces = corpus.tokens(split)
         if pieces:
-            facts[split] = held_out(network, tokenizer, pieces).facts()
+            facts[split] = measure_bits(network, tokenizer, pieces).facts()
     return facts
 
 
-def _origin(model: str) -> str:
-    """What a run began from, without where on this machine it lay: a folder's name, or a Hub id."""
+def _model_name(model: str) -> str:
+    """Return the name of a model without the path on this machine: a folder's name or a Hub id."""
     return Path(model).name if model == SCRATCH or Path(model).is_dir() else model
 
 
@@ -464,7 +468,7 @@ def _tokens_per_step(trainer: StatefulTrainer, training: TrainingArguments) -> i
     return round(rows * trainer.windows.tokens / len(trainer.windows))
 
 
-def _figures(facts: dict[str, Any]) -> list[str]:
+def _summary(facts: dict[str, Any]) -> str:
     before = facts["runs"][-1]["valid_before"]
     found = [
         f"{split} {facts[split]['bits_per_note']:.3f} bits per note"
@@ -472,17 +476,17 @@ def _figures(facts: dict[str, Any]) -> list[str]:
         for split in ("valid", "test")
         if split in facts
     ]
-    return found or ["not measured, for want of held-out pieces"]
+    return ", ".join(found) or "not evaluated, because no pieces are held out"
 
 
 def printable(text: str) -> str:
-    """The same without what a terminal would obey; names of folders may hold anything."""
+    """Remove control characters, because names of files may hold terminal commands."""
     return "".join(c for c in text if c == "\n" or unicodedata.category(c)[0] != "C")
 
 
 def _say(text: str) -> None:
     if os.environ.get("RANK", "0") != "0":
-        return  # of several processes, one speaks
+        return  # only the first process prints
     sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 

@@ -18,7 +18,7 @@ from musiclstm.model import load_checkpoint
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import Corpus, read_corpus
 from training.data.splits import require_split
-from training.evaluation.held_out import HeldOut, held_out
+from training.evaluation.bits_per_note import HeldOutBits, measure_bits
 
 ORDER = 5
 
@@ -46,35 +46,35 @@ def measure(options: argparse.Namespace) -> Report:
     for split in ("train", options.split):
         require_split([piece.split for piece in corpus.pieces], split)
     found = counted(corpus, tokenizer, split=options.split, order=options.order)
-    found[str(options.model)] = held_out(model, tokenizer, corpus.tokens(options.split))
+    found[str(options.model)] = measure_bits(model, tokenizer, corpus.tokens(options.split))
     return Report(_text(found, tokenizer), _facts(found, options, tokenizer))
 
 
 def counted(
     corpus: Corpus, tokenizer: MusicTokenizer, *, split: str, order: int = ORDER
-) -> dict[str, HeldOut]:
+) -> dict[str, HeldOutBits]:
     """What the predictors that only count make of a split, by name."""
     streams = _streams(corpus, tokenizer, split)
     notes, tokens = corpus.notes(split), sum(len(stream) - 1 for stream in streams)
     nothing_known = tokens * math.log2(len(tokenizer))
-    found = {"uniform": HeldOut(nothing_known, notes, tokens, len(streams))}
+    found = {"uniform": HeldOutBits(nothing_known, notes, tokens, len(streams))}
     train = _streams(corpus, tokenizer, "train")
     for length in sorted({1, order}):
         model = NGram(train, order=length, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id)
         bits = sum(model.bits(stream) for stream in streams)
-        found["unigram" if length == 1 else f"{length}-gram"] = HeldOut(
+        found["unigram" if length == 1 else f"{length}-gram"] = HeldOutBits(
             bits, notes, tokens, len(streams)
         )
     return found
 
 
 def _streams(corpus: Corpus, tokenizer: MusicTokenizer, split: str) -> list[list[int]]:
-    """As `training.evaluation.held_out.held_out` reads them: from BOS to EOS."""
+    """As `training.evaluation.bits_per_note.measure_bits` reads them: from BOS to EOS."""
     pieces = corpus.tokens(split)
     return [[tokenizer.bos_id, *map(int, ids), tokenizer.eos_id] for ids in pieces]
 
 
-def _text(found: dict[str, HeldOut], tokenizer: MusicTokenizer) -> str:
+def _text(found: dict[str, HeldOutBits], tokenizer: MusicTokenizer) -> str:
     rows = [
         {
             "predictor": name,
@@ -91,7 +91,7 @@ def _text(found: dict[str, HeldOut], tokenizer: MusicTokenizer) -> str:
 
 
 def _facts(
-    found: dict[str, HeldOut], options: argparse.Namespace, tokenizer: MusicTokenizer
+    found: dict[str, HeldOutBits], options: argparse.Namespace, tokenizer: MusicTokenizer
 ) -> dict[str, object]:
     return {
         "split": options.split,

@@ -7,7 +7,7 @@ few for all. Then ours is trained again for `--ablation_minutes` with each of it
 masked, and once whole.
 
 What is measured: bits per note of held-out pieces by set (older corpora, bands with drums, newer
-corpora), `training.evaluation.bits_per_note.bits_of`. Ours and Performance RNN carry their state through a piece.
+corpora), `training.evaluation.bits_per_note.bits_per_note`. Ours and Performance RNN carry their state through a piece.
 Seed 1 reads window by window, each from a zero state, as it was trained. The transformer predicts a
 token from all tokens before it, at most its context, at least half of it.
 """
@@ -32,7 +32,7 @@ from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.architectures import OURS, Contender, ablations, contenders, weights_of
 from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
 from training.data.augmentation import AugmentationSettings
-from training.evaluation.bits_per_note import MEASURED_TOKENS, bits_per_note
+from training.evaluation.bits_per_note import MAX_TOKENS, bits_per_note
 from training.networks import config_for
 from training.pretraining.corpora import EncodedCorpora, evaluation_sets
 from training.pretraining.run import PretrainingRun
@@ -392,7 +392,7 @@ def _text(facts: dict[str, Any], options: argparse.Namespace) -> str:
     pieces = ", ".join(f"{count} {name}" for name, count in facts["pieces"].items())
     parts.append(
         f"Bits per note of held-out pieces of the split {options.split}: {pieces}, the first "
-        f"{MEASURED_TOKENS:,} tokens of each. "
+        f"{MAX_TOKENS:,} tokens of each. "
         f"Processor time of one core; learning rates by pilots of {options.pilot_minutes:g} "
         f"minutes from {options.learning_rates}."
     )

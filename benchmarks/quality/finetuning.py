@@ -21,7 +21,7 @@ from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from musiclstm.model import load_checkpoint, read_facts
 from training.data.corpus import read_corpus
-from training.evaluation.held_out import HeldOut, held_out
+from training.evaluation.bits_per_note import HeldOutBits, measure_bits
 from training.trainer.callbacks import CURVE_FILES
 
 
@@ -90,9 +90,9 @@ def _finetune(options: argparse.Namespace, data: Path, folder: Path) -> None:
         raise ReportError("The fine-tuning failed; what it said stands above.")
 
 
-def _read(model: str | Path, pieces: Any) -> HeldOut:
+def _read(model: str | Path, pieces: Any) -> HeldOutBits:
     network, tokenizer = load_checkpoint(model)
-    return held_out(network.eval(), tokenizer, pieces)
+    return measure_bits(network.eval(), tokenizer, pieces)
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -102,8 +102,8 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 
 def _report(
     options: argparse.Namespace,
-    before: HeldOut,
-    after: HeldOut,
+    before: HeldOutBits,
+    after: HeldOutBits,
     minutes: float,
     facts: dict[str, Any],
 ) -> Report:

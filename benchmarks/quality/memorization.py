@@ -34,8 +34,8 @@ from training.evaluation.continuations import (
     ContinuationPlan,
     ContinuationResult,
     PromptedPiece,
-    choose,
-    compose,
+    choose_pieces,
+    continue_pieces,
     plan_from,
 )
 
@@ -97,14 +97,14 @@ def measure(options: argparse.Namespace) -> Report:
     corpus = read_corpus(options.data)
     for split in (options.split, TRAIN):
         require_split([piece.split for piece in corpus.pieces], split)
-    pieces = choose(options.data, options.split, plan, allow_short=False)
+    pieces = choose_pieces(options.data, options.split, plan, allow_short=False)
     if not pieces:
         raise ReportError(
             f"No piece of the split {options.split!r} has {plan.prompt_bars + plan.bars} bars and "
             "a prompt with enough notes; lower --prompt_bars or --bars."
         )
-    takes = compose(composer, pieces, plan)
-    facts = {"model": options.model, "split": options.split, "plan": asdict(plan)}
+    takes = continue_pieces(composer, pieces, plan)
+    facts = {"model": options.model, "split": options.split, "plan": plan.facts()}
     facts |= compared([Pair.of(take, pieces[take.piece]) for take in takes], corpus)
     return Report(as_text(facts), facts)
 

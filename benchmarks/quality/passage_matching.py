@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from musiclstm.model import TokenKind, TokenTable
 from musiclstm.tokens import MusicTokenizer
-from training.evaluation.music_metrics import Section
+from training.evaluation.music_metrics import NoteTable
 
 Ints: TypeAlias = NDArray[np.int64]
 
@@ -73,7 +73,7 @@ class Notes:
         return len(self.onset)
 
     @classmethod
-    def of(cls, music: Section) -> Notes:
+    def of(cls, music: NoteTable) -> Notes:
         """Those of some bars; what an instrument strikes twice at once is one note."""
         onset = np.rint(UNIT * music.onset).astype(np.int64)
         columns = (onset, music.program, music.pitch)

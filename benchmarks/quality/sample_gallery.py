@@ -28,8 +28,8 @@ from musiclstm.errors import RenderError
 from musiclstm.export import pianoroll_svg
 from musiclstm.generation import Composer, Composition, Sampling
 from musiclstm.model import DEFAULT
-from training.evaluation.continuations import PromptedPiece, piece_from, read_take
-from training.evaluation.music_metrics import Section, figures, overlaps
+from training.evaluation.continuations import PromptedPiece, prompted_piece, read_continuation
+from training.evaluation.music_metrics import NoteTable, overlaps, prompt_metrics
 
 COUNT = 10
 # What to call pieces of each corpus, and how many are taken; other corpora fill up to `COUNT`.
@@ -118,7 +118,7 @@ def _chosen(options: argparse.Namespace) -> Iterator[tuple[str, str, PromptedPie
 
 
 def _piece(score: ScoreTick) -> PromptedPiece | None:
-    return piece_from(score, prompt_bars=SEED_BARS, bars=BARS, allow_short=False)
+    return prompted_piece(score, prompt_bars=SEED_BARS, bars=BARS, allow_short=False)
 
 
 def _numbered(chosen: Iterator[tuple[str, str, PromptedPiece]]) -> Iterator[Chosen]:
@@ -140,7 +140,7 @@ def _row(
         sampling=Sampling(seed=options.seed + number),
     )
     files = _write(take, chosen, options)
-    read = read_take(take, number, chosen.piece)
+    read = read_continuation(take, number, chosen.piece)
     return {
         "name": chosen.name,
         "source": chosen.source,
@@ -165,12 +165,12 @@ def _write(take: Composition, chosen: Chosen, options: argparse.Namespace) -> di
     return files
 
 
-def _judged(prompt: Section, music: Section) -> dict[str, Any]:
+def _judged(prompt: NoteTable, music: NoteTable) -> dict[str, Any]:
     """The figures of `training.evaluate` for one section; None where one is undefined."""
     found = {
         _OVERLAP: overlaps(music, prompt)["overlap"],
         "notes per bar": len(music) / music.bars,
-        **figures(prompt, music),
+        **prompt_metrics(prompt, music),
     }
     known = {name: round(v, 4) if np.isfinite(v) else None for name, v in found.items()}
     return {name.replace("_", " "): value for name, value in known.items()}

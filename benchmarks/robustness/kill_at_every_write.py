@@ -24,13 +24,13 @@ from benchmarks.common.report import Report, ReportError, parser, table
 from benchmarks.common.report import run as report
 from benchmarks.robustness.fault_injection import Fault, Mode, can_be_torn, run
 from benchmarks.robustness.run_process import Account, KillError, command, digests
-from training.trainer.stopping import STOPPED
+from training.errors import SIGTERM_STATUS
 
 _SAVE_STEPS = 2
 _END = 6  # the third checkpoint makes an older one go
 _KILLED = -9
 # Stopped; ended at once, where nothing is learnt yet or any more; or at its end anyway.
-_AFTER_SIGTERM = {STOPPED, -15, 0}
+_AFTER_SIGTERM = {SIGTERM_STATUS, -15, 0}
 Item = TypeVar("Item")
 _MODES: tuple[Mode, ...] = ("before", "torn", "term")
 
@@ -127,7 +127,7 @@ class Arena:
         second = self._session(None, {0})[1]
         told = f"was struck ({fault.mode}) at event {fault.number}, {event!r},"
         lost = 0 if second.exported else first.step - second.resumed
-        if lost > (0 if status == STOPPED else _SAVE_STEPS):
+        if lost > (0 if status == SIGTERM_STATUS else _SAVE_STEPS):
             raise KillError(f"A run that {told} lost {lost} steps.")
         self._compare(told)
         return {"mode": fault.mode, "event": event, "status": status, "lost": lost}
@@ -154,7 +154,7 @@ class Arena:
 
 def _report(arena: Arena, told: list[dict[str, Any]]) -> Report:
     lost = max(each["lost"] for each in told)
-    saved = sum(each["status"] == STOPPED for each in told)
+    saved = sum(each["status"] == SIGTERM_STATUS for each in told)
     number = {mode: sum(each["mode"] == mode for each in told) for mode in _MODES}
     facts = {
         "events": arena.events,

@@ -21,9 +21,9 @@ from pathlib import Path
 import musiclstm
 from musiclstm.errors import MusicLSTMError
 from musiclstm.model import WEIGHTS_FILE
+from training.errors import SIGTERM_STATUS
 from training.trainer.checkpoints import checkpoints
 from training.trainer.ema import AVERAGE_FILE
-from training.trainer.stopping import STOPPED
 
 MANY_STEPS = 1_000_000  # more than there will ever be time for
 _STEP = re.compile(r"^step ([\d,]+) of ")
@@ -166,7 +166,7 @@ class Session(Account):
         self.runs_for(_PATIENCE_S)
         seconds, status = time.monotonic() - begin, self._process.poll()
         self._stop()
-        if status != STOPPED:
+        if status != SIGTERM_STATUS:
             raise KillError(
                 f"A session that was asked to stop ended with status {status}; it said: "
                 f"{self.last_words}"

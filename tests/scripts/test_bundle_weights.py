@@ -13,7 +13,7 @@ import pytest
 from musiclstm.errors import CheckpointError, CorpusError
 from musiclstm.model.checkpoint import load_checkpoint, read_facts
 from training.pretraining.settings import PretrainingSettings
-from training.trainer.checkpoints import place_for, write_manifest
+from training.trainer.checkpoints import checkpoint_path, write_manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bundle_weights.py"
 SETTINGS = PretrainingSettings(hidden_size=8, num_hidden_layers=1, decay=0.5, max_steps=9)
@@ -123,7 +123,7 @@ def test_sessions_that_version_0_3_did_not_record_are_given(bundle):
 def test_a_fine_tuned_model_is_bundled_with_its_own_facts(bundle, tiny_checkpoint, tmp_path):
     model = shutil.copytree(tiny_checkpoint, tmp_path / "tuned")
     (model / "facts.json").write_text(json.dumps({"runs": [{"command": "training.finetune"}]}))
-    folder = place_for(model, 5)
+    folder = checkpoint_path(model, 5)
     shutil.copytree(tiny_checkpoint, folder)
     write_manifest(folder)
     target, _ = bundle(VERSION_0_3, folder=model)
@@ -179,7 +179,7 @@ def test_weights_for_other_tokens_are_refused(bundle, tmp_path):
 def test_the_latest_checkpoint_of_a_run_is_bundled(bundle, tmp_path):
     target, _ = bundle(VERSION_0_3)
     for step in (4, 12):
-        folder = place_for(tmp_path / "all", step)
+        folder = checkpoint_path(tmp_path / "all", step)
         shutil.copytree(tmp_path / "run", folder)
         (folder / "progress.json").write_text(json.dumps(VERSION_0_3 | {"step": step}))
         write_manifest(folder)

@@ -1,4 +1,4 @@
-"""Two processes learn what one learns from all the rows, and each reads its own."""
+"""Training in two processes equals training in one; each process reads its own rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 
-# What every process runs: 8 rows in all, divided among the processes there are.
+# Run by every process: 8 rows in all, divided among the processes.
 SCRIPT = """
 import sys
 import numpy as np
 from transformers import TrainingArguments, set_seed
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
 from training.trainer.trainer import StatefulTrainer
 from training.data.dataset import StatefulWindowDataset
 
@@ -51,7 +50,8 @@ model = MusicLSTMForCausalLM(MusicLSTMConfig(
     token_names=Plain.token_names))
 rng = np.random.default_rng(0)
 pieces = [rng.integers(3, 20, int(n)) for n in rng.integers(10, 60, 40)]
-windows = StatefulWindowDataset(pieces, Plain(), rows=8, batch_size=8 // accumulation, steps=8)
+windows = StatefulWindowDataset(
+    pieces, Plain(), rows=8, batch_size=8 // accumulation, steps=8)
 held = [rng.integers(3, 20, 30) for _ in range(5)]
 run = StatefulTrainer(
     model, args, windows, tokenizer=Plain(), held_out_pieces=held, ema_decay=0.9)
@@ -59,16 +59,16 @@ run.train(resume_from_checkpoint=sys.argv[4] if len(sys.argv) > 4 else None)
 """
 
 
-def learn(folder, *, world, accumulation, resume=None):
+def train(folder, *, world, accumulation, resume=None):
     port = free_port()
     common = [sys.executable, "-c", SCRIPT, str(folder), str(accumulation), str(world)]
     command = common + ([str(resume)] if resume else [])
     processes = []
     for rank in range(world):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
+        variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
         env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         if world > 1:
-            env |= {"MASTER_ADDR": "127.0.0.1"} | {k: str(v) for k, v in place.items()}
+            env |= {"MASTER_ADDR": "127.0.0.1"} | {k: str(v) for k, v in variables.items()}
         processes.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
     for process in processes:
         _, error = process.communicate(timeout=240)
@@ -89,9 +89,9 @@ def bits(checkpoint):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_two_processes_learn_what_one_learns(tmp_path, accumulation):
-    one = learn(tmp_path / "one", world=1, accumulation=accumulation)
-    two = learn(tmp_path / "two", world=2, accumulation=accumulation)
+def test_two_processes_give_the_weights_of_one(tmp_path, accumulation):
+    one = train(tmp_path / "one", world=1, accumulation=accumulation)
+    two = train(tmp_path / "two", world=2, accumulation=accumulation)
     for file in ("model.safetensors", "average.safetensors"):
         mine, theirs = load_file(one / file), load_file(two / file)
         assert mine.keys() == theirs.keys()
@@ -108,9 +108,9 @@ def test_two_processes_learn_what_one_learns(tmp_path, accumulation):
 
 @pytest.mark.slow
 def test_two_resumed_processes_equal_two_uninterrupted_ones(tmp_path):
-    whole = learn(tmp_path / "whole", world=2, accumulation=1)
+    whole = train(tmp_path / "whole", world=2, accumulation=1)
     middle = tmp_path / "whole" / "checkpoint-6"
-    resumed = learn(tmp_path / "resumed", world=2, accumulation=1, resume=middle)
+    resumed = train(tmp_path / "resumed", world=2, accumulation=1, resume=middle)
     for file in ("model.safetensors", "average.safetensors"):
         mine, theirs = load_file(whole / file), load_file(resumed / file)
         for name in mine:
@@ -118,37 +118,29 @@ def test_two_resumed_processes_equal_two_uninterrupted_ones(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_runs_in_two_processes_of_which_one_speaks(scales, tmp_path):
+def test_the_command_runs_in_two_processes_of_which_the_first_prints(scales, tmp_path):
     folder = tmp_path / "out"
-    said = run_command(
+    printed = run_command(
         *("--data", str(scales), "--output_dir", str(folder), "--model", "scratch"),
         *("--hidden_size", "16", "--num_hidden_layers", "1"),
         *("--window", "32", "--per_device_train_batch_size", "1", "--max_steps", "3"),
         *("--save_steps", "3", "--eval_steps", "3", "--logging_steps", "1", "--samples", "0"),
         *("--ema_decay", "0.9", "--warmup_steps", "0", "--workers", "1", "--report_to", "none"),
-        *(
-            "--use_cpu",
-            "true",
-            "--bf16",
-            "false",
-            "--ddp_backend",
-            "gloo",
-            "--disable_tqdm",
-            "true",
-        ),
+        *("--use_cpu", "true", "--bf16", "false", "--ddp_backend", "gloo"),
+        *("--disable_tqdm", "true"),
     )
-    lines = [line for line in said.splitlines() if line.strip()]
+    lines = [line for line in printed.splitlines() if line.strip()]
     assert len(lines) == len(set(lines))
     for begin in (f"{scales.name}: train", "step 0:", "step 1 of 3", "step 3:", f"Saved {folder}:"):
         assert len([line for line in lines if line.startswith(begin)]) == 1
-    own_average_is_exported(folder)
+    assert_average_is_exported(folder)
     facts = json.loads((folder / "facts.json").read_text())
     assert facts["runs"][0]["steps"] == 3
     assert facts["valid"]["notes"] > 0
 
 
 def run_command(*options):
-    """The command as `torchrun` starts it; what both processes said."""
+    """Run the command as `torchrun` does; return what both processes printed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     command += ["--master_port", str(free_port()), "-m", "training.finetune", *options]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -157,8 +149,8 @@ def run_command(*options):
     return done.stdout
 
 
-def own_average_is_exported(folder):
-    """The weights of the run are the average of its checkpoint, in half precision."""
+def assert_average_is_exported(folder):
+    """Compare the exported weights with the average of the checkpoint in half precision."""
     weights = load_file(folder / "model.safetensors")
     average = load_file(folder / "checkpoint-3" / "average.safetensors")
     assert average.keys() <= weights.keys()

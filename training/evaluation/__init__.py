@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Bits per note, and metrics of continuations of held-out pieces."""

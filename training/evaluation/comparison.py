@@ -1,6 +1,6 @@
-"""Figures of takes beside those of originals: means, bootstrap intervals, distance to a baseline.
+"""Compare metrics of continuations with those of the original bars and of a baseline model.
 
-Means are taken over the takes of a piece, then over pieces; undefined values are left out.
+Means are taken over the continuations of a piece, then over pieces; undefined values are ignored.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ import numpy as np
 from musiclstm.errors import MusicLSTMError
 from training.evaluation import music_metrics
 from training.evaluation.continuations import ContinuationResult, PromptedPiece
-from training.evaluation.music_metrics import Floats, Section
+from training.evaluation.music_metrics import Floats, NoteTable
 
-Figures: TypeAlias = dict[str, float]
+Metrics: TypeAlias = dict[str, float]
 
-RESAMPLINGS = 2_000
+BOOTSTRAP_SAMPLES = 2_000
 _PERCENTILES = (2.5, 97.5)
 _SEED = 0
 
 
 class BaselineError(MusicLSTMError):
-    """A baseline file cannot be read, or has no figures of these pieces."""
+    """A baseline file cannot be read, or has none of the pieces."""
 
 
-def compared(
-    pieces: Sequence[PromptedPiece], takes: Sequence[ContinuationResult]
+def compare(
+    pieces: Sequence[PromptedPiece], results: Sequence[ContinuationResult]
 ) -> dict[str, Any]:
-    """Return the figures of takes beside those of the pieces' own next bars.
+    """Return metrics of continuations and of the original next bars.
 
-    For takes, `overlap` and the overlaps of single features are with the piece's own next bars, and
-    `overlap_with_prompt` is with the prompt. For originals all of them are with the prompt: the
-    ceiling of what a continuation can be expected to reach.
+    For continuations, `overlap` and the overlaps of single features are with the original next
+    bars, and `overlap_with_prompt` is with the prompt. For the original bars all overlaps are with
+    the prompt, which is the ceiling for a continuation.
 
     Args:
         pieces: At least one.
-        takes: At least one of each piece.
+        results: At least one for each piece.
 
     Returns:
-        `figures` holds means and 95 % intervals by name; `per_piece` the values of every piece, in
+        `figures` holds means and 95 % intervals by name, `per_piece` the values of every piece in
         columns. Undefined values are nan.
     """
-    composed = [_of_takes(number, piece, takes) for number, piece in enumerate(pieces)]
-    original = [_of_original(piece) for piece in pieces]
+    composed = [_mean_metrics(number, piece, results) for number, piece in enumerate(pieces)]
+    original = [_metrics(piece.prompt, piece.original, piece.prompt) for piece in pieces]
     names = list(original[0])
     columns = [{n: [each[n] for each in side] for n in names} for side in (composed, original)]
-    failures = [take.failure for take in takes if take.failure is not None]
+    failures = [result.failure for result in results if result.failure is not None]
     return {
         "pieces": len(pieces),
-        "takes": len(takes),
+        "takes": len(results),
         "decode_failures": len(failures),
         "failure_examples": failures[:5],
         "figures": {name: _row(*(column[name] for column in columns)) for name in names},
@@ -66,35 +66,32 @@ def compared(
     }
 
 
-def _of_takes(number: int, piece: PromptedPiece, takes: Sequence[ContinuationResult]) -> Figures:
-    """Means over the takes of one piece."""
-    rows = [_figures(t.prompt, t.music, piece.original) for t in takes if t.piece == number]
+def _mean_metrics(
+    number: int, piece: PromptedPiece, results: Sequence[ContinuationResult]
+) -> Metrics:
+    rows = [_metrics(r.prompt, r.music, piece.original) for r in results if r.piece == number]
     return {name: mean([row[name] for row in rows]) for name in rows[0]}
 
 
-def _of_original(piece: PromptedPiece) -> Figures:
-    return _figures(piece.prompt, piece.original, piece.prompt)
-
-
-def _figures(prompt: Section, music: Section, reference: Section) -> Figures:
-    alike = music_metrics.overlaps(music, reference)
-    overlap = with_prompt = alike.pop("overlap")
+def _metrics(prompt: NoteTable, music: NoteTable, reference: NoteTable) -> Metrics:
+    overlaps = music_metrics.overlaps(music, reference)
+    overlap = with_prompt = overlaps.pop("overlap")
     if reference is not prompt:
         with_prompt = music_metrics.overlaps(music, prompt)["overlap"]
     return {
         "overlap": overlap,
         "overlap_with_prompt": with_prompt,
-        **music_metrics.figures(prompt, music),
-        **{f"overlap_{name}": value for name, value in alike.items()},
+        **music_metrics.prompt_metrics(prompt, music),
+        **{f"overlap_{name}": value for name, value in overlaps.items()},
     }
 
 
 def _row(composed: Sequence[float], original: Sequence[float]) -> dict[str, Any]:
     return {
         "composed": mean(composed),
-        "composed_interval": interval(composed),
+        "composed_interval": confidence_interval(composed),
         "original": mean(original),
-        "original_interval": interval(original),
+        "original_interval": confidence_interval(original),
         "defined_pieces": int(np.isfinite(composed).sum()),
     }
 
@@ -103,45 +100,45 @@ def _row(composed: Sequence[float], original: Sequence[float]) -> dict[str, Any]
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean of the values that are defined; nan where none is."""
-    known = _known(values)
-    return float(known.mean()) if len(known) else math.nan
+    """Return the mean of the defined values; nan without any."""
+    defined = _defined(values)
+    return float(defined.mean()) if len(defined) else math.nan
 
 
-def interval(values: Sequence[float]) -> list[float]:
+def confidence_interval(values: Sequence[float]) -> list[float]:
     """Return the 95 % percentile bootstrap interval of the mean over pieces (Efron 1979).
 
     Returns:
-        Lower and upper end; two times nan for fewer than two defined values.
+        Lower and upper end; both nan for fewer than two defined values.
     """
-    known = _known(values)
-    if len(known) < 2:
+    defined = _defined(values)
+    if len(defined) < 2:
         return [math.nan, math.nan]
-    return _percentiles(known[_drawn(len(known))].mean(axis=1))
+    return _percentiles(defined[_resample(len(defined))].mean(axis=1))
 
 
-def _known(values: Sequence[float]) -> Floats:
+def _defined(values: Sequence[float]) -> Floats:
     table = np.asarray(values, np.float64)
     return table[np.isfinite(table)]
 
 
-def _drawn(count: int) -> music_metrics.Ints:
-    """Indices of the pieces in every resampling, (resamplings, pieces)."""
-    return np.random.default_rng(_SEED).integers(0, count, (RESAMPLINGS, count))
+def _resample(count: int) -> music_metrics.Ints:
+    """Return the indices of the pieces in every bootstrap sample, (samples, pieces)."""
+    return np.random.default_rng(_SEED).integers(0, count, (BOOTSTRAP_SAMPLES, count))
 
 
 def _percentiles(values: Floats) -> list[float]:
     return [float(each) for each in np.percentile(values, _PERCENTILES)]
 
 
-# Beside a baseline --------------------------------------------------------------------------------
+# Baseline -----------------------------------------------------------------------------------------
 
 
 def read_baseline(path: Path) -> list[dict[str, Any]]:
-    """Read what `training.evaluate --json` wrote.
+    """Read a file that `training.evaluate --json` wrote.
 
     Raises:
-        BaselineError: The file cannot be read or holds no continuations.
+        BaselineError: The file cannot be read, or holds no continuations.
     """
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
@@ -156,28 +153,28 @@ def read_baseline(path: Path) -> list[dict[str, Any]]:
     return list(records)
 
 
-def beside_baseline(
+def compare_with_baseline(
     found: Mapping[str, Any], baseline: Sequence[Mapping[str, Any]], split: str
 ) -> dict[str, Any]:
-    """Return for every figure the share of the gap between baseline and originals that is closed.
+    """Return which share of the gap between a baseline and the original bars is closed.
 
-    The share is (x - x0) / (o - x0), where x, x0 and o are the means of takes, of the baseline's
-    takes and of the originals over the pieces that both files have. It is 1 at the originals and 0
-    at the baseline. nan where originals and baseline have equal means.
+    Formula: (x - b) / (o - b) with the means x of the continuations, b of the baseline's, and o of
+    the original bars, over the pieces of both files. It is 0 at the baseline and 1 at the original;
+    nan if b equals o.
 
     Args:
-        found: What `compared` returned.
-        baseline: What `read_baseline` returned.
-        split: Which of its records to take.
+        found: Result of `compare`.
+        baseline: Result of `read_baseline`.
+        split: Split of the baseline's record.
 
     Raises:
-        BaselineError: It has no piece in common with `found`.
+        BaselineError: The baseline has no piece in common with `found`.
     """
     own = found["per_piece"]
     known = [each for each in baseline if each["split"] == split]
     other = known[0]["continuations"]["per_piece"] if known else {"piece": [], "prompt_bars": []}
-    places = {key: place for place, key in enumerate(_keys(other))}
-    pairs = [(i, places[key]) for i, key in enumerate(_keys(own)) if key in places]
+    index_of = {key: index for index, key in enumerate(_keys(other))}
+    pairs = [(i, index_of[key]) for i, key in enumerate(_keys(own)) if key in index_of]
     if not pairs:
         raise BaselineError(f"The baseline has none of these pieces of the split {split!r}.")
     rows = np.array(pairs)
@@ -211,7 +208,7 @@ def _gap(composed: Floats, baseline: Floats, original: Floats) -> dict[str, Any]
         return {"composed": math.nan, "baseline": math.nan, "original": math.nan,
                 "closed": math.nan, "closed_interval": [math.nan, math.nan]}  # fmt: skip
     means = table.mean(axis=1)
-    resampled = _closed(table[:, _drawn(table.shape[1])].mean(axis=2))
+    resampled = _closed(table[:, _resample(table.shape[1])].mean(axis=2))
     defined = resampled[np.isfinite(resampled)]
     return {
         **dict(zip(("composed", "baseline", "original"), means.tolist(), strict=True)),
@@ -221,7 +218,7 @@ def _gap(composed: Floats, baseline: Floats, original: Floats) -> dict[str, Any]
 
 
 def _closed(means: Floats) -> Floats:
-    """(x - x0) / (o - x0) for rows x, x0, o; nan where o equals x0."""
+    """Return (x - b) / (o - b) for rows x, b, o; nan if o equals b."""
     composed, baseline, original = means
     gap = original - baseline
     return np.where(gap == 0, math.nan, (composed - baseline) / np.where(gap == 0, 1, gap))

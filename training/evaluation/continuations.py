@@ -1,14 +1,11 @@
-"""Continue held-out pieces with a `Composer`, and read prompt, original and takes from MIDI files.
-
-The formulas are in measures.py, means and intervals in comparison.py. Nothing is printed here.
-"""
+"""Continue held-out pieces with a `Composer`, and read the results from their MIDI files."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,82 +16,88 @@ from tqdm.auto import tqdm
 from musiclstm.errors import MusicLSTMError, ScoreError
 from musiclstm.generation import MAX_SEED, Composer, Composition, Sampling
 from musiclstm.midi import MidiLimits, analysis, read_midi
-from training.arguments import read_overrides
+from training.arguments import parse_overrides
 from training.data.corpus import sources_of_split
 from training.data.sources import round_robin
-from training.evaluation.music_metrics import Ints, Section, section
+from training.evaluation.music_metrics import Ints, NoteTable, note_table
 
-SHORT_BARS = 4  # prompt and continuation of a piece that is too short for the plan
-PROMPT_NOTES_PER_BAR = 2  # a prompt with fewer says too little
+SHORT_BARS = 4  # bars of prompt and continuation of a piece that is too short for the plan
+MIN_PROMPT_NOTES_PER_BAR = 2
 
 
 @dataclass(frozen=True)
 class ContinuationPlan:
-    """What is composed.
+    """Which continuations are composed.
 
     Attributes:
-        pieces: Number of pieces; fewer where the split has fewer.
-        takes: Continuations of each piece.
-        prompt_bars: Bars that the composer reads; `SHORT_BARS` for a shorter piece.
-        bars: Bars that it composes; `SHORT_BARS` for a shorter piece.
-        sampling: How notes are drawn. Its seed is that of the choice of pieces, too; None: 0.
+        pieces: Number of pieces; fewer if the split has fewer.
+        sequences: Continuations of each piece.
+        prompt_bars: Bars of the prompt; `SHORT_BARS` for a shorter piece.
+        bars: Bars of the continuation; `SHORT_BARS` for a shorter piece.
+        sampling: Sampling parameters. Its seed also selects the pieces; None: 0.
     """
 
     pieces: int
-    takes: int
+    sequences: int
     prompt_bars: int
     bars: int
     sampling: Sampling = field(default_factory=Sampling)
 
     @property
     def seed(self) -> int:
-        """Seed of the choice of pieces and of the first take."""
+        """Random seed of the choice of pieces and of the first continuation."""
         return self.sampling.seed or 0
+
+    def facts(self) -> dict[str, Any]:
+        """Return the plan for facts.json, where `sequences` has the key `takes`."""
+        return {("takes" if k == "sequences" else k): v for k, v in asdict(self).items()}
 
 
 def plan_from(
     options: argparse.Namespace, bounds: Mapping[str, tuple[int, int]]
 ) -> ContinuationPlan:
-    """Return the plan given by options with the names of its fields.
+    """Return the plan given by command line options.
 
     Args:
-        options: `sampling` as text, such as `min_p=0.05`.
-        bounds: Lowest and highest value by name, both allowed.
+        options: With `pieces`, `takes`, `prompt_bars`, `bars`, `temperature`, `seed`, and
+            `sampling` as text such as `min_p=0.05`.
+        bounds: Lowest and highest value by option, both allowed.
 
     Raises:
         ValueError: A value is out of range or unknown.
     """
-    for name, (least, most) in bounds.items():
+    for name, (lowest, highest) in bounds.items():
         value = getattr(options, name)
-        if not least <= value <= most:
-            raise ValueError(f"--{name} must be from {least:,} to {most:,}, got {value:,}.")
+        if not lowest <= value <= highest:
+            raise ValueError(f"--{name} must be from {lowest:,} to {highest:,}, got {value:,}.")
     try:
-        others = read_overrides(options.sampling, "--sampling")
+        others = parse_overrides(options.sampling, "--sampling")
         sampling = Sampling(**others | {"temperature": options.temperature, "seed": options.seed})
     except ValueError as error:
         raise ValueError(f"--{str(error).removeprefix('--')}") from error
     except TypeError as error:
         known = ", ".join(field.name for field in fields(Sampling))
         raise ValueError(f"--sampling takes {known}; got {options.sampling!r}.") from error
-    given = {each.name: getattr(options, each.name) for each in fields(ContinuationPlan)}
-    return ContinuationPlan(**given | {"sampling": sampling})
+    return ContinuationPlan(
+        options.pieces, options.takes, options.prompt_bars, options.bars, sampling
+    )
 
 
 @dataclass(frozen=True)
 class PromptedPiece:
-    """A held-out piece.
+    """A held-out piece, cut into a prompt and the original next bars.
 
     Attributes:
         name: Corpus and file, such as `songs/a.mid`.
         score: Its notes up to the end of `original`.
         prompt: Its first bars.
-        original: Its own next bars.
+        original: The next bars.
     """
 
     name: str
     score: ScoreTick = field(repr=False)
-    prompt: Section = field(repr=False)
-    original: Section = field(repr=False)
+    prompt: NoteTable = field(repr=False)
+    original: NoteTable = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -103,21 +106,21 @@ class ContinuationResult:
 
     Attributes:
         piece: Index of the piece.
-        prompt: The prompt as it is in this file.
+        prompt: The prompt as written in this file.
         music: The composed bars.
-        failure: What is wrong with the file; None: nothing.
+        failure: Why the file does not hold the composition; None: it does.
     """
 
     piece: int
-    prompt: Section = field(repr=False)
-    music: Section = field(repr=False)
+    prompt: NoteTable = field(repr=False)
+    music: NoteTable = field(repr=False)
     failure: str | None = None
 
 
 # Pieces -------------------------------------------------------------------------------------------
 
 
-def choose(
+def choose_pieces(
     paths: Sequence[str | Path],
     split: str,
     plan: ContinuationPlan,
@@ -125,17 +128,17 @@ def choose(
     allow_short: bool = True,
     workers: int | None = None,
 ) -> list[PromptedPiece]:
-    """Choose pieces from all corpora in turn (`pieces.in_turn`); unusable ones are skipped.
+    """Choose pieces from all corpora in turn; skip unusable ones.
 
     Args:
-        paths: As in `read_corpus`.
+        paths: Corpora, as in `read_corpus`.
         split: train, valid or test.
-        plan: How many, and how many bars.
-        allow_short: As in `piece_from`.
-        workers: As in `sources_of_split`.
+        plan: Number of pieces and bars.
+        allow_short: As in `prompted_piece`.
+        workers: Number of processes.
 
     Raises:
-        CorpusError: A path is missing, nothing under the paths can be used, or the split is empty.
+        CorpusError: A path is missing, no file can be used, or the split is empty.
     """
     found: list[PromptedPiece] = []
     limits = MidiLimits.training()
@@ -145,30 +148,30 @@ def choose(
         try:
             score, _ = read_midi(source.read(limits.bytes), name=source.name, limits=limits)
         except ScoreError as error:
-            sys.stderr.write(f"left out {name}: {error}\n")
+            sys.stderr.write(f"skipped {name}: {error}\n")
             continue
-        lengths = {"prompt_bars": plan.prompt_bars, "bars": plan.bars}
-        piece = piece_from(score, name=name, allow_short=allow_short, **lengths)
+        piece = prompted_piece(
+            score, name=name, allow_short=allow_short, prompt_bars=plan.prompt_bars, bars=plan.bars
+        )
         found += [] if piece is None else [piece]
     return found
 
 
-def piece_from(
+def prompted_piece(
     score: ScoreTick, *, prompt_bars: int, bars: int, name: str = "", allow_short: bool = True
 ) -> PromptedPiece | None:
-    """Cut a score into prompt and next bars.
+    """Cut a score into a prompt and the next bars.
 
     Args:
         score: In ticks; left unchanged.
         prompt_bars: Bars of the prompt.
         bars: Bars after it.
         name: `PromptedPiece.name`.
-        allow_short: Whether a score with fewer bars is cut after `SHORT_BARS` and twice
-            `SHORT_BARS` bars, where these are fewer.
+        allow_short: Use at most `SHORT_BARS` bars for each if the score has fewer bars.
 
     Returns:
-        None for a score that is too short for that as well, or whose prompt has fewer than two
-        notes per bar or fewer than two distinct pitches besides drums.
+        None for a score that is still too short, or whose prompt has fewer than two notes per bar
+        or fewer than two distinct pitches besides drums.
     """
     lines = analysis.bar_starts(score)
     if allow_short and len(lines) <= prompt_bars + bars:
@@ -176,18 +179,17 @@ def piece_from(
     if len(lines) <= prompt_bars + bars:
         return None
     lines = lines[: prompt_bars + bars + 1]
-    prompt = section(score, lines[: prompt_bars + 1])
-    if len(prompt) < PROMPT_NOTES_PER_BAR * prompt_bars:
+    prompt = note_table(score, lines[: prompt_bars + 1])
+    if len(prompt) < MIN_PROMPT_NOTES_PER_BAR * prompt_bars:
         return None
     if len(np.unique(prompt.pitch[prompt.pitched])) < 2:
         return None
-    return PromptedPiece(
-        name, _cut(score, int(lines[-1])), prompt, section(score, lines[prompt_bars:])
-    )
+    original = note_table(score, lines[prompt_bars:])
+    return PromptedPiece(name, _cut(score, int(lines[-1])), prompt, original)
 
 
 def _cut(score: ScoreTick, end: int) -> ScoreTick:
-    """The score without notes from a tick on: a whole symphony exceeds the limits of a prompt."""
+    """Return the score without notes from a tick on, because prompts have a limit of notes."""
     part = score.copy()
     for track in part.tracks:
         columns = track.notes.numpy()
@@ -196,37 +198,39 @@ def _cut(score: ScoreTick, end: int) -> ScoreTick:
     return part
 
 
-# Takes --------------------------------------------------------------------------------------------
+# Continuations ------------------------------------------------------------------------------------
 
 
-def compose(
+def continue_pieces(
     composer: Composer, pieces: Sequence[PromptedPiece], plan: ContinuationPlan
 ) -> list[ContinuationResult]:
-    """Continue every piece `plan.takes` times; the takes of a piece follow each other."""
+    """Continue every piece `plan.sequences` times; results are ordered by piece."""
     progress: dict[str, Any] = {"unit": "piece", "desc": "Composing", "leave": False}
     numbered = enumerate(tqdm(pieces, disable=None, **progress))  # None: no bar in a log file
-    return [take for n, piece in numbered for take in _takes(composer, n, piece, plan)]
+    return [result for n, piece in numbered for result in _continue(composer, n, piece, plan)]
 
 
-def _takes(
+def _continue(
     composer: Composer, number: int, piece: PromptedPiece, plan: ContinuationPlan
 ) -> Iterator[ContinuationResult]:
-    seed = (plan.seed + number * plan.takes) % (MAX_SEED + 1)
-    takes = composer.compose_many(
-        plan.takes,
+    seed = (plan.seed + number * plan.sequences) % (MAX_SEED + 1)
+    compositions = composer.compose_many(
+        plan.sequences,
         bars=piece.original.bars,
         prompt=piece.score,
         prompt_bars=piece.prompt.bars,
         sampling=replace(plan.sampling, seed=seed),
     )
-    for take in takes:
-        yield read_take(take, number, piece)
+    for composition in compositions:
+        yield read_continuation(composition, number, piece)
 
 
-def read_take(composition: Composition, number: int, piece: PromptedPiece) -> ContinuationResult:
-    """Write a composition as a MIDI file and read prompt and composed bars from it.
+def read_continuation(
+    composition: Composition, number: int, piece: PromptedPiece
+) -> ContinuationResult:
+    """Write a composition as a MIDI file, and read prompt and composed bars from it.
 
-    A file that cannot be read counts as a continuation without notes.
+    A file that cannot be read gives a continuation without notes.
     """
     prompt_bars, bars = piece.prompt.bars, piece.original.bars
     try:
@@ -234,16 +238,16 @@ def read_take(composition: Composition, number: int, piece: PromptedPiece) -> Co
         lines = _bar_lines(score, prompt_bars + bars)
     except MusicLSTMError as error:
         score, lines = ScoreTick(piece.score.ticks_per_quarter), _bar_lines(piece.score, 1)
-        silence = section(score, np.arange(bars + 1) * lines[1])
-        return ContinuationResult(number, piece.prompt, silence, str(error))
-    prompt = section(score, lines[: prompt_bars + 1])
-    music = section(score, lines[prompt_bars:])
+        empty = note_table(score, np.arange(bars + 1) * lines[1])
+        return ContinuationResult(number, piece.prompt, empty, str(error))
+    prompt = note_table(score, lines[: prompt_bars + 1])
+    music = note_table(score, lines[prompt_bars:])
     failure = _failure(composition, score, prompt, piece.prompt)
     return ContinuationResult(number, prompt, music, failure)
 
 
 def _bar_lines(score: ScoreTick, bars: int) -> Ints:
-    """The first bar lines of a score in ticks, whether or not it has notes there, (bars + 1,)."""
+    """Return the first bar lines in ticks, also after the last note, (bars + 1,)."""
     meters = [(4, 4), *((each.numerator, each.denominator) for each in score.time_signatures)]
     longest = max(4 * numerator / denominator for numerator, denominator in meters)
     end = int(bars * longest * score.ticks_per_quarter) + 1
@@ -251,7 +255,7 @@ def _bar_lines(score: ScoreTick, bars: int) -> Ints:
 
 
 def _failure(
-    composition: Composition, score: ScoreTick, prompt: Section, original_prompt: Section
+    composition: Composition, score: ScoreTick, prompt: NoteTable, original_prompt: NoteTable
 ) -> str | None:
     if score.note_num() != composition.score.note_num():
         composed = composition.score.note_num()

@@ -36,7 +36,13 @@ from training.pretraining.progress import (
 )
 from training.pretraining.settings import PretrainingSettings
 from training.pretraining.streams import PieceStreams, WindowBatch
-from training.trainer.checkpoints import find_whole, place_for, rotate, write_manifest, write_record
+from training.trainer.checkpoints import (
+    checkpoint_path,
+    find_valid,
+    rotate,
+    write_manifest,
+    write_record,
+)
 
 _print = partial(print, flush=True)  # a log file is up to date
 _EVALUATED_PIECES = 40  # of each set
@@ -82,7 +88,7 @@ class PretrainingRun:
         if resume is None:
             self.model = self.new_model()
         else:
-            resume = find_whole(resume, _print)
+            resume = find_valid(resume, _print)
             self.model = load_network(resume, corpora.token_names, corpora.fingerprint)
             set_dropout(self.model, settings.dropout)
             shape = {name: getattr(self.model.config, name) for name in _SHAPE_FIELDS}
@@ -249,7 +255,7 @@ class PretrainingRun:
                 f"The weights are nan or infinite at step {self.step:,}; --resume from the last "
                 f"checkpoint with a lower --learning_rate (it is {self.settings.learning_rate:g})."
             )
-        folder = place_for(self.out, self.step)
+        folder = checkpoint_path(self.out, self.step)
         self.model.save_pretrained(folder)
         save_optimizer(self.optimizer, folder)
         progress = {

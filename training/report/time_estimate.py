@@ -22,8 +22,8 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from musiclstm.midi import pluralize
 from musiclstm.tokens import MusicTokenizer
 from training.data.splits import evenly_spaced
-from training.evaluation.held_out import held_out
-from training.trainer.callbacks import LearningCurve
+from training.evaluation.bits_per_note import measure_bits
+from training.trainer.callbacks import LearningCurveCallback
 from training.trainer.trainer import StatefulTrainer
 
 WARM_UP = 2  # steps before the measurement: they allocate memory and compile kernels
@@ -132,7 +132,7 @@ def time_short_run(
     timer = _StepTimer()
     with TemporaryDirectory() as folder:
         trainer = make_trainer(short_run(training, Path(folder)))
-        trainer.remove_callback(LearningCurve)
+        trainer.remove_callback(LearningCurveCallback)
         trainer.add_callback(timer)
         tokens, updates = trainer.windows.tokens, trainer.windows.updates
         trainer.train()
@@ -203,5 +203,5 @@ def _time_evaluation(
     sample = evenly_spaced(pieces, _EVALUATED_PIECES)
     start = time.perf_counter()
     with trainer.compute_loss_context_manager():
-        held_out(trainer.network, tokenizer, sample)
+        measure_bits(trainer.network, tokenizer, sample)
     return len(sample), (time.perf_counter() - start) / sum(map(len, sample))

@@ -1,1 +1,1 @@
-"""trainer."""
+"""The Trainer with carried state: callbacks, checkpoints, averaged weights, learning rates."""

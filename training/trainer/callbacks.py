@@ -1,43 +1,62 @@
-"""What happens beside the training: a word on how it goes, a picture of it, and when to stop."""
+"""Callbacks of the Trainer: console output, learning curve, samples, early stop, and SIGTERM."""
 
 from __future__ import annotations
 
 import math
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-if TYPE_CHECKING:  # drawing is loaded when there is something to draw
+from musiclstm.audio import render
+from musiclstm.errors import MusicLSTMError, RenderError
+from musiclstm.export import pianoroll_svg
+from musiclstm.generation import Composer, Composition, Sampling
+from musiclstm.model import MusicLSTMForCausalLM
+from musiclstm.tokens import MusicTokenizer
+from training.errors import StoppedError
+from training.networks import export_copy
+
+if TYPE_CHECKING:  # matplotlib is imported when a curve is drawn
     from matplotlib.figure import Figure
 
 CURVE_FILES = ("learning_curve.png", "learning_curve.svg")
+SAMPLES_FOLDER = "samples"
+SAMPLE_BARS, SAMPLE_PROMPT_BARS = 8, 4
 _BITS = "eval_bits_per_note"
-_GLANCE_S = 0.5  # how often the line on a terminal changes
+_REFRESH_S = 0.5  # between two updates of the line on a terminal
 
 
-class LearningCurve(TrainerCallback):
-    """Keeps a picture of training loss and held-out bits per note current.
+# Learning curve and early stop.
 
-    A picture that cannot be written is told of once, and the run goes on without.
+
+class LearningCurveCallback(TrainerCallback):
+    """Draw training loss and held-out bits per note after every evaluation.
+
+    A file that cannot be written is reported once; training continues.
     """
 
     def __init__(self) -> None:
-        """Begin without a complaint."""
-        self._complained = False
+        """Report the next error."""
+        self._reported = False
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Called after every evaluation."""
+        """Draw the curve again."""
         self._draw(args, state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Called at the end: without held-out pieces it is the only time."""
+        """Draw the curve at the end, because a run without held-out pieces has no evaluations."""
         self._draw(args, state)
 
     def _draw(self, args: TrainingArguments, state: TrainerState) -> None:
@@ -46,22 +65,19 @@ class LearningCurve(TrainerCallback):
         try:
             draw_curve(state.log_history, *(Path(str(args.output_dir)) / n for n in CURVE_FILES))
         except OSError as error:
-            self._complain(error)
-
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
-            reason = error.strerror or str(error)
-            _line(f"The learning curve cannot be drawn: {reason}. Training continues without it.")
-        self._complained = True
+            if not self._reported:
+                reason = error.strerror or str(error)
+                _print(f"Cannot draw the learning curve: {reason}. Training continues without it.")
+            self._reported = True
 
 
 def draw_curve(history: list[dict[str, float]], *paths: Path) -> None:
-    """Draw loss (nats per token) and held-out bits per note over steps, PNG or SVG by the ending.
+    """Draw loss (nats per token) and held-out bits per note over steps, as PNG or SVG.
 
-    The same history gives the same bytes; a history without figures gives no picture.
+    The same history gives the same bytes. A history without figures gives no file.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: A file cannot be written.
     """
     loss = [(row["step"], row["loss"]) for row in history if "loss" in row]
     bits = [(row["step"], row[_BITS]) for row in history if _BITS in row]
@@ -83,12 +99,12 @@ def draw_curve(history: list[dict[str, float]], *paths: Path) -> None:
     other.set_ylabel("bits per note")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     try:
-        _write(figure, *paths)
+        _save_figure(figure, *paths)
     finally:
         plt.close(figure)
 
 
-def _write(figure: Figure, *paths: Path) -> None:
+def _save_figure(figure: Figure, *paths: Path) -> None:
     import matplotlib
 
     for path in paths:
@@ -97,71 +113,72 @@ def _write(figure: Figure, *paths: Path) -> None:
             figure.savefig(path, dpi=120, metadata=undated)
 
 
-class EarlyStopping(TrainerCallback):
-    """Ends a run that has not got better for so many evaluations.
+class EarlyStopCallback(TrainerCallback):
+    """Stop training when several evaluations in a row did not improve.
 
-    It counts in the log of the run, so that a resumed run stops where an uninterrupted one does.
+    The count is taken from the log history, so a resumed run stops at the same step.
     """
 
     def __init__(self, patience: int) -> None:
-        """Take the number of evaluations to wait, 1 or more."""
+        """Set the number of evaluations to wait; 0: never stop."""
         self._patience = patience
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Called after every evaluation."""
+        """Request the stop."""
         if has_stalled(state.log_history, self._patience):
             control.should_training_stop = True
 
 
 def has_stalled(history: list[dict[str, float]], patience: int) -> bool:
-    """Whether the last `patience` evaluations were no better than the best before; 0: never.
+    """Return whether the last `patience` evaluations were no better than the best; 0: never.
 
-    What the model was worth before it learnt anything does not count: the first steps may cost it
-    what the next ones bring.
+    The evaluation before the first step does not count: the first steps may raise the figure.
     """
     bits = [row[_BITS] for row in history if _BITS in row and row.get("step", 1)]
     return bool(patience) and len(bits) - 1 - bits.index(min(bits)) >= patience if bits else False
 
 
 def valid_before(history: list[dict[str, float]]) -> float | None:
-    """Held-out bits per note before the first step; None where nobody looked."""
+    """Return held-out bits per note before the first step; None if not evaluated."""
     found = [row[_BITS] for row in history if _BITS in row and row.get("step") == 0]
     return round(found[0], 4) if found else None
 
 
-class Progress(TrainerCallback):
-    """Says in plain words how far it is, how fast, and how long it will take."""
+# Console.
+
+
+class ConsoleCallback(TrainerCallback):
+    """Print progress, speed, remaining time, and evaluations."""
 
     def __init__(self, tokens_per_step: float) -> None:
-        """Take how many tokens a step predicts, in the mean."""
-        self._tokens = tokens_per_step
-        self._begin = self._glanced = time.monotonic()
-        self._first_step = 0
-        self._step_begin, self._learning = self._begin, 0.0
+        """Set the mean number of tokens that a step predicts."""
+        self._tokens_per_step = tokens_per_step
+        self._start_s = self._refreshed_s = self._step_start_s = time.monotonic()
+        self._first_step, self._step_seconds = 0, 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Start the clock where this session starts."""
-        self._begin, self._first_step = time.monotonic(), state.global_step
-        self._step_begin, self._learning = self._begin, 0.0
+        """Start the clock of this session."""
+        self._start_s = self._step_start_s = time.monotonic()
+        self._first_step, self._step_seconds = state.global_step, 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Evaluations and samples between the steps do not count for the tokens per second."""
-        self._step_begin = time.monotonic()
+        """Start the clock of a step; evaluations between steps do not count for tokens/s."""
+        self._step_start_s = time.monotonic()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """On a terminal, a line that changes in place."""
+        """Refresh the line on a terminal."""
         now = time.monotonic()
-        self._learning += now - self._step_begin
+        self._step_seconds += now - self._step_start_s
         shown = state.is_local_process_zero and not args.disable_tqdm and sys.stdout.isatty()
-        if shown and now - self._glanced > _GLANCE_S:
-            self._glanced = now
-            sys.stdout.write(f"\r\033[K{self._words(state)}")
+        if shown and now - self._refreshed_s > _REFRESH_S:
+            self._refreshed_s = now
+            sys.stdout.write(f"\r\033[K{self._status(state)}")
             sys.stdout.flush()
 
     def on_log(
@@ -172,49 +189,174 @@ class Progress(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """A line that stays, for every entry of the log."""
+        """Print one line for a loss or an evaluation."""
         logs = logs or {}
         if not state.is_world_process_zero:
             return
         if _BITS in logs:
-            best = "" if logs[_BITS] > _best(state) else ", the best so far"
-            said = best if state.global_step else ", before it learns"
-            _line(f"step {state.global_step:,}: {logs[_BITS]:.3f} bits per held-out note{said}")
+            best = min(row[_BITS] for row in state.log_history if _BITS in row)
+            note = ", the best so far" if logs[_BITS] <= best else ""
+            note = note if state.global_step else ", before training"
+            _print(f"step {state.global_step:,}: {logs[_BITS]:.3f} bits per held-out note{note}")
         elif "loss" in logs:
-            _line(f"{self._words(state)} · loss {logs['loss']:.3f}")
+            _print(f"{self._status(state)} · loss {logs['loss']:.3f}")
 
-    def _words(self, state: TrainerState) -> str:
+    def _status(self, state: TrainerState) -> str:
         done = state.global_step - self._first_step
-        seconds = max(time.monotonic() - self._begin, 1e-9)
-        speed = done * self._tokens / max(self._learning, 1e-9)
+        seconds = max(time.monotonic() - self._start_s, 1e-9)
+        speed = done * self._tokens_per_step / max(self._step_seconds, 1e-9)
         left = seconds / max(done, 1) * (state.max_steps - state.global_step)
         return (
             f"step {state.global_step:,} of {state.max_steps:,} · "
-            f"{speed:,.0f} tokens/s · {duration(left)} left"
+            f"{speed:,.0f} tokens/s · {format_duration(left)} left"
         )
 
 
-def duration(seconds: float) -> str:
-    """A time in plain words, the finer the shorter.
+def format_duration(seconds: float) -> str:
+    """Return a duration in seconds, minutes, or hours and minutes.
 
-    >>> duration(5), duration(130), duration(7_500)
+    >>> format_duration(5), format_duration(130), format_duration(7_500)
     ('5 seconds', '2 minutes', '2 h 5 min')
     """
     if seconds < 59.5:
-        return _several(math.ceil(seconds), "second")
+        return _plural(math.ceil(seconds), "second")
     minutes = round(seconds / 60)
-    return _several(minutes, "minute") if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+    return _plural(minutes, "minute") if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _several(count: int, unit: str) -> str:
+def _plural(count: int, unit: str) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
-def _best(state: TrainerState) -> float:
-    return min(row[_BITS] for row in state.log_history if _BITS in row)
-
-
-def _line(text: str) -> None:
+def _print(text: str) -> None:
     clear = "\r\033[K" if sys.stdout.isatty() else ""
     sys.stdout.write(f"{clear}{text}\n")
     sys.stdout.flush()
+
+
+# Samples.
+
+
+class SampleCallback(TrainerCallback):
+    """Compose pieces at every evaluation into `samples/step-000400/`: MIDI, SVG and MP3.
+
+    Random seeds and prompts never change, so differences come from the weights alone. Every second
+    sample continues the first bars of a held-out piece; the others have no prompt.
+    """
+
+    def __init__(
+        self,
+        model: MusicLSTMForCausalLM,
+        tokenizer: MusicTokenizer,
+        pieces: Sequence[np.ndarray],
+        *,
+        count: int,
+        say: Callable[[str], None],
+    ) -> None:
+        """Set the number of samples, and the held-out pieces (token ids) that are prompts."""
+        self._model, self._tokenizer = model, tokenizer
+        self._pieces, self._count, self._say = pieces, count, say
+        self._with_audio, self._reported = True, False
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Compose with the weights that were evaluated."""
+        if not state.is_world_process_zero or not self._count:
+            return
+        folder = Path(str(args.output_dir)) / SAMPLES_FOLDER / f"step-{state.global_step:06d}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._write_samples(state.global_step, folder)
+        except OSError as error:
+            if not self._reported:
+                reason = error.strerror or str(error)
+                self._say(f"Cannot write samples: {reason}. Training continues without them.")
+            self._reported = True
+
+    def _write_samples(self, step: int, folder: Path) -> None:
+        composer = Composer(export_copy(self._model), self._tokenizer)
+        for number in range(1, self._count + 1):
+            try:
+                self._write(self._compose(composer, number), folder / f"sample-{number}")
+            except (MusicLSTMError, ValueError) as error:
+                self._say(f"Sample {number} of step {step:,} failed: {error}")
+
+    def _compose(self, composer: Composer, number: int) -> Composition:
+        sampling = Sampling(seed=number)
+        if number % 2 or not self._pieces:
+            return composer.compose(bars=SAMPLE_BARS, sampling=sampling)
+        ids = self._pieces[(number // 2 - 1) % len(self._pieces)]
+        return composer.compose(
+            bars=SAMPLE_BARS,
+            prompt=self._tokenizer.decode(ids),
+            prompt_bars=SAMPLE_PROMPT_BARS,
+            sampling=sampling,
+        )
+
+    def _write(self, piece: Composition, stem: Path) -> None:
+        piece.save_midi(stem.with_suffix(".mid"))
+        end = piece.prompt_end_tick if piece.prompt_bars else None
+        roll = pianoroll_svg(piece.score, prompt_end_tick=end)
+        stem.with_suffix(".svg").write_text(roll, encoding="utf-8")
+        if self._with_audio and piece.score.note_num():
+            try:
+                render(piece.score).save(stem.with_suffix(".mp3"))
+            except RenderError as error:
+                self._with_audio = False  # reported once; MIDI and SVG are still written
+                self._say(f"Samples have no audio: {error}")
+
+
+# SIGTERM.
+
+
+class SigtermCallback(TrainerCallback):
+    """Finish the current step, write a checkpoint and end the session after SIGTERM.
+
+    transformers' `enable_jit_checkpoint` saves before the optimizer step of a window that the
+    carried state has already read, so its checkpoints do not resume bit for bit.
+    """
+
+    def __init__(self, any_process: Callable[[bool], bool]) -> None:
+        """Set the function that combines the flags of all processes, which stop together."""
+        self._any_process = any_process
+        self._received = False
+
+    @contextmanager
+    def handle_sigterm(self) -> Iterator[None]:
+        """Handle SIGTERM inside the block, then restore the previous handler.
+
+        Python allows this in the main thread only; other threads change nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self._on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _on_signal(self, *_: Any) -> None:
+        self._received = True
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Request a checkpoint."""
+        if self._any_process(self._received):
+            control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """End the session after the checkpoint is complete.
+
+        Raises:
+            StoppedError: SIGTERM was received, before or during the save.
+        """
+        if self._any_process(self._received):
+            raise StoppedError(
+                f"Stopped at step {state.global_step:,} after SIGTERM. A checkpoint holds the "
+                "training so far; run the same command again to continue."
+            )

@@ -1,7 +1,9 @@
-"""The running average of the weights (EMA), which predicts better than the weights of any one step.
+"""Exponential moving average (EMA) of the weights.
 
-Polyak and Juditsky 1992; the exponential form with a short memory at the beginning is that of
-TensorFlow's `ExponentialMovingAverage`. Knows nothing of what the weights are for.
+Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992). The shorter
+memory of the first steps is that of TensorFlow's `ExponentialMovingAverage`.
+`torch.optim.swa_utils` would replace `update` alone, copy frozen weights too, and rename the
+tensors of existing checkpoints.
 """
 
 from __future__ import annotations
@@ -19,18 +21,18 @@ AVERAGE_FILE = "average.safetensors"
 
 
 class WeightAverage:
-    """Follows the weights of a module that are trained.
+    """Running average of the trainable weights of a module.
 
     Attributes:
-        updates: How many steps went into it.
+        updates: Number of steps in the average.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        """Begin at the weights as they are.
+        """Start at the current weights.
 
         Args:
-            module: Whose weights; frozen ones are left alone.
-            decay: Share of the old average that stays at each step, 0 to below 1.
+            module: Its frozen weights are not averaged.
+            decay: Share of the old average that each step keeps, from 0 to below 1.
         """
         self._weights = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self._average = {n: p.detach().clone() for n, p in self._weights.items()}
@@ -39,7 +41,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after a step; the first steps forget faster than `decay` says."""
+        """Add the weights of a step; the decay of step n is min(decay, (1 + n) / (10 + n))."""
         self.updates += 1
         decay = min(self._decay, (1 + self.updates) / (10 + self.updates))
         average = list(self._average.values())
@@ -48,50 +50,41 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the module has the average for its weights."""
+        """Set the module to the average inside the block, then restore its weights."""
         own = {name: weight.detach().clone() for name, weight in self._weights.items()}
-        self.settle()
+        self.copy_to_module()
         try:
             yield
         finally:
             self._write(own)
 
-    def settle(self) -> None:
-        """Make the average the weights of the module, for good."""
+    def copy_to_module(self) -> None:
+        """Overwrite the weights of the module with the average."""
         self._write(self._average)
 
     @torch.no_grad()
     def _write(self, tensors: dict[str, Tensor]) -> None:
-        # Copied into place: exchanged storage would cost a GPU the one block that cuDNN wants.
+        # In place: cuDNN needs the LSTM weights to stay in their one block of memory.
         for name, weight in self._weights.items():
             weight.copy_(tensors[name])
 
     def save(self, folder: Path) -> None:
-        """Write it beside the weights of a checkpoint."""
+        """Write the average into a checkpoint."""
         tensors = {name: tensor.contiguous() for name, tensor in self._average.items()}
         save_file(tensors, folder / AVERAGE_FILE, {"updates": str(self.updates)})
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
-        """Take it from a checkpoint; one that has none, lets it begin at the weights as they are.
+        """Read the average from a checkpoint, or start at the current weights if it has none.
 
         Raises:
-            FileNotFoundError: There is no such checkpoint.
+            FileNotFoundError: The checkpoint does not exist.
         """
-        path = folder.resolve(strict=True) / AVERAGE_FILE
-        if not path.is_file():
-            self.restart()
-            return
-        with safe_open(path, framework="pt") as file:
-            self.updates = int((file.metadata() or {}).get("updates", 0))
-            stored = set(file.keys())
-            for name, average in self._average.items():
-                found: Tensor = file.get_tensor(name) if name in stored else self._weights[name]
-                average.copy_(found)
-
-    @torch.no_grad()
-    def restart(self) -> None:
-        """Begin at the weights as they are."""
+        path, stored = folder.resolve(strict=True) / AVERAGE_FILE, dict[str, Tensor]()
         self.updates = 0
+        if path.is_file():
+            with safe_open(path, framework="pt") as file:
+                self.updates = int((file.metadata() or {}).get("updates", 0))
+                stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for name, average in self._average.items():
-            average.copy_(self._weights[name])
+            average.copy_(stored.get(name, self._weights[name]))

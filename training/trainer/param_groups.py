@@ -1,8 +1,8 @@
-"""Parts of the network that learn at their own rate, or not at all.
+"""Learning rates per part of the network, and frozen parts.
 
 The parts are `embeddings` (of tokens and step features), the layers `1` (the lowest) to the last,
-and `head`: the last norm, the outputs for step features, the bias and, where it is not tied to the
-embeddings, the output matrix.
+and `head`. The head holds the last norm, the outputs for step features, the bias and, where it is
+not tied to the embeddings, the output matrix.
 """
 
 from __future__ import annotations
@@ -19,80 +19,80 @@ EMBEDDINGS, HEAD = "embeddings", "head"
 
 
 @dataclass(frozen=True)
-class Rates:
-    """How the learning rate of a part follows from that of the run.
+class LearningRates:
+    """Learning rate of every part, relative to that of the run.
 
     Args:
-        decay: Each part learns this many times as fast as the one above it; 1: all alike.
-        own: Parts with a learning rate of their own, which `decay` leaves alone.
+        decay: Rate of a part divided by the rate of the part above it; 1: all rates are equal.
+        overrides: Absolute rates by part, which `decay` does not change.
     """
 
     decay: float = 1.0
-    own: dict[str, float] = field(default_factory=dict)
+    overrides: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what means nothing."""
+        """Check the decay."""
         if not 0 < self.decay <= 1:
             raise ValueError(
                 f"--layer_decay must be above 0 and at most 1, got {self.decay:g}; 1 is off."
             )
 
     @property
-    def plain(self) -> bool:
-        """Whether all parts learn alike."""
-        return self.decay == 1 and not self.own
+    def is_uniform(self) -> bool:
+        """Whether all parts have the rate of the run."""
+        return self.decay == 1 and not self.overrides
 
-    def of(self, part: str, parts: Sequence[str], rate: float) -> float:
-        """Learning rate of a part; `parts` from the bottom to the top, `rate` that of the run."""
-        return self.own.get(part, rate * self.decay ** (len(parts) - 1 - parts.index(part)))
+    def rate_of(self, part: str, parts: Sequence[str], rate: float) -> float:
+        """Return the rate of a part, given all parts from bottom to top and the run's rate."""
+        return self.overrides.get(part, rate * self.decay ** (len(parts) - 1 - parts.index(part)))
 
 
 def parts_of(model: MusicLSTMForCausalLM) -> list[str]:
-    """Names of the parts from the bottom to the top."""
+    """Return the names of the parts from bottom to top."""
     layers = range(1, model.config.num_hidden_layers + 1)
     return [EMBEDDINGS, *(str(number) for number in layers), HEAD]
 
 
-def part_of(name: str) -> str:
-    """The part to which a parameter belongs, by its name."""
-    if "embed_tokens" in name or "step_inputs" in name:
+def part_of(parameter_name: str) -> str:
+    """Return the part of a parameter."""
+    if "embed_tokens" in parameter_name or "step_inputs" in parameter_name:
         return EMBEDDINGS
-    if ".layers." in name:
-        return str(int(name.split(".layers.")[1].split(".")[0]) + 1)
+    if ".layers." in parameter_name:
+        return str(int(parameter_name.split(".layers.")[1].split(".")[0]) + 1)
     return HEAD
 
 
-def read_parts(text: str, parts: Sequence[str], option: str) -> list[str]:
-    """Parts from a command line, such as `embeddings,1,2`.
+def parse_parts(text: str, parts: Sequence[str], option: str) -> list[str]:
+    """Parse parts such as `embeddings,1,2`.
 
     Raises:
-        ValueError: A part that the network does not have.
+        ValueError: The network has no such part.
     """
-    wanted = [word.strip() for word in text.split(",") if word.strip()]
-    for word in wanted:
+    chosen = [word.strip() for word in text.split(",") if word.strip()]
+    for word in chosen:
         if word not in parts:
             raise ValueError(
-                f"{option} does not know the part {word!r}; this network has {', '.join(parts)}."
+                f"{option}: no part is named {word!r}; this network has {', '.join(parts)}."
             )
-    return wanted
+    return chosen
 
 
-def read_rates(text: str, parts: Sequence[str], decay: float = 1.0) -> Rates:
-    """Rates from a command line, such as `embeddings=1e-5,4=1e-3`.
+def parse_rates(text: str, parts: Sequence[str], decay: float = 1.0) -> LearningRates:
+    """Parse learning rates such as `embeddings=1e-5,4=1e-3`.
 
     Raises:
-        ValueError: Not of that form, or a part that the network does not have.
+        ValueError: The text has another form, or the network has no such part.
     """
-    own = {}
+    overrides = {}
     for pair in filter(None, (word.strip() for word in text.split(","))):
         name, _, value = pair.partition("=")
-        rate = _rate(value if name else "", pair)
-        (part,) = read_parts(name, parts, "--layer_learning_rates")
-        own[part] = rate
-    return Rates(decay, own)
+        rate = _parse_rate(value if name else "", pair)
+        (part,) = parse_parts(name, parts, "--layer_learning_rates")
+        overrides[part] = rate
+    return LearningRates(decay, overrides)
 
 
-def _rate(text: str, pair: str) -> float:
+def _parse_rate(text: str, pair: str) -> float:
     try:
         rate = float(text)
     except ValueError:
@@ -105,27 +105,27 @@ def _rate(text: str, pair: str) -> float:
 
 
 def freeze(model: MusicLSTMForCausalLM, parts: Iterable[str]) -> int:
-    """Keep parts as they are while the others learn.
-
-    Returns:
-        How many weights are kept.
+    """Exclude parts from training; return the number of frozen weights.
 
     Raises:
-        ValueError: Nothing would be left to learn.
+        ValueError: All parts are frozen.
     """
     chosen = set(parts)
     frozen = [p for name, p in model.named_parameters() if part_of(name) in chosen]
     if len(frozen) == len(list(model.parameters())):
-        raise ValueError("--freeze leaves nothing to learn; keep one part out of it.")
+        raise ValueError("--freeze names every part; leave at least one to train.")
     for parameter in frozen:
         parameter.requires_grad_(False)
     return sum(parameter.numel() for parameter in frozen)
 
 
 def split_groups(
-    groups: Iterable[dict[str, Any]], model: MusicLSTMForCausalLM, rates: Rates, rate: float
+    groups: Iterable[dict[str, Any]],
+    model: MusicLSTMForCausalLM,
+    rates: LearningRates,
+    rate: float,
 ) -> list[dict[str, Any]]:
-    """Groups of an optimizer, split by part; the top comes first, which is what the log shows."""
+    """Split parameter groups by part, the top first, whose learning rate the log shows."""
     parts = parts_of(model)
     names: dict[nn.Parameter, str] = {p: part_of(name) for name, p in model.named_parameters()}
     found = []
@@ -133,5 +133,5 @@ def split_groups(
         for group in groups:
             own = [parameter for parameter in group["params"] if names[parameter] == part]
             if own:
-                found.append({**group, "params": own, "lr": rates.of(part, parts, rate)})
+                found.append({**group, "params": own, "lr": rates.rate_of(part, parts, rate)})
     return found

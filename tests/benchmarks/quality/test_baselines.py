@@ -10,7 +10,7 @@ import pytest
 from benchmarks.quality import baselines
 from benchmarks.quality.baselines import counted
 from training.data.corpus import read_corpus
-from training.evaluation.held_out import held_out
+from training.evaluation.bits_per_note import measure_bits
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def corpus(data):
 
 def test_all_predictors_are_asked_the_same(corpus, tiny_model, tiny_tokenizer):
     found = counted(corpus, tiny_tokenizer, split="test")
-    model = held_out(tiny_model, tiny_tokenizer, corpus.tokens("test"))
+    model = measure_bits(tiny_model, tiny_tokenizer, corpus.tokens("test"))
     assert list(found) == ["uniform", "unigram", "5-gram"]
     for each in found.values():
         assert (each.notes, each.tokens, each.pieces) == (model.notes, model.tokens, model.pieces)

@@ -225,7 +225,7 @@ def test_only_networks_with_features_depend_on_them(networks, music, name):
 def test_bits_of_a_new_network_are_near_those_of_chance(networks, corpora):
     contender, network = networks[SEED_1]
     pieces = corpora.pieces_of("test")
-    found = bits_per_note(network, corpora, pieces, most_tokens=200, steps=contender.measured_steps)
+    found = bits_per_note(network, corpora, pieces, max_tokens=200, steps=contender.measured_steps)
     streams = [corpora.piece(index)[:200] for index in pieces]
     names = corpora.token_names
     notes = sum(names[token].startswith("Duration") for ids in streams for token in ids)

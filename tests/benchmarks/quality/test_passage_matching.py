@@ -18,7 +18,7 @@ from benchmarks.quality.passage_matching import (
     until_third_hearing,
 )
 from musiclstm.midi.analysis import bar_starts
-from training.evaluation.music_metrics import section
+from training.evaluation.music_metrics import note_table
 
 
 def notes(*rows):
@@ -179,7 +179,7 @@ def test_nothing_is_found_in_nothing_and_of_nothing():
 def test_notes_read_from_tokens_are_those_of_the_score(invented, tiny_tokenizer, meter):
     ids = np.array(tiny_tokenizer.encode(invented(meter=meter, programs=(0, 40, -1), bars=6)))
     score = tiny_tokenizer.decode(ids.tolist())
-    expected = Notes.of(section(score, bar_starts(score)))
+    expected = Notes.of(note_table(score, bar_starts(score)))
     found = TokenReader(tiny_tokenizer).read(ids)
     assert len(found) > 20
     for name in ("onset", "program", "pitch"):
@@ -189,6 +189,6 @@ def test_notes_read_from_tokens_are_those_of_the_score(invented, tiny_tokenizer,
 def test_drums_are_left_out_and_what_is_struck_twice_is_one_note(invented):
     score = invented(programs=(0, -1))
     score.tracks.append(score.tracks[0].copy())
-    found = Notes.of(section(score, bar_starts(score)))
+    found = Notes.of(note_table(score, bar_starts(score)))
     assert set(found.program.tolist()) == {0}
     assert len(found) == len(score.tracks[0].notes)

@@ -11,26 +11,26 @@ import pytest
 from training.evaluation import comparison
 from training.evaluation.comparison import (
     BaselineError,
-    beside_baseline,
-    compared,
-    interval,
+    compare,
+    compare_with_baseline,
+    confidence_interval,
     mean,
     read_baseline,
 )
-from training.evaluation.continuations import ContinuationResult, piece_from
+from training.evaluation.continuations import ContinuationResult, prompted_piece
 
 
 def pieces_of(invented, count):
     """Pieces of four bars after four."""
     scores = [invented(bars=8, seed=number) for number in range(count)]
-    found = [piece_from(s, prompt_bars=4, bars=4, name=f"c/{n}") for n, s in enumerate(scores)]
+    found = [prompted_piece(s, prompt_bars=4, bars=4, name=f"c/{n}") for n, s in enumerate(scores)]
     return [piece for piece in found if piece is not None]
 
 
 def test_the_originals_as_takes_overlap_wholly_and_have_the_figures_of_the_originals(invented):
     pieces = pieces_of(invented, 3)
     takes = [ContinuationResult(n, piece.prompt, piece.original) for n, piece in enumerate(pieces)]
-    found = compared(pieces, takes)
+    found = compare(pieces, takes)
     for name, row in found["figures"].items():
         if name.startswith("overlap") and name != "overlap_with_prompt":
             assert row["composed"] == pytest.approx(1)
@@ -50,7 +50,7 @@ def test_means_are_over_takes_first_and_then_over_pieces(invented):
         ContinuationResult(0, pieces[0].prompt, pieces[0].prompt),
         ContinuationResult(1, pieces[1].prompt, pieces[1].original),
     ]
-    found = compared(pieces, takes)
+    found = compare(pieces, takes)
     per_piece = found["per_piece"]["composed"]["overlap"]
     ceiling = found["per_piece"]["original"]["overlap"][0]
     assert per_piece == pytest.approx([(1 + 2 * ceiling) / 3, 1])
@@ -62,7 +62,7 @@ def test_means_are_over_takes_first_and_then_over_pieces(invented):
 def test_decode_failures_are_counted(invented):
     pieces = pieces_of(invented, 1)
     own = (pieces[0].prompt, pieces[0].original)
-    found = compared(pieces, [ContinuationResult(0, *own), ContinuationResult(0, *own, "it broke")])
+    found = compare(pieces, [ContinuationResult(0, *own), ContinuationResult(0, *own, "it broke")])
     assert (found["decode_failures"], found["failure_examples"]) == (1, ["it broke"])
 
 
@@ -72,13 +72,13 @@ def test_decode_failures_are_counted(invented):
 def test_undefined_values_are_left_out_of_means_and_intervals():
     assert mean([1.0, math.nan, 3.0]) == 2
     assert math.isnan(mean([math.nan]))
-    assert interval([1.0, math.nan, 1.0]) == [1, 1]
-    assert all(map(math.isnan, interval([1.0, math.nan])))
+    assert confidence_interval([1.0, math.nan, 1.0]) == [1, 1]
+    assert all(map(math.isnan, confidence_interval([1.0, math.nan])))
 
 
 def test_the_interval_is_about_two_standard_errors_wide_on_either_side():
     values = np.random.default_rng(3).normal(5, 2, 400)
-    low, high = interval(values.tolist())
+    low, high = confidence_interval(values.tolist())
     error = values.std() / math.sqrt(400)
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
@@ -109,7 +109,7 @@ def baseline(per_piece, split="test"):
 def test_the_share_of_the_gap_is_that_of_the_means_over_common_pieces():
     own = {"per_piece": columns([0.6, 0.7, 0.0], [0.8, 0.8, 0.8])}
     old = columns([0.5, 0.4, 0.9], [0.0, 0.0, 0.0], names=["c/1", "c/0", "c/9"])
-    found = beside_baseline(own, [baseline(old, "valid"), baseline(old)], "test")
+    found = compare_with_baseline(own, [baseline(old, "valid"), baseline(old)], "test")
     row = found["figures"]["overlap"]
     assert (found["model"], found["pieces"]) == ("old (musiclstm 0.2)", 2)
     assert row["composed"] == pytest.approx(0.65)
@@ -123,22 +123,22 @@ def test_the_share_of_the_gap_is_that_of_the_means_over_common_pieces():
 def test_a_piece_with_a_prompt_of_another_length_is_another_piece():
     own = {"per_piece": columns([0.6, 0.7], [0.8, 0.8])}
     old = columns([0.5, 0.5], [0.8, 0.8], bars=[4, 8])
-    assert beside_baseline(own, [baseline(old)], "test")["pieces"] == 1
+    assert compare_with_baseline(own, [baseline(old)], "test")["pieces"] == 1
 
 
 def test_what_is_undefined_on_one_side_is_left_out():
     own = {"per_piece": columns([math.nan, 0.6], [0.8, 0.8])}
     old = columns([0.1, None], [0.8, 0.8])
-    row = beside_baseline(own, [baseline(old)], "test")["figures"]["overlap"]
+    row = compare_with_baseline(own, [baseline(old)], "test")["figures"]["overlap"]
     assert math.isnan(row["closed"])
     old = columns([None, 0.4], [0.8, 0.8])
-    row = beside_baseline(own, [baseline(old)], "test")["figures"]["overlap"]
+    row = compare_with_baseline(own, [baseline(old)], "test")["figures"]["overlap"]
     assert row["closed"] == pytest.approx(0.5)
 
 
 def test_where_the_baseline_equals_the_originals_there_is_no_gap():
     own = {"per_piece": columns([0.6, 0.6], [0.5, 0.5])}
-    row = beside_baseline(own, [baseline(columns([0.5, 0.5], [0, 0]))], "test")["figures"]
+    row = compare_with_baseline(own, [baseline(columns([0.5, 0.5], [0, 0]))], "test")["figures"]
     assert math.isnan(row["overlap"]["closed"])
     assert all(map(math.isnan, row["overlap"]["closed_interval"]))
 
@@ -148,7 +148,7 @@ def test_a_baseline_of_other_pieces_is_refused():
     for records in ([], [baseline(columns([0.5], [0.8]), "valid")],
                     [baseline(columns([0.5], [0.8], names=["d/0"]))]):  # fmt: skip
         with pytest.raises(BaselineError, match="none of these pieces of the split 'test'"):
-            beside_baseline(own, records, "test")
+            compare_with_baseline(own, records, "test")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '[{"split": "test"}]', "{}x"])
@@ -167,5 +167,5 @@ def test_what_was_written_can_be_read(tmp_path):
 
 
 def test_resamplings_are_the_same_every_time():
-    assert comparison._drawn(5).tolist() == comparison._drawn(5).tolist()
-    assert comparison._drawn(5).shape == (comparison.RESAMPLINGS, 5)
+    assert comparison._resample(5).tolist() == comparison._resample(5).tolist()
+    assert comparison._resample(5).shape == (comparison.BOOTSTRAP_SAMPLES, 5)

@@ -12,14 +12,14 @@ from musiclstm.errors import ScoreError
 from training.evaluation import continuations
 from training.evaluation.continuations import (
     ContinuationPlan,
-    choose,
-    compose,
-    piece_from,
-    read_take,
+    choose_pieces,
+    continue_pieces,
+    prompted_piece,
+    read_continuation,
 )
 
 PLAN = ContinuationPlan(
-    pieces=3, takes=2, prompt_bars=2, bars=3, sampling=Sampling(temperature=0.9, seed=7)
+    pieces=3, sequences=2, prompt_bars=2, bars=3, sampling=Sampling(temperature=0.9, seed=7)
 )
 BAR = 1920
 
@@ -41,7 +41,9 @@ def folder(invented, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def piece(invented):
-    found = piece_from(invented(bars=6, programs=(0, 40)), prompt_bars=2, bars=3, name="x/y.mid")
+    found = prompted_piece(
+        invented(bars=6, programs=(0, 40)), prompt_bars=2, bars=3, name="x/y.mid"
+    )
     assert found is not None
     return found
 
@@ -50,9 +52,9 @@ def piece(invented):
 
 
 def test_corpora_take_turns_and_short_pieces_are_skipped(folder):
-    found = choose([folder], "test", replace(PLAN, pieces=3))
+    found = choose_pieces([folder], "test", replace(PLAN, pieces=3))
     assert [each.name.partition("/")[0] for each in found] == ["a", "b", "a"]
-    everything = choose([folder], "test", replace(PLAN, pieces=99))
+    everything = choose_pieces([folder], "test", replace(PLAN, pieces=99))
     assert len(everything) == 5
     assert [each.name for each in everything[:3]] == [each.name for each in found]
     assert "b/1.mid" not in {each.name for each in everything}
@@ -67,8 +69,8 @@ def test_a_file_that_cannot_be_read_is_named_and_skipped(folder, tmp_path, capsy
         '{"pieces": [{"file": "0.mid", "split": "test"}, {"file": "1.mid", "split": "test"}]}'
     )
     (broken / "MANIFEST.json").write_text(manifest)
-    assert [each.name for each in choose([broken], "test", PLAN)] == ["b/1.mid"]
-    assert "left out b/0.mid: '0.mid' is not a MIDI file" in capsys.readouterr().err
+    assert [each.name for each in choose_pieces([broken], "test", PLAN)] == ["b/1.mid"]
+    assert "skipped b/0.mid: '0.mid' is not a MIDI file" in capsys.readouterr().err
 
 
 def test_a_piece_is_cut_at_the_bar_lines(invented, piece):
@@ -82,28 +84,28 @@ def test_a_piece_is_cut_at_the_bar_lines(invented, piece):
     ("bars", "lengths"), [(24, (8, 16)), (23, (4, 4)), (8, (4, 4)), (7, None), (1, None)]
 )
 def test_a_piece_of_fewer_bars_has_a_short_prompt_or_none(invented, bars, lengths):
-    found = piece_from(invented(bars=bars), prompt_bars=8, bars=16)
+    found = prompted_piece(invented(bars=bars), prompt_bars=8, bars=16)
     assert (None if found is None else (found.prompt.bars, found.original.bars)) == lengths
 
 
 def test_short_pieces_can_be_refused(invented):
     score = invented(bars=23)
-    assert piece_from(score, prompt_bars=8, bars=16, allow_short=False) is None
-    assert piece_from(score, prompt_bars=8, bars=15, allow_short=False) is not None
+    assert prompted_piece(score, prompt_bars=8, bars=16, allow_short=False) is None
+    assert prompted_piece(score, prompt_bars=8, bars=15, allow_short=False) is not None
 
 
 def test_a_prompt_needs_two_notes_a_bar_and_two_pitches_besides_drums(invented):
-    assert piece_from(invented(bars=6, programs=(-1,)), prompt_bars=2, bars=3) is None
+    assert prompted_piece(invented(bars=6, programs=(-1,)), prompt_bars=2, bars=3) is None
     late = invented(bars=6)
     late.tracks[0].notes = [note for note in late.tracks[0].notes if note.time >= 2 * BAR]
-    assert piece_from(late, prompt_bars=2, bars=3) is None
+    assert prompted_piece(late, prompt_bars=2, bars=3) is None
 
 
 # Takes.
 
 
 def test_a_take_is_what_the_composer_gives_with_that_seed(tiny_composer, piece):
-    takes = compose(tiny_composer, [piece, piece], PLAN)
+    takes = continue_pieces(tiny_composer, [piece, piece], PLAN)
     assert [take.piece for take in takes] == [0, 0, 1, 1]
     assert [take.failure for take in takes] == 4 * [None]
     again = tiny_composer.compose(
@@ -117,8 +119,8 @@ def test_a_take_is_what_the_composer_gives_with_that_seed(tiny_composer, piece):
 
 
 def test_the_prompt_of_a_take_is_that_of_the_piece(tiny_composer, piece):
-    take = compose(tiny_composer, [piece], PLAN)[0]
-    for name in ("onset", "duration", "pitch", "part", "program", "place"):
+    take = continue_pieces(tiny_composer, [piece], PLAN)[0]
+    for name in ("onset", "duration", "pitch", "part", "program", "position"):
         assert getattr(take.prompt, name).tolist() == getattr(piece.prompt, name).tolist(), name
 
 
@@ -128,7 +130,7 @@ def test_silent_bars_at_the_end_are_bars_of_the_take(tiny_composer, piece):
     end = 2 * 4 * silent.ticks_per_quarter
     for track in silent.tracks:
         track.notes = [note for note in track.notes if note.time < end]
-    take = read_take(replace(composition, score=silent), 0, piece)
+    take = read_continuation(replace(composition, score=silent), 0, piece)
     assert len(take.prompt) == len(piece.prompt)
     assert (len(take.music), take.music.bars) == (0, 3)
 
@@ -145,14 +147,16 @@ def test_notes_that_the_file_has_lost_are_a_decode_failure(tiny_composer, piece,
     notes = fewer.note_num()
     fewer.tracks[0].notes.pop()
     monkeypatch.setattr(continuations, "read_midi", lambda *_, **__: (fewer, None))
-    found = read_take(composition, 0, piece)
+    found = read_continuation(composition, 0, piece)
     assert found.failure == f"{notes - 1:,} notes in its file, {notes:,} in the composition"
 
 
 def test_another_prompt_is_a_decode_failure(tiny_composer, piece, invented):
-    other = piece_from(invented(bars=6, seed=5), prompt_bars=2, bars=3)
+    other = prompted_piece(invented(bars=6, seed=5), prompt_bars=2, bars=3)
     assert other is not None
-    found = read_take(tiny_composer.compose(prompt=other.score, prompt_bars=2, bars=3), 0, piece)
+    found = read_continuation(
+        tiny_composer.compose(prompt=other.score, prompt_bars=2, bars=3), 0, piece
+    )
     own, theirs = len(other.prompt), len(piece.prompt)
     assert found.failure == f"{own:,} notes in its prompt, {theirs:,} in that of the piece"
 
@@ -166,6 +170,6 @@ def test_a_file_that_cannot_be_read_is_silence_and_a_decode_failure(
         raise ScoreError("it is broken")
 
     monkeypatch.setattr(continuations, "read_midi", refuse)
-    found = read_take(composition, 0, piece)
+    found = read_continuation(composition, 0, piece)
     assert found.failure == "it is broken"
     assert (len(found.music), found.music.bars) == (0, 3)

@@ -17,15 +17,15 @@ from training.evaluation.music_metrics import (
     chord_share,
     collapsed,
     density_change,
-    figures,
+    estimate_key,
     histogram_overlap,
-    key_of,
     lines_become_chords,
     melody_lost,
     near_repeats,
+    note_table,
     overlaps,
+    prompt_metrics,
     same_key,
-    section,
     silent_instruments,
     top_line,
 )
@@ -47,11 +47,11 @@ def score_of(*tracks):
 
 def music(*notes, bars=2, program=0, drums=(), length=BAR):
     score = score_of((program, False, notes), (0, True, drums))
-    return section(score, np.arange(bars + 1) * length)
+    return note_table(score, np.arange(bars + 1) * length)
 
 
 def band(*tracks, bars):
-    return section(score_of(*tracks), np.arange(bars + 1) * BAR)
+    return note_table(score_of(*tracks), np.arange(bars + 1) * BAR)
 
 
 def row(bar, pitches, *, beat=QUARTER):
@@ -78,12 +78,12 @@ def filled(histogram):
 
 def test_a_section_has_the_notes_that_begin_in_it_cut_off_at_its_end():
     notes = [(0, 480, 60), (BAR, 480, 61), (BAR + 960, 4 * BAR, 62), (3 * BAR, 480, 63)]
-    found = section(score_of((5, False, notes)), np.array([BAR, 2 * BAR, 3 * BAR]))
+    found = note_table(score_of((5, False, notes)), np.array([BAR, 2 * BAR, 3 * BAR]))
     assert found.onset.tolist() == [4, 6]
     assert found.duration.tolist() == [1, 6]
     assert found.pitch.tolist() == [61, 62]
     assert found.bar.tolist() == [0, 0]
-    assert found.place.tolist() == [0, 2]
+    assert found.position.tolist() == [0, 2]
     assert found.bar_lines.tolist() == [4, 8, 12]
     assert (len(found), found.bars) == (2, 2)
 
@@ -98,9 +98,9 @@ def test_notes_of_all_tracks_are_ordered_by_onset_and_pitch_and_know_their_part(
 
 def test_bars_of_different_length_give_the_place_from_their_own_bar_line():
     notes = [(1440, 480, 60), (1920, 480, 62)]
-    found = section(score_of((0, False, notes)), np.array([0, 1440, 2400]))
+    found = note_table(score_of((0, False, notes)), np.array([0, 1440, 2400]))
     assert found.bar.tolist() == [1, 1]
-    assert found.place.tolist() == [0, 1]
+    assert found.position.tolist() == [0, 1]
 
 
 # Histograms.
@@ -165,7 +165,7 @@ def test_the_overlap_of_histograms_is_what_their_shares_have_in_common():
 
 
 def test_music_overlaps_wholly_with_itself(invented):
-    own = section(invented(bars=4, programs=(0, 40, -1)), np.arange(5) * BAR)
+    own = note_table(invented(bars=4, programs=(0, 40, -1)), np.arange(5) * BAR)
     found = overlaps(own, own)
     assert list(found) == ["overlap", *OVERLAP_FEATURES, *OTHER_FEATURES]
     assert list(found.values()) == pytest.approx(8 * [1])
@@ -273,8 +273,8 @@ def test_a_cadence_has_the_key_of_its_tonic(tonic):
         music(*row(0, [pitch + tonic for pitch in pitches]), bars=4)
         for pitches in (C_MAJOR, A_MINOR)
     )
-    assert key_of(major) == tonic
-    assert key_of(minor) == 12 + (tonic + 9) % 12
+    assert estimate_key(major) == tonic
+    assert estimate_key(minor) == 12 + (tonic + 9) % 12
 
 
 def test_the_profiles_are_those_of_music21():
@@ -285,13 +285,13 @@ def test_the_profiles_are_those_of_music21():
 
 def test_long_notes_weigh_more_than_many_short_ones():
     short = [(BAR + i * 10, 10, 66 + 7 * (i % 2)) for i in range(20)]
-    assert key_of(music(*row(0, C_MAJOR), *short, bars=4)) == 0
+    assert estimate_key(music(*row(0, C_MAJOR), *short, bars=4)) == 0
 
 
 def test_silence_drums_and_all_twelve_pitch_classes_have_no_key():
-    assert key_of(melody("")) is None
-    assert key_of(music(drums=row(0, C_MAJOR), bars=4)) is None
-    assert key_of(music(*row(0, range(60, 72)), bars=3)) is None
+    assert estimate_key(melody("")) is None
+    assert estimate_key(music(drums=row(0, C_MAJOR), bars=4)) is None
+    assert estimate_key(music(*row(0, range(60, 72)), bars=3)) is None
 
 
 def test_the_share_of_four_bar_groups_in_the_key_of_the_prompt():
@@ -391,8 +391,8 @@ def test_one_bar_nine_times_is_a_collapse_in_a_row_or_not():
 
 def test_the_same_music_again_keeps_everything(invented):
     score = invented(bars=4, programs=(0, 40))
-    own = section(score, np.arange(5) * BAR)
-    found = figures(own, own)
+    own = note_table(score, np.arange(5) * BAR)
+    found = prompt_metrics(own, own)
     assert found["near_repeats"] == 1
     assert found["same_key"] == 1
     zero = ("silent_instruments", "density", "melody_lost", "collapse")

@@ -123,8 +123,8 @@ def test_training_reduces_the_bits_of_the_training_pieces(corpora, tmp_path):
 def test_bits_do_not_depend_on_the_window(corpora, tmp_path):
     run = run_of(corpora, tmp_path)
     pieces = corpora.pieces_of("train")
-    whole = bits_per_note(run.model, corpora, pieces, most_tokens=300, steps=301, rows=8)
-    parts = bits_per_note(run.model, corpora, pieces, most_tokens=300, steps=17, rows=3)
+    whole = bits_per_note(run.model, corpora, pieces, max_tokens=300, steps=301, rows=8)
+    parts = bits_per_note(run.model, corpora, pieces, max_tokens=300, steps=17, rows=3)
     assert parts["bits_per_note"] == pytest.approx(whole["bits_per_note"], rel=1e-5)
 
 
@@ -133,7 +133,7 @@ def test_the_end_of_a_piece_counts_only_if_the_piece_is_read_completely(corpora,
     piece = corpora.pieces_of("train")[0]
     length = len(corpora.piece(piece))
     truncated, whole = (
-        bits_per_note(run.model, corpora, [piece], most_tokens=limit)
+        bits_per_note(run.model, corpora, [piece], max_tokens=limit)
         for limit in (length, length + 1)
     )
     assert "other" not in truncated  # the kind of EOS

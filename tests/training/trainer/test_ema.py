@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from training.trainer.ema import WeightAverage
@@ -18,18 +19,18 @@ def value_of(net, average):
         return net.weight.item()
 
 
-def test_it_follows_the_formula_with_a_short_memory_at_first():
-    net = one_weight()
-    average, expected = WeightAverage(net, 0.5), 0.0
+def test_the_average_follows_the_formula():
+    net, expected = one_weight(), 0.0
+    average = WeightAverage(net, 0.5)
     for step in range(1, 30):
         torch.nn.init.constant_(net.weight, float(step))
         average.update()
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
-    torch.testing.assert_close(value_of(net, average), expected, rtol=1e-5, atol=0)
+    assert value_of(net, average) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_weights_come_back_to_the_last_bit():
+def test_weights_are_restored_bit_for_bit_in_the_same_memory():
     torch.manual_seed(0)
     net = torch.nn.Linear(9, 9)
     average = WeightAverage(net, 0.9)
@@ -42,7 +43,7 @@ def test_the_weights_come_back_to_the_last_bit():
     assert net.weight.data_ptr() == storage
 
 
-def test_a_saved_average_goes_on_as_if_nothing_had_happened(tmp_path):
+def test_a_saved_average_continues_as_the_original_does(tmp_path):
     net, other = one_weight(), one_weight()
     average = WeightAverage(net, 0.9)
     for step in range(5):
@@ -51,25 +52,24 @@ def test_a_saved_average_goes_on_as_if_nothing_had_happened(tmp_path):
     average.save(tmp_path)
     restored = WeightAverage(other, 0.9)
     restored.load(tmp_path)
-    for both in ((net, average), (other, restored)):
-        torch.nn.init.constant_(both[0].weight, 9.0)
-        both[1].update()
+    for each, its_average in ((net, average), (other, restored)):
+        torch.nn.init.constant_(each.weight, 9.0)
+        its_average.update()
     assert value_of(net, average) == value_of(other, restored)
 
 
-def test_without_a_saved_average_it_begins_at_the_weights(tmp_path):
+def test_a_checkpoint_without_an_average_restarts_at_the_weights(tmp_path):
     net = one_weight()
     average = WeightAverage(net, 0.9)
+    average.update()
     torch.nn.init.constant_(net.weight, 3.0)
     average.load(tmp_path)
-    assert value_of(net, average) == 3.0
-    assert average.updates == 0
+    assert (value_of(net, average), average.updates) == (3.0, 0)
 
 
-def test_frozen_weights_are_left_alone():
+def test_frozen_weights_are_not_averaged():
     net = torch.nn.Linear(1, 1)
     net.bias.requires_grad_(False)
-    torch.nn.init.constant_(net.bias, 1.0)
     average = WeightAverage(net, 0.9)
     torch.nn.init.constant_(net.bias, 2.0)
     average.update()
@@ -77,11 +77,11 @@ def test_frozen_weights_are_left_alone():
         assert net.bias.item() == 2.0
 
 
-def test_to_settle_makes_the_average_the_weights():
+def test_copying_to_the_module_keeps_the_average_as_its_weights():
     net = one_weight()
     average = WeightAverage(net, 0.9)
     torch.nn.init.constant_(net.weight, 1.0)
     average.update()
-    wanted = value_of(net, average)
-    average.settle()
-    assert net.weight.item() == wanted != 1.0
+    expected = value_of(net, average)
+    average.copy_to_module()
+    assert net.weight.item() == expected != 1.0

@@ -1,37 +1,33 @@
-"""Parts that learn at their own rate, or not at all."""
+"""Learning rates per part, and frozen parts."""
 
 from __future__ import annotations
 
 import pytest
 
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
+from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
 from training.trainer.param_groups import (
-    Rates,
+    LearningRates,
     freeze,
+    parse_parts,
+    parse_rates,
     parts_of,
-    read_parts,
-    read_rates,
     split_groups,
 )
 
 PARTS = ["embeddings", "1", "2", "head"]
 
 
-def model():
+def model(**kwargs):
     names = ["PAD_None", "BOS_None", "EOS_None", "Bar_None", "Pitch_60", "Position_0"]
-    size = {"vocab_size": len(names), "hidden_size": 8, "num_hidden_layers": 2}
-    return MusicLSTMForCausalLM(MusicLSTMConfig(**size, token_names=names))
+    sizes = {"vocab_size": len(names), "hidden_size": 8, "num_hidden_layers": 2}
+    return MusicLSTMForCausalLM(MusicLSTMConfig(**sizes, token_names=names, **kwargs))
 
 
-def test_the_parts_are_named_from_the_bottom_to_the_top():
-    assert parts_of(model()) == PARTS
-
-
-def test_every_weight_is_in_one_group_and_each_part_has_its_rate():
+def test_every_weight_is_in_the_group_of_its_part():
     net = model()
+    assert parts_of(net) == PARTS
     plain = [{"params": list(net.parameters()), "lr": 1.0, "weight_decay": 0.1}]
-    groups = split_groups(plain, net, Rates(0.5, {"1": 7.0}), 1.0)
+    groups = split_groups(plain, net, LearningRates(0.5, {"1": 7.0}), 1.0)
     assert [group["lr"] for group in groups] == [1.0, 0.5, 7.0, 0.125]
     assert {group["weight_decay"] for group in groups} == {0.1}
     found = [parameter for group in groups for parameter in group["params"]]
@@ -46,11 +42,11 @@ def test_every_weight_is_in_one_group_and_each_part_has_its_rate():
     }
 
 
-def test_frozen_parts_are_counted_and_no_others():
+def test_frozen_parts_are_counted_and_no_others_are_frozen():
     net = model()
     count = freeze(net, ["embeddings", "2"])
-    kept = {name for name, p in net.named_parameters() if not p.requires_grad}
-    assert kept == {
+    frozen = {name for name, p in net.named_parameters() if not p.requires_grad}
+    assert frozen == {
         "model.embed_tokens.weight",
         *(f"model.step_inputs.{name}" for name, _ in net.model.step_inputs.named_parameters()),
         *(f"model.layers.1.{name}" for name, _ in net.model.layers[1].named_parameters()),
@@ -58,48 +54,33 @@ def test_frozen_parts_are_counted_and_no_others():
     assert count == sum(p.numel() for p in net.parameters() if not p.requires_grad)
 
 
-def test_to_freeze_everything_is_refused():
-    with pytest.raises(
-        ValueError, match="--freeze leaves nothing to learn; keep one part out of it"
-    ):
-        freeze(model(), PARTS)
-
-
-def test_options_are_read_as_they_are_written():
-    assert read_parts(" embeddings, 2,", PARTS, "--freeze") == ["embeddings", "2"]
-    assert read_rates("embeddings=1e-5,2=0.1", PARTS).own == {"embeddings": 1e-5, "2": 0.1}
-    assert read_rates("", PARTS).plain
-    assert not read_rates("", PARTS, 0.8).plain
-
-
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (
-            lambda: read_parts("3", PARTS, "--freeze"),
-            "--freeze does not know the part '3'; this network has embeddings, 1, 2, head",
-        ),
-        (
-            lambda: read_rates("tail=1", PARTS),
-            "--layer_learning_rates does not know the part 'tail'; this network has embeddings, 1",
-        ),
-        (lambda: read_rates("1=fast", PARTS), "takes pairs such as embeddings=1e-5,4=1e-3, got"),
-        (lambda: read_rates("1", PARTS), "takes pairs such as .*, got '1'"),
-        (lambda: read_rates("=3", PARTS), "takes pairs such as .*, got '=3'"),
-        (lambda: Rates(0.0), "--layer_decay must be above 0 and at most 1, got 0; 1 is off"),
-        (lambda: Rates(1.5), "--layer_decay must be above 0 and at most 1, got 1.5"),
-    ],
-)
-def test_options_that_mean_nothing_are_one_sentence(call, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        call()
-
-
 def test_an_untied_output_matrix_belongs_to_the_head():
-    config = MusicLSTMConfig(
-        vocab_size=12, hidden_size=8, num_hidden_layers=1, tie_word_embeddings=False
-    )
-    net = MusicLSTMForCausalLM(config)
+    net = model(tie_word_embeddings=False)
     freeze(net, ["head"])
     assert not net.lm_head.weight.requires_grad
     assert net.model.embed_tokens.weight.requires_grad
+
+
+def test_options_are_parsed():
+    assert parse_parts(" embeddings, 2,", PARTS, "--freeze") == ["embeddings", "2"]
+    assert parse_rates("embeddings=1e-5,2=0.1", PARTS).overrides == {"embeddings": 1e-5, "2": 0.1}
+    assert parse_rates("", PARTS).is_uniform
+    assert not parse_rates("", PARTS, 0.8).is_uniform
+
+
+@pytest.mark.parametrize(
+    ("call", "fact"),
+    [
+        (lambda: parse_parts("3", PARTS, "--freeze"), "--freeze.*'3'.*embeddings, 1, 2, head"),
+        (lambda: parse_rates("tail=1", PARTS), "--layer_learning_rates.*'tail'"),
+        (lambda: parse_rates("1=fast", PARTS), "got '1=fast'"),
+        (lambda: parse_rates("1", PARTS), "got '1'"),
+        (lambda: parse_rates("=3", PARTS), "got '=3'"),
+        (lambda: LearningRates(0.0), "--layer_decay .* got 0"),
+        (lambda: LearningRates(1.5), "--layer_decay .* got 1.5"),
+        (lambda: freeze(model(), PARTS), "--freeze names every part"),
+    ],
+)
+def test_invalid_options_are_refused(call, fact):
+    with pytest.raises(ValueError, match=fact):
+        call()

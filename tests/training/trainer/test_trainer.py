@@ -1,4 +1,4 @@
-"""State and features are carried from window to window, reset where a piece begins, and saved."""
+"""State and features are carried across windows, reset at the start of a piece, and saved."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import torch
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from musiclstm.errors import CheckpointError
-from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
-from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
-from musiclstm.model.step_features import TokenTable
+from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.augmentation import Augmentation, AugmentationSettings, Stream
 from training.data.corpus import read_corpus
 from training.data.dataset import IGNORED, StatefulWindowDataset
 from training.errors import TrainingError
-from training.evaluation.held_out import HeldOut, held_out
+from training.evaluation.bits_per_note import HeldOutBits, measure_bits
 from training.trainer.checkpoints import checkpoints, validation_error
-from training.trainer.param_groups import Rates, freeze
+from training.trainer.param_groups import LearningRates, freeze
 from training.trainer.trainer import StatefulTrainer
 
 STEPS = 8  # per window
@@ -28,7 +26,7 @@ KEYS, FILLER = (4, 5, 6, 7), 3
 
 
 class PlainTokenizer:
-    """Ids are what they are."""
+    """A tokenizer that tests use for its special ids only."""
 
     pad_id, bos_id, eos_id = 0, 1, 2
     token_names = ("PAD_None", "BOS_None", "EOS_None", *(f"Pitch_{i}" for i in range(17)))
@@ -85,7 +83,7 @@ def random_pieces(*windows_each, seed=0):
     return [rng.integers(3, 20, STEPS * n - 1) for n in windows_each]
 
 
-def test_carried_windows_end_where_one_whole_reading_ends(tmp_path):
+def test_carried_windows_end_in_the_state_of_one_forward_pass(tmp_path):
     pieces = random_pieces(4, 4)
     run = trainer(tmp_path, model(), pieces, max_steps=4)
     run.train()
@@ -96,7 +94,7 @@ def test_carried_windows_end_where_one_whole_reading_ends(tmp_path):
     torch.testing.assert_close(run._states[0].c, state.c, rtol=1e-5, atol=1e-6)
 
 
-def test_a_new_piece_starts_from_nothing(tmp_path):
+def test_a_new_piece_starts_from_an_empty_state(tmp_path):
     run = trainer(tmp_path, model(), random_pieces(3, 1, 2, 2), max_steps=4)
     run.train()
     second = torch.tensor([[1, *random_pieces(3, 1, 2, 2)[1].tolist()]])
@@ -105,7 +103,7 @@ def test_a_new_piece_starts_from_nothing(tmp_path):
     torch.testing.assert_close(run._states[0].h[:, 0], alone.h[:, 0], rtol=1e-5, atol=1e-6)
 
 
-def test_accumulated_batches_keep_their_own_rows(tmp_path):
+def test_accumulated_batches_carry_their_own_state(tmp_path):
     pieces = random_pieces(2, 2, 2, 2)
     run = trainer(tmp_path, model(), pieces, accumulation=2, max_steps=2)
     run.train()
@@ -116,30 +114,17 @@ def test_accumulated_batches_keep_their_own_rows(tmp_path):
         torch.testing.assert_close(run._states[slot].h, state.h, rtol=1e-5, atol=1e-6)
 
 
-def secrets(count, *, seed):
-    """Each piece repeats one key at every second place: filler, key, and so on."""
+def key_pieces(count, *, seed):
+    """Pieces that repeat one random key at every second token: key, filler, key, and so on."""
     rng = np.random.default_rng(seed)
-    return [
-        np.array([rng.choice(KEYS), *[FILLER, 0] * (2 * STEPS - 1), FILLER]) for _ in range(count)
-    ]
-
-
-def with_keys(pieces):
+    pieces = [np.full(4 * STEPS, FILLER) for _ in range(count)]
     for piece in pieces:
-        piece[2::2] = piece[0]
+        piece[::2] = rng.choice(KEYS)
     return pieces
 
 
-class ForgetfulTrainer(StatefulTrainer):
-    """The same, but forgets at every window."""
-
-    def compute_loss(self, *args, **kwargs):
-        self._states.clear()
-        return super().compute_loss(*args, **kwargs)
-
-
-def share_remembered(net, pieces, *, carried):
-    """How often the first key of a later window is right; it was seen only in windows before."""
+def key_accuracy(net, pieces, *, carried):
+    """How often the first key of a later window is predicted; it occurs in earlier windows only."""
     right = total = 0
     for piece in pieces:
         ids = torch.tensor([[1, *piece.tolist()]])
@@ -157,23 +142,13 @@ def share_remembered(net, pieces, *, carried):
     return right / total
 
 
-def test_what_only_the_carried_state_can_know_is_learned(tmp_path):
-    nets = {}
-    for cls in (StatefulTrainer, ForgetfulTrainer):
-        run = trainer(
-            tmp_path,
-            model(hidden_size=32),
-            with_keys(secrets(64, seed=1)),
-            rows=8,
-            cls=cls,
-            learning_rate=1e-2,
-            max_steps=160,
-        )
-        run.train()
-        nets[cls] = run.model.eval()
-    pieces = with_keys(secrets(40, seed=2))
-    assert share_remembered(nets[StatefulTrainer], pieces, carried=True) > 0.9
-    assert share_remembered(nets[StatefulTrainer], pieces, carried=False) < 0.5
+def test_the_carried_state_learns_dependencies_across_windows(tmp_path):
+    kwargs = {"rows": 8, "learning_rate": 1e-2, "max_steps": 160}
+    run = trainer(tmp_path, model(hidden_size=32), key_pieces(64, seed=1), **kwargs)
+    run.train()
+    net, pieces = run.model.eval(), key_pieces(40, seed=2)
+    assert key_accuracy(net, pieces, carried=True) > 0.9
+    assert key_accuracy(net, pieces, carried=False) < 0.5
 
 
 def log_of(run):
@@ -185,7 +160,7 @@ def log_of(run):
 def test_a_resumed_run_equals_an_uninterrupted_one_step_for_step(tmp_path, accumulation):
     kwargs = {
         "accumulation": accumulation,
-        "more": {"ema_decay": 0.9, "rates": Rates(0.5)},
+        "more": {"ema_decay": 0.9, "rates": LearningRates(0.5)},
         "learning_rate": 1e-2,
         "max_steps": 6,
         "save_strategy": "steps",
@@ -201,8 +176,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_step_for_step(tmp_path, accum
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     raw = [p.detach().clone() for p in whole.model.parameters()]
-    whole.average.settle()
-    resumed.average.settle()
+    whole.average.copy_to_module()
+    resumed.average.copy_to_module()
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert not torch.equal(raw[0], next(iter(whole.model.parameters())))
@@ -231,8 +206,8 @@ def pieces(scales):
     return read_corpus([scales], workers=1).tokens("train")
 
 
-class RememberingTrainer(StatefulTrainer):
-    """Keeps what it reads and the logits of it."""
+class RecordingTrainer(StatefulTrainer):
+    """A trainer that records its inputs and logits."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -262,7 +237,7 @@ def test_features_in_training_are_those_of_inference(pieces, tmp_path):
     windows = StatefulWindowDataset(pieces, tokenizer, rows=4, batch_size=2, steps=STEPS)
 
     def build(net, arguments, *_, **__):
-        return RememberingTrainer(net, arguments, windows, tokenizer=tokenizer)
+        return RecordingTrainer(net, arguments, windows, tokenizer=tokenizer)
 
     steps = {"max_steps": windows.updates}
     run = trainer(tmp_path, model_with_features(), [], accumulation=2, cls=build, **steps)
@@ -277,7 +252,7 @@ def test_features_in_training_are_those_of_inference(pieces, tmp_path):
 
 
 class EverySecond:
-    """An augmentation after which every second label does not count."""
+    """An augmentation that ignores every second label."""
 
     def apply(self, ids, rng):
         tokens = np.array([1, *ids, 2])
@@ -286,7 +261,7 @@ class EverySecond:
         return Stream(tokens[:-1], labels)
 
 
-def test_labels_that_do_not_count_are_not_learned(tmp_path):
+def test_ignored_labels_are_not_part_of_the_loss(tmp_path):
     (piece,) = random_pieces(1)
     windows = StatefulWindowDataset(
         [piece], PlainTokenizer(), rows=1, batch_size=1, steps=STEPS, augmentation=EverySecond()
@@ -304,11 +279,11 @@ def test_labels_that_do_not_count_are_not_learned(tmp_path):
     assert log_of(run)[0]["loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
-LAST, MIDDLE = 24, 13  # steps, of 9 an epoch: it ends in the third, and stops in the second
+LAST, MIDDLE = 24, 13  # steps, with 9 per epoch: ends in the third, stops in the second
 
 
-def epochs_of_moved_pieces(folder, pieces):
-    """Pieces that are shuffled and changed again in every epoch; dropout, average, two batches."""
+def augmented_run(folder, pieces):
+    """A run with shuffled, augmented pieces, dropout, an average and two accumulated batches."""
     tokenizer = MusicTokenizer()
     net = model_with_features(dropout=0.1)
     table = TokenTable(tokenizer.token_names)
@@ -325,29 +300,29 @@ def epochs_of_moved_pieces(folder, pieces):
     return trainer(folder, net, [], accumulation=2, cls=build, save_steps=MIDDLE, **options)
 
 
-def remember_windows(run, monkeypatch):
-    """What it reads from now on, to be looked at afterwards."""
+def record_windows(run, monkeypatch):
+    """Return a list that receives the inputs of every step."""
     read, step = [], run.compute_loss
 
-    def remember(net, inputs, *args, **kwargs):
+    def record(net, inputs, *args, **kwargs):
         read.append(inputs["input_ids"].clone())
         return step(net, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(run, "compute_loss", remember)
+    monkeypatch.setattr(run, "compute_loss", record)
     return read
 
 
 def test_a_run_resumed_in_its_second_epoch_equals_an_uninterrupted_one(
     pieces, tmp_path, monkeypatch
 ):
-    whole = epochs_of_moved_pieces(tmp_path / "whole", pieces)
-    read = remember_windows(whole, monkeypatch)
+    whole = augmented_run(tmp_path / "whole", pieces)
+    read = record_windows(whole, monkeypatch)
     whole.train()
     epoch = whole.windows.updates
     assert epoch < MIDDLE < 2 * epoch < LAST
-    assert not all(map(torch.equal, read[: 2 * epoch], read[2 * epoch :]))  # changed again
-    resumed = epochs_of_moved_pieces(tmp_path / "resumed", pieces)
-    read_again = remember_windows(resumed, monkeypatch)
+    assert not all(map(torch.equal, read[: 2 * epoch], read[2 * epoch :]))  # augmented differently
+    resumed = augmented_run(tmp_path / "resumed", pieces)
+    read_again = record_windows(resumed, monkeypatch)
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{MIDDLE}"))
     assert len(read_again) == 2 * (LAST - MIDDLE)
     assert all(map(torch.equal, read_again, read[2 * MIDDLE :]))
@@ -356,11 +331,11 @@ def test_a_run_resumed_in_its_second_epoch_equals_an_uninterrupted_one(
     for _ in ("weights", "average"):
         for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
-        whole.average.settle()
-        resumed.average.settle()
+        whole.average.copy_to_module()
+        resumed.average.copy_to_module()
 
 
-def test_without_the_saved_state_a_resumed_run_would_differ(tmp_path):
+def test_without_the_saved_state_a_resumed_run_differs(tmp_path):
     kwargs = {"learning_rate": 1e-2, "max_steps": 6, "save_strategy": "steps", "save_steps": 3}
     pieces = random_pieces(6, 6)
     whole = trainer(tmp_path / "whole", model(), pieces, **kwargs)
@@ -375,7 +350,7 @@ def test_without_the_saved_state_a_resumed_run_would_differ(tmp_path):
     assert max(differences) > 1e-5
 
 
-def test_a_checkpoint_still_returns_its_state(tmp_path):
+def test_a_loaded_checkpoint_returns_its_state(tmp_path):
     run = trainer(
         tmp_path, model(), random_pieces(2, 2), max_steps=2, save_strategy="steps", save_steps=2
     )
@@ -384,7 +359,7 @@ def test_a_checkpoint_still_returns_its_state(tmp_path):
     assert loaded(torch.tensor([[1, 5]])).past_key_values is not None
 
 
-def test_accumulated_steps_learn_what_one_step_over_all_rows_learns(tmp_path):
+def test_accumulated_batches_equal_one_batch_of_all_rows(tmp_path):
     pieces = random_pieces(2, 1, 3, 2, 2, 2)
     nets = []
     for rows, accumulation in ((4, 1), (2, 2)):
@@ -403,7 +378,7 @@ def test_accumulated_steps_learn_what_one_step_over_all_rows_learns(tmp_path):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_evaluation_reads_the_average_and_gives_the_weights_back(tmp_path):
+def test_evaluation_uses_the_average_and_restores_the_weights(tmp_path):
     held_out_pieces = random_pieces(2, 3, seed=5)
     run = trainer(
         tmp_path,
@@ -414,15 +389,15 @@ def test_evaluation_reads_the_average_and_gives_the_weights_back(tmp_path):
     )
     run.train()
     before = [p.detach().clone() for p in run.network.parameters()]
-    told = run.evaluate()["eval_bits_per_note"]
+    evaluated = run.evaluate()["eval_bits_per_note"]
     assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
-    raw = held_out(run.network, PlainTokenizer(), held_out_pieces).bits_per_note
-    run.average.settle()
-    averaged = held_out(run.network, PlainTokenizer(), held_out_pieces).bits_per_note
-    assert told == averaged != raw
+    raw = measure_bits(run.network, PlainTokenizer(), held_out_pieces).bits_per_note
+    run.average.copy_to_module()
+    averaged = measure_bits(run.network, PlainTokenizer(), held_out_pieces).bits_per_note
+    assert evaluated == averaged != raw
 
 
-def test_a_smoothed_loss_is_that_of_the_formula_and_bits_stay_true(tmp_path):
+def test_label_smoothing_follows_the_formula_and_leaves_bits_unchanged(tmp_path):
     pieces = random_pieces(1, 1)
     more = {"held_out_pieces": pieces}
     plain, smooth = (
@@ -434,19 +409,19 @@ def test_a_smoothed_loss_is_that_of_the_formula_and_bits_stay_true(tmp_path):
     table = torch.tensor([[1, *piece.tolist(), 2] for piece in pieces])
     with torch.no_grad():
         logits = smooth.network.eval()(table[:, :-1]).logits
-    costs = -logits.log_softmax(-1)
-    own = costs.gather(-1, table[:, 1:, None]).mean()
+    losses = -logits.log_softmax(-1)
+    own = losses.gather(-1, table[:, 1:, None]).mean()
     assert log_of(plain)[0]["loss"] == pytest.approx(own.item(), rel=1e-5)
-    expected = 0.8 * own + 0.2 * costs.mean()
+    expected = 0.8 * own + 0.2 * losses.mean()
     assert log_of(smooth)[0]["loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert smooth.evaluate()["eval_bits_per_note"] == plain.evaluate()["eval_bits_per_note"]
 
 
-def test_parts_learn_at_their_own_rate_and_frozen_ones_not_at_all(tmp_path):
+def test_parts_train_at_their_own_rate_and_frozen_ones_do_not(tmp_path):
     net = model()
     freeze(net, ["embeddings"])
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    more = {"rates": Rates(own={"1": 0.0}), "ema_decay": 0.9}
+    more = {"rates": LearningRates(overrides={"1": 0.0}), "ema_decay": 0.9}
     run = trainer(tmp_path, net, random_pieces(2, 2), learning_rate=1e-2, more=more)
     run.train()
     moved = {n for n, p in net.named_parameters() if not torch.equal(p, before[n])}
@@ -458,28 +433,27 @@ SAVING = {"learning_rate": 1e-2, "save_strategy": "steps", "save_steps": 2}
 
 
 class BrokenTrainer(StatefulTrainer):
-    """Loses its numbers at the third step."""
+    """A trainer whose third loss is nan."""
 
     def compute_loss(self, *args, **kwargs):
         loss = super().compute_loss(*args, **kwargs)
         return loss * float("nan") if self.state.global_step == 2 else loss
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
     run = trainer(tmp_path, model(), random_pieces(5, 5), cls=BrokenTrainer, **SAVING)
-    sentence = r"The loss is no longer a number at step 3; lower --learning_rate \(it is 0\.01\)"
-    with pytest.raises(TrainingError, match=sentence):
+    with pytest.raises(TrainingError, match=r"loss is not finite at step 3.*0\.01"):
         run.train()
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
     assert validation_error(tmp_path / "checkpoint-2") is None
 
 
-def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     run = trainer(tmp_path, model(), random_pieces(5, 5), **SAVING)
     run.train()
     with torch.no_grad():
         run.network.model.norm.bias[0] = float("inf")
-    with pytest.raises(TrainingError, match="The network is no longer a number at step 4"):
+    with pytest.raises(TrainingError, match="network is not finite at step 4"):
         run._save_checkpoint(run.network, None)
     assert validation_error(tmp_path / "checkpoint-4") is None
 
@@ -488,7 +462,7 @@ def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_disk_that_fills_up_while_saving_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+def test_a_disk_that_is_full_during_a_save_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     run = trainer(tmp_path, model(), random_pieces(5, 5), save_total_limit=1, **SAVING)
     save = StatefulTrainer._save_optimizer_and_scheduler
     monkeypatch.setattr(
@@ -496,22 +470,21 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_last_checkpoint(tmp_path, 
         "_save_optimizer_and_scheduler",
         lambda self, folder: full_disk() if self.state.global_step == 4 else save(self, folder),
     )
-    sentence = r"The disk is full: saving 'checkpoint-4' needs about 2\.1 MB and .* are free; make"
-    with pytest.raises(TrainingError, match=sentence):
+    with pytest.raises(TrainingError, match=r"disk is full.*'checkpoint-4' needs about 2\.1 MB"):
         run.train()
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
     assert validation_error(tmp_path / "checkpoint-2") is None
 
 
-def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+def test_too_little_disk_space_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("training.trainer.trainer.free_bytes", lambda _: 1000)
     run = trainer(tmp_path, model(), random_pieces(5, 5), **SAVING)
-    with pytest.raises(TrainingError, match="The disk is full: saving 'checkpoint-2' needs"):
+    with pytest.raises(TrainingError, match=r"disk is full.*'checkpoint-2'"):
         run.train()
     assert checkpoints(tmp_path) == []
 
 
-def test_a_lower_learning_rate_counts_from_the_resumed_step_on(tmp_path):
+def test_a_resumed_run_uses_the_learning_rate_of_the_command_line(tmp_path):
     pieces, common = random_pieces(5, 5), {**SAVING, "lr_scheduler_type": "constant"}
     trainer(tmp_path, model(), pieces, max_steps=2, **common).train()
     run = trainer(tmp_path, model(), pieces, **{**common, "learning_rate": 1e-3})
@@ -519,7 +492,7 @@ def test_a_lower_learning_rate_counts_from_the_resumed_step_on(tmp_path):
     assert [row["learning_rate"] for row in log_of(run)] == [1e-2, 1e-2, 1e-3, 1e-3]
 
 
-def test_other_windows_begin_without_the_state_of_the_checkpoint(tmp_path):
+def test_another_layout_of_windows_starts_without_the_saved_state(tmp_path):
     pieces = random_pieces(5, 5)
     trainer(tmp_path, model(), pieces, max_steps=2, **SAVING).train()
     run = trainer(tmp_path, model(), random_pieces(5, 5, 5), rows=3, **SAVING)
@@ -528,21 +501,16 @@ def test_other_windows_begin_without_the_state_of_the_checkpoint(tmp_path):
     assert run._states[0].h.shape[1] == 3
 
 
-def test_a_checkpoint_of_other_parts_is_one_sentence(tmp_path):
+def test_a_checkpoint_with_other_parameter_groups_is_refused(tmp_path):
     pieces = random_pieces(5, 5)
     trainer(tmp_path, model(), pieces, max_steps=2, **SAVING).train()
-    run = trainer(tmp_path, model(), pieces, more={"rates": Rates(0.5)}, **SAVING)
-    with pytest.raises(CheckpointError) as caught:
+    run = trainer(tmp_path, model(), pieces, more={"rates": LearningRates(0.5)}, **SAVING)
+    with pytest.raises(CheckpointError, match=r"'checkpoint-2'.*--layer_decay"):
         run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert str(caught.value) == (
-        "'checkpoint-2' was written with another optimizer or other parts; resume with the same "
-        "--optim, --freeze, --layer_decay and --layer_learning_rates, or choose another "
-        "--output_dir."
-    )
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
-def test_the_best_weights_are_kept_though_no_checkpoint_was_due(tmp_path, monkeypatch, decay):
+def test_the_best_weights_are_saved_between_checkpoints(tmp_path, monkeypatch, decay):
     pieces = random_pieces(8, 8)
     bits = iter([9.0, 8.0, 7.0, 9.5, 9.5, 9.5, 9.5, 9.5])
     run = trainer(
@@ -561,7 +529,7 @@ def test_the_best_weights_are_kept_though_no_checkpoint_was_due(tmp_path, monkey
         greater_is_better=False,
         metric_for_best_model="eval_bits_per_note",
     )
-    monkeypatch.setattr(run, "_held_out", lambda: HeldOut(next(bits), 1, 1, 1))
+    monkeypatch.setattr(run, "_held_out_bits", lambda: HeldOutBits(next(bits), 1, 1, 1))
     seen = {}
 
     class Note(TrainerCallback):
@@ -572,5 +540,5 @@ def test_the_best_weights_are_kept_though_no_checkpoint_was_due(tmp_path, monkey
     run.train()
     assert run.state.best_global_step == 3
     if run.average is not None:
-        run.average.settle()
+        run.average.copy_to_module()
     torch.testing.assert_close(next(iter(run.network.parameters())).detach(), seen[3])
