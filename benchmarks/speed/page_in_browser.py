@@ -67,12 +67,12 @@ _LISTEN = """
 _ALL_THERE = """
 ([button, takes]) => new Promise((resolve) => {
   const pressed = performance.now();
-  const before = new Map([...window.musiclstm.players].map(([id, p]) => [id, p.value?.take]));
+  const before = new Map([...window.musiclstm.players].map(([id, p]) => [id, p.value?.stream]));
   document.querySelector(button).click();
   const look = () => {
     const done = [...window.musiclstm.players].filter(([id, { value, sound }]) =>
-      value && value.take !== before.get(id) && value.complete
-        && sound.rendering.chunks.length && sound.rendering.lacking(0).length === 0);
+      value && value.stream !== before.get(id) && value.complete
+        && sound.rendering.chunks.length && sound.rendering.missing(sound.keptRanges, 0).length === 0);
     if (done.length >= takes) resolve((performance.now() - pressed) / 1000);
     else setTimeout(look, 10);
   };

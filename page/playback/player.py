@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import gradio as gr
 from page.playback.chunk_cache import ChunkCache
 
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = ("chunk_scheduler.js", "pianoroll.js", "player.js")
+_IMPORT = re.compile(r'^import [^;]*? from "\./(\w+\.js)";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export ", re.MULTILINE)
 
 
 def player(elem_id: str, *, label: str, cache: ChunkCache, armed_by: Sequence[str] = ()) -> gr.HTML:
@@ -36,8 +38,11 @@ def player(elem_id: str, *, label: str, cache: ChunkCache, armed_by: Sequence[st
             listeners of one event one after the other, each to its end.)
     """
 
-    def missing(request: Any) -> dict[str, Any]:
+    def fetch_missing(request: Any) -> dict[str, Any]:
         return cache.fetch_missing(request)
+
+    def fetch_roll(request: Any) -> dict[str, Any] | None:
+        return cache.fetch_roll(request)
 
     return gr.HTML(
         None,
@@ -45,9 +50,9 @@ def player(elem_id: str, *, label: str, cache: ChunkCache, armed_by: Sequence[st
         elem_id=elem_id,
         html_template='<div class="player"></div>',
         css_template=(_STATIC / "player.css").read_text(encoding="utf-8"),
-        js_on_load="\n".join((_STATIC / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        js_on_load=_bundle("main.js") + "mount(element, props, { trigger, server, watch });",
         apply_default_css=False,
-        server_functions=[missing],
+        server_functions=[fetch_missing, fetch_roll],
         player_id=elem_id,
         armed_by=list(armed_by),
     )
@@ -60,3 +65,21 @@ def switch_to(elem_id: str) -> str:
     starts where it is.
     """
     return f"() => {{ window.musiclstm?.players.get({json.dumps(elem_id)})?.switchTo(); }}"
+
+
+def _bundle(entry: str) -> str:
+    """Concatenate an ES module and all that it imports, dependencies first.
+
+    Gradio runs `js_on_load` as the body of a function, which cannot have `import` or `export`.
+    """
+    modules: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        text = (_STATIC / name).read_text(encoding="utf-8")
+        for imported in _IMPORT.findall(text):
+            if imported not in modules:
+                add(imported)
+        modules[name] = _EXPORT.sub("", _IMPORT.sub("", text))
+
+    add(entry)
+    return "\n".join(modules.values())

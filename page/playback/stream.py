@@ -194,7 +194,7 @@ class PlaybackStream:
         with self._catch_render_errors():
             if not self._lead_in:
                 self._lead_in.extend(self._renderer.render_lead_in())
-            self._build(self._lead_in)
+            self._updates.store(self._lead_in)
 
     def _build(self, chunks: list[Chunk], *, complete: bool = False) -> StreamUpdate:
         value = self._updates.build(self._roll, chunks=chunks, complete=complete)

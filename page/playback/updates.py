@@ -1,7 +1,8 @@
-"""Values of the player component: the piano roll so far, the list of chunks and the newest chunks.
+"""Values of the player component: changes of the piano roll, the list of chunks, the newest chunks.
 
-An update lists every chunk and carries only the newest. A browser that lost an update requests the
-missing chunks from the `ChunkCache`, so updates may be lost, repeated or reordered.
+An update names the one that it continues (`base` of its roll) and lists every chunk, but carries
+only new notes and chunks. A browser that lost an update requests the rest from the `ChunkCache`,
+so updates may be lost, repeated or reordered.
 """
 
 from __future__ import annotations
@@ -14,10 +15,22 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from page.playback.audio_chunks import Chunk
 from page.playback.chunk_cache import ChunkCache
+
+_TABLES = ("bars", "clock", "notes")  # parts of a piano roll that are columns of equal length
+
+
+@dataclass
+class _SentRoll:
+    """The roll of a stream's last update, shared by its renderings."""
+
+    number: int | None = None
+    roll: dict[str, Any] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class PlayerUpdates:
@@ -51,6 +64,7 @@ class PlayerUpdates:
         self._cache, self._planned_bars, self._cue_frame = cache, planned_bars, cue_frame
         self._on_request = on_request
         self._renderings = itertools.count()
+        self._sent = _SentRoll()
         self._start_rendering()
 
     def _start_rendering(self) -> None:
@@ -68,6 +82,12 @@ class PlayerUpdates:
         other.muted = tuple(sorted(set(muted)))
         other._start_rendering()
         return other
+
+    def store(self, chunks: Iterable[Chunk]) -> None:
+        """Put chunks into the cache; the next update lists them without their data."""
+        for chunk in chunks:
+            self._cache.put(self.stream, self._rendering, chunk)
+            self._chunks.append([chunk.start_frame, chunk.frames])
 
     def build(
         self,
@@ -88,25 +108,58 @@ class PlayerUpdates:
             selection: First and last bar to select, counted from 1. None: keep the selection.
         """
         new = list(chunks)
-        for chunk in new:
-            self._cache.put(self.stream, self._rendering, chunk)
-            self._chunks.append([chunk.start_frame, chunk.frames])
+        self.store(new)
         self._complete = self._complete or complete
+        with self._sent.lock:
+            number = _next_number()
+            changes = {"base": self._sent.number, **roll_changes(self._sent.roll, roll)}
+            self._cache.put_roll(self.stream, number, _to_json(roll))
+            self._sent.number, self._sent.roll = number, roll
         return {
-            "number": _next_number(),
-            "take": self.stream,
-            "sound": self._rendering,
-            # Text, because Gradio would compare a nested value number by number.
-            "roll": json.dumps(roll, separators=(",", ":")),
+            "number": number,
+            "stream": self.stream,
+            "rendering": self._rendering,
+            "roll": _to_json(changes),
             "planned_bars": self._planned_bars,
             "cue_frame": self._cue_frame,
             "chunks": [list(chunk) for chunk in self._chunks],
-            "fresh": [[chunk.start_frame, b64encode(chunk.data).decode()] for chunk in new],
+            "new_chunks": [[chunk.start_frame, b64encode(chunk.data).decode()] for chunk in new],
             "complete": self._complete,
             "on_request": self._on_request,
             "muted": list(self.muted),
             "selection": None if selection is None else list(selection),
         }
+
+
+def roll_changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return what changed between two piano rolls.
+
+    Args:
+        before: From `pianoroll_data`; empty: everything changed.
+        after: From `pianoroll_data`.
+
+    Returns:
+        `after`, but each table has only the rows that differ, from the row `from` on.
+    """
+    changes = dict(after)
+    for name in _TABLES:
+        old, new = before.get(name, {}), after[name]
+        kept = min(_common_rows(old.get(column, []), values) for column, values in new.items())
+        changes[name] = {"from": kept, **{key: values[kept:] for key, values in new.items()}}
+    return changes
+
+
+def _common_rows(old: list[Any], new: list[Any]) -> int:
+    """Length of the common prefix of two lists."""
+    length = min(len(old), len(new))
+    if old[:length] == new[:length]:
+        return length
+    return next(row for row in range(length) if old[row] != new[row])
+
+
+def _to_json(roll: dict[str, Any]) -> str:
+    """Encode as text, because Gradio would compare a nested value number by number."""
+    return json.dumps(roll, separators=(",", ":"))
 
 
 _number_lock = threading.Lock()

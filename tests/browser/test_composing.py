@@ -109,9 +109,9 @@ def test_an_instrument_is_muted_at_the_listener_s_place(visit: Callable[..., Pag
     ann = visit()
     ann.compose(bars=2)
     ann.wait_for_player("sound.rendering.complete")
-    before = ann.player("sound.rendering.sound")
+    before = ann.player("sound.rendering.number")
     ann.button("Mute Acoustic Grand Piano").click()
-    ann.wait_for_player(f"sound.rendering.sound > {before}")
+    ann.wait_for_player(f"sound.rendering.number > {before}")
     ann.wait_for_player("sound.rendering.complete")
     assert ann.player("value.muted") == [0]
 
@@ -127,7 +127,7 @@ def test_an_instrument_falls_silent_while_more_is_composed(
     ann.button("Mute Acoustic Grand Piano").click()
     ann.page.wait_for_timeout(1_000)  # the player waits for more presses, then tells the server
     watched.held_at = 6
-    ann.wait_for_player("sound.rendering.sound === 1")
+    ann.wait_for_player("sound.rendering.number === 1")
     assert watched.bars < 6
     assert ann.player("value.muted") == [0]
     watched.held_at = None
@@ -141,7 +141,7 @@ def test_another_sound_is_heard_at_once(visit: Callable[..., PageDriver]) -> Non
     ann = visit()
     ann.compose(bars=2)
     ann.wait_for_player("sound.rendering.complete")
-    before = ann.player("sound.rendering.sound")
+    before = ann.player("sound.rendering.number")
     ann.page.locator("#steer button", has_text=re.compile("^Sound")).click()
     ann.page.get_by_role("slider", name="range slider for Reverb").press("Home")
-    ann.wait_for_player(f"sound.rendering.sound > {before}")
+    ann.wait_for_player(f"sound.rendering.number > {before}")

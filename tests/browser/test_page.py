@@ -66,9 +66,9 @@ def test_a_seed_that_was_heard_is_heard_again_from_where_one_clicks(
     ann.page.locator("#seed-roll .play").click()
     ann.wait_for_player("state === 'playing'", player="seed-roll")
     assert ann.player("place", player="seed-roll") == pytest.approx(5, abs=2)
-    before = ann.player("value.take", player="seed-roll")
+    before = ann.player("value.stream", player="seed-roll")
     ann.page.evaluate(f"{bar}.seekBar(1)")  # which has no sound yet
-    ann.wait_for_player(f"value.take !== '{before}'", player="seed-roll")
+    ann.wait_for_player(f"value.stream !== '{before}'", player="seed-roll")
     ann.wait_for_player("state === 'playing'", player="seed-roll")
     assert ann.player("place", player="seed-roll") == pytest.approx(1, abs=2)
 

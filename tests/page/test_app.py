@@ -285,7 +285,7 @@ def test_bars_written_into_the_fields_are_marked_on_the_roll(ann: Visitor) -> No
         for first in (3, 1)
     ]
     assert [value["selection"] for value in values] == [[3, 8], None]
-    assert values[0]["take"] == values[1]["take"]  # nobody's listening is disturbed
+    assert values[0]["stream"] == values[1]["stream"]  # nobody's listening is disturbed
 
 
 def test_a_seed_that_cannot_be_heard_is_one_sentence_and_its_player_is_at_rest(
@@ -598,7 +598,7 @@ def test_what_is_muted_while_it_is_composed_is_silent_from_the_next_bar_on(
 def test_the_room_is_another_one_while_it_is_composed(slow: Visitor, watched: Any) -> None:
     sounds = set()
     for _ in slow.pressing("go", bars=6):
-        sounds |= {value["sound"] for value in slow.seen.get(slow.page.takes[0].player, [])}
+        sounds |= {value["rendering"] for value in slow.seen.get(slow.page.takes[0].player, [])}
         if watched.bars == 3:
             values = (slow.controls | {"reverb": 0.1}).values()
             list(slow.wiring.composing.remix(slow.desk, "1.5 0 0 0", *values))

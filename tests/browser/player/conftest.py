@@ -1,4 +1,4 @@
-"""The player on this machine's own address, and a Chromium to look at it with."""
+"""The demo page of the player, and a Chromium."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.chromium import chromium
-from tests.browser.player.player_demo_app import Stage, build, serve, tones
+from tests.browser.player.player_demo_app import DemoPiece, build, serve, tones
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -21,22 +21,22 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def _shared_stage() -> Stage:
-    return Stage(tones)
+def _shared_piece() -> DemoPiece:
+    return DemoPiece(tones)
 
 
 @pytest.fixture
-def stage(_shared_stage: Stage) -> Iterator[Stage]:
-    """What the served page plays; it is put back after each test."""
-    _shared_stage.reset()
-    yield _shared_stage
-    _shared_stage.reset()
+def piece(_shared_piece: DemoPiece) -> Iterator[DemoPiece]:
+    """The piece of the page; it is reset for each test."""
+    _shared_piece.reset()
+    yield _shared_piece
+    _shared_piece.reset()
 
 
 @pytest.fixture(scope="session")
-def player_url(_shared_stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def player_url(_shared_piece: DemoPiece, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        demo = build(_shared_stage)
+        demo = build(_shared_piece)
         yield serve(demo)
         demo.close()

@@ -1,6 +1,7 @@
-"""The player on a page of its own, fed with a piece that seems to be composed while it sounds.
+"""A page with two players that show a piece as if it were composed during playback.
 
-`python -m tests.browser.player.player_demo_app` serves it with real instruments; the tests serve it with plain tones.
+`python -m tests.browser.player.player_demo_app` serves it with real instruments; the tests use
+plain tones.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from page.playback.updates import PlayerUpdates
 from page.server.gradio_private import event_data
 
 TUNE = "Garage Riff (musiclstm)"
-SEED_BARS, TIMES = 8, 3
+PROMPT_BARS, REPEATS = 8, 3
 
 
-def longer(score: Any, times: int) -> Any:
-    """The same music again and again, a little louder and softer each time."""
+def repeat(score: Any, times: int) -> Any:
+    """Repeat a score, a little louder and softer each time."""
     lines = bar_starts(score)
     whole = score.copy()
     for track, own in zip(whole.tracks, score.tracks, strict=True):
@@ -42,8 +43,8 @@ def longer(score: Any, times: int) -> Any:
     return whole
 
 
-def within(score: Any, first: int, last: int, *, muted: tuple[int, ...] = ()) -> Any:
-    """The notes that begin from one tick to another, without those of some programs."""
+def cut(score: Any, first: int, last: int, *, muted: tuple[int, ...] = ()) -> Any:
+    """Notes that start between two ticks, without those of some programs."""
     part = score.copy()
     part.tracks.clear()
     for track in score.tracks:
@@ -57,7 +58,7 @@ def within(score: Any, first: int, last: int, *, muted: tuple[int, ...] = ()) ->
 
 
 def tones(score: Any) -> np.ndarray:
-    """Every note as a tone that dies away: sound without a SoundFont."""
+    """Every note as a decaying sine: audio without a SoundFont."""
     frames = round((seconds_at(score, last_note_end(score)) + 0.5) * SAMPLE_RATE_HZ)
     sound = np.zeros((frames, 2), np.float32)
     for track in score.tracks:
@@ -69,29 +70,29 @@ def tones(score: Any) -> np.ndarray:
     return sound.clip(-0.9, 0.9)
 
 
-class Stage:
-    """What the page plays, and what goes wrong on the way.
+class DemoPiece:
+    """The piece of the page, and the faults of its updates.
 
     Args:
-        voice: What turns a score into samples.
+        synthesize: Renders a score to samples.
 
     Attributes:
-        pause_s: Between two updates.
-        names: Instead of the names of the instruments.
-        lost: The updates that reach nobody, counted from 0.
-        hold_at: The bar before which the piece stops growing.
-        broken: The bars whose sound is no sound at all.
-        events: What the player has triggered.
+        pause_s: Seconds between two updates.
+        names: Replace the names of the instruments.
+        lost: Updates that are not sent, counted from 0.
+        hold_at: Bar before which the piece stops growing.
+        broken: Bars whose chunks are invalid.
+        events: Triggered by the player.
     """
 
-    def __init__(self, voice: Callable[[Any], np.ndarray]) -> None:
-        self.voice, self.cache = voice, ChunkCache()
+    def __init__(self, synthesize: Callable[[Any], np.ndarray]) -> None:
+        self.synthesize, self.cache = synthesize, ChunkCache()
         score, _ = read_midi(example_files()[TUNE])
-        self.score = longer(score, TIMES)
+        self.score = repeat(score, REPEATS)
         self.lines = bar_starts(self.score)
         self.frames = [round(seconds_at(self.score, int(t)) * SAMPLE_RATE_HZ) for t in self.lines]
-        self.samples = voice(self.score)
-        self._rolls = {bars: self._roll(bars) for bars in range(SEED_BARS, self.bars + 1)}
+        self.samples = synthesize(self.score)
+        self._rolls = {bars: self._roll(bars) for bars in range(PROMPT_BARS, self.bars + 1)}
         self._chunks = [self._chunk(self.samples, bar) for bar in range(self.bars)]
         self.reset()
 
@@ -104,16 +105,16 @@ class Stage:
         self.events: list[tuple[str, Any]] = []
 
     def roll(self, bars: int) -> dict[str, Any]:
-        """The first bars, with the names that are wanted today."""
+        """Roll of the first bars, with the replaced names."""
         roll = copy.deepcopy(self._rolls[bars])
         for instrument, name in zip(roll["instruments"], self.names, strict=False):
             instrument["name"] = name
         return roll
 
     def _roll(self, bars: int) -> dict[str, Any]:
-        """How sure the model was is made up, and unknown for the seed."""
-        score = within(self.score, 0, int(self.lines[bars]))
-        chance, begin = random.Random(0), int(self.lines[SEED_BARS])
+        """Roll of the first bars, with random probabilities for the new notes."""
+        score = cut(self.score, 0, int(self.lines[bars]))
+        chance, begin = random.Random(0), int(self.lines[PROMPT_BARS])
         sure = [
             None if note.time < begin else chance.random() ** 0.6
             for track in score.tracks
@@ -123,7 +124,7 @@ class Stage:
 
     def chunk(self, bar: int) -> Chunk:
         chunk = self._chunks[bar]
-        return replace(chunk, data=b"no sound at all") if bar in self.broken else chunk
+        return replace(chunk, data=b"no audio") if bar in self.broken else chunk
 
     def _chunk(self, samples: np.ndarray, bar: int) -> Chunk:
         start, end = self.frames[bar], self.frames[bar + 1]
@@ -139,7 +140,7 @@ class Stage:
         for bar in range(self.bars):
             while self.hold_at == bar:
                 time.sleep(0.02)
-            roll = self.roll(max(SEED_BARS, bar + 1))
+            roll = self.roll(max(PROMPT_BARS, bar + 1))
             value = updates.build(roll, chunks=[self.chunk(bar)])
             if bar not in self.lost:
                 yield updates, value
@@ -148,35 +149,35 @@ class Stage:
 
     def mute(self, updates: PlayerUpdates, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
         self.events.append(("mute", event_data(event)))
-        other = updates.remixed(event.muted)
-        score = within(self.score, 0, int(self.lines[-1]), muted=other.muted)
+        remixed = updates.remixed(event.muted)
+        score = cut(self.score, 0, int(self.lines[-1]), muted=remixed.muted)
         samples = np.zeros_like(self.samples)
-        voiced = self.voice(score)[: len(samples)]
-        samples[: len(voiced)] = voiced
+        rendered = self.synthesize(score)[: len(samples)]
+        samples[: len(rendered)] = rendered
         here = event.bar - 1
         for bar in [*range(here, self.bars), *range(here)]:
-            value = other.build(self.roll(self.bars), chunks=[self._chunk(samples, bar)])
-            yield other, value
+            value = remixed.build(self.roll(self.bars), chunks=[self._chunk(samples, bar)])
+            yield remixed, value
             time.sleep(self.pause_s / 4)
-        yield other, other.build(self.roll(self.bars), complete=True)
+        yield remixed, remixed.build(self.roll(self.bars), complete=True)
 
-    def choose(self, event: gr.EventData) -> str:
+    def select(self, event: gr.EventData) -> str:
         self.events.append(("bars", event_data(event)))
-        return f"chosen: {event.first} to {event.last}"
+        return f"selected: {event.first} to {event.last}"
 
 
-def build(stage: Stage) -> gr.Blocks:
-    """Two players one above the other, a button for each, and one to compare them."""
+def build(piece: DemoPiece) -> gr.Blocks:
+    """Two players, a button for each, and one to compare them."""
     with gr.Blocks(title="player", analytics_enabled=False) as demo:
         for name in ("one", "two"):
             state = gr.State()
             go = gr.Button(f"Continue {name}", variant="primary", elem_id=f"go-{name}")
-            roll = player(name, label=f"Take {name}", cache=stage.cache, armed_by=[f"go-{name}"])
-            said = gr.Textbox(label=f"said {name}", visible="hidden")
+            roll = player(name, label=f"Take {name}", cache=piece.cache, armed_by=[f"go-{name}"])
+            shown = gr.Textbox(label=f"shown {name}", visible="hidden")
             hidden: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
-            go.click(stage.compose, None, [state, roll], **hidden)
-            roll.mute(stage.mute, state, [state, roll], **hidden)
-            roll.bars(stage.choose, None, said, **hidden)
+            go.click(piece.compose, None, [state, roll], **hidden)
+            roll.mute(piece.mute, state, [state, roll], **hidden)
+            roll.bars(piece.select, None, shown, **hidden)
         switch = gr.Button("Compare")
         switch.click(None, js=switch_to("two"))
     return demo
@@ -197,7 +198,7 @@ def serve(demo: gr.Blocks, port: int | None = None) -> str:
 
 
 if __name__ == "__main__":
-    piece = Stage(lambda score: render(score).samples)
+    piece = DemoPiece(lambda score: render(score).samples)
     piece.pause_s = 0.4
     served = build(piece)
     print(serve(served, 7861), flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""The page as it is served, guard and all, for tests that come in by HTTP."""
+"""The page served with its middleware, for tests over HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import gradio as gr
 import pytest
 
 import app
-from page.server.deadlines import TURNS
+from page.server.deadlines import DEADLINES
 from page.server.queue_limits import ServerLimits
 
 
@@ -29,7 +29,7 @@ class Server:
 
 @contextmanager
 def served(composer: Any, folder: Path, limits: ServerLimits | None = None) -> Iterator[Server]:
-    """Serve the page, silent and in a folder of its own."""
+    """Serve the page without a SoundFont, in a folder of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
         patch.setenv("MUSICLSTM_SOUNDFONT", "/nowhere.sf2")
@@ -39,4 +39,4 @@ def served(composer: Any, folder: Path, limits: ServerLimits | None = None) -> I
             yield Server(url.rstrip("/"), demo, folder.resolve())
         finally:
             demo.close(verbose=False)
-            TURNS.closed = False
+            DEADLINES.closed = False

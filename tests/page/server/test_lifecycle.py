@@ -1,4 +1,4 @@
-"""How a server ends that runs as anybody starts it: told, quickly, and with nothing left."""
+"""Graceful shutdown of a server process."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from benchmarks.common.http_client import Listener
 from page.server.deadlines import CLOSING
 
 
-def own_folders(folder: Path) -> list[Path]:
-    """Gradio makes another one beside it and leaves it empty."""
+def page_folders(folder: Path) -> list[Path]:
+    """The page's folders; Gradio creates another one beside them."""
     return list(folder.glob("musiclstm-page-*"))
 
 
 @pytest.mark.slow
-def test_a_server_that_is_asked_to_end_says_so_and_leaves_nothing(tiny_checkpoint: Path) -> None:
+def test_a_terminated_server_informs_its_users_and_leaves_no_files(tiny_checkpoint: Path) -> None:
     told: list[Any] = []
     with served(str(tiny_checkpoint)) as server:
         ann = Listener(server.url)
         ann.set("Endless, until you press Stop", True)
         ann.set("SoundFont", None)
         assert ann.drop("motif.mid", b"no music").ended
-        assert own_folders(server.folder)
+        assert page_folders(server.folder)
         press = threading.Thread(target=lambda: told.append(ann.press()))
         press.start()
         while ann.http.get("/healthz").json()["running"] == 0:
@@ -35,6 +35,6 @@ def test_a_server_that_is_asked_to_end_says_so_and_leaves_nothing(tiny_checkpoin
         server.process.terminate()
         assert server.process.wait(timeout=60) == 0
         press.join(timeout=60)
-        assert own_folders(server.folder) == []
+        assert page_folders(server.folder) == []
         assert server.files() == (0, 0)
     assert CLOSING in (told[0].sentence, *told[0].troubles)  # before its first bar, or after

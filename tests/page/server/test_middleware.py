@@ -1,4 +1,4 @@
-"""Which requests come through the guard, before an application that only notes what it gets."""
+"""The middleware, before an ASGI application that records what it gets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from page.server.middleware import RequestGuard
 from page.server.queue_limits import RefusedError, ServerLimits, address_of
 
 FILES = "/own/folder"
-FAR, OTHER = "203.0.113.7", "203.0.113.8"
+CLIENT, OTHER = "203.0.113.7", "203.0.113.8"
 SMALL = ServerLimits(body_bytes=1_000, body_s=0.05, requests=3, bodies=2)
 
 
 class Application:
-    """Reads the whole body, and answers; as careless with errors as applications are."""
+    """Reads the whole body and answers; it may swallow errors, as Gradio does."""
 
     def __init__(self, *, swallows: bool = False) -> None:
         self.swallows = swallows
@@ -46,24 +46,24 @@ class Application:
         await send({"type": "http.response.body", "body": b"done"})
 
 
-class NoJobs:
-    """A queue with room for everybody, which notes who came."""
+class FakeJobs:
+    """Stands in for `QueueLimits` and records its calls."""
 
     def __init__(self, refusal: RefusedError | None = None) -> None:
         self.refusal = refusal
         self.bodies: list[bytes] = []
-        self.listeners: list[str] = []
+        self.clients: list[str] = []
 
     @contextmanager
-    def admitted(self, who: str, path: str, body: bytes) -> Any:
+    def admit(self, address: str, path: str, body: bytes) -> Any:
         self.bodies.append(body)
         if self.refusal:
             raise self.refusal
         yield
 
     @contextmanager
-    def heard(self, listener: str) -> Any:
-        self.listeners.append(listener)
+    def listening(self, client: str) -> Any:
+        self.clients.append(client)
         yield
 
 
@@ -88,9 +88,9 @@ class Answer:
 
     @property
     def sentence(self) -> str:
-        said = json.loads(self.body)
-        assert said["detail"] == said["error"]
-        return str(said["detail"])
+        content = json.loads(self.body)
+        assert content["detail"] == content["error"]
+        return str(content["detail"])
 
 
 def scope_of(
@@ -108,8 +108,8 @@ def scope_of(
     }  # fmt: skip
 
 
-def coming(parts: Iterable[bytes], *, stalls: bool = False) -> Callable[[], Any]:
-    """A body part by part; one that stalls never ends."""
+def receive_parts(parts: Iterable[bytes], *, stalls: bool = False) -> Callable[[], Any]:
+    """A body in parts; one that stalls never ends."""
     left = list(parts)
 
     async def receive() -> Any:
@@ -131,12 +131,12 @@ def ask(
     stalls: bool = False,
 ) -> Answer:
     answer = Answer()
-    guard = RequestGuard(app or Application(), jobs=jobs or NoJobs(), limits=limits, files=FILES)
-    asyncio.run(guard(scope, coming(parts, stalls=stalls), answer.send))
+    guard = RequestGuard(app or Application(), jobs=jobs or FakeJobs(), limits=limits, files=FILES)
+    asyncio.run(guard(scope, receive_parts(parts, stalls=stalls), answer.send))
     return answer
 
 
-# -- Doors -----------------------------------------------------------------------------------------
+# -- Routes ----------------------------------------------------------------------------------------
 
 API = "/gradio_api"
 OPEN = [
@@ -158,26 +158,26 @@ CLOSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", OPEN)
-def test_what_the_page_needs_is_open(path: str) -> None:
-    assert ask(scope_of(path, method="GET")).body == b"done"
+def test_routes_of_the_page_are_allowed() -> None:
+    for path in OPEN:
+        assert ask(scope_of(path, method="GET")).body == b"done", path
 
 
-@pytest.mark.parametrize("path", CLOSED)
-def test_what_it_does_not_need_is_closed(path: str) -> None:
-    app = Application()
-    answer = ask(scope_of(path), app=app)
-    assert answer.status == 403
-    assert "nothing for visitors" in answer.sentence
-    assert (app.read, app.served) == (0, 0)
+def test_other_routes_are_refused() -> None:
+    for path in CLOSED:
+        app = Application()
+        answer = ask(scope_of(path), app=app)
+        assert answer.status == 403, path
+        assert "not available" in answer.sentence
+        assert (app.read, app.served) == (0, 0), path
 
 
-def test_what_a_proxy_puts_before_the_path_changes_nothing() -> None:
-    assert ask(scope_of("/room") | {"root_path": "/room", "path": "/room/config"}).status == 200
-    assert ask(scope_of("/room") | {"root_path": "/room", "path": "/room/runs"}).status == 403
+def test_the_prefix_of_a_proxy_is_ignored() -> None:
+    assert ask(scope_of("/p") | {"root_path": "/p", "path": "/p/config"}).status == 200
+    assert ask(scope_of("/p") | {"root_path": "/p", "path": "/p/runs"}).status == 403
 
 
-def test_a_websocket_is_closed_and_the_server_s_own_life_goes_on() -> None:
+def test_websockets_are_closed_and_lifespan_messages_are_passed_on() -> None:
     answer = ask(scope_of() | {"type": "websocket"})
     assert answer.messages == [{"type": "websocket.close", "code": 1008}]
     app = Application()
@@ -185,7 +185,7 @@ def test_a_websocket_is_closed_and_the_server_s_own_life_goes_on() -> None:
     assert app.served == 1
 
 
-def test_every_answer_forbids_guessing_its_type() -> None:
+def test_every_answer_has_the_security_headers() -> None:
     for answer in (ask(scope_of()), ask(scope_of("/docs"))):
         assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -194,7 +194,7 @@ def test_every_answer_forbids_guessing_its_type() -> None:
 
 
 @pytest.mark.parametrize("swallows", [False, True])
-def test_a_body_is_counted_while_it_comes(swallows: bool) -> None:
+def test_a_body_that_grows_too_large_is_refused(swallows: bool) -> None:
     app = Application(swallows=swallows)
     answer = ask(scope_of(), [b"x" * 300] * 50, app=app)
     assert answer.status == 413
@@ -203,7 +203,7 @@ def test_a_body_is_counted_while_it_comes(swallows: bool) -> None:
     assert answer.messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
 
-def test_a_body_that_says_it_is_too_large_is_not_read_by_anyone() -> None:
+def test_a_body_declared_too_large_is_not_read() -> None:
     app = Application()
     assert ask(scope_of(length=1_001), [b"x"], app=app).status == 413
     assert (app.read, app.served) == (0, 0)
@@ -212,14 +212,14 @@ def test_a_body_that_says_it_is_too_large_is_not_read_by_anyone() -> None:
 
 @pytest.mark.parametrize("swallows", [False, True])
 @pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/queue/join"])
-def test_a_body_that_stalls_is_given_up(path: str, swallows: bool) -> None:
+def test_a_body_that_stalls_is_refused(path: str, swallows: bool) -> None:
     answer = ask(scope_of(path), [b"x"], app=Application(swallows=swallows), stalls=True)
     assert answer.status == 408
     assert answer.headers["connection"] == "close"
     assert "did not arrive" in answer.sentence
 
 
-def test_an_error_that_is_no_refusal_goes_on_to_the_server() -> None:
+def test_other_errors_reach_the_server() -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError("broken")
 
@@ -227,14 +227,14 @@ def test_an_error_that_is_no_refusal_goes_on_to_the_server() -> None:
         ask(scope_of(), app=broken)
 
 
-def test_who_has_all_of_an_answer_gets_no_second_one() -> None:
-    async def hasty(scope: Any, receive: Any, send: Any) -> None:
+def test_a_complete_answer_is_not_followed_by_a_refusal() -> None:
+    async def early(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"done"})
         while (await receive()).get("more_body"):
             pass
 
-    answer = ask(scope_of(), [b"x" * 600] * 3, app=hasty)
+    answer = ask(scope_of(), [b"x" * 600] * 3, app=early)
     assert [each["type"] for each in answer.messages] == [
         "http.response.start", "http.response.body",
     ]  # fmt: skip
@@ -243,15 +243,15 @@ def test_who_has_all_of_an_answer_gets_no_second_one() -> None:
 # -- Jobs ------------------------------------------------------------------------------------------
 
 
-def test_who_joins_the_queue_is_asked_for_and_gradio_reads_the_body_all_the_same() -> None:
-    jobs, app = NoJobs(), Application()
+def test_the_body_of_a_job_is_read_for_its_admission_and_passed_on() -> None:
+    jobs, app = FakeJobs(), Application()
     ask(scope_of("/gradio_api/queue/join"), [b"one ", b"two"], jobs=jobs, app=app)
     assert jobs.bodies == [b"one two"]
     assert app.read == 7
 
 
-def test_who_may_not_join_is_told_when_to_come_again() -> None:
-    jobs = NoJobs(RefusedError(429, "Not now.", wait_s=10))
+def test_a_refused_job_gets_a_retry_after_header() -> None:
+    jobs = FakeJobs(RefusedError(429, "Not now.", wait_s=10))
     answer = ask(scope_of("/gradio_api/call/continue"), jobs=jobs)
     assert (answer.status, answer.sentence) == (429, "Not now.")
     assert answer.headers["retry-after"] == "10"
@@ -263,26 +263,26 @@ def test_who_may_not_join_is_told_when_to_come_again() -> None:
      ("/gradio_api/call/continue/e1", b"", "e1"), ("/gradio_api/queue/data", b"", None),
      ("/gradio_api/info", b"session_hash=abc", None)],
 )  # fmt: skip
-def test_who_listens_is_noted(path: str, query: bytes, listener: str | None) -> None:
-    jobs = NoJobs()
+def test_a_listening_client_is_recorded(path: str, query: bytes, listener: str | None) -> None:
+    jobs = FakeJobs()
     ask(scope_of(path, method="GET", query=query), jobs=jobs)
-    assert jobs.listeners == ([] if listener is None else [listener])
+    assert jobs.clients == ([] if listener is None else [listener])
 
 
 # -- Addresses -------------------------------------------------------------------------------------
 
 
-def at_once(clients: list[str], limits: ServerLimits, *, stalls: bool) -> list[Answer]:
-    """Requests that are all served at the same time, until they are let go."""
+def concurrently(clients: list[str], limits: ServerLimits, *, stalls: bool) -> list[Answer]:
+    """Answers to requests that are all served at the same time."""
 
     async def run() -> list[Answer]:
         app = Application()
         app.held = asyncio.Event()
-        guard = RequestGuard(app, jobs=NoJobs(), limits=limits, files=FILES)
+        guard = RequestGuard(app, jobs=FakeJobs(), limits=limits, files=FILES)
         answers = [Answer() for _ in clients]
         tasks = [
             asyncio.create_task(
-                guard(scope_of(client=client), coming([b"x"], stalls=stalls), answer.send)
+                guard(scope_of(client=client), receive_parts([b"x"], stalls=stalls), answer.send)
             )
             for client, answer in zip(clients, answers, strict=True)
         ]
@@ -290,57 +290,63 @@ def at_once(clients: list[str], limits: ServerLimits, *, stalls: bool) -> list[A
         app.held.set()
         await asyncio.gather(*tasks)
         again = Answer()
-        await guard(scope_of(client=clients[0]), coming([b"x"]), again.send)
-        assert again.status == 200  # everything was given back
+        await guard(scope_of(client=clients[0]), receive_parts([b"x"]), again.send)
+        assert again.status == 200  # the counters are back at 0
         return answers
 
     return asyncio.run(run())
 
 
-def test_one_address_has_only_so_many_requests_at_once() -> None:
-    answers = at_once([FAR] * 5 + [OTHER], replace(SMALL, bodies=9), stalls=False)
+def test_one_address_has_a_limited_number_of_requests() -> None:
+    answers = concurrently([CLIENT] * 5 + [OTHER], replace(SMALL, bodies=9), stalls=False)
     statuses = [answer.status for answer in answers]
     assert statuses == [200, 200, 200, 429, 429, 200]
     assert "from your address" in answers[3].sentence
 
 
-def test_one_address_has_only_so_many_bodies_on_their_way(
+def test_one_address_has_a_limited_number_of_arriving_bodies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("page.server.middleware._DRAINED_S", 0.01)
     limits = replace(SMALL, requests=9)
-    statuses = [answer.status for answer in at_once([FAR] * 4 + [OTHER], limits, stalls=True)]
+    statuses = [
+        answer.status for answer in concurrently([CLIENT] * 4 + [OTHER], limits, stalls=True)
+    ]
     assert statuses == [408, 408, 429, 429, 408]
 
 
-def test_this_machine_itself_is_not_counted() -> None:
+def test_requests_of_this_machine_are_not_counted() -> None:
     for client in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
-        assert {answer.status for answer in at_once([client] * 9, SMALL, stalls=False)} == {200}
+        assert {answer.status for answer in concurrently([client] * 9, SMALL, stalls=False)} == {
+            200
+        }
 
 
 @pytest.mark.parametrize(
-    ("client", "who"),
+    ("client", "address"),
     [("203.0.113.7", "203.0.113.7"), ("::ffff:203.0.113.7", "203.0.113.7"), ("127.9.9.9", ""),
      ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"), ("testclient", "testclient")],
 )  # fmt: skip
-def test_whom_a_request_counts_for(client: str, who: str) -> None:
-    assert address_of({"client": (client, 1)}) == who
+def test_the_address_of_a_request(client: str, address: str) -> None:
+    assert address_of({"client": (client, 1)}) == address
 
 
-def test_a_proxy_that_names_nobody_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_names_no_client_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
     near = {"client": ("10.1.2.3", 1)}
     assert address_of(near) == "10.1.2.3"
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "proxy.example, 10.0.0.0/8,*")
     assert address_of(near) == ""
-    assert address_of({"client": (FAR, 1)}) == FAR
+    assert address_of({"client": (CLIENT, 1)}) == CLIENT
 
 
-def test_a_request_from_nowhere_counts_for_somebody() -> None:
+def test_a_request_without_a_client_counts_as_unknown() -> None:
     assert address_of({"client": None}) == address_of({}) == "unknown"
 
 
-@pytest.mark.parametrize("name", ["body_bytes", "body_s", "work", "waiting"])
-def test_a_limit_of_nothing_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["body_bytes", "body_s"])
+def test_a_limit_of_zero_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be more than 0, got 0"):
         ServerLimits(**{name: 0})

@@ -1,4 +1,4 @@
-"""Who may join the queue, and which jobs are ended, by a queue made of plain records."""
+"""Admission of jobs to the queue and their cancellation, with a queue of plain records."""
 
 from __future__ import annotations
 
@@ -6,211 +6,205 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from page.server.deadlines import CLOSING, TURNS
-from page.server.queue_limits import QueueLimits, RefusedError, ServerLimits
+from page.server.deadlines import CLOSING, DEADLINES
+from page.server.gradio_private import QueuedJob
+from page.server.queue_limits import COMPOSE_ID, QueueLimits, RefusedError, ServerLimits
 
-FAR, OTHER = "203.0.113.7", "203.0.113.8"
+CLIENT, OTHER = "203.0.113.7", "203.0.113.8"
 JOIN = "/gradio_api/queue/join"
 COMPOSE, CHOOSE = 1, 2
+IDS = {COMPOSE: COMPOSE_ID, CHOOSE: "quick", "continue": COMPOSE_ID, "choose": "quick"}
 LIMITS = ServerLimits(work=2, jobs=4, waiting=3, unheard_s=10, unread=5)
 
 
-class Queue:
-    """What of Gradio's queue is looked at."""
+class FakeQueue:
+    """Stands in for `GradioQueue`."""
 
     def __init__(self) -> None:
-        self.event_ids_to_events: dict[str, Any] = {}
-        self.active_jobs: list[Any] = [None, None]
-        self.event_queue_per_concurrency_id: dict[str, Any] = {}
-        self.pending_messages_per_session: dict[str, Any] = {}
-        self.cleaned: list[str] = []
+        self.queued: list[QueuedJob] = []
+        self.unread: dict[str, int] = {}
+        self.cancelled: list[str] = []
+        self.num_running = self.waiting = 0
 
-    def add(self, name: str, who: str, *, work: bool = True, age_s: float = 0.0) -> None:
-        self.event_ids_to_events[name] = SimpleNamespace(
-            _id=name,
-            session_hash=f"session of {name}",
-            enqueue_time=time.monotonic() - age_s,
-            fn=SimpleNamespace(concurrency_id="work" if work else "quick"),
-            request=SimpleNamespace(scope={"client": (who, 1)}),
-        )
+    def add(self, name: str, address: str, *, work: bool = True, age_s: float = 0.0) -> None:
+        scope, queued_s = {"client": (address, 1)}, time.monotonic() - age_s
+        concurrency_id = COMPOSE_ID if work else "quick"
+        self.queued.append(QueuedJob(name, f"session {name}", scope, concurrency_id, queued_s))
 
-    def waits(self, count: int) -> None:
-        waiting = SimpleNamespace(queue=[None] * count)
-        self.event_queue_per_concurrency_id["work"] = waiting
+    def jobs(self) -> list[QueuedJob]:
+        return self.queued
 
-    def says(self, session: str, messages: int) -> None:
-        unread = asyncio.Queue[Any]()
-        for number in range(messages):
-            unread.put_nowait(number)
-        self.pending_messages_per_session[session] = unread
+    def num_waiting(self, concurrency_id: str) -> int:
+        return self.waiting if concurrency_id == COMPOSE_ID else 0
 
-    async def clean_events(self, *, event_id: str) -> None:
-        self.cleaned.append(event_id)
+    def num_unread(self) -> dict[str, int]:
+        return dict(self.unread)
 
+    def discard_messages(self, session: str) -> None:
+        self.unread.pop(session, None)
 
-@pytest.fixture
-def queue() -> Queue:
-    return Queue()
+    def concurrency_id_of(self, function: int | str) -> str | None:
+        return IDS.get(function)
+
+    async def cancel(self, job_id: str) -> None:
+        self.cancelled.append(job_id)
 
 
 @pytest.fixture
-def jobs(queue: Queue) -> QueueLimits:
-    fns = {
-        COMPOSE: SimpleNamespace(concurrency_id="work", api_name="continue"),
-        CHOOSE: SimpleNamespace(concurrency_id="quick", api_name="choose"),
-    }
-    demo: Any = SimpleNamespace(_queue=queue, fns=fns)
-    return QueueLimits(demo, LIMITS)
+def queue() -> FakeQueue:
+    return FakeQueue()
 
 
-def asking_for(fn: Any) -> bytes:
-    return json.dumps({"fn_index": fn, "data": []}).encode()
+@pytest.fixture
+def limits(queue: Any) -> QueueLimits:
+    return QueueLimits(queue, LIMITS)
 
 
-def joins(jobs: QueueLimits, who: str, body: bytes | None = None, path: str = JOIN) -> str:
-    """The refusal; empty: there is room."""
+def body_for(function: Any) -> bytes:
+    return json.dumps({"fn_index": function, "data": []}).encode()
+
+
+def refusal(limits: QueueLimits, address: str, function: Any = COMPOSE) -> str:
+    """The refusal of a job; empty if it is admitted."""
     try:
-        with jobs.admitted(who, path, asking_for(COMPOSE) if body is None else body):
+        with limits.admit(address, JOIN, body_for(function)):
             return ""
-    except RefusedError as refusal:
-        return f"{refusal.status} {refusal.sentence}"
+    except RefusedError as error:
+        return f"{error.status} {error.sentence}"
 
 
-def test_one_address_has_only_so_many_pieces_in_the_making(jobs: QueueLimits, queue: Queue) -> None:
-    queue.add("a", FAR)
-    assert joins(jobs, FAR) == ""
-    queue.add("b", FAR)
-    assert joins(jobs, FAR).startswith("429 You have 2 jobs here already")
-    assert joins(jobs, FAR, asking_for(CHOOSE)) == ""
-    assert joins(jobs, OTHER) == ""
+def test_one_address_has_a_limited_number_of_composing_jobs(
+    limits: QueueLimits, queue: FakeQueue
+) -> None:
+    queue.add("a", CLIENT)
+    with limits.admit(CLIENT, JOIN, body_for(COMPOSE)):  # a job that is joining counts too
+        assert refusal(limits, CLIENT).startswith("429")
+    assert refusal(limits, CLIENT) == ""
+    queue.add("b", CLIENT)
+    assert refusal(limits, CLIENT).startswith("429 You have 2 jobs")
+    assert refusal(limits, CLIENT, CHOOSE) == ""
+    assert refusal(limits, OTHER) == ""
 
 
-def test_one_address_has_only_so_many_jobs_of_any_kind(jobs: QueueLimits, queue: Queue) -> None:
+def test_one_address_has_a_limited_number_of_jobs_of_any_kind(
+    limits: QueueLimits, queue: FakeQueue
+) -> None:
     for name in "abcd":
-        queue.add(name, FAR, work=False)
-    assert joins(jobs, FAR, asking_for(CHOOSE)).startswith("429 You have 4 jobs")
+        queue.add(name, CLIENT, work=False)
+    assert refusal(limits, CLIENT, CHOOSE).startswith("429 You have 4 jobs")
 
 
-def test_jobs_that_are_just_joining_count_as_well(jobs: QueueLimits, queue: Queue) -> None:
-    queue.add("a", FAR)
-    with jobs.admitted(FAR, JOIN, asking_for(COMPOSE)):
-        assert joins(jobs, FAR).startswith("429")
-        assert joins(jobs, OTHER) == ""
-    assert joins(jobs, FAR) == ""
-
-
-def test_a_network_of_ipv6_is_one_address(jobs: QueueLimits, queue: Queue) -> None:
+def test_an_ipv6_network_counts_as_one_address(limits: QueueLimits, queue: FakeQueue) -> None:
     queue.add("a", "2001:db8::1")
     queue.add("b", "2001:db8::2")
-    assert joins(jobs, "2001:db8::/64").startswith("429")
+    assert refusal(limits, "2001:db8::/64").startswith("429")
 
 
-def test_this_machine_itself_may_have_more(jobs: QueueLimits, queue: Queue) -> None:
+def test_this_machine_is_not_limited(limits: QueueLimits, queue: FakeQueue) -> None:
     for number in range(9):
         queue.add(str(number), "127.0.0.1")
-    assert joins(jobs, "") == ""
+    assert refusal(limits, "") == ""
 
 
-def test_beyond_the_queue_everybody_is_told_at_once(jobs: QueueLimits, queue: Queue) -> None:
-    queue.waits(2)
-    assert joins(jobs, FAR) == ""
-    queue.waits(3)
-    assert joins(jobs, FAR).startswith("503 Everybody composes just now and 3 are waiting")
-    assert joins(jobs, "").startswith("503")
-    assert joins(jobs, FAR, asking_for(CHOOSE)) == ""
+def test_a_full_queue_refuses_every_composing_job(limits: QueueLimits, queue: FakeQueue) -> None:
+    queue.waiting = 2
+    assert refusal(limits, CLIENT) == ""
+    queue.waiting = 3
+    assert refusal(limits, CLIENT).startswith("503 The queue is full, 3 are waiting")
+    assert refusal(limits, "").startswith("503")
+    assert refusal(limits, CLIENT, CHOOSE) == ""
 
 
-def test_nothing_begins_while_the_server_closes(
-    jobs: QueueLimits, monkeypatch: pytest.MonkeyPatch
+def test_a_closing_server_refuses_jobs(
+    limits: QueueLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TURNS, "closed", True)
-    assert joins(jobs, FAR) == f"503 {CLOSING}"
+    monkeypatch.setattr(DEADLINES, "closed", True)
+    assert refusal(limits, CLIENT) == f"503 {CLOSING}"
 
 
 @pytest.mark.parametrize(
     ("path", "body", "composes"),
     [
-        (JOIN, asking_for(COMPOSE), True), (JOIN, asking_for(CHOOSE), False),
-        (JOIN, asking_for("1"), False), (JOIN, asking_for(99), False), (JOIN, b"{", False),
-        (JOIN, b"[" * 100_000, False), (JOIN, b"[1]", False), (JOIN, b"\xff", False),
-        (JOIN + "/", asking_for(COMPOSE), True),
-        ("/gradio_api/call/continue", b"{}", True), ("/gradio_api/call/continue/", b"", True),
-        ("/gradio_api/call/v2/continue", b"", True), ("/gradio_api/call/choose", b"", False),
+        (JOIN, body_for(COMPOSE), True), (JOIN + "/", body_for(COMPOSE), True),
+        (JOIN, body_for(CHOOSE), False), (JOIN, body_for("continue"), False),
+        (JOIN, body_for(99), False), (JOIN, b"{", False), (JOIN, b"[" * 100_000, False),
+        (JOIN, b"[1]", False), (JOIN, b"\xff", False),
+        ("/gradio_api/call/continue/", b"", True), ("/gradio_api/call/v2/continue", b"", True),
+        ("/gradio_api/call/choose", b"", False),
         ("/gradio_api/mcp/", b'{"method": "tools/call"}', True),
         ("/gradio_api/mcp", b'{"method": "initialize"}', False),
     ],
 )  # fmt: skip
-def test_what_composes_is_known_by_what_is_asked_for(
-    jobs: QueueLimits, queue: Queue, path: str, body: bytes, composes: bool
+def test_composing_jobs_are_recognized_by_their_request(
+    limits: QueueLimits, queue: FakeQueue, path: str, body: bytes, composes: bool
 ) -> None:
-    queue.waits(3)
-    assert joins(jobs, FAR, body, path).startswith("503") == composes
+    queue.waiting = 3
+    try:
+        with limits.admit(CLIENT, path, body):
+            assert not composes
+    except RefusedError:
+        assert composes
 
 
-def test_the_numbers(jobs: QueueLimits, queue: Queue) -> None:
-    assert (jobs.running, jobs.waiting) == (0, 0)
-    queue.active_jobs = [["event"], None]
-    queue.waits(2)
-    assert (jobs.running, jobs.waiting) == (1, 2)
+# -- Cancellation ----------------------------------------------------------------------------------
 
 
-# -- Nobody listens --------------------------------------------------------------------------------
-
-
-def swept(jobs: QueueLimits, times: Iterable[float] = (0.0,)) -> None:
+def reap(limits: QueueLimits, times: Iterable[float] = (0.0,)) -> None:
     for after_s in times:
-        asyncio.run(jobs.sweep(now_s=time.monotonic() + after_s))
+        asyncio.run(limits.reap(now_s=time.monotonic() + after_s))
 
 
-def test_a_job_that_nobody_listens_to_is_ended(jobs: QueueLimits, queue: Queue) -> None:
-    for name in ("young", "old", "heard", "by id"):
-        queue.add(name, FAR, age_s=0 if name == "young" else 11)
-    with jobs.heard("session of heard"), jobs.heard("by id"):
-        swept(jobs)
-    assert queue.cleaned == ["old"]
-    swept(jobs)
-    assert queue.cleaned == ["old", "old", "heard", "by id"]
+def test_a_job_without_a_listener_is_cancelled(limits: QueueLimits, queue: FakeQueue) -> None:
+    for name in ("young", "old", "by session", "by id"):
+        queue.add(name, CLIENT, age_s=0 if name == "young" else 11)
+    with limits.listening("session by session"), limits.listening("by id"):
+        reap(limits)
+    assert queue.cancelled == ["old"]
+    reap(limits)
+    assert queue.cancelled == ["old", "old", "by session", "by id"]
 
 
-def test_a_job_whose_listener_does_not_read_is_ended(jobs: QueueLimits, queue: Queue) -> None:
+def test_a_job_whose_client_does_not_read_is_cancelled(
+    limits: QueueLimits, queue: FakeQueue
+) -> None:
     for name, unread in (("reads", 5), ("sleeps", 6)):
-        queue.add(name, FAR)
-        queue.says(f"session of {name}", unread)
-    with jobs.heard("session of reads"), jobs.heard("session of sleeps"):
-        swept(jobs)
-    assert queue.cleaned == ["sleeps"]
+        queue.add(name, CLIENT)
+        queue.unread[f"session {name}"] = unread
+    with limits.listening("session reads"), limits.listening("session sleeps"):
+        reap(limits)
+    assert queue.cancelled == ["sleeps"]
 
 
-def test_results_that_nobody_comes_for_are_forgotten(jobs: QueueLimits, queue: Queue) -> None:
-    queue.add("running", FAR)
-    queue.says("session of running", 1)
-    queue.says("gone", 1)
-    queue.says("read", 0)
-    queue.says("heard", 1)
-    with jobs.heard("heard"):
-        swept(jobs, [0, 9])
-        assert "gone" in queue.pending_messages_per_session
-        swept(jobs, [11])
-    assert list(queue.pending_messages_per_session) == ["session of running", "read", "heard"]
+def test_unread_results_are_discarded_after_some_time(
+    limits: QueueLimits, queue: FakeQueue
+) -> None:
+    queue.add("running", CLIENT)
+    queue.unread = {"session running": 1, "gone": 1, "read": 0, "listening": 1}
+    with limits.listening("listening"):
+        reap(limits, [0, 9])
+        assert "gone" in queue.unread
+        reap(limits, [11])
+    assert list(queue.unread) == ["session running", "read", "listening"]
 
 
-def test_who_comes_back_in_time_finds_the_results(jobs: QueueLimits, queue: Queue) -> None:
-    queue.says("late", 1)
-    swept(jobs, [0])
-    with jobs.heard("late"):
-        swept(jobs, [9])
-    swept(jobs, [11, 20])
-    assert "late" in queue.pending_messages_per_session
-    swept(jobs, [22])
-    assert queue.pending_messages_per_session == {}
+def test_a_client_that_returns_in_time_finds_its_results(
+    limits: QueueLimits, queue: FakeQueue
+) -> None:
+    queue.unread["late"] = 1
+    reap(limits, [0])
+    with limits.listening("late"):
+        reap(limits, [9])
+    reap(limits, [11, 20])
+    assert "late" in queue.unread
+    reap(limits, [22])
+    assert queue.unread == {}
 
 
-def test_turns_are_swept_with_the_jobs(jobs: QueueLimits, monkeypatch: pytest.MonkeyPatch) -> None:
-    with TURNS.one() as turn:
-        swept(jobs, [100_000])
-        assert turn.why
+def test_jobs_over_their_time_are_stopped(limits: QueueLimits) -> None:
+    with DEADLINES.track() as job:
+        reap(limits, [100_000])
+        assert job.reason

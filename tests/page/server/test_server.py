@@ -1,4 +1,4 @@
-"""What the served page lets in, gives out and lives through, over HTTP."""
+"""The served page over HTTP: routes, bodies, files, jobs and shutdown."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from benchmarks.common.http_client import Listener
 from musiclstm import Composer, __version__
-from page.server.deadlines import CLOSING, TURNS
+from page.server.deadlines import CLOSING, DEADLINES
+from page.server.gradio_private import GradioQueue
 from page.server.lifecycle import close, trust_proxy
-from page.server.middleware import ALLOWED_PATHS, OPEN_API, OPEN_FOLDERS
+from page.server.middleware import ALLOWED_API, ALLOWED_FOLDERS, ALLOWED_PATHS
 from page.server.queue_limits import ServerLimits
 from page.server.temp_cleanup import TempCleaner
 from page.ui.errors import BROKEN
 from tests.page.server.app_server import Server, served
+from tests.page.server.waiting import TIMEOUT_S, until
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing"),
@@ -37,32 +39,31 @@ pytestmark = [
 ]
 
 API = "/gradio_api"
-FAR, OTHER = "203.0.113.7", "203.0.113.8"
-PATIENCE_S = 60.0
+CLIENT, OTHER = "203.0.113.7", "203.0.113.8"
 
 
-class Moody:
-    """A composer that can be held before its next bar, or made to break."""
+class ControlledComposer:
+    """A composer that can be paused before its next bar, or made to fail."""
 
     def __init__(self, composer: Composer) -> None:
         self._composer = composer
-        self.go = threading.Event()
+        self.resumed = threading.Event()
         self.reset()
 
     def reset(self) -> None:
         self.error: BaseException | None = None
-        self.begun = 0
+        self.started = 0
         self.ended = 0
-        self.go.set()
+        self.resumed.set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._composer, name)
 
     def stream(self, **options: Any) -> Iterator[Any]:
-        self.begun += 1
+        self.started += 1
         try:
             for draft in self._composer.stream(**options):
-                self.go.wait(PATIENCE_S)
+                self.resumed.wait(TIMEOUT_S)
                 if self.error is not None:
                     raise self.error
                 yield draft
@@ -71,57 +72,53 @@ class Moody:
 
 
 @pytest.fixture(scope="module")
-def moody(tiny_composer: Composer) -> Moody:
-    return Moody(tiny_composer)
+def composer(tiny_composer: Composer) -> ControlledComposer:
+    return ControlledComposer(tiny_composer)
 
 
 @pytest.fixture(autouse=True)
-def _calm(moody: Moody) -> Iterator[None]:
-    moody.reset()
+def _reset(composer: ControlledComposer) -> Iterator[None]:
+    composer.reset()
     yield
-    moody.reset()
+    composer.reset()
 
 
 @pytest.fixture(scope="module")
-def server(moody: Moody, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served(moody, tmp_path_factory.mktemp("served"), ServerLimits(waiting=4)) as running:
+def server(
+    composer: ControlledComposer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with served(composer, tmp_path_factory.mktemp("served"), ServerLimits(waiting=4)) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def hasty(moody: Moody, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One that waits for nobody."""
+def impatient(
+    composer: ControlledComposer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server with short timeouts."""
     limits = ServerLimits(body_s=0.5, unheard_s=0.5)
-    with served(moody, tmp_path_factory.mktemp("hasty"), limits) as running:
+    with served(composer, tmp_path_factory.mktemp("impatient"), limits) as running:
         yield running
 
 
 @pytest.fixture
-def visitor(server: Server) -> Iterator[Callable[..., Listener]]:
-    come = []
+def open_session(server: Server) -> Iterator[Callable[..., Listener]]:
+    opened = []
 
-    def visit(address: str = "", *, to: Server = server) -> Listener:
-        come.append(Listener(to.url, address=address))
-        come[-1].set("New bars", 2)
-        come[-1].set("SoundFont", None)  # silent and quick
-        return come[-1]
+    def open_one(address: str = "", *, to: Server = server) -> Listener:
+        opened.append(Listener(to.url, address=address))
+        opened[-1].set("New bars", 2)
+        opened[-1].set("SoundFont", None)  # silent and quick
+        return opened[-1]
 
-    yield visit
-    for each in come:
+    yield open_one
+    for each in opened:
         each.close()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that comes soon, on however busy a machine."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
+# -- Routes ----------------------------------------------------------------------------------------
 
-
-# -- Doors -----------------------------------------------------------------------------------------
-
-SECRET = "what nobody may read"
+SECRET = "a secret"
 FORMS = [
     "file={secret}", "file=/{secret}", "file={own}/../secret.txt", "file={own}/%2e%2e/secret.txt",
     "file={own}%2f..%2fsecret.txt", "file={own}/..%5csecret.txt", "file={own}x/secret.txt",
@@ -139,23 +136,21 @@ FORMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_no_address_gives_out_a_file_or_fetches_another(
-    form: str, server: Server, tmp_path: Path
-) -> None:
+def test_no_path_serves_another_file_or_fetches_a_url(server: Server, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text(SECRET, encoding="utf-8")
     (server.folder.parent / "secret.txt").write_text(SECRET, encoding="utf-8")
-    path = form.format(secret=secret, own=server.folder, port=server.port)
-    answer = asked_raw(server, f"{API}/{path}")
-    assert b" 4" in answer.partition(b"\r\n")[0]
-    for word in (SECRET.encode(), b"root:", b"musiclstm/", b"api_prefix", b"Traceback"):
-        assert word not in answer.replace(b"musiclstm/static", b"")
+    for form in FORMS:
+        path = form.format(secret=secret, own=server.folder, port=server.port)
+        answer = raw_answer(server, f"{API}/{path}")
+        assert b" 4" in answer.partition(b"\r\n")[0], form
+        for word in (SECRET.encode(), b"root:", b"musiclstm/", b"api_prefix", b"Traceback"):
+            assert word not in answer.replace(b"musiclstm/static", b""), form
 
 
-def asked_raw(server: Server, path: str) -> bytes:
-    """The whole answer; a client would tidy up the path."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as line:
+def raw_answer(server: Server, path: str) -> bytes:
+    """The whole answer; an HTTP client would normalize the path."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as line:
         line.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         return b"".join(iter(lambda: line.recv(65_536), b""))
 
@@ -164,25 +159,27 @@ POSTS = ["/gradio_api/process_recording", "/gradio_api/vibe-edit", "/gradio_api/
          "/login", "/gradio_api/api/continue", "/gradio_api/stream/x"]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", POSTS)
-def test_doors_that_do_work_for_strangers_are_closed(path: str, server: Server) -> None:
-    answer = httpx.post(server.url + path, files={"file": ("a.webm", b"x")})
-    assert answer.status_code == 403
-    assert str(server.folder) not in answer.text
+def test_routes_that_the_page_does_not_need_are_closed(server: Server) -> None:
+    for path in POSTS:
+        answer = httpx.post(server.url + path, files={"file": ("a.webm", b"x")})
+        assert answer.status_code == 403, path
+        assert str(server.folder) not in answer.text, path
 
 
-def test_the_queue_cannot_be_gone_round(visitor: Callable[..., Listener], moody: Moody) -> None:
-    ann = visitor()
-    event = ann.event("compose")
+def test_the_queue_cannot_be_bypassed(
+    open_session: Callable[..., Listener], composer: ControlledComposer
+) -> None:
+    user = open_session()
+    event = user.event("compose")
     asked = {"data": [None] * len(event["inputs"]), "fn_index": event["id"]}
     for name in ("compose", "predict", "continue"):
-        answer = ann.http.post(f"{API}/run/{name}", json=asked | {"session_hash": "x"})
+        answer = user.http.post(f"{API}/run/{name}", json=asked | {"session_hash": "x"})
         assert answer.status_code == 404
-    assert moody.begun == 0
+    assert composer.started == 0
 
 
-# Every route of Gradio 6.31 and whether the guard lets it through. Where a newer one brings
-# another, decide which it is: what stands in neither list is closed, but may be needed.
+# Every route of Gradio 6.31, and whether the middleware allows it. If a newer version adds one,
+# decide: a route in neither list is refused, but the page may need it.
 OPEN = {
     "/", "/assets/{path:path}", "/config", "/favicon.ico", "/healthz", "/manifest.json",
     "/pwa_icon", "/pwa_icon/{size}", "/robots.txt", "/static/{path:path}", "/svelte/{path:path}",
@@ -214,12 +211,12 @@ CLOSED = {
 }  # fmt: skip
 
 
-def test_every_route_of_the_server_is_known_here(server: Server) -> None:
+def test_every_route_of_gradio_is_listed(server: Server) -> None:
     assert routes_of(server) == OPEN | CLOSED
 
 
 def routes_of(server: Server) -> set[str]:
-    """All paths, those of included routers too; a slash at the end makes no difference."""
+    """All paths, with those of included routers, without the slash at the end."""
     found = set()
     for route in server.demo.app.routes:
         router = getattr(route, "original_router", None)
@@ -228,18 +225,18 @@ def routes_of(server: Server) -> set[str]:
     return {path.rstrip("/") or "/" for path in found}
 
 
-def test_the_guard_knows_no_route_that_is_not_there() -> None:
+def test_every_allowed_route_exists() -> None:
     opened = {path.removeprefix(f"{API}/").partition("/")[0] for path in OPEN}
-    assert opened >= OPEN_API - {"mcp"}  # is there only with --mcp
+    assert opened >= ALLOWED_API - {"mcp"}  # only with --mcp
     assert {path.rstrip("/") or "/" for path in ALLOWED_PATHS} <= OPEN
-    assert all(any(path.startswith(folder) for path in OPEN) for folder in OPEN_FOLDERS)
+    assert all(any(path.startswith(folder) for path in OPEN) for folder in ALLOWED_FOLDERS)
 
 
 # -- Health ----------------------------------------------------------------------------------------
 
 
-def test_the_health_is_a_few_numbers(
-    server: Server, visitor: Callable[..., Listener], moody: Moody
+def test_the_health_route_counts_jobs(
+    server: Server, open_session: Callable[..., Listener], composer: ControlledComposer
 ) -> None:
     def health() -> dict[str, Any]:
         return dict(httpx.get(server.url + "/healthz").raise_for_status().json())
@@ -249,12 +246,12 @@ def test_the_health_is_a_few_numbers(
     assert before == {
         "ok": True, "version": __version__, "model": "toy", "running": 0, "waiting": 0,
     }  # fmt: skip
-    moody.go.clear()
-    visitors = [visitor() for _ in range(3)]
+    composer.resumed.clear()
+    users = [open_session() for _ in range(3)]
     with ThreadPoolExecutor() as pool:
-        presses = [pool.submit(each.press) for each in visitors]
+        presses = [pool.submit(each.press) for each in users]
         until(lambda: (health()["running"], health()["waiting"]) == (2, 1))
-        moody.go.set()
+        composer.resumed.set()
         assert all(press.result().sentence == "" for press in presses)
     until(lambda: health()["running"] == 0)
 
@@ -265,7 +262,7 @@ BIG = 20_000_000
 
 
 def parts_of(kind: str) -> tuple[str, Iterator[bytes]]:
-    """A type, and a large body that is never in memory as a whole."""
+    """A content type, and a large body that is never in memory as a whole."""
     begin = {
         "json": b'{"data": ["',
         "field": b'--b\r\nContent-Disposition: form-data; name="data"\r\n\r\n',
@@ -288,10 +285,10 @@ def memory_bytes() -> int:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-def test_large_bodies_are_refused_without_being_kept(server: Server) -> None:
+def test_large_bodies_are_refused_and_not_kept_in_memory(server: Server) -> None:
     paths = ["upload", "queue/join", "call/continue", "component_server", "run/predict", "cancel",
              "reset", "process_recording", "api/continue"]  # fmt: skip
-    with httpx.Client(base_url=server.url, timeout=PATIENCE_S) as http:
+    with httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as http:
         http.get("/config")
         before = memory_bytes()
         for path in paths:
@@ -304,25 +301,25 @@ def test_large_bodies_are_refused_without_being_kept(server: Server) -> None:
                     status = 413
                 assert status in (400, 403, 404, 413, 422), (path, kind)
                 assert memory_bytes() - before < 2 * BIG, (path, kind)
-    gc.collect()  # here, where files left open are no surprise
+    gc.collect()  # Gradio leaves files open; collect them here
 
 
-def test_what_just_fits_comes_in(server: Server) -> None:
+def test_a_file_of_the_allowed_size_is_accepted(server: Server) -> None:
     file = ("a.mid", b"x" * 2_000_000)
     assert httpx.post(f"{server.url}{API}/upload", files={"files": file}).status_code == 200
 
 
-def test_stalled_uploads_are_closed_and_the_page_answers_meanwhile(hasty: Server) -> None:
+def test_stalled_uploads_are_closed_and_the_page_still_answers(impatient: Server) -> None:
     head = (
         f"POST {API}/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
         'Content-Disposition: form-data; name="files"; filename="a.mid"\r\n\r\nMThd'
     )
-    lines = [socket.create_connection(("127.0.0.1", hasty.port)) for _ in range(30)]
+    lines = [socket.create_connection(("127.0.0.1", impatient.port)) for _ in range(30)]
     for line in lines:
-        line.settimeout(PATIENCE_S)
+        line.settimeout(TIMEOUT_S)
         line.sendall(head.encode())
-    assert httpx.get(hasty.url + "/healthz", timeout=PATIENCE_S).status_code == 200
+    assert httpx.get(impatient.url + "/healthz", timeout=TIMEOUT_S).status_code == 200
     for line in lines:
         with line:
             assert b"".join(iter(lambda line=line: line.recv(4096), b"")).startswith(
@@ -334,126 +331,128 @@ def test_stalled_uploads_are_closed_and_the_page_answers_meanwhile(hasty: Server
 # -- Files -----------------------------------------------------------------------------------------
 
 
-def test_the_janitor_leaves_nothing_of_many_uploads(hasty: Server) -> None:
+def test_many_uploads_are_cleaned_up(impatient: Server) -> None:
     def upload(number: int) -> None:
         file = (f"{number}.mid", b"MThd" + number.to_bytes(4) * 100)
-        httpx.post(f"{hasty.url}{API}/upload", files={"files": file}, timeout=PATIENCE_S)
+        httpx.post(f"{impatient.url}{API}/upload", files={"files": file}, timeout=TIMEOUT_S)
 
-    janitor = TempCleaner(hasty.folder, oldest_s=1e-3, every_s=0.01)
-    janitor.start()
+    cleaner = TempCleaner(impatient.folder, max_age_s=1e-3, every_s=0.01)
+    cleaner.start()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(upload, range(60)))
-    assert janitor.is_alive()
-    until(lambda: not any(path.is_file() for path in hasty.folder.rglob("*")))
-    janitor.close()
+    assert cleaner.is_alive()
+    until(lambda: not any(path.is_file() for path in impatient.folder.rglob("*")))
+    cleaner.close()
 
 
 # -- Jobs ------------------------------------------------------------------------------------------
 
 
-def test_one_visitor_cannot_take_the_whole_page(
-    visitor: Callable[..., Listener], moody: Moody
+def test_one_address_cannot_occupy_the_queue(
+    open_session: Callable[..., Listener], composer: ControlledComposer
 ) -> None:
-    moody.go.clear()
-    greedy, ann = visitor(FAR), visitor(OTHER)
+    composer.resumed.clear()
+    greedy, user = open_session(CLIENT), open_session(OTHER)
     statuses = [greedy.join().status_code for _ in range(30)]
     assert sorted(statuses) == [200] * 3 + [429] * 27
     with ThreadPoolExecutor() as pool:
-        press = pool.submit(ann.press)
-        moody.go.set()
-        assert press.result(PATIENCE_S).said[-1].startswith("2 bars after")
+        press = pool.submit(user.press)
+        composer.resumed.set()
+        assert press.result(TIMEOUT_S).said[-1].startswith("2 bars after")
 
 
-def test_beyond_the_queue_everybody_is_told_at_once(
-    visitor: Callable[..., Listener], moody: Moody, server: Server
+def test_a_full_queue_refuses_at_once(
+    open_session: Callable[..., Listener], composer: ControlledComposer, server: Server
 ) -> None:
-    moody.go.clear()
-    many = [visitor(f"203.0.113.{number}") for number in range(6)]
+    composer.resumed.clear()
+    many = [open_session(f"203.0.113.{number}") for number in range(6)]
     assert [each.join().status_code for each in many[:2]] == [200, 200]
-    until(lambda: moody.begun == 2)
+    until(lambda: composer.started == 2)
     assert [each.join().status_code for each in many[2:]] == [200] * 4
-    told = visitor(OTHER).press()
+    told = open_session(OTHER).press()
     assert (told.status, told.ended) == (503, False)
-    assert told.sentence.startswith("Everybody composes just now and 4 are waiting")
-    moody.go.set()
-    until(lambda: moody.ended == 6)
+    assert told.sentence.startswith("The queue is full, 4 are waiting")
+    composer.resumed.set()
+    until(lambda: composer.ended == 6)
 
 
-def test_a_job_that_nobody_hears_ends(
-    visitor: Callable[..., Listener], moody: Moody, hasty: Server
+def test_a_job_without_a_listener_ends(
+    open_session: Callable[..., Listener], composer: ControlledComposer, impatient: Server
 ) -> None:
-    ann = visitor(to=hasty)
-    ann.set("Endless, until you press Stop", True)
-    assert ann.join().status_code == 200
-    until(lambda: moody.begun == 1)
-    until(lambda: moody.ended == 1)
-    until(lambda: not hasty.demo._queue.event_ids_to_events and not len(TURNS))
+    user = open_session(to=impatient)
+    user.set("Endless, until you press Stop", True)
+    assert user.join().status_code == 200
+    until(lambda: composer.started == 1)
+    until(lambda: composer.ended == 1)
+    until(lambda: not GradioQueue(impatient.demo).jobs() and not len(DEADLINES))
 
 
-def test_who_leaves_ends_the_work(visitor: Callable[..., Listener], moody: Moody) -> None:
-    ann = visitor()
-    ann.set("Endless, until you press Stop", True)
-    words = ann.words(ann.join().json()["event_id"])
+def test_closing_the_page_ends_the_job(
+    open_session: Callable[..., Listener], composer: ControlledComposer
+) -> None:
+    user = open_session()
+    user.set("Endless, until you press Stop", True)
+    words = user.words(user.join().json()["event_id"])
     while "bar 1" not in next(words)[1]:
         pass
     words.close()
-    ann.close()
-    until(lambda: (moody.begun, moody.ended) == (1, 1))
-    until(lambda: len(TURNS) == 0)
+    user.close()
+    until(lambda: (composer.started, composer.ended) == (1, 1))
+    until(lambda: len(DEADLINES) == 0)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("y"), MemoryError()])
-def test_whatever_breaks_is_one_sentence_and_the_next_job_is_fine(
-    visitor: Callable[..., Listener],
-    moody: Moody,
+def test_an_unexpected_error_is_one_sentence_and_the_next_job_works(
+    open_session: Callable[..., Listener],
+    composer: ControlledComposer,
     error: Exception,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ann = visitor()
-    moody.error = error
+    user = open_session()
+    composer.error = error
     for _ in range(3):  # one more than can run at once
-        told = ann.press()
+        told = user.press()
         assert (told.ended, told.sentence) == (True, BROKEN)
     assert "A job broke" in caplog.text
-    moody.error = None
-    assert ann.press().said[-1].startswith("2 bars after")
+    composer.error = None
+    assert user.press().said[-1].startswith("2 bars after")
 
 
-def test_a_turn_that_is_over_is_told_with_what_there_is(
-    visitor: Callable[..., Listener], moody: Moody
+def test_a_job_over_its_time_ends_with_a_reason_and_its_music(
+    open_session: Callable[..., Listener], composer: ControlledComposer
 ) -> None:
-    ann = visitor()
-    ann.set("Endless, until you press Stop", True)
+    user = open_session()
+    user.set("Endless, until you press Stop", True)
     with ThreadPoolExecutor() as pool:
-        press = pool.submit(ann.press)
-        until(lambda: len(TURNS) == 1)
-        until(lambda: moody.begun == 1)
-        TURNS.sweep(waiting=0, now_s=time.monotonic() + 1_000_000)
-        told = press.result(PATIENCE_S)
+        press = pool.submit(user.press)
+        until(lambda: len(DEADLINES) == 1)
+        until(lambda: composer.started == 1)
+        DEADLINES.expire(num_waiting=0, now_s=time.monotonic() + 1_000_000)
+        told = press.result(TIMEOUT_S)
     assert told.sentence == ""
     assert "after 8 bars" in told.said[-1]
-    assert "Endless music rests" in told.troubles[-1]
+    assert "Endless music stops" in told.troubles[-1]
 
 
-def test_closing_tells_those_who_compose_and_those_who_wait(
-    moody: Moody,
-    visitor: Callable[..., Listener],
+def test_closing_informs_running_and_waiting_jobs(
+    composer: ControlledComposer,
+    open_session: Callable[..., Listener],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "page.server.lifecycle.FAREWELL_S", PATIENCE_S
+        "page.server.lifecycle.SHUTDOWN_S", TIMEOUT_S
     )  # a busy machine needs longer
-    with served(moody, tmp_path) as server:
-        visitors = [visitor(to=server) for _ in range(3)]
-        for each in visitors:
+    with served(composer, tmp_path) as server:
+        users = [open_session(to=server) for _ in range(3)]
+        for each in users:
             each.set("Endless, until you press Stop", True)
         with ThreadPoolExecutor() as pool:
-            presses = [pool.submit(each.press) for each in visitors]
-            until(lambda: moody.begun == 2)
-            until(lambda: len(server.demo._queue.event_ids_to_events) == 3)
+            presses = [pool.submit(each.press) for each in users]
+            until(lambda: composer.started == 2)
+            until(lambda: len(GradioQueue(server.demo).jobs()) == 3)
             close(server.demo)
-            told = [press.result(PATIENCE_S) for press in presses]
+            told = [press.result(TIMEOUT_S) for press in presses]
     assert all(each.ended for each in told)
     assert sum(CLOSING in " ".join(each.troubles) for each in told) == 2
     assert sum(each.sentence == CLOSING for each in told) == 1
@@ -462,16 +461,16 @@ def test_closing_tells_those_who_compose_and_those_who_wait(
 # -- Addresses behind a proxy ----------------------------------------------------------------------
 
 
-def test_a_proxy_is_believed_where_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_proxies_of_private_networks_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")  # so that what is set here goes afterwards
     monkeypatch.delenv("FORWARDED_ALLOW_IPS")
     trust_proxy()
     seen = []
 
-    async def note(scope: Any, receive: Any, send: Any) -> None:
+    async def record(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["client"][0])
 
-    proxied: Any = ProxyHeadersMiddleware(note, os.environ["FORWARDED_ALLOW_IPS"])
+    proxied: Any = ProxyHeadersMiddleware(record, os.environ["FORWARDED_ALLOW_IPS"])
     for peer, forwarded in (
         ("10.1.2.3", "198.51.100.1, 203.0.113.7, 10.9.9.9"),
         ("203.0.113.9", "203.0.113.7"),

@@ -1,4 +1,4 @@
-"""What the janitor takes away, what it leaves, and that it goes on."""
+"""The cleaner of the folder for uploads and downloads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from page.server.temp_cleanup import TempCleaner, temp_dir
 NOW_S = 1_000_000.0
 
 
-def file_in(folder: Path, name: str, *, age_s: float, size: int = 10) -> Path:
+def create_file(folder: Path, name: str, *, age_s: float, size: int = 10) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * size)
@@ -23,76 +23,60 @@ def file_in(folder: Path, name: str, *, age_s: float, size: int = 10) -> Path:
     return path
 
 
-def grow_old(folder: Path) -> None:
-    """Let all folders look as if nobody had touched them for long."""
-    for place, _, _ in os.walk(folder, topdown=False):
-        os.utime(place, (0, 0))
+def test_old_files_and_empty_folders_are_deleted(tmp_path: Path) -> None:
+    old = create_file(tmp_path, "a/b/old.mid", age_s=101)
+    young = create_file(tmp_path, "c/young.mid", age_s=99)
+    partial = create_file(tmp_path, "tmpx1y2", age_s=500, size=0)
+    cleaner = TempCleaner(tmp_path, max_age_s=100)
+    for _ in range(3):  # each run deletes the innermost empty folders
+        cleaner.clean(now_s=NOW_S)
+        for parent, _, _ in os.walk(tmp_path, topdown=False):
+            os.utime(parent, (0, 0))
+    assert [path.exists() for path in (old, young, partial)] == [False, True, False]
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
-def test_old_files_go_and_young_ones_stay(tmp_path: Path) -> None:
-    old = file_in(tmp_path, "a/old.mid", age_s=101)
-    young = file_in(tmp_path, "a/young.mid", age_s=99)
-    partial = file_in(tmp_path, "tmpx1y2", age_s=500, size=0)
-    TempCleaner(tmp_path, oldest_s=100).clean(now_s=NOW_S)
-    assert not old.exists()
-    assert not partial.exists()
-    assert young.exists()
-
-
-def test_more_than_the_quota_goes_oldest_first(tmp_path: Path) -> None:
-    files = [file_in(tmp_path, f"{age}.wav", age_s=age, size=40) for age in (50, 40, 30, 20)]
-    TempCleaner(tmp_path, oldest_s=100, most_bytes=100).clean(now_s=NOW_S)
+def test_above_the_size_limit_the_oldest_files_are_deleted(tmp_path: Path) -> None:
+    files = [create_file(tmp_path, f"{age}.wav", age_s=age, size=40) for age in (50, 40, 30, 20)]
+    TempCleaner(tmp_path, max_age_s=100, max_bytes=100).clean(now_s=NOW_S)
     assert [path.exists() for path in files] == [False, False, True, True]
 
 
-def test_empty_folders_go_and_its_own_stays(tmp_path: Path) -> None:
-    file_in(tmp_path, "a/b/old.mid", age_s=500)
-    file_in(tmp_path, "c/young.mid", age_s=0)
-    janitor = TempCleaner(tmp_path, oldest_s=100)
-    janitor.clean(now_s=NOW_S)
-    for _ in range(2):  # each round takes the innermost ones
-        grow_old(tmp_path)
-        janitor.clean(now_s=NOW_S)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
-    janitor.clean(now_s=time.time() + 1_000)
-    assert tmp_path.exists()
-
-
-def test_a_link_goes_and_what_it_names_stays(tmp_path: Path) -> None:
-    outside = file_in(tmp_path, "outside/kept.txt", age_s=0)
+def test_a_link_is_deleted_and_its_target_is_kept(tmp_path: Path) -> None:
+    outside = create_file(tmp_path, "outside/kept.txt", age_s=0)
     folder = tmp_path / "own"
     folder.mkdir()
-    (folder / "link").symlink_to(outside)
-    (folder / "way").symlink_to(outside.parent)
-    TempCleaner(folder, oldest_s=1).clean(now_s=time.time() + 100)
+    (folder / "file").symlink_to(outside)
+    (folder / "folder").symlink_to(outside.parent)
+    TempCleaner(folder, max_age_s=1).clean(now_s=time.time() + 100)
     assert outside.exists()
-    assert not (folder / "link").is_symlink()
+    assert not (folder / "file").is_symlink()
 
 
-def test_what_cannot_be_removed_does_not_keep_the_rest(
+def test_a_file_that_cannot_be_deleted_does_not_keep_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck, other = (file_in(tmp_path, name, age_s=500) for name in ("a", "b"))
+    locked, other = (create_file(tmp_path, name, age_s=500) for name in ("a", "b"))
     unlink = Path.unlink
 
-    def refusing(path: Path, missing_ok: bool = False) -> None:
-        if path == stuck:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == locked:
             raise PermissionError
         unlink(path, missing_ok)
 
-    monkeypatch.setattr(Path, "unlink", refusing)
-    TempCleaner(tmp_path, oldest_s=100).clean(now_s=NOW_S)
-    assert stuck.exists()
+    monkeypatch.setattr(Path, "unlink", refuse)
+    TempCleaner(tmp_path, max_age_s=100).clean(now_s=NOW_S)
+    assert locked.exists()
     assert not other.exists()
 
 
-def test_a_folder_that_is_gone_is_clean(tmp_path: Path) -> None:
-    TempCleaner(tmp_path / "gone").clean()
+def test_a_missing_folder_needs_no_cleaning(tmp_path: Path) -> None:
+    TempCleaner(tmp_path / "missing").clean()
 
 
-def test_it_cleans_by_itself_while_others_write_and_remove(tmp_path: Path) -> None:
-    janitor = TempCleaner(tmp_path, oldest_s=1e-6, every_s=0.001)
-    janitor.start()
+def test_the_thread_cleans_while_others_write_and_delete(tmp_path: Path) -> None:
+    cleaner = TempCleaner(tmp_path, max_age_s=1e-6, every_s=0.001)
+    cleaner.start()
 
     def write(name: str) -> None:
         for number in range(100):
@@ -105,39 +89,39 @@ def test_it_cleans_by_itself_while_others_write_and_remove(tmp_path: Path) -> No
         writer.start()
     for writer in writers:
         writer.join()
-    assert janitor.is_alive()
+    assert cleaner.is_alive()
     until_s = time.monotonic() + 60
     while any(tmp_path.iterdir()) and time.monotonic() < until_s:
         time.sleep(0.01)
     assert list(tmp_path.iterdir()) == []
-    janitor.close()
-    assert not janitor.is_alive()
+    cleaner.close()
+    assert not cleaner.is_alive()
 
 
-@pytest.mark.parametrize("name", ["oldest_s", "most_bytes", "every_s"])
-def test_a_number_that_means_nothing_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be more than 0, got -1"):
+@pytest.mark.parametrize("name", ["max_age_s", "max_bytes", "every_s"])
+def test_a_negative_number_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} .*-1"):
         TempCleaner(tmp_path, **{name: -1})
 
 
-def test_an_own_folder_lies_in_the_named_one_and_is_gone_afterwards(
+def test_the_temporary_folder_is_in_the_configured_one_and_deleted_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named = tmp_path / "not" / "there yet"
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(named))
-    kept = file_in(tmp_path, "kept.txt", age_s=10_000)
+    parent = tmp_path / "not" / "there yet"
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(parent))
+    kept = create_file(tmp_path, "kept.txt", age_s=10_000)
     with suppress(KeyError), temp_dir() as folder:
-        assert folder.parent == named.resolve()
+        assert folder.parent == parent.resolve()
         assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
-        file_in(folder, "upload.mid", age_s=0)
+        create_file(folder, "upload.mid", age_s=0)
         raise KeyError
     assert not folder.exists()
     assert kept.exists()
-    assert os.environ["GRADIO_TEMP_DIR"] == str(named)
-    assert "janitor" not in [thread.name for thread in threading.enumerate()]
+    assert os.environ["GRADIO_TEMP_DIR"] == str(parent)
+    assert "temp-cleaner" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_without_a_named_one_it_lies_where_temporary_files_do(
+def test_without_a_configured_folder_the_system_s_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)
