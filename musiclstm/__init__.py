@@ -3,12 +3,10 @@
 >>> from musiclstm import Composer
 >>> composer = Composer.from_pretrained()
 >>> piece = composer.compose(prompt="motif.mid", bars=8)
->>> piece.save_midi("goes-on.mid")
+>>> piece.save_midi("continued.mid")
 
-Public names are imported from their modules at first use, so that a process that only reads MIDI
-starts in a fraction of a second, without torch. Packages: `tokens` (score to ids and back), `model`
-(the network and its step features), `core` (compiled steps), `generation` (constraints, sampling,
-decode loop). docs/architecture.md describes all modules.
+Names are imported from their modules at first use, so that a process that only reads MIDI starts
+fast and without torch. docs/architecture.md describes the packages.
 """
 
 from typing import TYPE_CHECKING

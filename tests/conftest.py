@@ -1,7 +1,7 @@
-"""What every test gets: no network, no telemetry, one thread, the same examples each time.
+"""Settings and fixtures of all tests: no network, no telemetry, one thread, fixed examples.
 
-What is set here must be set before torch, huggingface_hub or gradio are imported, so none of them
-is imported here.
+The environment must be set before torch, huggingface_hub or gradio are imported, so this module
+imports none of them at its top.
 """
 
 from __future__ import annotations
@@ -21,59 +21,56 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MPLBACKEND"] = "Agg"
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models of the tests are too small to share out
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models of the tests are too small for several
 
-# The same examples on every machine, and no deadline: a slow machine is no bug.
+# The same examples on every machine; no deadline, because machines differ in speed.
 hypothesis.settings.register_profile("musiclstm", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("musiclstm")
 
 
 class NetworkRefusedError(RuntimeError):
-    """A test reached for the network. No `OSError`: those are caught and retried by libraries."""
+    """A test used the network. Not an `OSError`, which libraries catch and retry."""
 
 
 @pytest.fixture(autouse=True)
-def _only_marked_tests_reach_the_network(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _block_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("network"):
         monkeypatch.delenv("HF_HUB_OFFLINE")
     else:
-        for name, place in (("connect", 0), ("connect_ex", 0), ("sendto", -1)):
-            monkeypatch.setattr(socket.socket, name, _guarded(name, place))
-        monkeypatch.setattr(socket, "getaddrinfo", _guarded_lookup(socket.getaddrinfo))
+        for name, index in (("connect", 0), ("connect_ex", 0), ("sendto", -1)):
+            monkeypatch.setattr(socket.socket, name, _local_only(name, index))
+        monkeypatch.setattr(socket, "getaddrinfo", _local_lookup(socket.getaddrinfo))
 
 
-def _guarded(name: str, place: int) -> Callable[..., Any]:
-    """The socket method, refusing an address (its argument at `place`) outside this machine."""
+def _local_only(name: str, index: int) -> Callable[..., Any]:
+    """Return the socket method with a check of the address, its argument at `index`."""
     method = getattr(socket.socket, name)
 
-    def guarded(self: socket.socket, *args: Any) -> Any:
+    def checked(self: socket.socket, *args: Any) -> Any:
         if self.family in (socket.AF_INET, socket.AF_INET6):
-            _refuse_outside(args[place][0])
+            _check_host(args[index][0])
         return method(self, *args)
 
-    return guarded
+    return checked
 
 
-def _guarded_lookup(lookup: Callable[..., Any]) -> Callable[..., Any]:
-    def guarded(host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
-        _refuse_outside(host)
+def _local_lookup(lookup: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(host: str | bytes | None, *args: Any, **kwargs: Any) -> Any:
+        _check_host(host)
         return lookup(host, *args, **kwargs)
 
-    return guarded
+    return checked
 
 
-def _refuse_outside(host: str | bytes | None) -> None:
+def _check_host(host: str | bytes | None) -> None:
     name = host.decode() if isinstance(host, bytes) else host
-    if name and not _is_here(name):
+    if name and not _is_local(name):
         raise NetworkRefusedError(
-            f"This test reached for {name!r}; tests do without the network, or carry the mark"
-            " `network`."
+            f"This test connects to {name!r}; mark tests that need the network with `network`."
         )
 
 
-def _is_here(host: str) -> bool:
+def _is_local(host: str) -> bool:
     if host == "localhost":
         return True
     try:
@@ -83,12 +80,12 @@ def _is_here(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-# -- A toy through the public door ---------------------------------------------------------------
+# Small models -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def invented() -> Callable[..., Any]:
-    """A maker of small scores, see `_invent`."""
+    """Return `_invent`, which makes small random scores."""
     return _invent
 
 
@@ -101,10 +98,10 @@ def _invent(
     ticks_per_quarter: int = 480,
     seed: int = 0,
 ) -> Any:
-    """A piece made by chance that the tokens can say exactly: chords on sixteenths and triplets.
+    """Return random chords on sixteenths and triplets, which tokens can represent exactly.
 
-    Every bar has a note on its first beat; no key is struck again before it was let go, and the
-    last note ends with the last bar. Program -1 is drums.
+    Every beat has a note, notes of one pitch do not overlap, and the last note ends with the last
+    bar. Program -1 is drums.
     """
     from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
@@ -129,7 +126,7 @@ def _invent(
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Any:
-    """The tokenizer; its vocabulary is fixed."""
+    """Return the tokenizer; its vocabulary is fixed."""
     from musiclstm import MusicTokenizer
 
     return MusicTokenizer()
@@ -137,9 +134,9 @@ def tiny_tokenizer() -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_network(tiny_tokenizer: Any) -> Callable[..., Any]:
-    """A maker of untrained networks with step features: their music is random but reproducible.
+    """Return a function that builds untrained networks; their music is random but reproducible.
 
-    Bars end early, so that tests do not wait for thousands of notes.
+    A bias on the Bar token keeps bars short.
     """
     import torch
 
@@ -160,7 +157,7 @@ def tiny_network(tiny_tokenizer: Any) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_network: Callable[..., Any]) -> Any:
-    """Two layers of 32; copy it before you change it."""
+    """Return a network with two layers of 32 units; copy it before you change it."""
     return tiny_network(hidden_size=32, num_hidden_layers=2)
 
 
@@ -168,7 +165,7 @@ def tiny_model(tiny_network: Callable[..., Any]) -> Any:
 def tiny_checkpoint(
     tiny_model: Any, tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The toy as a folder; copy it before you change a file in it."""
+    """Return `tiny_model` as a checkpoint folder; copy it before you change a file in it."""
     from musiclstm.model.checkpoint import save_checkpoint
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -178,7 +175,7 @@ def tiny_checkpoint(
 
 @pytest.fixture(scope="session")
 def tiny_composer(tiny_checkpoint: Path) -> Any:
-    """The toy as a composer; it holds no state of any piece, so all tests can share it."""
+    """Return `tiny_model` as a composer, which is stateless."""
     from musiclstm import Composer
 
     return Composer.from_pretrained(tiny_checkpoint)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NoReturn
 
+from musiclstm._lazy import old_attribute
 from musiclstm.errors import RecipeError, shorten
 from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
@@ -112,6 +113,8 @@ class Recipe:
     source: PromptReference | None = None
     music: str = ""
 
+    maker = old_attribute("Recipe.maker", "model_info")  # of version 0.2; removed in 0.4
+
     def __post_init__(self) -> None:
         """Refuse recipes that are too long or contradict themselves."""
         if len(self.steps) > MAX_STEPS:
@@ -138,7 +141,7 @@ class Recipe:
         """Return one line of ASCII without defaults, for `from_json`."""
         content: dict[str, Any] = {"format": FORMAT, **vars(self.model_info)}
         if self.source is not None:
-            content["seed"] = self.source.name
+            content["seed"] = self.source.name  # the name of this key is part of the format
             if self.source.selection is not None:
                 content["selection"] = to_json_dict(self.source.selection, Selection())
             if self.source.prompt_bars is not None:
@@ -184,7 +187,7 @@ class Recipe:
             if data[:2] != _checksum(data[2:]):
                 raise ValueError("the checksum differs")
         except ValueError as error:
-            raise RecipeError("This link holds no recipe; copy it whole and unchanged.") from error
+            raise RecipeError("This link holds no recipe; copy it completely.") from error
         return cls.from_json(_decompressed(data[2:]))
 
 

@@ -1,4 +1,4 @@
-"""Chosen tracks and bars, and the same file again from its recipe."""
+"""Selections of the prompt, and pieces composed again from their recipes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from musiclstm import (
     Selection,
     Surprise,
     example_files,
-    read_midi,
     read_recipe,
 )
 from musiclstm.tokens import programs_of
@@ -38,7 +37,7 @@ def quartet(invented) -> ScoreTick:
 
 @pytest.fixture(scope="module")
 def file(quartet, tmp_path_factory):
-    path = tmp_path_factory.mktemp("seeds") / "quartet.mid"
+    path = tmp_path_factory.mktemp("prompts") / "quartet.mid"
     path.write_bytes(quartet.dumps_midi())
     return path
 
@@ -51,33 +50,35 @@ def notes(track, *, start: int = 0, end: int = 10**9) -> list[tuple[int, int, in
     )
 
 
-# -- Chosen from the seed ------------------------------------------------------------------------
+# Selections ---------------------------------------------------------------------------------------
 
 
-def test_only_what_is_chosen_is_heard(tiny_composer, quartet) -> None:
-    chosen = Selection(tracks={0, 2}, first_bar=3, last_bar=5, keep_others=False)
+def test_only_the_selection_is_read(tiny_composer, quartet) -> None:
+    selection = Selection(tracks={0, 2}, first_bar=3, last_bar=5, keep_others=False)
     cut = quartet.copy()
     cut.tracks = type(cut.tracks)([cut.tracks[0], cut.tracks[2]])
     for track in cut.tracks:
-        chosen_notes = notes(track, start=2 * BAR, end=5 * BAR)
-        track.notes = type(track.notes)([NoteTick(*note) for note in chosen_notes])
+        selected_notes = notes(track, start=2 * BAR, end=5 * BAR)
+        track.notes = type(track.notes)([NoteTick(*note) for note in selected_notes])
     piece = tiny_composer.compose(
-        bars=3, prompt=quartet, prompt_selection=chosen, sampling=SAMPLING
+        bars=3, prompt=quartet, prompt_selection=selection, sampling=SAMPLING
     )
     same = tiny_composer.compose(bars=3, prompt=cut, sampling=SAMPLING)
     assert piece.tokens == same.tokens
     assert piece.score == same.score
     assert piece.constraints == same.constraints
-    assert piece.constraints == tiny_composer.default_constraints(quartet, prompt_selection=chosen)
+    assert piece.constraints == tiny_composer.default_constraints(
+        quartet, prompt_selection=selection
+    )
     assert (piece.prompt_bars, piece.prompt_end_tick, piece.accompaniment_tracks) == (3, 3 * BAR, 0)
 
 
 @pytest.mark.parametrize("bars", [1, 2, 6])
-def test_the_other_tracks_play_along_and_stay_as_they_are(bars, tiny_composer, quartet) -> None:
-    chosen = Selection(tracks={0}, first_bar=3, last_bar=6)
-    alone = replace(chosen, keep_others=False)
+def test_other_tracks_accompany_unchanged(bars, tiny_composer, quartet) -> None:
+    selection = Selection(tracks={0}, first_bar=3, last_bar=6)
+    alone = replace(selection, keep_others=False)
     asked = {"bars": bars, "prompt": quartet, "sampling": SAMPLING}
-    piece = tiny_composer.compose(**asked, prompt_selection=chosen)
+    piece = tiny_composer.compose(**asked, prompt_selection=selection)
     solo = tiny_composer.compose(**asked, prompt_selection=alone)
     assert piece.tokens == solo.tokens
     assert piece.continuation == solo.continuation
@@ -89,39 +90,22 @@ def test_the_other_tracks_play_along_and_stay_as_they_are(bars, tiny_composer, q
         assert notes(track) == notes(given_track, start=2 * BAR, end=2 * BAR + end)
 
 
-def test_a_company_is_cut_at_the_end_of_the_new_music(tiny_composer, quartet) -> None:
+def test_the_accompaniment_ends_with_the_new_music(tiny_composer, quartet) -> None:
     long = quartet.copy()
     held = long.tracks[1].notes[0]
     held.duration = 8 * BAR
     long.tracks[1].notes = type(long.tracks[1].notes)([held])
-    chosen = Selection(tracks={0}, last_bar=2)
-    asked = {"prompt": long, "prompt_selection": chosen, "sampling": SAMPLING}
+    selection = Selection(tracks={0}, last_bar=2)
+    asked = {"prompt": long, "prompt_selection": selection, "sampling": SAMPLING}
     for bars in (1, 3):
         piece = tiny_composer.compose(bars=bars, **asked)
         assert piece.score.end() <= (2 + bars) * BAR
         assert piece.score.tracks[1].notes[0].end == (2 + bars) * BAR
 
 
-def test_new_notes_of_an_instrument_in_company_get_a_track_of_their_own(
-    tiny_composer, quartet
-) -> None:
-    constraints = Constraints(programs={40}, meter=(4, 4))
-    piece = tiny_composer.compose(
-        bars=3,
-        prompt=quartet,
-        prompt_selection=Selection(tracks={0}, last_bar=2),
-        sampling=SAMPLING,
-        constraints=constraints,
-    )
-    assert programs_of(piece.continuation) == {40}
-    assert len(piece.score.tracks) == 5
-    assert notes(piece.score.tracks[1]) == notes(quartet.tracks[1], end=5 * BAR)
-
-
-def test_every_track_keeps_its_place_in_all_drafts(tiny_composer, quartet) -> None:
-    """So that a listener to a growing piece can tell tracks apart that are called the same."""
+def test_tracks_keep_their_index_in_all_drafts(tiny_composer, quartet) -> None:
     crowd = quartet.copy()
-    for entry in (6 * BAR, 0):  # the one that stands first comes in last
+    for entry in (6 * BAR, 0):  # the first one starts last
         violin = TrackTick("Violin", 40, False)
         violin.notes.append(NoteTick(entry + 480, BAR, 62, 80))
         crowd.tracks.append(violin)
@@ -149,11 +133,11 @@ def test_every_track_keeps_its_place_in_all_drafts(tiny_composer, quartet) -> No
     st.booleans(),
     st.integers(1, 4),
 )
-def test_everything_else_stays_true_with_a_selection(
+def test_every_method_gives_the_same_piece_with_a_selection(
     tiny_composer, quartet, tracks, first, last, keep, bars
 ) -> None:
-    chosen = Selection(tracks=tracks, first_bar=first, last_bar=last, keep_others=keep)
-    asked = {"prompt": quartet, "prompt_selection": chosen, "sampling": SAMPLING}
+    selection = Selection(tracks=tracks, first_bar=first, last_bar=last, keep_others=keep)
+    asked = {"prompt": quartet, "prompt_selection": selection, "sampling": SAMPLING}
     piece = tiny_composer.compose(bars=bars, **asked)
     assert piece.prompt_end_tick == (last - first + 1) * BAR
     *_, draft = tiny_composer.stream(bars=bars, **asked)
@@ -164,9 +148,9 @@ def test_everything_else_stays_true_with_a_selection(
     assert len(piece.note_probabilities()) == piece.continuation.note_num()
     new = [n for t in piece.continuation.tracks for n in t.notes]
     assert all(0 <= note.time < bars * BAR for note in new)
-    followed = tiny_composer.reproduce(piece.recipe, prompt=quartet)
-    assert followed == piece
-    assert followed.to_midi() == piece.to_midi()
+    again = tiny_composer.reproduce(piece.recipe, prompt=quartet)
+    assert again == piece
+    assert again.to_midi() == piece.to_midi()
 
 
 @pytest.mark.parametrize(
@@ -178,18 +162,10 @@ def test_every_method_refuses_a_missing_track(way, tiny_composer, quartet) -> No
         getattr(tiny_composer, way)(*count, prompt=quartet, prompt_selection=Selection({4}))
 
 
-def test_endless_music_goes_on_from_what_is_chosen(tiny_composer, quartet) -> None:
-    chosen = Selection(tracks={1}, first_bar=2, last_bar=4)
-    asked = {"prompt": quartet, "prompt_selection": chosen, "sampling": SAMPLING}
-    piece = tiny_composer.compose(bars=2, **asked)
-    passages = tiny_composer.stream_endless(**asked)
-    assert [next(passages).tokens for _ in range(2)] == list(piece.bar_tokens)
+# Recipes ------------------------------------------------------------------------------------------
 
 
-# -- The same again ------------------------------------------------------------------------------
-
-
-def assert_made_again(composer: Composer, piece: Composition, prompt: object = None) -> None:
+def assert_reproduced(composer: Composer, piece: Composition, prompt: object = None) -> None:
     for only_new in (False, True):
         midi = piece.to_midi(only_new=only_new)
         recipe = read_recipe(midi)
@@ -199,39 +175,37 @@ def assert_made_again(composer: Composer, piece: Composition, prompt: object = N
         assert again == piece
 
 
-def test_a_piece_from_nothing_is_made_again(tiny_composer) -> None:
+def test_a_new_piece_is_reproduced(tiny_composer) -> None:
     piece = tiny_composer.compose(bars=3, surprise=Surprise("bold"), constraints=PIANO)
-    assert_made_again(tiny_composer, piece)
-    assert_made_again(tiny_composer, tiny_composer.compose(bars=1))
+    assert_reproduced(tiny_composer, piece)
+    assert_reproduced(tiny_composer, tiny_composer.compose(bars=1))
 
 
-def test_a_piece_from_a_file_is_made_again(tiny_composer, file) -> None:
+def test_a_piece_with_a_file_as_prompt_is_reproduced(tiny_composer, file) -> None:
     piece = tiny_composer.compose(bars=3, prompt=file, prompt_bars=2, sampling=SAMPLING)
-    assert_made_again(tiny_composer, piece, file)
-    assert_made_again(tiny_composer, piece, file.read_bytes())
+    assert_reproduced(tiny_composer, piece, file)
+    assert_reproduced(tiny_composer, piece, file.read_bytes())
     assert tiny_composer.compose(
         bars=3, prompt=file.read_bytes(), prompt_bars=2, sampling=SAMPLING
     ).to_midi() == (piece.to_midi())
 
 
-def test_a_piece_from_a_score_is_made_again_from_its_file(tiny_composer, file) -> None:
-    piece = tiny_composer.compose(bars=2, prompt=read_midi(file)[0], sampling=SAMPLING)
-    assert_made_again(tiny_composer, piece, read_midi(file)[0])
-    assert_made_again(tiny_composer, piece, file)
+def test_a_piece_with_an_example_as_prompt_needs_no_file(tiny_composer) -> None:
+    example = next(iter(example_files().values()))
+    piece = tiny_composer.compose(bars=2, prompt=example, sampling=SAMPLING)
+    assert piece.recipe.source.name == f"bundled:{example.stem}"
+    assert_reproduced(tiny_composer, piece)
+    assert_reproduced(tiny_composer, piece, example)
 
 
-def test_a_piece_from_a_bundled_seed_needs_no_file(tiny_composer) -> None:
-    for seed in list(example_files().values())[:2]:
-        piece = tiny_composer.compose(bars=2, prompt=seed, sampling=SAMPLING)
-        assert piece.recipe.source.name == f"bundled:{seed.stem}"
-        assert_made_again(tiny_composer, piece)
-        assert_made_again(tiny_composer, piece, seed)
-
-
-def test_a_piece_that_was_steered_is_made_again(tiny_composer, file) -> None:
-    chosen = Selection(tracks={0, 1}, first_bar=2, last_bar=5)
+def test_a_piece_with_several_steps_is_reproduced(tiny_composer, file) -> None:
+    selection = Selection(tracks={0, 1}, first_bar=2, last_bar=5)
     piece = tiny_composer.compose(
-        bars=5, prompt=file, prompt_selection=chosen, sampling=SAMPLING, surprise=Surprise("bold")
+        bars=5,
+        prompt=file,
+        prompt_selection=selection,
+        sampling=SAMPLING,
+        surprise=Surprise("bold"),
     )
     other = tiny_composer.extend(piece.truncated(3), bars=2, sampling=Sampling(1.3, seed=9))
     slow = tiny_composer.extend(
@@ -241,32 +215,30 @@ def test_a_piece_that_was_steered_is_made_again(tiny_composer, file) -> None:
         surprise=Surprise([0, 0, 0, 0, 0.9]),
     )
     assert [step.bars for step in slow.recipe.steps] == [3, 1, 4]
-    assert_made_again(tiny_composer, other, file)
-    assert_made_again(tiny_composer, slow, file)
+    assert_reproduced(tiny_composer, other, file)
+    assert_reproduced(tiny_composer, slow, file)
     for bars in range(1, 8):
-        assert_made_again(tiny_composer, slow.truncated(bars), file)
+        assert_reproduced(tiny_composer, slow.truncated(bars), file)
     begin = slow.truncated(0)
     assert tiny_composer.reproduce(begin.recipe, prompt=file).to_midi() == begin.to_midi()
 
 
-def test_takes_and_drafts_are_made_again(tiny_composer) -> None:
+def test_alternatives_and_drafts_are_reproduced(tiny_composer) -> None:
     constraints = replace(PIANO, ending=True)
     for take in tiny_composer.compose_many(3, bars=3, sampling=SAMPLING, constraints=constraints):
-        assert_made_again(tiny_composer, take)
+        assert_reproduced(tiny_composer, take)
     for draft in tiny_composer.stream(bars=3, sampling=SAMPLING, constraints=constraints):
-        assert_made_again(tiny_composer, draft)
+        assert_reproduced(tiny_composer, draft)
 
 
-def test_a_recipe_tells_the_steps_and_nothing_twice(tiny_composer, quartet) -> None:
+def test_steps_with_equal_settings_are_merged(tiny_composer, quartet) -> None:
     piece = tiny_composer.compose(bars=2, prompt=quartet, sampling=SAMPLING)
     longer = tiny_composer.extend(piece, bars=3)
     assert [(step.bars, step.constraints) for step in longer.recipe.steps] == [(5, None)]
     assert longer.recipe == tiny_composer.compose(bars=5, prompt=quartet, sampling=SAMPLING).recipe
 
 
-def test_another_composer_with_the_same_weights_makes_the_same_file(
-    tiny_composer, tiny_checkpoint, tmp_path
-) -> None:
+def test_a_copied_checkpoint_gives_the_same_bytes(tiny_composer, tiny_checkpoint, tmp_path) -> None:
     import shutil
 
     other = Composer.from_pretrained(shutil.copytree(tiny_checkpoint, tmp_path / "elsewhere"))
@@ -286,30 +258,30 @@ def test_other_weights_are_refused(tiny_composer, tiny_network, tiny_tokenizer) 
         assert fact in str(refusal.value)
 
 
-def test_what_a_stranger_says_of_weights_stays_short_and_plain(tiny_composer) -> None:
+def test_untrusted_names_of_weights_are_shortened(tiny_composer) -> None:
     recipe = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
-    strange = "<b>\n\u202e" + "x" * 190
+    untrusted = "<b>\n\u202e" + "x" * 190
     for name in ("weights", "precision"):
-        hostile = replace(
-            recipe, model_info=replace(recipe.model_info, model=strange, **{name: strange})
+        changed = replace(
+            recipe, model_info=replace(recipe.model_info, model=untrusted, **{name: untrusted})
         )
         with pytest.raises(RecipeError) as refusal:
-            tiny_composer.reproduce(hostile)
+            tiny_composer.reproduce(changed)
         assert str(refusal.value).isascii()
         assert "\n" not in str(refusal.value)
         assert len(str(refusal.value)) < 300
 
 
 def test_another_precision_is_refused(tiny_checkpoint) -> None:
-    coarse, fine = (
+    int8, float32 = (
         Composer.from_pretrained(tiny_checkpoint, precision=precision)
         for precision in ("int8", "float32")
     )
-    recipe = coarse.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
+    recipe = int8.compose(bars=1, sampling=SAMPLING, constraints=PIANO).recipe
     with pytest.raises(
         RecipeError, match="'int8' steps, and this composer computes 'float32' steps"
     ):
-        fine.reproduce(recipe)
+        float32.reproduce(recipe)
 
 
 def test_another_file_is_refused(tiny_composer, file, invented) -> None:
@@ -324,15 +296,7 @@ def test_another_file_is_refused(tiny_composer, file, invented) -> None:
         )
 
 
-def test_the_weights_alone_do_not_name_the_music(tiny_composer, tiny_model, tiny_tokenizer) -> None:
-    """The toy in memory has weights that were not rounded for the folder: another fingerprint."""
-    raw = Composer(tiny_model, tiny_tokenizer)
-    assert raw.fingerprint != tiny_composer.fingerprint
-    assert len(raw.fingerprint) == 16
-    assert raw.compose(bars=1, constraints=PIANO).recipe.model_info.model == ""
-
-
-def test_a_constraint_that_cannot_be_kept_is_refused(tiny_composer) -> None:
+def test_impossible_constraints_in_a_recipe_are_refused(tiny_composer) -> None:
     piece = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=PIANO)
     (step,) = piece.recipe.steps
     bad = replace(step, constraints=Constraints(programs={-1}, pitch_ranges={-1: (0, 20)}))
@@ -340,11 +304,11 @@ def test_a_constraint_that_cannot_be_kept_is_refused(tiny_composer) -> None:
         tiny_composer.reproduce(replace(piece.recipe, steps=(bad,)))
 
 
-def test_other_music_than_where_it_was_made_is_told(tiny_composer) -> None:
+def test_other_music_than_recorded_is_an_error(tiny_composer) -> None:
     recipe = tiny_composer.compose(bars=2, constraints=PIANO, sampling=SAMPLING).recipe
     assert recipe is not None
     assert len(recipe.music) == 8
-    elsewhere = replace(recipe, music="00000000")
+    other = replace(recipe, music="00000000")
     with pytest.raises(RecipeError, match="gives other music on this machine"):
-        tiny_composer.reproduce(elsewhere)
+        tiny_composer.reproduce(other)
     assert tiny_composer.reproduce(replace(recipe, music="")).recipe == recipe

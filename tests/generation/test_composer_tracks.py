@@ -1,4 +1,4 @@
-"""Tracks stay apart: what continues a track of the prompt stands in that track."""
+"""New notes are in the tracks of the prompt that they continue, with their velocities."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def assert_in_its_tracks(piece: Composition, names: dict[PartName, str]) -> None
     assert dict(new_by_track(piece)) == expected
 
 
-def busy(model) -> Composer:
+def dense(model) -> Composer:
     """A composer whose parts play in most bars."""
     with torch.no_grad():
         for name, token in TOKENIZER.ids.items():
@@ -84,67 +84,68 @@ def busy(model) -> Composer:
 
 
 @pytest.fixture(scope="module")
-def busy_composer(tiny_network) -> Composer:
-    return busy(tiny_network())
+def composer(tiny_network) -> Composer:
+    return dense(tiny_network())
 
 
-# -- Three violins -------------------------------------------------------------------------------
+# Several tracks of one program --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def trio(busy_composer) -> Composition:
-    return busy_composer.compose(bars=8, prompt=TRIO, sampling=SAMPLING)
+def trio(composer) -> Composition:
+    return composer.compose(bars=8, prompt=TRIO, sampling=SAMPLING)
 
 
-def test_every_violin_goes_on_in_its_own_track(trio) -> None:
+def test_every_track_of_a_program_is_continued(trio) -> None:
     assert_in_its_tracks(trio, PARTS_OF_TRIO)
     assert len(new_by_track(trio)) == 4  # all of them play
     assert [track.name for track in trio.score.tracks] == ["Middle", "Low", "High", "Cello"]
+    parts = [PartName(40, 1), PartName(40, 2), PartName(40, 0), PartName(42, 0)]
+    assert trio.part_tracks == {part: (index,) for index, part in enumerate(parts)}
+    assert trio.track_parts == tuple(parts)
+    assert trio.prompt_tracks(PartName(40, 0)) == {2: 40}
+    assert replace(trio, prompt=None).prompt_tracks(PartName(40, 0)) == {}
 
 
-def test_the_violins_stay_apart_in_extended_pieces_drafts_and_takes(busy_composer, trio) -> None:
-    longer = busy_composer.extend(trio.truncated(3), bars=5)
+def test_tracks_stay_apart_in_every_method(composer, trio) -> None:
+    longer = composer.extend(trio.truncated(3), bars=5)
     assert longer.to_midi() == trio.to_midi()
-    for draft in busy_composer.stream(bars=4, prompt=TRIO, sampling=SAMPLING):
+    again = composer.reproduce(trio.recipe, prompt=TRIO)
+    assert again.to_midi() == trio.to_midi()
+    for draft in composer.stream(bars=4, prompt=TRIO, sampling=SAMPLING):
         assert_in_its_tracks(draft, PARTS_OF_TRIO)
         assert draft.to_midi() == trio.truncated(draft.bars).to_midi()
-    for take in busy_composer.compose_many(3, bars=3, prompt=TRIO, sampling=SAMPLING):
+    for take in composer.compose_many(3, bars=3, prompt=TRIO, sampling=SAMPLING):
         assert_in_its_tracks(take, PARTS_OF_TRIO)
 
 
-def test_the_violins_stay_apart_after_going_back(busy_composer, trio) -> None:
+def test_tracks_stay_apart_after_truncation(composer, trio) -> None:
     for bars in range(9):
         early = trio.truncated(bars)
         assert_in_its_tracks(early, PARTS_OF_TRIO)
         assert len(early.score.tracks) == 4
-    other = busy_composer.extend(trio.truncated(2), bars=3, sampling=Sampling(seed=9))
+    other = composer.extend(trio.truncated(2), bars=3, sampling=Sampling(seed=9))
     assert other.bar_tokens[2:] != trio.bar_tokens[2:5]
     assert_in_its_tracks(other, PARTS_OF_TRIO)
 
 
-def test_the_violins_stay_apart_in_a_piece_made_again(busy_composer, trio) -> None:
-    again = busy_composer.reproduce(trio.recipe, prompt=TRIO)
-    assert again.to_midi() == trio.to_midi()
-    assert_in_its_tracks(again, PARTS_OF_TRIO)
-
-
-def test_endless_music_has_a_track_for_every_violin(busy_composer, trio) -> None:
-    passages = list(islice(busy_composer.stream_endless(prompt=TRIO, sampling=SAMPLING), 8))
-    assert tuple(passage.tokens for passage in passages) == trio.bar_tokens
-    for passage in passages:
-        programs = [track.program for track in passage.score.tracks]
-        assert programs == [part.program for part in passage.parts]
-    names = {track.name for passage in passages for track in passage.score.tracks}
+def test_endless_music_has_a_track_for_every_part(composer, trio) -> None:
+    bars = list(islice(composer.stream_endless(prompt=TRIO, sampling=SAMPLING), 8))
+    assert tuple(bar.tokens for bar in bars) == trio.bar_tokens
+    for bar in bars:
+        programs = [track.program for track in bar.score.tracks]
+        assert programs == [part.program for part in bar.parts]
+    names = {track.name for bar in bars for track in bar.score.tracks}
     assert names == {"Violin", "Violin (2)", "Violin (3)", "Cello"}
 
 
 def test_every_note_has_the_probability_of_its_own_tokens(trio) -> None:
     expected = []
-    for passage in trio.generated_bars:
-        at = passage.number * 4 * trio.score.ticks_per_quarter
+    for bar in trio.generated_bars:
+        start = bar.number * 4 * trio.score.ticks_per_quarter
         unit = trio.score.ticks_per_quarter // 12
-        for note in notes_of_bar(passage.tokens, passage.log_probs):
-            tick = at + note.position * unit
+        for note in notes_of_bar(bar.tokens, bar.log_probs):
+            tick = start + note.position * unit
             expected.append((PARTS_OF_TRIO[note.part], tick, note.pitch, note.log_prob))
     names = [track.name for track in trio.continuation.tracks]
     found = [
@@ -157,8 +158,8 @@ def test_every_note_has_the_probability_of_its_own_tokens(trio) -> None:
         assert probability == pytest.approx(exp(log_prob))
 
 
-def test_a_chosen_violin_does_not_take_up_the_others(busy_composer) -> None:
-    piece = busy_composer.compose(
+def test_a_selected_track_does_not_continue_the_others(composer) -> None:
+    piece = composer.compose(
         bars=6, prompt=TRIO, prompt_selection=Selection(tracks={0}, last_bar=1), sampling=SAMPLING
     )
     assert [name for name, _ in new_by_track(piece)][:1] == ["Middle"]
@@ -167,23 +168,12 @@ def test_a_chosen_violin_does_not_take_up_the_others(busy_composer) -> None:
     assert [len(track.notes) for track in piece.score.tracks[1:]] == [8, 8, 8]
 
 
-# -- One line, many tracks, drums ----------------------------------------------------------------
+# Shared parts and drums ---------------------------------------------------------------------------
 
 
-def test_a_solo_line_goes_on_in_its_track(busy_composer) -> None:
-    solo = score_of(("Solo", 73, 72))
-    piece = busy_composer.compose(bars=8, prompt=solo, sampling=SAMPLING)
-    (track,) = piece.score.tracks
-    assert (track.name, track.program) == ("Solo", 73)
-    assert_in_its_tracks(piece, {PartName(73, 0): "Solo"})
-    assert written(piece)
-
-
-def test_tracks_beyond_the_eighth_share_a_part_and_its_notes_by_pitch(busy_composer) -> None:
+def test_tracks_beyond_the_eighth_share_a_part_by_pitch(composer) -> None:
     tracks = [(f"Violin {number}", 40, 100 - 6 * number) for number in range(10)]
-    piece = busy_composer.compose(
-        bars=24, prompt=score_of(*tracks, bars=1), sampling=Sampling(seed=3)
-    )
+    piece = composer.compose(bars=24, prompt=score_of(*tracks, bars=1), sampling=Sampling(seed=3))
     found, expected = dict(new_by_track(piece)), written(piece)
     for number in range(7):
         assert found.get(f"Violin {number}", []) == expected.get(PartName(40, number), [])
@@ -197,9 +187,9 @@ def test_tracks_beyond_the_eighth_share_a_part_and_its_notes_by_pitch(busy_compo
     assert len(piece.note_probabilities()) == piece.continuation.note_num()
 
 
-def test_drum_tracks_are_one_part_and_get_its_notes_by_pitch(busy_composer) -> None:
+def test_drum_tracks_share_one_part_by_pitch(composer) -> None:
     kit = score_of(("Kick", DRUMS, 36), ("Cymbals", DRUMS, 57))
-    piece = busy_composer.compose(bars=8, prompt=kit, sampling=SAMPLING)
+    piece = composer.compose(bars=8, prompt=kit, sampling=SAMPLING)
     found = dict(new_by_track(piece))
     assert found.keys() == {"Kick", "Cymbals"}
     assert sorted(found["Kick"] + found["Cymbals"]) == written(piece)[PartName(DRUMS, 0)]
@@ -207,22 +197,22 @@ def test_drum_tracks_are_one_part_and_get_its_notes_by_pitch(busy_composer) -> N
     assert len(piece.score.tracks) == 2
 
 
-def test_a_track_that_is_silent_where_the_prompt_is_read_goes_on_all_the_same(
-    busy_composer,
+def test_a_track_that_is_silent_in_the_bars_read_is_continued(
+    composer,
 ) -> None:
     # Only the last 64 bars are read: the flutes play in the first of 66.
     flutes = [("High Flute", 73, 90, 80, range(4)), ("Low Flute", 73, 70, 80, range(4))]
     prompt = score_of(("Piano", 0, 60), *flutes[::-1], bars=66)
     constraints = Constraints(programs={73}, meter=(4, 4))
-    piece = busy_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
+    piece = composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     assert TOKENIZER.ids["Program_73"] not in piece.prompt_ids
     assert_in_its_tracks(piece, {PartName(73, 0): "High Flute"})  # an unread program has one track
     assert [track.name for track in piece.score.tracks] == ["Piano", "Low Flute", "High Flute"]
 
 
-def test_a_piece_from_nothing_has_a_track_for_every_part(busy_composer) -> None:
+def test_a_new_piece_has_a_track_for_every_part(composer) -> None:
     constraints = Constraints(programs={40, 0}, meter=(4, 4), notes_per_bar=(6, 12))
-    *drafts, piece = busy_composer.stream(bars=5, sampling=SAMPLING, constraints=constraints)
+    *drafts, piece = composer.stream(bars=5, sampling=SAMPLING, constraints=constraints)
     expected = written(piece)
     assert max(Counter(part.program for part in expected).values()) > 1
     names = {0: "Acoustic Grand Piano", 40: "Violin"}
@@ -230,12 +220,12 @@ def test_a_piece_from_nothing_has_a_track_for_every_part(busy_composer) -> None:
         names[part.program] + (f" ({part.number + 1})" if part.number else ""): notes
         for part, notes in expected.items()
     }
-    for draft in drafts:  # every track keeps its place while the piece grows
+    for draft in drafts:  # a track keeps its index while the piece grows
         shown = [track.name for track in draft.score.tracks]
         assert shown == [track.name for track in piece.score.tracks][: len(shown)]
 
 
-# -- Loudness ------------------------------------------------------------------------------------
+# Velocities ---------------------------------------------------------------------------------------
 
 
 def velocities(piece: Composition) -> dict[str, set[int]]:
@@ -246,20 +236,20 @@ def velocities(piece: Composition) -> dict[str, set[int]]:
     }
 
 
-def test_new_notes_are_as_loud_as_those_of_their_track(busy_composer) -> None:
+def test_new_notes_have_the_velocity_of_their_track(composer) -> None:
     prompt = score_of(("Loud", 40, 84, 110), ("Soft", 40, 60, 35), ("Kit", DRUMS, 40, 64))
-    piece = busy_composer.compose(bars=8, prompt=prompt, sampling=SAMPLING)
+    piece = composer.compose(bars=8, prompt=prompt, sampling=SAMPLING)
     assert velocities(piece) == {"Loud": {110}, "Soft": {35}, "Kit": {64}}
-    longer = busy_composer.extend(piece.truncated(1), bars=7)
+    longer = composer.extend(piece.truncated(1), bars=7)
     assert longer.score == piece.score
 
 
-def test_a_beat_is_as_loud_as_it_was(busy_composer) -> None:
+def test_new_notes_have_the_velocity_of_their_beat(composer) -> None:
     prompt = score_of(("Piano", 0, 60))
     for note in prompt.tracks[0].notes:
         note.velocity = 100 if note.time % BAR == 0 else 50
     constraints = Constraints(programs={0}, meter=(4, 4), notes_per_bar=(8, 16))
-    piece = busy_composer.compose(bars=6, prompt=prompt, sampling=SAMPLING, constraints=constraints)
+    piece = composer.compose(bars=6, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     eighth = piece.score.ticks_per_quarter // 2
     loud, soft = set(), set()
     for note in piece.score.tracks[0].notes:
@@ -269,28 +259,19 @@ def test_a_beat_is_as_loud_as_it_was(busy_composer) -> None:
     assert (loud, soft) == ({100}, {50})
 
 
-def test_a_track_that_rests_where_the_prompt_is_read_is_as_loud_as_before(
-    busy_composer, monkeypatch
-) -> None:
+def test_a_track_that_is_silent_in_the_bars_read_keeps_its_velocity(composer, monkeypatch) -> None:
     monkeypatch.setattr(pipeline, "CONTEXT_BARS", 1)
     prompt = score_of(("Late", 0, 60, 35), ("Early", 40, 84, 110, range(4)))
-    piece = busy_composer.compose(bars=8, prompt=prompt, sampling=SAMPLING)
+    piece = composer.compose(bars=8, prompt=prompt, sampling=SAMPLING)
     assert velocities(piece) == {"Late": {35}, "Early": {110}}
 
 
-def test_without_a_prompt_loudness_is_the_default(busy_composer) -> None:
-    constraints = Constraints(programs={0, DRUMS}, meter=(4, 4), notes_per_bar=(8, 16))
-    piece = busy_composer.compose(bars=6, sampling=SAMPLING, constraints=constraints)
-    for name, found in velocities(piece).items():
-        assert found <= ({90, 94, 98} if name == "Drums" else {80, 84, 88})
-
-
-def test_an_ending_becomes_softer(busy_composer) -> None:
+def test_velocities_fall_in_an_ending(composer) -> None:
     prompt = score_of(("Piano", 0, 60, 100))
     constraints = Constraints(
         programs={0}, meter=(4, 4), key="C major", max_empty_bars=0, ending=True
     )
-    piece = busy_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
+    piece = composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
     bar = 4 * piece.score.ticks_per_quarter
     by_bar = {
         (note.time - piece.prompt_end_tick) // bar: note.velocity
@@ -300,13 +281,13 @@ def test_an_ending_becomes_softer(busy_composer) -> None:
     assert by_bar == {0: 100, 1: 100, 2: 85, 3: 70}
 
 
-# -- Substitutes ---------------------------------------------------------------------------------
+# Substitute programs ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def chamber(tiny_network) -> Composer:
     """A composer that was trained on piano, violin and drums only."""
-    return busy(tiny_network(programs=[DRUMS, 0, 40]))
+    return dense(tiny_network(programs=[DRUMS, 0, 40]))
 
 
 # The viola is read as a piano, which nothing else needs; violin and cello are read as violins.
@@ -324,8 +305,8 @@ def test_programs_with_one_substitute_stay_apart(chamber) -> None:
 
 def test_endless_music_has_the_programs_of_the_prompt(chamber) -> None:
     seen = set()
-    for passage in islice(chamber.stream_endless(prompt=STRINGS, sampling=SAMPLING), 8):
-        for part, track in zip(passage.parts, passage.score.tracks, strict=True):
+    for bar in islice(chamber.stream_endless(prompt=STRINGS, sampling=SAMPLING), 8):
+        for part, track in zip(bar.parts, bar.score.tracks, strict=True):
             assert {PartName(40, 0): 40, PartName(40, 1): 42, PartName(0, 0): 41}[
                 part
             ] == track.program
@@ -334,7 +315,7 @@ def test_endless_music_has_the_programs_of_the_prompt(chamber) -> None:
 
 
 @pytest.mark.parametrize("asked", [{42}, {40}, {41}, {40, 41}], ids=str)
-def test_only_the_programs_asked_for_sound_whatever_they_share(asked, chamber) -> None:
+def test_only_requested_programs_play_if_they_share_a_substitute(asked, chamber) -> None:
     constraints = Constraints(programs=asked, meter=(4, 4))
     piece = chamber.compose(bars=8, prompt=STRINGS, sampling=SAMPLING, constraints=constraints)
     assert programs_of(piece.continuation) == asked
@@ -348,7 +329,7 @@ def test_only_the_programs_asked_for_sound_whatever_they_share(asked, chamber) -
     assert late == asked
 
 
-def test_a_program_that_joins_does_not_sound_in_the_track_that_it_stands_for(chamber) -> None:
+def test_a_requested_program_does_not_play_in_the_track_it_substituted(chamber) -> None:
     prompt = score_of(("Church Organ", 19, 60))
     piece = chamber.compose(bars=2, prompt=prompt, sampling=SAMPLING)
     substitute = next(iter(written(piece))).program
@@ -361,7 +342,7 @@ def test_a_program_that_joins_does_not_sound_in_the_track_that_it_stands_for(cha
     assert min(note.time for note in added.notes) >= line
 
 
-def test_other_programs_asked_for_at_the_first_bar_equal_those_asked_for_at_once(chamber) -> None:
+def test_programs_requested_before_the_first_bar_equal_those_of_compose(chamber) -> None:
     prompt = score_of(("Viola", 41, 60))
     asked = Constraints(programs={40, 41}, meter=(4, 4))
     at_once = chamber.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=asked)
@@ -373,21 +354,3 @@ def test_other_programs_asked_for_at_the_first_bar_equal_those_asked_for_at_once
     assert chamber.reproduce(later.recipe, prompt=prompt).to_midi() == later.to_midi()
     (take,) = chamber.compose_many(1, bars=4, after=plain.truncated(0), constraints=asked)
     assert take.to_midi() == at_once.to_midi()
-
-
-def test_substitutes_have_the_loudness_of_the_track_that_they_stand_for(chamber) -> None:
-    prompt = score_of(("Violin", 40, 84, 110), ("Viola", 41, 65, 70), ("Cello", 42, 48, 30))
-    piece = chamber.compose(bars=8, prompt=prompt, sampling=SAMPLING)
-    assert velocities(piece) == {"Violin": {110}, "Viola": {70}, "Cello": {30}}
-
-
-def test_a_take_knows_the_tracks_of_its_prompt(trio) -> None:
-    assert trio.part_tracks == {
-        PartName(40, 0): (2,),
-        PartName(40, 1): (0,),
-        PartName(40, 2): (1,),
-        PartName(42, 0): (3,),
-    }
-    assert trio.track_parts == (PartName(40, 1), PartName(40, 2), PartName(40, 0), PartName(42, 0))
-    assert replace(trio, seed=None).prompt_tracks(PartName(40, 0)) == {}
-    assert trio.prompt_tracks(PartName(40, 0)) == {2: 40}

@@ -22,7 +22,7 @@ def test_a_trained_program_maps_to_itself() -> None:
 
 
 @pytest.mark.parametrize("later", [{17}, {16}, {17, 18, 41}, set()])
-def test_a_program_keeps_its_substitute_when_others_join(later) -> None:
+def test_a_program_keeps_its_substitute_when_others_are_added(later) -> None:
     alone = map_programs([{19, 0}], TRAINED)
     both = map_programs([{19, 0}, later], TRAINED)
     assert alone == {19: 16, 0: 0}
@@ -31,23 +31,23 @@ def test_a_program_keeps_its_substitute_when_others_join(later) -> None:
     assert set(both.values()) <= set(TRAINED)
 
 
-def test_a_joining_program_gets_an_unused_substitute() -> None:
+def test_an_added_program_gets_an_unused_substitute() -> None:
     assert map_programs([{19}, {20}], TRAINED)[20] in {0, 40}
     assert map_programs([{19, 1, 41}, {20}], TRAINED)[20] in {0, 16, 40}  # none is free
 
 
-def test_the_inverse_mapping_leads_to_the_music() -> None:
+def test_the_inverse_mapping_prefers_the_program_itself() -> None:
     assert invert_mapping({19: 16, 0: 0}) == {16: 19, 0: 0}
     assert invert_mapping({19: 16, 16: 16}) == {16: 16}
 
 
 def test_only_permitted_programs_are_mapped() -> None:
-    cast = {19: 16, 0: 0}
-    assert permitted_mapping(cast, Constraints()) == cast
-    assert permitted_mapping(cast, Constraints(programs={19})) == {19: 16}
+    mapping = {19: 16, 0: 0}
+    assert permitted_mapping(mapping, Constraints()) == mapping
+    assert permitted_mapping(mapping, Constraints(programs={19})) == {19: 16}
 
 
-def test_constraints_are_given_in_programs_that_the_network_knows() -> None:
+def test_constraints_are_mapped_to_trained_programs() -> None:
     constraints = Constraints(programs={19, 0}, pitch_ranges={19: (40, 60)})
     found = remap_constraints(constraints, {19: 16, 0: 0}, TRAINED)
     assert found == Constraints(programs={16, 0}, pitch_ranges={16: (40, 60)})

@@ -1,4 +1,4 @@
-"""Velocities of composed notes come from the same part and place of the prompt."""
+"""Velocities of generated notes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKENIZER = MusicTokenizer()
 
 
 def track(notes: list[tuple[int, int]], *, program: int = 0, pitch: int = 60) -> TrackTick:
-    """A track of eighths from (tick, velocity)."""
+    """Return a track of eighths from (tick, velocity)."""
     made = TrackTick("", max(program, 0), program == DRUMS)
     for tick, velocity in notes:
         made.notes.append(NoteTick(tick, 240, pitch, velocity))
@@ -46,7 +46,7 @@ def loudness_of(prompt: ScoreTick, order: Sequence[Sequence[int]] | None = None)
 
 
 def continued(new: ScoreTick, prompt: ScoreTick, *parts: PartName, gain: float = 1.0) -> ScoreTick:
-    """The new score with velocities of the prompt; its tracks are the first of their programs."""
+    """Return the new score with velocities of the prompt; default: each track is part 0."""
     own = parts or [PartName(DRUMS if each.is_drum else each.program, 0) for each in new.tracks]
     return loudness_of(prompt).with_velocities(new, own, gain)
 
@@ -55,14 +55,14 @@ def composed(ticks: list[int], **options) -> ScoreTick:
     return score(track([(tick, 64) for tick in ticks], **options))
 
 
-def test_a_note_is_as_loud_as_the_median_of_its_part_in_the_same_eighth() -> None:
+def test_a_note_has_the_median_velocity_of_its_part_in_the_same_eighth() -> None:
     loud = [(bar * BAR, velocity) for bar, velocity in enumerate((100, 90, 120))]
     soft = [(bar * BAR + BEAT, velocity) for bar, velocity in enumerate((30, 41, 40))]
     new = composed([0, BEAT, BAR, BAR + BEAT + 200])
     assert velocities(continued(new, score(track(loud + soft)))) == [[100, 40, 100, 40]]
 
 
-def test_an_eighth_without_notes_takes_the_median_of_the_part() -> None:
+def test_an_eighth_without_notes_has_the_median_of_the_part() -> None:
     prompt = score(track([(0, 100), (BEAT, 50), (2 * BEAT, 61)]))
     assert velocities(continued(composed([240, 3 * BEAT, 7 * 240]), prompt)) == [[61, 61, 61]]
 
@@ -88,7 +88,7 @@ def test_the_beat_of_a_compound_meter_is_a_dotted_quarter() -> None:
     assert velocities(continued(new, ScoreTick(480))) == [[88, 80, 80, 84, 80, 80, 88]]
 
 
-def test_tracks_of_one_program_are_as_loud_as_their_own_track_of_the_prompt() -> None:
+def test_tracks_of_one_program_have_their_own_velocities() -> None:
     prompt = score(track([(0, 100)], pitch=40), track([(0, 50)], pitch=80))
     new, parts = score(track([(0, 64)]), track([(0, 64)])), [PartName(0, 0), PartName(0, 1)]
     assert velocities(continued(new, prompt, *parts)) == [[50], [100]]
@@ -106,25 +106,25 @@ def test_all_drum_tracks_of_the_prompt_are_one_part() -> None:
     assert velocities(continued(drums, prompt)) == [[60]]
 
 
-def test_a_performed_note_a_little_early_belongs_to_the_next_eighth() -> None:
+def test_a_slightly_early_note_counts_for_the_next_eighth() -> None:
     prompt = score(track([(BEAT - 15, 40), (BEAT - 60, 90), (BAR - 15, 70)]))
     assert velocities(continued(composed([BEAT, 240, 0]), prompt)) == [[40, 90, 70]]
 
 
-def test_bars_count_by_their_own_meter() -> None:
+def test_prompt_and_score_can_have_different_meters() -> None:
     prompt = score(track([(beat * BEAT, 100 if beat % 3 == 0 else 40) for beat in range(9)]))
     prompt.time_signatures[0] = TimeSignatureTick(0, 3, 4)
     assert velocities(continued(composed([0, BEAT, BAR]), prompt)) == [[100, 40, 100]]
 
 
-def test_prompt_and_score_may_count_time_differently() -> None:
+def test_prompt_and_score_can_have_different_resolutions() -> None:
     prompt = score(track([(0, 100), (BEAT, 40)]))
     new = score(track([(0, 64), (48, 64), (4 * 48, 64)]), tpq=48)
     assert velocities(continued(new, prompt)) == [[100, 40, 100]]
 
 
 @pytest.mark.parametrize(("gain", "velocity"), [(1.0, 100), (0.5, 50), (2.0, 127), (0.0, 1)])
-def test_a_gain_scales_the_velocities_and_stays_within_midi(gain, velocity) -> None:
+def test_a_gain_scales_velocities_within_1_and_127(gain, velocity) -> None:
     prompt = score(track([(0, 100)]))
     found = velocities(continued(composed([0, BAR]), prompt, gain=gain))
     assert found == [[velocity, velocity]]
@@ -140,7 +140,7 @@ def test_the_last_position_of_a_bar_belongs_to_its_last_eighth(meter, position_t
     assert velocities(continued(new, ScoreTick(48))) == [[88, 80, 88]]
 
 
-def test_nothing_but_velocities_changes_and_the_scores_stay_as_they_are(invented) -> None:
+def test_only_velocities_change(invented) -> None:
     new, prompt = invented(programs=(0, 40, -1), seed=1), invented(programs=(0, -1))
     before = new.copy(), prompt.copy()
     made = continued(new, prompt)
@@ -150,19 +150,12 @@ def test_nothing_but_velocities_changes_and_the_scores_stay_as_they_are(invented
     assert made == continued(new, prompt)
 
 
-def test_scores_without_notes_are_no_problem() -> None:
-    empty = ScoreTick(480)
-    assert velocities(continued(composed([0]), empty)) == [[88]]
-    assert velocities(continued(score(track([])), score(track([(0, 90)])))) == [[]]
-    assert velocities(continued(empty, empty)) == []
-
-
 def test_parts_must_match_the_tracks() -> None:
     with pytest.raises(ValueError, match="2 parts were given for 1 tracks"):
         continued(composed([0]), ScoreTick(480), PartName(0, 0), PartName(0, 1))
 
 
-def test_bar_by_bar_is_as_loud_as_all_bars_at_once() -> None:
+def test_single_bars_have_the_velocities_of_all_bars_at_once() -> None:
     prompt = score(track([(0, 100), (BEAT, 40), (BAR, 90)]))
     both = continued(composed([0, BEAT, BAR, BAR + BEAT]), prompt, gain=0.5)
     one = continued(composed([0, BEAT]), prompt, gain=0.5)
@@ -171,5 +164,6 @@ def test_bar_by_bar_is_as_loud_as_all_bars_at_once() -> None:
 
 
 def test_without_a_prompt_all_notes_have_the_default() -> None:
+    assert velocities(continued(composed([0]), ScoreTick(480))) == [[88]]
     new = composed([0, 240], program=5)
     assert velocities(PromptLoudness().with_velocities(new, [PartName(5, 0)])) == [[88, 80]]

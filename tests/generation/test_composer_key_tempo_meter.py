@@ -1,0 +1,146 @@
+"""Requested keys, tempos and meters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from symusic.core import NoteTick, ScoreTick, TempoTick, TrackTick
+
+from musiclstm import Constraints
+from musiclstm.generation.constraints import Scale
+from musiclstm.midi.analysis import bar_starts, estimate_key, last_note_end, meter_at, tempo_at
+from musiclstm.tokens import DRUMS
+from tests.generation.pieces import PIANO, SAMPLING, band, notes_of, tempos, token_names
+
+
+def test_the_key_of_the_prompt_is_estimated_and_holds(tiny_composer, invented) -> None:
+    prompt = invented(bars=2, programs=(0, 40, DRUMS), seed=3)
+    name = str(estimate_key(prompt))
+    constraints = replace(tiny_composer.default_constraints(prompt), key="prompt")
+    piece = tiny_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING, constraints=constraints)
+    assert piece.constraints == replace(constraints, key=name)
+    new = notes_of(piece.score, start=piece.prompt_end_tick)
+    pitched = {pitch % 12 for program, *_, pitch, _ in new if program != DRUMS}
+    assert pitched
+    assert pitched <= Scale.named(name).pitch_classes
+    longer = tiny_composer.extend(piece, bars=1)
+    assert longer.constraints.key == name
+
+
+def test_only_the_used_bars_of_the_prompt_determine_the_key(tiny_composer) -> None:
+    score = ScoreTick(480)
+    track = TrackTick("Piano", 0, False)
+    for bar, chord in enumerate([(60, 64, 67), (61, 65, 68)]):
+        for pitch in chord:
+            track.notes.append(NoteTick(1_920 * bar, 1_920, pitch, 80))
+    score.tracks.append(track)
+    piece = tiny_composer.compose(
+        bars=1,
+        prompt=score,
+        prompt_bars=1,
+        sampling=SAMPLING,
+        constraints=Constraints(key="prompt"),
+    )
+    assert piece.constraints.key == "C major"
+
+
+def test_key_prompt_without_a_prompt_is_refused(tiny_composer) -> None:
+    constraints = Constraints(key="prompt")
+    for ask in (tiny_composer.compose, tiny_composer.stream, tiny_composer.stream_endless):
+        with pytest.raises(ValueError, match="key='prompt' needs a prompt whose key can be"):
+            ask(constraints=constraints)
+    with pytest.raises(ValueError, match="key='prompt' needs a prompt"):
+        tiny_composer.compose_many(2, constraints=constraints)
+
+
+def test_key_prompt_with_a_prompt_of_drums_is_refused(tiny_composer, invented) -> None:
+    prompt = invented(bars=1, programs=(DRUMS,))
+    with pytest.raises(ValueError, match="key='prompt' needs a prompt whose key can be estimated"):
+        tiny_composer.compose(bars=1, prompt=prompt, constraints=Constraints(key="prompt"))
+
+
+def test_tempos_change_only_if_permitted(tiny_composer, invented) -> None:
+    asked = {"bars": 6, "prompt": invented(bars=1, tempo_bpm=90), "sampling": SAMPLING}
+    free = tiny_composer.compose(**asked, constraints=PIANO)
+    bound = tiny_composer.compose(**asked, constraints=replace(PIANO, tempo_changes=False))
+    named = sum(word.startswith("Tempo_") for word in token_names(tiny_composer, free))
+    assert named > 0
+    assert len(free.score.tempos) == 1 + named
+    assert len(bound.score.tempos) == 1
+
+
+def test_a_new_piece_states_its_tempo(tiny_composer) -> None:
+    bound = tiny_composer.compose(
+        bars=2, sampling=SAMPLING, constraints=replace(PIANO, tempo_changes=False)
+    )
+    assert [(tempo.time, tempo.qpm) for tempo in bound.score.tempos] == [(0, 120)]
+    free = tiny_composer.compose(bars=3, sampling=SAMPLING)
+    named = [tempo.time for tempo in tiny_composer.tokenizer.decode(free.tokens).tempos]
+    assert named
+    assert [tempo.time for tempo in free.score.tempos] == [0, *(time for time in named if time)]
+
+
+def test_a_requested_tempo_starts_with_the_new_music(tiny_composer) -> None:
+    prompt = band(meter=(3, 4), bars=3)  # 97.3, from the second bar on 61.7
+    constraints = replace(tiny_composer.default_constraints(prompt), tempo_bpm=144)
+    asked = {"prompt": prompt, "sampling": SAMPLING, "constraints": constraints}
+    expected = [(0, 97.3), (3, 61.7), (9, 144)]
+    piece = tiny_composer.compose(bars=3, **asked)
+    assert tempos(piece.score) == expected
+    assert tempos(ScoreTick.from_midi(piece.to_midi())) == expected
+    assert tempos(tiny_composer.extend(piece, bars=1).score) == expected
+    assert tempos(piece.continuation) == [(0, 144)]
+    assert tempos(ScoreTick.from_midi(piece.to_midi(only_new=True))) == [(0, 144)]
+    assert [tempos(draft.score) for draft in tiny_composer.stream(bars=2, **asked)] == [
+        expected
+    ] * 2
+
+
+def test_a_tempo_after_the_last_note_of_the_prompt_is_ignored(tiny_composer) -> None:
+    prompt = band(meter=(3, 4), bars=1)
+    prompt.tempos.append(TempoTick(3 * 480, 50))
+    prompt.tempos.append(TempoTick(30 * 480, 40))
+    constraints = replace(tiny_composer.default_constraints(prompt), tempo_bpm=144)
+    piece = tiny_composer.compose(
+        bars=12, prompt=prompt, sampling=SAMPLING, constraints=constraints
+    )
+    end = last_note_end(piece.score)
+    assert tempo_at(piece.score, piece.prompt_end_tick) == pytest.approx(144, abs=0.01)
+    assert tempo_at(piece.score, end) == pytest.approx(144, abs=0.01)
+
+
+def test_a_new_piece_has_the_requested_tempo(tiny_composer) -> None:
+    constraints = replace(PIANO, tempo_bpm=63.5)
+    piece = tiny_composer.compose(bars=4, sampling=SAMPLING, constraints=constraints)
+    assert tempos(piece.score) == [(0, 63.5)]
+    assert not [word for word in token_names(tiny_composer, piece) if word.startswith("Tempo_")]
+
+
+def test_the_same_tempo_is_not_stated_twice(tiny_composer) -> None:
+    slow = replace(PIANO, tempo_bpm=60)
+    piece = tiny_composer.compose(bars=1, sampling=SAMPLING, constraints=slow)
+    same = tiny_composer.extend(piece, bars=1, constraints=replace(slow, key="C major"))
+    faster = tiny_composer.extend(same, bars=1, constraints=replace(slow, tempo_bpm=90))
+    assert [tempo.qpm for tempo in same.score.tempos] == [60]
+    assert [round(tempo.qpm) for tempo in faster.score.tempos] == [60, 90]
+    assert faster.score.tempos[1].time == 4 * faster.score.ticks_per_quarter
+
+
+def test_a_requested_meter_starts_with_the_new_music(tiny_composer, invented) -> None:
+    piece = tiny_composer.compose(
+        bars=2, prompt=invented(bars=2), sampling=SAMPLING, constraints=Constraints(meter=(3, 4))
+    )
+    start = piece.prompt_end_tick
+    assert meter_at(piece.score, start - 1) == (4, 4)
+    assert meter_at(piece.score, start) == (3, 4)
+    lines = bar_starts(piece.score, end_tick=start + 6 * piece.score.ticks_per_quarter)
+    assert (np.diff(lines) // piece.score.ticks_per_quarter).tolist() == [4, 4, 3, 3]
+
+
+def test_a_meter_without_token_is_replaced_by_one_of_the_same_length(tiny_composer) -> None:
+    piece = tiny_composer.compose(
+        bars=2, sampling=SAMPLING, constraints=Constraints(meter=(2, 2), programs={0})
+    )
+    assert {(s.numerator, s.denominator) for s in piece.score.time_signatures} == {(4, 4)}
