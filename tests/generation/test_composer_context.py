@@ -123,7 +123,7 @@ def from_bytes(piece: Composition) -> Composition:
     return replace(piece, state=DecoderState.from_bytes(piece.state.to_bytes()))
 
 
-@pytest.mark.parametrize("precision", ["int8", "float32"])
+@pytest.mark.parametrize("precision", ["int8", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "asked",
     [
