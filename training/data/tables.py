@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musiclstm.errors import CorpusError
+from musiclstm.midi import clean_text
 from training.data.sources import SUFFIXES, MidiSource
 from training.data.splits import SPLIT_NAMES
 
@@ -280,7 +281,7 @@ def _commit(name: str, revision: str | None) -> str:
     except Exception as error:  # the HTTP library raises errors of its own
         raise CorpusError(
             f"There is no {name!r} at the path given, and the Hub cannot be reached to look for a "
-            f"data set of that name ({_short(error)}); check --data, or the connection."
+            f"data set of that name ({_reason(error)}); check --data, or the connection."
         ) from error
     return str(found.sha)
 
@@ -294,10 +295,9 @@ def _dataset_errors(name: str, problem: str, advice: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise CorpusError(
-            f"The data set {name!r} {problem} ({_short(error)}); {advice}."
+            f"The data set {name!r} {problem} ({_reason(error)}); {advice}."
         ) from error
 
 
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return (text if len(text) <= 200 else text[:200] + "…") or type(error).__name__
+def _reason(error: Exception) -> str:
+    return clean_text(str(error), max_length=200) or type(error).__name__

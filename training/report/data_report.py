@@ -305,7 +305,7 @@ def _music_text(report: dict[str, Any]) -> str:
             f"Instruments {_first_rows(report['instruments'], 'notes')} (notes of each)",
             f"Keys        {_first_rows(report['keys'], 'pieces')} (pieces in each; estimated)",
             f"Meters      {_first_rows(report['meters'], 'pieces')} (pieces that begin in each; "
-            f"{changing:,} change it)",
+            f"it changes in {changing:,})",
             f"Grid        times are rounded to twelve steps per beat: {grid['moved_share']:.2%} of "
             f"the notes move, by {grid['moved_by_ms']:.0f} ms on average; {grid['lost_share']:.2%} "
             "coincide with another note and are lost",

@@ -80,15 +80,13 @@ def _head(report: dict[str, Any]) -> str:
 
 def _tiles(report: dict[str, Any]) -> str:
     files, found = report["files"], report["estimate"]
+    time = "?" if found is None else minutes_text(found["minutes"]).replace("minutes", "min")
     tiles = [
         (f"{files['read']:,}", f"of {files['found']:,} files used"),
         (f"{report['hours']:,.1f} h", "of music"),
         (f"{report['notes']:,}", "notes"),
         (f"{report['tokens']['epoch']:,}", "tokens per epoch"),
-        (
-            "?" if found is None else minutes_text(found["minutes"]),
-            f"to train ({report['preset']})",
-        ),
+        (time, f"to train ({report['preset']})"),
     ]
     cells = "".join(
         f'<div class="tile"><b>{_text(value)}</b><span>{_text(label)}</span></div>'
@@ -134,11 +132,11 @@ def _music(report: dict[str, Any]) -> str:
     changing = pluralize(report["pieces_that_change_meter"], "piece")
     return (
         "<h2>Music</h2>"
-        f"<div>{_bar_plot(report['instruments'], 'notes', 'Instruments: notes')}</div>"
-        f'<div class="columns"><div>{_bar_plot(report["keys"], "pieces", "Keys: pieces")}'
+        f"<div>{_bar_plot(report['instruments'], 'notes', 'Notes by instrument')}</div>"
+        f'<div class="columns"><div>{_bar_plot(report["keys"], "pieces", "Pieces by key")}'
         '<p class="soft">Estimated from the notes of each piece.</p></div>'
-        f"<div>{_bar_plot(report['meters'], 'pieces', 'Meters: pieces')}"
-        f'<p class="soft">Time signature at the first note; {changing} change it later.</p>'
+        f"<div>{_bar_plot(report['meters'], 'pieces', 'Pieces by time signature')}"
+        f'<p class="soft">At the first note; it changes later in {changing}.</p>'
         "</div></div><h2>Rounding of times</h2><p>The model writes notes on a grid of twelve steps "
         f"per beat. Of {grid['notes']:,} notes, {grid['moved_share']:.2%} ({grid['moved']:,}) move "
         f"to a step of the grid, by {grid['moved_by_ms']:.0f} ms (thousandths of a second) on "
