@@ -66,7 +66,7 @@ def _cached_metadata(index: Path, line: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class CorpusPiece:
-    """A piece that was read.
+    """Description of a piece of a corpus.
 
     Attributes:
         name: File name.
@@ -96,7 +96,7 @@ class Skipped:
 
 
 class Corpus:
-    """Pieces as token ids.
+    """A corpus: pieces as token ids, and the files that were left out.
 
     Attributes:
         pieces: Pieces in the order of reading; their names are one line of plain text.

@@ -144,7 +144,7 @@ class StatefulWindowDataset(Dataset[dict[str, Tensor]]):
         return self._rows * self._windows_per_row
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return one window.
+        """Return the window with an index in batch order.
 
         Returns:
             `input_ids`, `labels` and `shift_labels`, each (steps,). Both labels are the next

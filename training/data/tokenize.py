@@ -50,7 +50,7 @@ class EncodeJob(NamedTuple):
 
 @dataclass(frozen=True)
 class EncodedFile:
-    """Result for one file.
+    """Result of converting one file to tokens.
 
     Attributes:
         digest: Hash of its bytes.

@@ -66,7 +66,7 @@ class PretrainingSettings:
         )
 
     def learning_rate_at(self, step: int, completed: float) -> float:
-        """Return the learning rate.
+        """Return the learning rate at a step of the run.
 
         Args:
             step: Step of the run from 0, which determines the warm-up.

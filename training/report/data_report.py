@@ -67,7 +67,7 @@ _HINTS = {
 def describe(
     corpus: Corpus, tokenizer: MusicTokenizer, *, preset: str, estimate: TimeEstimate | None = None
 ) -> dict[str, Any]:
-    """Return the contents of the report as JSON values.
+    """Describe a corpus as JSON values: files, music, splits and the time of a training.
 
     Args:
         corpus: The corpus.

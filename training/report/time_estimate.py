@@ -120,7 +120,7 @@ def time_short_run(
     valid: Sequence[np.ndarray],
     test: Sequence[np.ndarray],
 ) -> TimeEstimate:
-    """Train and evaluate for some seconds and discard the result.
+    """Estimate the time of a run: train and evaluate for some seconds, discard the result.
 
     Args:
         make_trainer: Creates the trainer of the run with other settings.

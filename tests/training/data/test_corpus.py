@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import zipfile
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -330,17 +329,6 @@ def test_a_damaged_cache_is_detected_and_rebuilt(scales, suffix, damage):
     assert ids(after) == expected
     assert after.pieces == before.pieces or suffix == ".index"  # it holds the old statistics
     assert all(piece.stats for piece in after.pieces)
-
-
-def test_two_processes_may_share_a_cache(scales, tmp_path):
-    with ProcessPoolExecutor(2) as pool:
-        readings = [pool.submit(_read_ids, scales, tmp_path / "shared") for _ in range(4)]
-        expected = ids(read_corpus([scales], workers=1, cache=tmp_path / "own"))
-        assert [reading.result() for reading in readings] == [expected] * 4
-
-
-def _read_ids(scales, cache):
-    return ids(read_corpus([scales], workers=1, cache=cache))
 
 
 def test_a_killed_worker_is_reported_and_finished_files_are_cached(scales, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musiclstm.model.step_features import TokenTable
@@ -93,10 +93,10 @@ def scales_pieces(scales):
     return read_corpus([scales], workers=1).tokens("train"), MusicTokenizer()
 
 
-def augmentation(**settings):
+def augmentation(**changes):
     tokenizer = MusicTokenizer()
     table = TokenTable(tokenizer.token_names)
-    chosen = AugmentationSettings(**settings)
+    chosen = AugmentationSettings(**changes)
     return Augmentation(table, tokenizer.bos_id, tokenizer.eos_id, chosen)
 
 
@@ -174,6 +174,7 @@ def test_without_pieces_there_are_no_windows():
 # Weights.
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 20), WEIGHTS, st.integers(1, 30))
 def test_pieces_of_one_weight_are_seen_equally_often(pieces, weight, epochs):
     weight = max(weight, 1.001 / pieces)  # with less, an epoch could be empty
