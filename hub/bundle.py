@@ -1,7 +1,7 @@
-"""A checkpoint folder becomes what is published of it: weights, code, facts, samples, card.
+"""Files of a model repository, made from a checkpoint: weights, code, facts, samples, model card.
 
-Takes what it knows by name and nothing else, so that no optimizer state and no pickle travels. The
-code is that of this library, not what lies in the folder. Asks no Hub and sends nothing.
+Only known files are copied, so that no optimizer state and no pickle is published. The code is that
+of this library, not of the checkpoint folder.
 """
 
 from __future__ import annotations
@@ -33,102 +33,100 @@ AUTO_MAP = {
 SAMPLES_FOLDER, SAMPLE_BARS, PROMPT_BARS = "samples", 16, 8
 MAX_SAMPLES = len(example_files())
 
-_COPIED = (WEIGHTS_FILE, TOKENIZER_FILE)
-_COPIED_IF_THERE = ("generation_config.json", CURVE_FILE)
+_REQUIRED_FILES = (WEIGHTS_FILE, TOKENIZER_FILE)
+_OPTIONAL_FILES = ("generation_config.json", CURVE_FILE)
 
 
-def assemble(
+def write_bundle(
     checkpoint: Path,
     folder: Path,
     *,
     name: str,
-    home: str,
+    base_url: str,
     license: str,
     base_model: str | None,
     samples: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
-    """Fill an empty folder with everything that belongs on the Hub.
+    """Write all files of a model repository into an empty folder.
 
     Args:
-        checkpoint: What training wrote, or the bundled one.
-        folder: Exists.
-        name: The Hub id it will have.
-        home: The address under which its files will be read.
-        license: Of the weights, as the Hub spells it.
-        base_model: The Hub id of what it began from; None: what its facts say.
-        samples: How many pieces to compose, 0 to `MAX_SAMPLES`.
-        say: Is told what is missing.
+        checkpoint: A folder that training wrote, or the bundled one.
+        folder: Exists and is empty.
+        name: Hub id of the repository.
+        base_url: Address of its files.
+        license: Of the weights, as an identifier of the Hub.
+        base_model: Hub id of the model that was fine-tuned. None: as in facts.json.
+        samples: Number of pieces to compose, 0 to `MAX_SAMPLES`.
+        log: Receives a line for everything that is left out.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
-        OSError: Something cannot be read or written.
+        OSError: A file cannot be read or written.
     """
-    pair = load_checkpoint(checkpoint)  # refuses what nobody could load
-    composer = Composer(*pair, name=name)  # what recipes inside the samples will call it
-    for file in [*_COPIED, *(f for f in _COPIED_IF_THERE if (checkpoint / f).is_file())]:
+    loaded = load_checkpoint(checkpoint)  # refuses a checkpoint that users could not load
+    composer = Composer(*loaded, name=name)  # the recipes of the samples contain the name
+    optional = [file for file in _OPTIONAL_FILES if (checkpoint / file).is_file()]
+    for file in [*_REQUIRED_FILES, *optional]:
         shutil.copyfile(checkpoint / file, folder / file)
     for file in CODE_FILES:
         shutil.copyfile(Path(musiclstm.model.__file__).with_name(file), folder / file)
     config = json.loads((checkpoint / CONFIG_FILE).read_text(encoding="utf-8"))
-    config.pop("_name_or_path", None)  # a folder of this machine
-    _write(folder / CONFIG_FILE, config | {"auto_map": AUTO_MAP})
-    facts = read_facts(checkpoint) | {"samples": _samples(composer, folder, samples, say)}
-    _write(folder / FACTS_FILE, facts)
-    write_card(folder, name=name, license=license, base_model=base_model, home=home)
+    config.pop("_name_or_path", None)  # a path of this machine
+    _write_json(folder / CONFIG_FILE, config | {"auto_map": AUTO_MAP})
+    facts = read_facts(checkpoint) | {"samples": _write_samples(composer, folder, samples, log)}
+    _write_json(folder / FACTS_FILE, facts)
+    write_card(folder, name=name, license=license, base_model=base_model, base_url=base_url)
 
 
-def _write(path: Path, record: dict[str, Any]) -> None:
+def _write_json(path: Path, record: dict[str, Any]) -> None:
     text = json.dumps(record, indent=2, ensure_ascii=False, sort_keys=path.name == CONFIG_FILE)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-# Samples ------------------------------------------------------------------------------------------
-
-
-def _samples(
-    composer: Composer, folder: Path, count: int, say: Callable[[str], None]
+def _write_samples(
+    composer: Composer, folder: Path, count: int, log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Compose from the first tunes that come with the library, each with the same random seed."""
+    """Continue the first example files, each with a fixed random seed, and return their facts."""
     if count:
         (folder / SAMPLES_FOLDER).mkdir()
-    made = []
-    for number, (title, tune) in enumerate(list(example_files().items())[:count], start=1):
-        name = f"{number:02d}-{tune.stem.replace('_', '-')}"
+    samples = []
+    for number, (title, prompt) in enumerate(list(example_files().items())[:count], start=1):
+        name = f"{number:02d}-{prompt.stem.replace('_', '-')}"
         try:
             piece = composer.compose(
                 bars=SAMPLE_BARS,
-                prompt=tune,
+                prompt=prompt,
                 prompt_bars=PROMPT_BARS,
                 sampling=Sampling(seed=number),
             )
         except (MusicLSTMError, ValueError) as error:
-            say(f"There is no sample {name}: {error}")
+            log(f"There is no sample {name}: {error}")
             continue
-        files = _sample_files(piece, folder, f"{SAMPLES_FOLDER}/{name}", say)
+        files = _write_sample(piece, folder, f"{SAMPLES_FOLDER}/{name}", log)
         source = f"the first {PROMPT_BARS} bars of {title}"
-        made.append({"name": name, "source": source, "random_seed": number, "files": files})
-    return made
+        samples.append({"name": name, "source": source, "random_seed": number, "files": files})
+    return samples
 
 
-def _sample_files(
-    piece: Composition, folder: Path, stem: str, say: Callable[[str], None]
+def _write_sample(
+    piece: Composition, folder: Path, stem: str, log: Callable[[str], None]
 ) -> dict[str, str]:
     piece.save_midi(folder / f"{stem}.mid")
-    files = {"midi": f"{stem}.mid", "roll": _roll(piece, folder, stem)}
+    files = {"midi": f"{stem}.mid", "roll": _write_pianoroll(piece, folder, stem)}
     try:
         render(piece.score).save(folder / f"{stem}.mp3")
     except RenderError as error:
-        say(f"{stem}.mid has no sound: {error}")
+        log(f"{stem}.mid has no audio: {error}")
         return files
     return files | {"sound": f"{stem}.mp3"}
 
 
-def _roll(piece: Composition, folder: Path, stem: str) -> str:
+def _write_pianoroll(piece: Composition, folder: Path, stem: str) -> str:
     try:
         draw_png(piece, folder / f"{stem}.png")
     except ImportError:
-        picture = pianoroll_svg(piece.score, prompt_end_tick=piece.prompt_end_tick)
-        (folder / f"{stem}.svg").write_text(picture, encoding="utf-8")
+        svg = pianoroll_svg(piece.score, prompt_end_tick=piece.prompt_end_tick)
+        (folder / f"{stem}.svg").write_text(svg, encoding="utf-8")
         return f"{stem}.svg"
     return f"{stem}.png"

@@ -1,7 +1,4 @@
-"""What the Hub reads on top of a card: `facts.json` as YAML, by huggingface_hub's own rules.
-
-Knows no section of the card itself, and adds no number: a result stands here when it was measured.
-"""
+"""YAML metadata of a model card, from `facts.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any, TypeAlias
 from huggingface_hub import EvalResult, ModelCardData
 
 BUNDLED_NAME = "musiclstm"
-TASK = "text-generation"  # what the Hub calls a causal language model
+TASK = "text-generation"  # the Hub's name for causal language models
 TAGS = ("music", "midi", "symbolic-music", "lstm", "musiclstm")
 
 Facts: TypeAlias = Mapping[str, Any]
@@ -22,13 +19,13 @@ _METRICS = {"bits_per_note": "Bits per note", "bits_per_token": "Bits per token"
 
 
 def metadata(facts: Facts, *, name: str, license: str, base_model: str | None = None) -> str:
-    """The YAML between the two lines of dashes, without them.
+    """Return the YAML metadata, without the lines of dashes around it.
 
     Args:
-        facts: What `facts.json` holds.
-        name: What the model is called.
-        license: As the Hub spells it.
-        base_model: What the first weights were, a Hub id; None: what the facts say of it.
+        facts: Contents of `facts.json`.
+        name: Name of the model.
+        license: An identifier of the Hub.
+        base_model: Hub id of the model that was fine-tuned. None: as in the facts.
     """
     base, results = base_model or base_of(facts.get("runs", [])), list(_results(facts))
     data = ModelCardData(
@@ -47,9 +44,9 @@ def metadata(facts: Facts, *, name: str, license: str, base_model: str | None = 
 
 
 def base_of(runs: Sequence[Facts]) -> str | None:
-    """The model on the Hub that these runs began from; None where they began from nothing.
+    """Return the Hub model from which training started; None for random weights.
 
-    A folder of one's own is passed over: what it was made from counts.
+    Local folders are skipped: the run that made them counts.
     """
     for run in reversed(runs):
         start = str(run["from"])
@@ -63,24 +60,24 @@ def base_of(runs: Sequence[Facts]) -> str | None:
 
 
 def datasets_of(data: Sequence[Facts]) -> list[str]:
-    """The corpora that are data sets of the Hub; folders of one's own have no name there."""
+    """Return the corpora that are datasets of the Hub, not local folders."""
     return [each["name"] for each in data if _HUB_ID.fullmatch(each["name"])]
 
 
 def _results(facts: Facts) -> Iterator[EvalResult]:
     for each in facts.get("evaluation", []):
-        yield from _held_out(each["held_out"] or {}, ", ".join(each["data"]), each["split"])
+        names = ", ".join(each["data"])
+        yield from _likelihood_results(each["held_out"] or {}, names, each["split"])
         share = (each["accuracy"] or {}).get("all", {}).get("share")
         if share is not None:
-            names = ", ".join(each["data"])
             yield _result("accuracy", "Accuracy, all tokens", round(share, 4), names, each["split"])
     if not any(each["held_out"] for each in facts.get("evaluation", [])):
         names = ", ".join(each["name"] for each in facts.get("data", [])) or "not stated"
         for split in ("valid", "test"):
-            yield from _held_out(facts.get(split, {}), names, split)
+            yield from _likelihood_results(facts.get(split, {}), names, split)
 
 
-def _held_out(measured: Facts, corpora: str, split: str) -> Iterator[EvalResult]:
+def _likelihood_results(measured: Facts, corpora: str, split: str) -> Iterator[EvalResult]:
     for metric, title in _METRICS.items():
         if metric in measured:
             yield _result(metric, title, round(measured[metric], 4), corpora, split)
@@ -92,7 +89,7 @@ def _result(metric: str, title: str, value: float, corpora: str, split: str) -> 
         task_name="MIDI continuation",
         dataset_type="midi",
         dataset_name=corpora,
-        dataset_config=corpora,  # the Hub merges results that differ in the name alone
+        dataset_config=corpora,  # the Hub merges results that differ only in the name
         dataset_split=split,
         metric_type=metric,
         metric_name=title,

@@ -1,4 +1,4 @@
-"""What the Hub and the way there refuse, as one sentence each. No token is ever repeated."""
+"""Conversion of errors of the Hub and its client to `PublishError`, without the token."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 
 from musiclstm.errors import PublishError
 
-# What carries the requests has changed its name before; what it raises stands above this one.
+# Base class of the HTTP library's errors. huggingface_hub changed that library in version 1.0.
 TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 
-_AGAIN = "the same command again goes on where it broke off"
+_RESUME = "the same command resumes the upload"
 
 
 @contextmanager
-def told_plainly(repo: str, token: str) -> Iterator[None]:
-    """Turns whatever goes wrong on the way to the Hub into a `PublishError` without the token."""
+def convert_errors(repo: str, token: str) -> Iterator[None]:
+    """Raise `PublishError` without the token for every error of the client."""
     try:
         yield
     except OfflineModeIsEnabled as error:
@@ -27,15 +27,15 @@ def told_plainly(repo: str, token: str) -> Iterator[None]:
         ) from error
     except HFValidationError as error:
         raise PublishError(
-            f"{repo!r} is no name of a repository; take one such as 'user/name', of letters, "
-            "digits, '-', '_' and '.'."
+            f"{repo!r} is not a valid repository name; use 'user/name', with letters, digits, '-', "
+            "'_' and '.'."
         ) from error
     except (TRANSPORT_ERROR, RuntimeError, ValueError, OSError) as error:
-        raise PublishError(_without(token, _sentence(_root(error), repo))) from error
+        raise PublishError(_remove_token(token, _sentence(_root(error), repo))) from error
 
 
 def _root(error: BaseException) -> BaseException:
-    """What the client wrapped while it sent a large file."""
+    """Return the cause of an error that the client raised while it sent a large file."""
     while isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -43,28 +43,28 @@ def _root(error: BaseException) -> BaseException:
 
 def _sentence(error: BaseException, repo: str) -> str:
     if isinstance(error, HfHubHTTPError) and error.response is not None:
-        return _answer(error.response.status_code, error.server_message or "", repo)
+        return _status_message(error.response.status_code, error.server_message or "", repo)
     if isinstance(error, (TRANSPORT_ERROR, ConnectionError)):
         kind = type(error).__name__
-        return f"The Hub cannot be reached, or the connection broke ({kind}); {_AGAIN}."
+        return f"The Hub cannot be reached, or the connection was lost ({kind}); {_RESUME}."
     return f"{repo!r} could not be published: {' '.join(str(error).split()).rstrip('.')}."
 
 
-def _answer(status: int, told: str, repo: str) -> str:
-    why = f" ({told.rstrip('.')})" if told else ""
+def _status_message(status: int, server_message: str, repo: str) -> str:
+    why = f" ({server_message.rstrip('.')})" if server_message else ""
     if status >= 500:
-        return f"The Hub is in trouble itself (status {status}); wait a little: {_AGAIN}."
+        return f"The Hub has an internal error (status {status}); wait: {_RESUME}."
     return {
-        401: "The Hub does not know the token you are logged in with; run `hf auth login` again.",
-        402: f"The Hub asks for a subscription to make {repo!r}{why}; see its prices, or choose "
+        401: "The Hub does not accept your token; run `hf auth login` again.",
+        402: f"The Hub requires a subscription for {repo!r}{why}; see its prices, or choose "
         "another kind of repository.",
-        403: f"The token you are logged in with may not write to {repo!r}{why}; take one of type "
-        "'write', or another name.",
-        404: f"{repo!r} is not there, or not for you{why}; check the name.",
-        412: f"Somebody else has just changed {repo!r}; look at it and run the command again.",
-        429: f"The Hub asks for a pause, for it was asked too often; later {_AGAIN}.",
-    }.get(status, f"The Hub refused {repo!r} with status {status}{why}; {_AGAIN}.")
+        403: f"Your token may not write to {repo!r}{why}; use a token of type 'write', or another "
+        "name.",
+        404: f"{repo!r} does not exist, or you have no access{why}; check the name.",
+        412: f"Another user has just changed {repo!r}; check the change and run the command again.",
+        429: f"The Hub received too many requests; wait: {_RESUME}.",
+    }.get(status, f"The Hub refused {repo!r} with status {status}{why}; {_RESUME}.")
 
 
-def _without(token: str, text: str) -> str:
+def _remove_token(token: str, text: str) -> str:
     return re.sub(r"\b(hf_|Bearer )\w{8,}", r"\1…", text.replace(token, "…"))

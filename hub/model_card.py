@@ -1,6 +1,6 @@
-"""The model card: `facts.json` in words. `python -m hub.model_card FOLDER` writes its README.md.
+"""Model card from `facts.json`: `python -m hub.model_card FOLDER` writes the README.md of a folder.
 
-Measures nothing and adds no number of its own. A fact that is missing says so.
+All numbers come from the facts. A missing fact is shown as not measured or not stated.
 """
 
 from __future__ import annotations
@@ -25,16 +25,35 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 Facts: TypeAlias = Mapping[str, Any]
 
-_PLAIN = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]<>|#&"}
+_ENTITIES = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_[]<>|#&"}
+
+# Figures of continuations (training.evaluation.music_metrics has the formulas).
+DEFINITIONS = {
+    "overlap": "sum of the smaller value of each bin of two normalized histograms, 0 to 1; of one "
+    "feature, or the mean of pitch class, pitch, onset interval, duration and notes per bar",
+    "overlap_with_prompt": "the mean, always with the prompt",
+    "silent_instruments": "share of the programs in the last four bars of the prompt that have no "
+    "note in the last four bars of the music",
+    "density": "|log2((n + 1/2) / (p + 1/2))| with n and p notes per bar of the music and of the "
+    "prompt",
+    "near_repeats": "share of non-empty bars that share 70 % of their notes (Jaccard similarity) "
+    "with an earlier bar",
+    "same_key": "share of groups of four bars that are in the estimated key of the prompt",
+    "melody_lost": "share of pieces whose highest notes lie seven or more semitones below those of "
+    "the prompt (medians)",
+    "lines_become_chords": "share of one-voice parts of the prompt that play chords in the music",
+    "collapse": "share of pieces with fewer than two pitches, more than half of the bars empty, or "
+    "one bar more than eight times",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the card of a checkpoint folder; 1 with a sentence where that cannot be done."""
+    """Write the card of a checkpoint folder. Return 0, or 1 after an error message."""
     parser = argparse.ArgumentParser(
-        prog="python -m hub.model_card", description="Write the card of a checkpoint folder."
+        prog="python -m hub.model_card", description="Write the model card of a checkpoint folder."
     )
     parser.add_argument("folder", type=Path, help="with config.json and facts.json")
-    parser.add_argument("--name", help="what the model is called (the folder's own name)")
+    parser.add_argument("--name", help="name of the model (name of the folder)")
     parser.add_argument("--license", default="apache-2.0", help="of the weights (apache-2.0)")
     options = parser.parse_args(argv)
     try:
@@ -52,13 +71,13 @@ def write_card(
     name: str | None = None,
     license: str = "apache-2.0",
     base_model: str | None = None,
-    home: str | None = None,
+    base_url: str | None = None,
 ) -> Path:
-    """Write `README.md` from `facts.json` and return its path; the rest as for `model_card`.
+    """Write `README.md` from `facts.json` and return its path; arguments as of `model_card`.
 
     Raises:
         CheckpointError: The facts are damaged.
-        OSError: It cannot be written.
+        OSError: The card cannot be written.
     """
     card = folder / CARD_FILE
     text = model_card(
@@ -66,7 +85,7 @@ def write_card(
         name=name or folder.resolve().name,
         license=license,
         base_model=base_model,
-        home=home,
+        base_url=base_url,
         has_curve=(folder / CURVE_FILE).is_file(),
     )
     card.write_text(text, encoding="utf-8")
@@ -79,19 +98,19 @@ def model_card(
     name: str,
     license: str = "apache-2.0",
     base_model: str | None = None,
-    home: str | None = None,
+    base_url: str | None = None,
     has_curve: bool = False,
 ) -> str:
-    """The card as Markdown with the Hub's metadata on top.
+    """Return the card as Markdown, with the metadata for the Hub.
 
     Args:
-        facts: What `facts.json` holds; what is missing is shown as not measured.
-        name: What the model is called; `musiclstm`, the bundled one, is loaded without a name.
-        license: Of the weights, as the Hub spells it.
-        base_model: The Hub id of what the first weights were; None: what the facts say of it.
-        home: The address under which the files of the repository can be read; None: it is on no
-            Hub, so that nothing is said of players and of loading it from there.
-        has_curve: Whether a picture of the learning lies beside the card.
+        facts: Contents of `facts.json`.
+        name: Name of the model; `musiclstm` is the bundled one.
+        license: Of the weights, as an identifier of the Hub.
+        base_model: Hub id of the model that was fine-tuned. None: as in the facts.
+        base_url: Address of the files of the repository. None: the model is not on the Hub, so the
+            card has no audio players and no example that loads it from there.
+        has_curve: Whether there is a picture of the learning curve in the folder.
     """
     size, is_bundled = facts.get("parameters"), name == BUNDLED_NAME
     where = "" if is_bundled else json.dumps(name)
@@ -101,17 +120,17 @@ def model_card(
         where=where,
         model="" if is_bundled else f" --model {shlex.quote(name)}",
         parameters="an unknown number" if size is None else f"{size:,}",
-        samples=_samples(facts.get("samples", []), home),
-        transformers=_template("transformers").substitute(where=where) if home else "",
-        held_out=_held_out(facts),
+        samples=_samples(facts.get("samples", []), base_url),
+        transformers=_template("transformers").substitute(where=where) if base_url else "",
+        likelihood=_likelihood(facts),
         continuations=_continuations(facts.get("evaluation", [])),
         reports="".join(_report(each) for each in facts.get("reports", [])),
-        limits=_listed(facts.get("limits", [])),
+        limits=_list(facts.get("limits", [])),
         data=_data(facts),
         credits=_credits(facts.get("credits", [])),
         base=_base(base_model or base_of(facts.get("runs", []))),
         runs=_runs(facts.get("runs", [])),
-        curve=_curve(has_curve),
+        learning_curve=_learning_curve(has_curve),
     )
 
 
@@ -119,25 +138,27 @@ def _template(name: str) -> Template:
     return Template((TEMPLATES / f"{name}.md").read_text(encoding="utf-8"))
 
 
-# Sections -----------------------------------------------------------------------------------------
+# -- Sections --------------------------------------------------------------------------------------
 
 
-def _samples(samples: Sequence[Facts], home: str | None) -> str:
-    return "\n".join(["\n## Samples\n", *(_sample(e, home) for e in samples)]) if samples else ""
+def _samples(samples: Sequence[Facts], base_url: str | None) -> str:
+    return (
+        "\n".join(["\n## Samples\n", *(_sample(e, base_url) for e in samples)]) if samples else ""
+    )
 
 
-def _sample(sample: Facts, home: str | None) -> str:
+def _sample(sample: Facts, base_url: str | None) -> str:
     name, files = _text(sample["name"]), sample["files"]
-    links = ", ".join(f"[{kind}]({place})" for kind, place in files.items())
+    links = ", ".join(f"[{kind}]({path})" for kind, path in files.items())
     parts = [f"### {name}", f"Continues {_text(sample['source'])} ({links})."]
-    if home and "sound" in files:  # a player needs the whole address
-        parts.append(f'<audio controls src="{home}/{quote(files["sound"])}"></audio>')
+    if base_url and "sound" in files:  # a player needs an absolute address
+        parts.append(f'<audio controls src="{base_url}/{quote(files["sound"])}"></audio>')
     if "roll" in files:
-        parts.append(f"![Roll: {name}]({files['roll']})")
+        parts.append(f"![Piano roll of {name}]({files['roll']})")
     return "\n\n".join(parts) + "\n"
 
 
-def _held_out(facts: Facts) -> str:
+def _likelihood(facts: Facts) -> str:
     measured = [each for each in facts.get("evaluation", []) if each["held_out"]]
     rows = [
         {
@@ -164,8 +185,8 @@ def _held_out(facts: Facts) -> str:
 def _accuracy(evaluation: Facts) -> str:
     rows = [
         {
-            "token": _text(kind),
-            "most likely token is right": f"{100 * each['share']:.1f} %",
+            "token type": _text(kind),
+            "accuracy": f"{100 * each['share']:.1f} %",
             "tokens": f"{each['tokens']:,}",
         }
         for kind, each in evaluation["accuracy"].items()
@@ -183,24 +204,33 @@ def _continuation(evaluation: Facts) -> str:
     sampling = {name: value for name, value in plan["sampling"].items() if value is not None}
     head = (
         f"{found['takes']:,} continuations of {found['pieces']:,} {evaluation['split']} pieces, "
-        f"{plan['bars']} bars after {plan['prompt_bars']} (4 after 4 where a piece is shorter), at "
-        f"the settings `{json.dumps(sampling)}`; decode failures: "
-        f"{found['decode_failures']}. Overlaps of composed bars are with the piece's own next "
-        "bars, those of original bars with the prompt."
+        f"{plan['bars']} bars after a prompt of {plan['prompt_bars']} (4 after 4 for shorter "
+        f"pieces), with the settings `{json.dumps(sampling)}`; decode failures: "
+        f"{found['decode_failures']}. *Composed* compares the continuation with the piece's own "
+        "next bars (overlaps) or the prompt (all others); *95 %* is a bootstrap interval. "
+        "*Original* compares the piece's own next bars with the prompt."
     )
     baseline = found.get("baseline", {})
-    others = {_text(baseline["model"]): baseline["figures"]} if baseline else {}
+    baselines = {_text(baseline["model"]): baseline["figures"]} if baseline else {}
     rows = [
         {
             "figure": name.replace("_", " "),
             "composed": _number(row["composed"]),
             "95 %": _interval(row["composed_interval"]),
             "original": _number(row["original"]),
-            **{who: _number(known.get(name, {}).get("baseline")) for who, known in others.items()},
+            **{
+                model: _number(known.get(name, {}).get("baseline"))
+                for model, known in baselines.items()
+            },
         }
         for name, row in found["figures"].items()
     ]
-    return "\n\n".join([head, _table(rows), _command(evaluation)])
+    definitions = "\n".join(
+        f"- *{name.replace('_', ' ')}*: {DEFINITIONS[name]}"
+        for name in found["figures"]
+        if name in DEFINITIONS
+    )
+    return "\n\n".join([head, _table(rows), definitions, _command(evaluation)])
 
 
 def _interval(ends: Sequence[float | None]) -> str:
@@ -211,7 +241,7 @@ def _report(report: Facts) -> str:
     return f"\n## {report['title']}\n\n{report['printed']}\n\n`{report['command']}`\n"
 
 
-def _listed(limits: Sequence[str]) -> str:
+def _list(limits: Sequence[str]) -> str:
     return "\n".join(f"- {_text(each)}" for each in limits) or "Not stated."
 
 
@@ -227,7 +257,7 @@ def _data(facts: Facts) -> str:
     if not rows:
         return UNKNOWN
     left_out = facts.get("left_out")
-    counted = f"Left out, because they could not be used: {left_out:,}." if left_out else ""
+    counted = f"{left_out:,} pieces could not be used." if left_out else ""
     return f"{_table(rows)}\n\n{counted}".rstrip()
 
 
@@ -241,19 +271,19 @@ def _credits(credits: Sequence[Facts]) -> str:
         f"{_text(each['credit'])}"
         for each in credits
     ]
-    return "\n" + "\n".join(["Thanks to:\n", *lines, ""]) if lines else ""
+    return "\n" + "\n".join(["Sources:\n", *lines, ""]) if lines else ""
 
 
 def _base(base: str | None) -> str:
     return f"Fine-tuned from `{base}`.\n\n" if base else ""
 
 
-def _curve(is_there: bool) -> str:
-    if not is_there:
-        return "No learning curve was kept."
+def _learning_curve(exists: bool) -> str:
+    if not exists:
+        return "There is no learning curve."
     return (
         f"![Learning curve]({CURVE_FILE})\n\n"
-        "The last run: training loss, and bits per note of the pieces that were held out."
+        "Last run: training loss, and bits per note of held-out pieces."
     )
 
 
@@ -274,19 +304,19 @@ def _runs(runs: Sequence[Facts]) -> str:
         for number, run in enumerate(runs, start=1)
     ]
     tokens, minutes = sum(r["tokens_seen"] for r in runs), sum(r["minutes"] for r in runs)
-    spent = f"In all {tokens:,} tokens and {minutes / 60:.1f} hours. Energy was not measured."
-    text = f"{_table(rows)}\n\n{spent}"
+    total = f"Total: {tokens:,} tokens in {minutes / 60:.1f} hours. Energy was not measured."
+    text = f"{_table(rows)}\n\n{total}"
     before = runs[-1].get("valid_before")
     if before is None:
         return text
     return f"{text} Before the last run: {before:.3f} bits per note of held-out pieces."
 
 
-# Markdown -----------------------------------------------------------------------------------------
+# -- Markdown --------------------------------------------------------------------------------------
 
 
 def _command(evaluation: Facts) -> str:
-    """Return the command with its options; DATA stands for the corpora."""
+    """Return the command that printed an evaluation; DATA stands for the corpora."""
     plan = evaluation["plan"]
     options = f"--split {evaluation['split']} --pieces {plan['pieces']}"
     options += f" --takes {plan['takes']}" if plan["pieces"] else ""
@@ -301,8 +331,8 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def _text(text: str) -> str:
-    """Text that stays text in Markdown and in HTML."""
-    return " ".join(text.split()).translate(_PLAIN)
+    """Escape text for Markdown and HTML."""
+    return " ".join(text.split()).translate(_ENTITIES)
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

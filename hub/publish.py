@@ -1,8 +1,4 @@
-"""A checkpoint goes to the Hub: `python -m hub.publish CHECKPOINT REPO` makes one commit of it.
-
-Joins the steps: a folder assembled, then delivered. Knows neither what lies in the folder nor how
-the Hub is spoken to.
-"""
+"""Publishing of a checkpoint: `python -m hub.publish CHECKPOINT REPO` makes one commit of it."""
 
 from __future__ import annotations
 
@@ -15,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 from huggingface_hub import constants
 
-from hub.bundle import MAX_SAMPLES, assemble
-from hub.upload import UploadResult, deliver, token_at_hand
+from hub.bundle import MAX_SAMPLES, write_bundle
+from hub.upload import UploadResult, require_token, upload_folder
 from musiclstm.errors import MusicLSTMError, PublishError
 from musiclstm.model import find_checkpoint
 
@@ -26,12 +22,12 @@ _REPO = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*(?<![
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Publish a checkpoint; 0 when it is there, 1 with a sentence when not."""
+    """Publish a checkpoint. Return 0, or 1 after an error message."""
     options = _parser().parse_args(argv)
     try:
         if not 0 <= options.samples <= MAX_SAMPLES:
             raise PublishError(f"--samples must be 0 to {MAX_SAMPLES}, got {options.samples}.")
-        delivery = publish(
+        result = publish(
             options.checkpoint,
             options.repo,
             private=options.private or None,
@@ -45,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MusicLSTMError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    print("\n".join(f"  {name}" for name in delivery.files))
+    print("\n".join(f"  {name}" for name in result.files))
     done = "Would be sent to" if options.dry_run else "Published as one commit:"
-    print(f"{done} {delivery.url} ({len(delivery.files)} files, {delivery.bytes:,} bytes)")
+    print(f"{done} {result.url} ({len(result.files)} files, {result.bytes:,} bytes)")
     return 0
 
 
@@ -62,40 +58,40 @@ def publish(
     samples: int = SAMPLES,
     overwrite: bool = False,
     dry_run: bool = False,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> UploadResult:
-    """Send a checkpoint with everything that others need to hear, judge and use it.
+    """Publish weights, tokenizer, model code, facts, samples and model card of a checkpoint.
 
     Args:
         checkpoint: A folder that training wrote, or "default" for the bundled one.
         repo: Such as "user/model".
-        private: True: nobody else may see it. None: as it is, or as the Hub makes new ones.
-        revision: A branch; None: main.
-        license: Of the weights, as the Hub spells it.
-        base_model: The Hub id of what it began from; None: what its facts say.
-        samples: How many pieces to compose for the card, 0 to `MAX_SAMPLES`.
-        overwrite: Also replace files that an earlier publishing did not write.
-        dry_run: Send nothing, only say what would be sent.
-        say: Is told what is missing.
+        private: Visibility of a new repository. None: the Hub's default.
+        revision: Branch. None: main.
+        license: Of the weights, as an identifier of the Hub.
+        base_model: Hub id of the model that was fine-tuned. None: as in facts.json.
+        samples: Number of pieces to compose for the card, 0 to `MAX_SAMPLES`.
+        overwrite: Also replace files that an earlier upload did not write.
+        dry_run: Send nothing, and return what would be sent.
+        log: Receives a line for everything that is left out.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
-        PublishError: The Hub refuses or cannot be reached, or something would be overwritten.
+        PublishError: The Hub refuses or cannot be reached, or a file would be overwritten.
     """
     check_ready(repo, dry_run=dry_run)
-    with TemporaryDirectory(prefix="musiclstm-publish-") as room:
-        assemble(
+    with TemporaryDirectory(prefix="musiclstm-publish-") as folder:
+        write_bundle(
             find_checkpoint(checkpoint),
-            Path(room),
+            Path(folder),
             name=repo,
-            home=f"{constants.ENDPOINT}/{repo}/resolve/{revision or 'main'}",
+            base_url=f"{constants.ENDPOINT}/{repo}/resolve/{revision or 'main'}",
             license=license,
             base_model=base_model,
             samples=samples,
-            say=say,
+            log=log,
         )
-        return deliver(
-            room,
+        return upload_folder(
+            folder,
             repo,
             private=private,
             revision=revision,
@@ -106,35 +102,35 @@ def publish(
 
 
 def check_ready(repo: str, *, dry_run: bool = False) -> None:
-    """Refuse at once what would be refused after hours of work; asks no Hub.
+    """Check the name and the login without a request, for a caller that trains for hours first.
 
     Raises:
-        PublishError: No such name can be, or nobody is logged in.
+        PublishError: The name is not valid, or no user is logged in.
     """
     if not _REPO.fullmatch(repo):
         raise PublishError(
-            f"{repo!r} is no name for a model on the Hub; take 'user/name', of letters, digits, "
-            "'-', '_' and '.'."
+            f"{repo!r} is not a valid name of a model on the Hub; use 'user/name', with letters, "
+            "digits, '-', '_' and '.'."
         )
     if not dry_run:
-        token_at_hand()
+        require_token()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m hub.publish",
-        description="Send a checkpoint to the Hugging Face Hub, with card, code and samples.",
+        description="Publish a checkpoint on the Hugging Face Hub, with card, code and samples.",
     )
     add = parser.add_argument
     add("checkpoint", help="a folder that training.finetune wrote, or default")
-    add("repo", help="such as user/model; made if it is not there")
-    add("--private", action="store_true", help="nobody else may see it")
-    add("--revision", metavar="BRANCH", help="another branch than main")
+    add("repo", help="such as user/model; created if it does not exist")
+    add("--private", action="store_true", help="make the repository private")
+    add("--revision", metavar="BRANCH", help="branch (main)")
     add("--license", default="apache-2.0", help="of the weights (apache-2.0)")
-    add("--base_model", metavar="ID", help="what it began from, if its facts do not say")
+    add("--base_model", metavar="ID", help="the fine-tuned model, if facts.json does not name it")
     add("--samples", type=int, default=SAMPLES, help=f"pieces to compose for the card ({SAMPLES})")
-    add("--overwrite", action="store_true", help="also replace what this command did not write")
-    add("--dry_run", action="store_true", help="send nothing; say what would be sent")
+    add("--overwrite", action="store_true", help="also replace files that were changed by others")
+    add("--dry_run", action="store_true", help="send nothing; print what would be sent")
     return parser
 
 

@@ -1,7 +1,6 @@
-"""The page for everybody: `python -m hub.space REPO --model USER/MODEL` makes or updates a Space.
+"""Publishing of the page: `python -m hub.space REPO --model USER/MODEL` creates or updates a Space.
 
-Joins the steps: a model pinned to a commit, a folder staged, that folder started alone on this
-machine, and only then sent.
+The model is pinned to a commit, a folder is staged and started on this machine, and then uploaded.
 """
 
 from __future__ import annotations
@@ -12,17 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from huggingface_hub import get_token
-
-from hub.revisions import Pin, pin
+from hub.revisions import PinnedModel, pin_model
 from hub.space_files import PYTHON_VERSION, stage
-from hub.space_smoke_test import boot, clean_python
-from hub.upload import UploadResult, deliver
+from hub.space_smoke_test import clean_interpreter, smoke_test
+from hub.upload import UploadResult, require_token, upload_folder
 from musiclstm.errors import MusicLSTMError, PublishError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make or update a Space; 1 with a sentence where that cannot be done."""
+    """Create or update a Space. Return 0, or 1 after an error message."""
     options = _parser().parse_args(argv)
     try:
         publish_space(options)
@@ -33,58 +30,49 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def publish_space(options: argparse.Namespace) -> None:
-    """Pin, stage, try and send, each step telling what it did.
+    """Pin, stage, test and upload, and print what each step did.
 
     Raises:
         PublishError: The model or the Space is refused, or the staged page does not start.
     """
     if not options.dry_run:
-        _refuse_strangers()
-    title = _title(options.title or options.repo.rpartition("/")[2])
+        require_token()  # before minutes of work
+    title = _checked_title(options.title or options.repo.rpartition("/")[2])
     with TemporaryDirectory(prefix="musiclstm-space-") as name:
-        folder, chosen = Path(name), pin(options.model, options.revision)
-        stage(folder, chosen, title=title)
-        _show(folder, chosen)
+        folder, model = Path(name), pin_model(options.model, options.revision)
+        stage(folder, model, title=title)
+        _print_staged(folder, model)
         if options.dry_run:
-            print(f"Would go to {_deliver(folder, chosen, options).url}. Nothing was sent.")
+            print(f"Would go to {_upload(folder, model, options).url}. Nothing was sent.")
             return
-        _try(folder, with_boot=not options.no_boot)
-        sent = _deliver(folder, chosen, options)
-        print(f"Sent {len(sent.files)} files as commit {sent.commit}. Building: {sent.url}")
+        _test(folder, skip=options.no_boot)
+        result = _upload(folder, model, options)
+        print(f"Sent {len(result.files)} files as commit {result.commit}. Building: {result.url}")
 
 
-def _deliver(folder: Path, chosen: Pin, options: argparse.Namespace) -> UploadResult:
-    return deliver(
+def _upload(folder: Path, model: PinnedModel, options: argparse.Namespace) -> UploadResult:
+    return upload_folder(
         folder,
         options.repo,
         repo_type="space",
         space_sdk="gradio",
         private=options.private or None,
         overwrite=options.overwrite,
-        message=f"Play {chosen.model} at {chosen.revision[:7]}",
+        message=f"Play {model.name} at {model.revision[:7]}",
         dry_run=options.dry_run,
     )
 
 
-def _refuse_strangers() -> None:
-    """Before minutes are spent on a Space that could not be sent."""
-    if get_token() is None:
-        raise PublishError(
-            "Nobody is logged in to the Hub; run `hf auth login`, set HF_TOKEN to a token that may "
-            "write, or add --dry_run."
-        )
-
-
-def _title(title: str) -> str:
+def _checked_title(title: str) -> str:
     if not title.isprintable() or not 1 <= len(title.strip()) <= 60:
         raise PublishError(
-            f"A Space's title is one line of 1 to 60 letters, not {title!r}; pass another --title."
+            f"--title must be one line of 1 to 60 characters, got {title!r}; pass another one."
         )
     return title.strip()
 
 
-def _show(folder: Path, chosen: Pin) -> None:
-    """Every file with its size, and the settings that the Hub will read."""
+def _print_staged(folder: Path, model: PinnedModel) -> None:
+    """Print every file with its size, and the settings for the Hub."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
     for path, size in sizes.items():
@@ -92,32 +80,32 @@ def _show(folder: Path, chosen: Pin) -> None:
     print(f"{sum(sizes.values()):>9,}  bytes in {len(sizes)} files\n")
     card = (folder / "README.md").read_text(encoding="utf-8")
     print(card.removeprefix("---\n").partition("\n---\n")[0])
-    print(f"\nPlays {chosen.model} at commit {chosen.revision}.")
+    print(f"\nPlays {model.name} at commit {model.revision}.")
 
 
-def _try(folder: Path, *, with_boot: bool) -> None:
-    if not with_boot:
-        print("Not started on this machine, as --no_boot asks: the Hub is the first to try it.")
+def _test(folder: Path, *, skip: bool) -> None:
+    if skip:
+        print("Not started on this machine, because of --no_boot.")
         return
     present = "{}.{}".format(*sys.version_info)
     differs = f"; the Space has Python {PYTHON_VERSION}" if present != PYTHON_VERSION else ""
-    print(f"Starting it alone, with its requirements.txt and Python {present} only{differs} …")
-    print("(The first time that environment is built, which takes minutes.)", flush=True)
-    midi = boot(folder, python=clean_python(folder))
+    print(f"Starting it with its requirements.txt only, on Python {present}{differs} …")
+    print("(The environment is installed at the first time, which takes minutes.)", flush=True)
+    midi = smoke_test(folder, python=clean_interpreter(folder))
     print(f"It started and composed a bar ({len(midi):,} bytes of MIDI).")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m hub.space", description="Make or update the page for everybody, a Space."
+        prog="python -m hub.space", description="Create or update a Space that serves the page."
     )
     parser.add_argument("repo", metavar="REPO", help="the Space, such as user/name")
     parser.add_argument("--model", required=True, help="the model on the Hub, such as user/model")
-    parser.add_argument("--revision", help="its branch, tag or commit (the newest of main)")
-    parser.add_argument("--title", help="what the Space is called (the name of REPO)")
-    parser.add_argument("--private", action="store_true", help="only you can see the Space")
-    parser.add_argument("--overwrite", action="store_true", help="replace what others wrote there")
-    parser.add_argument("--dry_run", action="store_true", help="show everything and send nothing")
+    parser.add_argument("--revision", help="branch, tag or commit of the model (newest of main)")
+    parser.add_argument("--title", help="title of the Space (the name in REPO)")
+    parser.add_argument("--private", action="store_true", help="make the Space private")
+    parser.add_argument("--overwrite", action="store_true", help="replace files changed by others")
+    parser.add_argument("--dry_run", action="store_true", help="print everything and send nothing")
     parser.add_argument("--no_boot", action="store_true", help="send it without starting it here")
     return parser
 

@@ -1,9 +1,9 @@
-"""A folder becomes one commit on the Hub: a model's or a Space's, whole or not at all.
+"""Upload of a folder to the Hub: one commit with all files, or none.
 
-Replaces only what an earlier delivery wrote and nobody has changed since; what that was stands in a
-small record that travels with it. A delivery that broke off is begun anew by the same call, and
-large files that had arrived are not sent again. No token gets into a file, a message or an error.
-Knows nothing of music, cards or weights.
+Only files that an earlier upload wrote and that are unchanged since are replaced or deleted. A
+record in the repository lists them. A repeated call resumes an interrupted upload: large files that
+were received are not sent again. `HfApi.upload_folder` is not used: with hf_xet installed it
+uploads in several commits.
 """
 
 from __future__ import annotations
@@ -11,40 +11,33 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    RepoUrl,
-    get_token,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.hf_api import RepoFile
 
-from hub.errors import told_plainly
+from hub.errors import convert_errors
 from musiclstm.errors import PublishError
 
 RECORD_FILE = ".musiclstm.json"
 
 RepoType: TypeAlias = Literal["model", "space"]
 
-# What the Hub itself puts into a new repository.
-_OF_THE_HUB = {".gitattributes", "README.md"}
+_CREATED_BY_HUB = {".gitattributes", "README.md"}  # in a new repository
 
 
 @dataclass(frozen=True)
 class UploadResult:
-    """What was sent, or would be.
+    """Files that were uploaded, or would be in a dry run.
 
     Attributes:
-        url: Where it can be seen.
-        commit: The commit that holds it; None after a dry run.
-        files: Paths in the repository, in order; the record is one of them.
-        bytes: Of all files together.
+        url: Page of the repository.
+        commit: Commit that contains the files; None after a dry run.
+        files: Sorted paths in the repository, the record included.
+        bytes: Total size.
     """
 
     url: str
@@ -55,17 +48,23 @@ class UploadResult:
 
 @dataclass(frozen=True)
 class _Digest:
-    """A file's contents, as the store of large files and as git know them."""
+    """Hashes of a file, as the Hub lists them for large files and for files in git."""
 
     sha256: str
     git: str
 
-    def is_of(self, there: RepoFile) -> bool:
-        known = self.git if there.lfs is None else self.sha256
-        return known == (there.blob_id if there.lfs is None else there.lfs.sha256)
+    @classmethod
+    def of(cls, content: bytes) -> _Digest:
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+        return cls(hashlib.sha256(content).hexdigest(), git.hexdigest())
+
+    def matches(self, file: RepoFile | None) -> bool:
+        if file is None:
+            return False
+        return self.git == file.blob_id if file.lfs is None else self.sha256 == file.lfs.sha256
 
 
-def deliver(
+def upload_folder(
     folder: str | Path,
     repo: str,
     *,
@@ -77,214 +76,197 @@ def deliver(
     space_sdk: str | None = None,
     dry_run: bool = False,
 ) -> UploadResult:
-    """Send everything in a folder to a repository, in one commit.
+    """Upload all files of a folder to a repository, in one commit.
 
-    The repository is made if there is none. Files of an earlier delivery that the folder no longer
-    holds are taken away; files that others put there under other names stay.
+    A missing repository is created. Files of an earlier upload that are no longer in the folder are
+    deleted; other files of the repository stay.
 
     Args:
-        folder: Whatever lies in it is sent, folders inside it too.
+        folder: All its files are sent, those in subfolders too.
         repo: Such as "user/name"; without a user, that of the token.
-        repo_type: What it is.
-        private: For a repository that is made now; True refuses one that is public already.
-        revision: A branch, made if there is none; None: main.
-        message: Of the commit.
-        overwrite: Also replace what an earlier delivery did not write.
-        space_sdk: Such as "gradio"; a Space needs one.
-        dry_run: Ask and send nothing; only say what would be sent.
+        repo_type: "model" or "space".
+        private: Visibility of a new repository; True refuses an existing public one.
+        revision: Branch, created if it is missing. None: main.
+        message: Commit message.
+        overwrite: Also replace files that an earlier upload did not write.
+        space_sdk: Such as "gradio"; needed for a Space.
+        dry_run: Send no request, and return what would be uploaded.
 
     Raises:
-        PublishError: The Hub refuses or cannot be reached, or something would be overwritten.
+        PublishError: The Hub refuses or cannot be reached, the folder is empty or contains the
+            token, or a file would be overwritten.
     """
-    contents = _contents(Path(folder))
-    digests = {path: _digest(_read(content)) for path, content in contents.items()}
-    contents[RECORD_FILE] = record = _record_of(digests)
-    digests[RECORD_FILE] = _digest(record)
-    names, size = tuple(sorted(contents)), sum(len(_read(each)) for each in contents.values())
+    files = _read_folder(Path(folder))
+    digests = {path: _Digest.of(content) for path, content in files.items()}
+    files[RECORD_FILE] = _record_of(digests)
+    digests[RECORD_FILE] = _Digest.of(files[RECORD_FILE])
+    names, size = tuple(sorted(files)), sum(map(len, files.values()))
     if dry_run:
-        place = f"{HfApi().endpoint}/{'spaces/' if repo_type == 'space' else ''}{repo}"
-        return UploadResult(place, None, names, size)
-    token = token_at_hand()
-    _refuse_secret(contents, token)
-    with told_plainly(repo, token):
-        parcel = _Upload(HfApi(token=token), contents, digests, repo_type, revision or "main")
-        place = parcel.find_place(repo, private=private, space_sdk=space_sdk)
-        commit = parcel.send(place.repo_id, message, overwrite=overwrite)
-    return UploadResult(str(place), commit, names, size)
+        url = f"{HfApi().endpoint}/{'spaces/' if repo_type == 'space' else ''}{repo}"
+        return UploadResult(url, None, names, size)
+    token = require_token()
+    _check_no_token(files, token)
+    api = HfApi(token=token)
+    with convert_errors(repo, token):
+        created = api.create_repo(
+            repo, repo_type=repo_type, private=private, space_sdk=space_sdk, exist_ok=True
+        )
+        branch = _Branch(api, created.repo_id, repo_type, revision or "main")
+        branch.prepare(private=private)
+        commit = branch.commit(files, digests, message, overwrite=overwrite)
+    return UploadResult(str(created), commit, names, size)
 
 
-def token_at_hand() -> str:
-    """The token of whoever is logged in; asks no Hub whether it is still good.
+def require_token() -> str:
+    """Return the token of the logged-in user, without a request.
 
     Raises:
-        PublishError: Nobody is.
+        PublishError: No user is logged in.
     """
     token = get_token()
     if token is None:
         raise PublishError(
-            "Nobody is logged in to the Hub; run `hf auth login`, or set HF_TOKEN to a token that "
-            "may write."
+            "No user is logged in to the Hub; run `hf auth login`, or set HF_TOKEN to a token with "
+            "write access. A dry run needs none."
         )
     return token
 
 
-# What lies in the folder --------------------------------------------------------------------------
-
-
-def _contents(folder: Path) -> dict[str, Path | bytes]:
-    found: dict[str, Path | bytes] = {
-        path.relative_to(folder).as_posix(): path
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != RECORD_FILE
     }
-    if not found:
-        raise PublishError(f"There is nothing to publish in {str(folder)!r}; is it the right one?")
-    return found
+    if not files:
+        raise PublishError(f"There are no files in {str(folder)!r}; check the path.")
+    return files
 
 
-def _read(content: Path | bytes) -> bytes:
-    return content if isinstance(content, bytes) else content.read_bytes()
-
-
-def _digest(content: bytes) -> _Digest:
-    git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-    return _Digest(hashlib.sha256(content).hexdigest(), git.hexdigest())
-
-
-def _record_of(digests: Mapping[str, _Digest]) -> bytes:
-    told = {
-        "about": "What musiclstm wrote; it replaces these files only while nobody changed them.",
-        "files": {path: vars(digest) for path, digest in sorted(digests.items())},
-    }
-    return (json.dumps(told, indent=2) + "\n").encode()
-
-
-def _refuse_secret(contents: Mapping[str, Path | bytes], token: str) -> None:
-    for path, content in contents.items():
-        if token.encode() in _read(content):
+def _check_no_token(files: Mapping[str, bytes], token: str) -> None:
+    for path, content in files.items():
+        if token.encode() in content:
             raise PublishError(
-                f"{path!r} holds the token you are logged in with, and whoever reads it could "
-                "write in your name; take the token out of that file."
+                f"{path!r} contains your Hub token, which gives every reader write access to your "
+                "repositories; remove the token from that file."
             )
-
-
-# On the Hub ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Upload:
-    """Files on their way to one branch of one repository."""
+class _Branch:
+    """A branch of a repository on the Hub."""
 
     api: HfApi
-    contents: Mapping[str, Path | bytes]
-    digests: Mapping[str, _Digest]
+    repo: str
     repo_type: RepoType
-    branch: str
+    name: str
 
-    def find_place(self, repo: str, *, private: bool | None, space_sdk: str | None) -> RepoUrl:
-        """The repository, made if there is none; and the branch."""
-        place = self.api.create_repo(
-            repo,
-            repo_type=self.repo_type,
-            private=private,
-            space_sdk=space_sdk if self.repo_type == "space" else None,
-            exist_ok=True,
-        )
-        info = self.api.repo_info(place.repo_id, repo_type=self.repo_type)
+    def prepare(self, *, private: bool | None) -> None:
+        """Check the visibility and create the branch."""
+        info = self.api.repo_info(self.repo, repo_type=self.repo_type)
         if private and not info.private:
             raise PublishError(
-                f"{place.repo_id!r} exists and everybody can read it; make it private in its "
-                "settings on the Hub, or choose another name."
+                f"{self.repo!r} exists and is public; make it private in its settings on the Hub, "
+                "or choose another name."
             )
-        if self.branch != "main":
+        if self.name != "main":
             self.api.create_branch(
-                place.repo_id, branch=self.branch, repo_type=self.repo_type, exist_ok=True
+                self.repo, branch=self.name, repo_type=self.repo_type, exist_ok=True
             )
-        return place
 
-    def send(self, repo: str, message: str, *, overwrite: bool) -> str:
-        """Commit, and look whether everything is there; the commit."""
-        tip = self._tip(repo)
-        there = self._listing(repo, tip)
-        record = self._record(repo, tip) if RECORD_FILE in there else {}
+    def commit(
+        self,
+        files: Mapping[str, bytes],
+        digests: Mapping[str, _Digest],
+        message: str,
+        *,
+        overwrite: bool,
+    ) -> str:
+        """Commit the files, check that all of them arrived, and return the commit."""
+        info = self.api.repo_info(self.repo, repo_type=self.repo_type, revision=self.name)
+        present = self.files_at(str(info.sha))
+        record = self._read_record(str(info.sha)) if RECORD_FILE in present else {}
         if not overwrite:
-            self._refuse_foreign(repo, there, record)
-        stale = {
+            self._check_ownership(digests, present, record)
+        stale = [
             path
-            for path, digest in record.items()
-            if path not in self.digests and path in there and digest.is_of(there[path])
-        }
+            for path, digest in sorted(record.items())
+            if path not in files and digest.matches(present.get(path))
+        ]
         commit = self.api.create_commit(
-            repo,
+            self.repo,
             [
-                *(CommitOperationAdd(path, content) for path, content in self.contents.items()),
-                *(CommitOperationDelete(path) for path in sorted(stale)),
+                *(CommitOperationAdd(path, content) for path, content in files.items()),
+                *(CommitOperationDelete(path) for path in stale),
             ],
             commit_message=message,
             repo_type=self.repo_type,
-            revision=self.branch,
-            parent_commit=tip,  # whoever commits in between is not run over
+            revision=self.name,
+            parent_commit=info.sha,  # the Hub refuses it after a commit by another user
         )
-        self._check_arrived(repo, commit.oid)
+        arrived = self.files_at(commit.oid)
+        if lost := _paths(digests, lambda path, digest: not digest.matches(arrived.get(path))):
+            raise PublishError(
+                f"{_shorten(lost)} did not arrive in {self.repo!r}; check its .gitignore, and "
+                "publish again."
+            )
         return commit.oid
 
-    def _tip(self, repo: str) -> str:
-        info = self.api.repo_info(repo, repo_type=self.repo_type, revision=self.branch)
-        return str(info.sha)
-
-    def _listing(self, repo: str, commit: str) -> dict[str, RepoFile]:
-        tree = self.api.list_repo_tree(
-            repo, recursive=True, revision=commit, repo_type=self.repo_type
+    def files_at(self, commit: str) -> dict[str, RepoFile]:
+        entries = self.api.list_repo_tree(
+            self.repo, recursive=True, revision=commit, repo_type=self.repo_type
         )
-        return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+        return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
-    def _record(self, repo: str, commit: str) -> dict[str, _Digest]:
-        """What an earlier delivery wrote; empty where there is no record that can be read."""
-        with tempfile.TemporaryDirectory() as room:
+    def _read_record(self, commit: str) -> dict[str, _Digest]:
+        with tempfile.TemporaryDirectory() as folder:
             path = self.api.hf_hub_download(
-                repo, RECORD_FILE, repo_type=self.repo_type, revision=commit, local_dir=room
+                self.repo, RECORD_FILE, repo_type=self.repo_type, revision=commit, local_dir=folder
             )
-            return _read_record(Path(path).read_bytes())
+            return _parse_record(Path(path).read_bytes())
 
-    def _refuse_foreign(
-        self, repo: str, there: Mapping[str, RepoFile], record: Mapping[str, _Digest]
+    def _check_ownership(
+        self,
+        digests: Mapping[str, _Digest],
+        present: Mapping[str, RepoFile],
+        record: Mapping[str, _Digest],
     ) -> None:
-        foreign = [
-            path
-            for path, digest in self.digests.items()
-            if path in there
-            and not digest.is_of(there[path])
-            and not (path in record and record[path].is_of(there[path]))
-            and not (path == RECORD_FILE and record)
-        ]
-        if foreign and not self._is_untouched(repo, there):
+        """Refuse to replace files that an earlier upload did not write, or changed since."""
+
+        def is_foreign(path: str, digest: _Digest) -> bool:
+            if path not in present or digest.matches(present[path]):
+                return False
+            if path == RECORD_FILE:
+                return not record
+            return not (path in record and record[path].matches(present[path]))
+
+        foreign = _paths(digests, is_foreign)
+        if foreign and not self._is_new(present):
             raise PublishError(
-                f"{repo!r} holds {_some(foreign)}, which this command did not write or somebody "
-                "has changed since; look at it, then add --overwrite to replace it."
+                f"{self.repo!r} holds {_shorten(foreign)}, which this command did not write or "
+                "which was changed since; compare the files, then add --overwrite to replace them."
             )
 
-    def _is_untouched(self, repo: str, there: Mapping[str, RepoFile]) -> bool:
-        """Whether nobody has been here since the Hub made the repository."""
-        if not there.keys() <= _OF_THE_HUB:
+    def _is_new(self, present: Mapping[str, RepoFile]) -> bool:
+        """Return whether the repository contains only what the Hub created."""
+        if not present.keys() <= _CREATED_BY_HUB:
             return False
-        commits = self.api.list_repo_commits(repo, repo_type=self.repo_type, revision=self.branch)
+        commits = self.api.list_repo_commits(
+            self.repo, repo_type=self.repo_type, revision=self.name
+        )
         return len(commits) == 1
 
-    def _check_arrived(self, repo: str, commit: str) -> None:
-        there = self._listing(repo, commit)
-        lost = [
-            path
-            for path, digest in self.digests.items()
-            if path not in there or not digest.is_of(there[path])
-        ]
-        if lost:
-            raise PublishError(
-                f"{_some(lost)} did not arrive in {repo!r} as sent; see whether its .gitignore "
-                "names it, and publish again."
-            )
+
+def _record_of(digests: Mapping[str, _Digest]) -> bytes:
+    record = {
+        "about": "Files written by musiclstm, which replaces them only while they are unchanged.",
+        "files": {path: vars(digest) for path, digest in sorted(digests.items())},
+    }
+    return (json.dumps(record, indent=2) + "\n").encode()
 
 
-def _read_record(content: bytes) -> dict[str, _Digest]:
+def _parse_record(content: bytes) -> dict[str, _Digest]:
+    """Return the files of a record; none if it is not valid."""
     try:
         files = json.loads(content)["files"]
         return {
@@ -292,9 +274,13 @@ def _read_record(content: bytes) -> dict[str, _Digest]:
             for path, each in files.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # not ours, so everything there is foreign
+        return {}
 
 
-def _some(paths: list[str]) -> str:
+def _paths(digests: Mapping[str, _Digest], test: Callable[[str, _Digest], bool]) -> list[str]:
+    return [path for path, digest in digests.items() if test(path, digest)]
+
+
+def _shorten(paths: list[str]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return ", ".join(paths[:3]) + more

@@ -251,7 +251,7 @@ def _publish(folder: Path, music: MusicArguments, training: TrainingArguments) -
     if repo is None or training.process_index != 0:
         return
     try:
-        delivery = publish(folder, repo, private=music.hub_private or None, say=_say)
+        delivery = publish(folder, repo, private=music.hub_private or None, log=_say)
     except MusicLSTMError as error:
         words = ["python", "-m", "hub.publish", str(folder), repo]
         command = shlex.join([*words, *(["--private"] if music.hub_private else [])])
