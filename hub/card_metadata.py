@@ -67,17 +67,17 @@ def datasets_of(data: Sequence[Facts]) -> list[str]:
 def _results(facts: Facts) -> Iterator[EvalResult]:
     for each in facts.get("evaluation", []):
         names = ", ".join(each["data"])
-        yield from _likelihood_results(each["held_out"] or {}, names, each["split"])
+        yield from _loss_results(each["held_out"] or {}, names, each["split"])
         share = (each["accuracy"] or {}).get("all", {}).get("share")
         if share is not None:
             yield _result("accuracy", "Accuracy, all tokens", round(share, 4), names, each["split"])
     if not any(each["held_out"] for each in facts.get("evaluation", [])):
         names = ", ".join(each["name"] for each in facts.get("data", [])) or "not stated"
         for split in ("valid", "test"):
-            yield from _likelihood_results(facts.get(split, {}), names, split)
+            yield from _loss_results(facts.get(split, {}), names, split)
 
 
-def _likelihood_results(measured: Facts, corpora: str, split: str) -> Iterator[EvalResult]:
+def _loss_results(measured: Facts, corpora: str, split: str) -> Iterator[EvalResult]:
     for metric, title in _METRICS.items():
         if metric in measured:
             yield _result(metric, title, round(measured[metric], 4), corpora, split)

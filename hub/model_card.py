@@ -122,7 +122,7 @@ def model_card(
         parameters="an unknown number" if size is None else f"{size:,}",
         samples=_samples(facts.get("samples", []), base_url),
         transformers=_template("transformers").substitute(where=where) if base_url else "",
-        likelihood=_likelihood(facts),
+        likelihood=_evaluation_tables(facts),
         continuations=_continuations(facts.get("evaluation", [])),
         reports="".join(_report(each) for each in facts.get("reports", [])),
         limits=_list(facts.get("limits", [])),
@@ -130,7 +130,7 @@ def model_card(
         credits=_credits(facts.get("credits", [])),
         base=_base(base_model or base_of(facts.get("runs", []))),
         runs=_runs(facts.get("runs", [])),
-        learning_curve=_learning_curve(has_curve),
+        learning_curve=_training_plot(has_curve),
     )
 
 
@@ -158,7 +158,7 @@ def _sample(sample: Facts, base_url: str | None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _likelihood(facts: Facts) -> str:
+def _evaluation_tables(facts: Facts) -> str:
     measured = [each for each in facts.get("evaluation", []) if each["held_out"]]
     rows = [
         {
@@ -278,7 +278,7 @@ def _base(base: str | None) -> str:
     return f"Fine-tuned from `{base}`.\n\n" if base else ""
 
 
-def _learning_curve(exists: bool) -> str:
+def _training_plot(exists: bool) -> str:
     if not exists:
         return "There is no learning curve."
     return (

@@ -187,7 +187,7 @@ class _Branch:
         present = self.files_at(str(info.sha))
         record = self._read_record(str(info.sha)) if RECORD_FILE in present else {}
         if not overwrite:
-            self._check_ownership(digests, present, record)
+            self._check_overwrites(digests, present, record)
         stale = [
             path
             for path, digest in sorted(record.items())
@@ -225,7 +225,7 @@ class _Branch:
             )
             return _parse_record(Path(path).read_bytes())
 
-    def _check_ownership(
+    def _check_overwrites(
         self,
         digests: Mapping[str, _Digest],
         present: Mapping[str, RepoFile],
@@ -233,14 +233,14 @@ class _Branch:
     ) -> None:
         """Refuse to replace files that an earlier upload did not write, or changed since."""
 
-        def is_foreign(path: str, digest: _Digest) -> bool:
+        def is_changed(path: str, digest: _Digest) -> bool:
             if path not in present or digest.matches(present[path]):
                 return False
             if path == RECORD_FILE:
                 return not record
             return not (path in record and record[path].matches(present[path]))
 
-        foreign = _paths(digests, is_foreign)
+        foreign = _paths(digests, is_changed)
         if foreign and not self._is_new(present):
             raise PublishError(
                 f"{self.repo!r} holds {_shorten(foreign)}, which this command did not write or "

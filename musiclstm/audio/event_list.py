@@ -116,12 +116,12 @@ def apply_mix(event_list: EventList, mix: Mix) -> EventList:
     audible = [each for each in event_list.instruments if each.mix_program not in mix.muted]
     channels = {each.channel for each in audible}
     return event_list._replace(
-        instruments=tuple(_with_exchanged_program(each, mix) for each in audible),
+        instruments=tuple(_with_mix_program(each, mix) for each in audible),
         events=[event for event in event_list.events if event.channel in channels],
     )
 
 
-def _with_exchanged_program(instrument: Instrument, mix: Mix) -> Instrument:
+def _with_mix_program(instrument: Instrument, mix: Mix) -> Instrument:
     if instrument.is_drum:
         return instrument
     return instrument._replace(program=mix.programs.get(instrument.program, instrument.program))

@@ -1,4 +1,4 @@
-"""Search for installed SoundFonts, and installation advice for this system."""
+"""Search for installed SoundFonts, and commands that install one."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from musiclstm.errors import SoundfontNotFoundError
 SOUNDFONT_VARIABLE = "MUSICLSTM_SOUNDFONT"
 
 
-class InstallAdvice(NamedTuple):
+class InstallCommands(NamedTuple):
     """How to install the FluidSynth library and a SoundFont with one package manager."""
 
     library: str
     soundfont: str
 
 
-_ADVICE = {
-    "apt-get": InstallAdvice("apt install libfluidsynth3", "apt install fluid-soundfont-gm"),
-    "dnf": InstallAdvice("dnf install fluidsynth-libs", "dnf install fluid-soundfont-gm"),
-    "pacman": InstallAdvice("pacman -S fluidsynth", "pacman -S soundfont-fluid"),
-    "brew": InstallAdvice(
+_COMMANDS = {
+    "apt-get": InstallCommands("apt install libfluidsynth3", "apt install fluid-soundfont-gm"),
+    "dnf": InstallCommands("dnf install fluidsynth-libs", "dnf install fluid-soundfont-gm"),
+    "pacman": InstallCommands("pacman -S fluidsynth", "pacman -S soundfont-fluid"),
+    "brew": InstallCommands(
         "brew install fluid-synth",
         "put a General MIDI .sf2 file into /Library/Audio/Sounds/Banks",
     ),
-    "choco": InstallAdvice(
+    "choco": InstallCommands(
         "choco install fluidsynth", r"put a General MIDI .sf2 file into C:\soundfonts"
     ),
 }
-_OTHER_ADVICE = InstallAdvice(
+_OTHER_COMMANDS = InstallCommands(
     "see fluidsynth.org/download", "put a General MIDI .sf2 file into /usr/local/share/soundfonts"
 )
 
@@ -87,7 +87,7 @@ def find_soundfont(soundfont: str | Path | None = None) -> Path:
     where = f"at '{requested}'" if requested else "on this machine"
     raise SoundfontNotFoundError(
         f"No SoundFont {where}. Pass soundfont=…, set {SOUNDFONT_VARIABLE}, or: "
-        f"{install_advice().soundfont}"
+        f"{install_commands().soundfont}"
     )
 
 
@@ -105,7 +105,7 @@ def _rank(soundfont: Path) -> tuple[int, str]:
     return min(ranks, default=len(_PREFERENCE)), name
 
 
-def install_advice() -> InstallAdvice:
-    """Return the advice for the package manager of this machine."""
-    present = (each for program, each in _ADVICE.items() if shutil.which(program))
-    return next(present, _OTHER_ADVICE)
+def install_commands() -> InstallCommands:
+    """Return the commands for the package manager of this machine."""
+    present = (each for program, each in _COMMANDS.items() if shutil.which(program))
+    return next(present, _OTHER_COMMANDS)

@@ -16,7 +16,7 @@ import numpy as np
 
 from musiclstm.audio.event_list import MAX_INSTRUMENTS, Event, EventKind, Instrument
 from musiclstm.audio.mix import DEFAULT_CHORUS, DEFAULT_REVERB, Mix
-from musiclstm.audio.soundfonts import find_soundfont, install_advice
+from musiclstm.audio.soundfonts import find_soundfont, install_commands
 from musiclstm.errors import RendererMissingError, RenderError
 from musiclstm.midi.general_midi import DRUMS, instrument_name
 
@@ -242,7 +242,7 @@ def _fluidsynth() -> ModuleType:
     except (ImportError, OSError) as error:
         raise RendererMissingError(
             "Sound needs the FluidSynth library, which is missing; install it with: "
-            f"{install_advice().library}"
+            f"{install_commands().library}"
         ) from error
     for level in range(5):  # from panic to debug; failures are raised as errors instead
         fluidsynth._fl.fluid_set_log_function(level, None, None)

@@ -143,24 +143,24 @@ def loudness_lufs(samples: NDArray[np.float32], *, sample_rate_hz: int) -> float
         Loudness in LUFS; minus infinity for digital silence. A full-scale sine of 1 kHz in one
         channel has -3 LUFS.
     """
-    energies = _block_energies(samples, round(0.4 * sample_rate_hz), sample_rate_hz)
-    loud = energies[energies > energies.mean() / 10]  # relative gate: 10 dB below the mean
+    power = _block_power(samples, round(0.4 * sample_rate_hz), sample_rate_hz)
+    loud = power[power > power.mean() / 10]  # relative gate: 10 dB below the mean
     if not len(loud):
         return -math.inf
     return -0.691 + 10 * math.log10(loud.mean())
 
 
-def _block_energies(
+def _block_power(
     samples: NDArray[np.float32], block_frames: int, sample_rate_hz: int
 ) -> NDArray[np.float64]:
     """Return the K-weighted mean square of every block, summed over both channels."""
     weights = _k_weighting(np.fft.rfftfreq(block_frames, 1 / sample_rate_hz))[:, None]
-    energies = []
+    power = []
     for start in range(0, max(1, len(samples) - block_frames + 1), block_frames):
         spectrum = np.fft.rfft(samples[start : start + block_frames], n=block_frames, axis=0)
         # Parseval's theorem; the factor 2 counts the negative frequencies.
-        energies.append(2 * float((np.abs(spectrum) ** 2 * weights).sum()) / block_frames**2)
-    return np.array(energies)
+        power.append(2 * float((np.abs(spectrum) ** 2 * weights).sum()) / block_frames**2)
+    return np.array(power)
 
 
 def _k_weighting(frequencies_hz: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -249,7 +249,7 @@ class _MeasureWriter:
     def _head(self, pitch: int, fifths: int) -> Any:
         self.keys.append(pitch)
         if not self._is_drum:
-            name, octave = _spelled(pitch, fifths)
+            name, octave = _pitch_name(pitch, fifths)
             return self._m21.note.Note(self._m21.pitch.Pitch(name, octave=octave))
         head = self._m21.note.Unpitched(displayName=_DRUM_POSITIONS.get(pitch, "C5"))
         if pitch in _CYMBALS:
@@ -260,7 +260,7 @@ class _MeasureWriter:
 # -- Notation of one track -------------------------------------------------------------------------
 
 
-def _spelled(pitch: int, fifths: int) -> tuple[str, int]:
+def _pitch_name(pitch: int, fifths: int) -> tuple[str, int]:
     """Return name and octave of a key, spelled close to the key signature on the line of fifths.
 
     On that line (F is -1, C is 0, B is 5) the scale of n sharps has the tones n - 1 to n + 5. The

@@ -104,7 +104,9 @@ def pianoroll_svg(
         return _svg(width_px, height_px, title, "There are no notes.", [_no_notes(height_px)])
     lines = np.array(roll["bars"]["ticks"], np.int64)
     layout = _layout(notes, lines, prompt_end_tick, width_px=width_px, height_px=height_px)
-    return _svg(width_px, height_px, title, _description(layout, score), _picture(layout, notes))
+    return _svg(
+        width_px, height_px, title, _description(layout, score), _svg_content(layout, notes)
+    )
 
 
 def _check_size(width_px: int, height_px: int) -> None:
@@ -268,7 +270,7 @@ def _no_notes(height_px: int) -> str:
     return f'<text class="legend" x="50%" y="{height_px // 2}" text-anchor="middle">No notes</text>'
 
 
-def _picture(layout: _Layout, notes: _Notes) -> Iterator[str]:
+def _svg_content(layout: _Layout, notes: _Notes) -> Iterator[str]:
     notes = _in_units(notes, layout)
     yield from _octave_labels(layout)
     yield f'<svg x="{_LEFT_PERCENT}%" width="{_WIDTH_PERCENT}%" height="{layout.bottom}">'
@@ -385,12 +387,12 @@ def _paths(
         for shade, opacity in enumerate(_OPACITIES):
             selected = in_rows & (notes.part == part) & (notes.shade == shade)
             if selected.any():
-                strokes = "".join(_strokes(notes, selected, rows))
-                yield f'<path class="{name}" stroke-opacity="{opacity}" d="{strokes}"/>'
+                path_data = "".join(_path_data(notes, selected, rows))
+                yield f'<path class="{name}" stroke-opacity="{opacity}" d="{path_data}"/>'
     yield "</svg>"
 
 
-def _strokes(notes: _Notes, selected: NDArray[np.bool_], rows: dict[int, int]) -> Iterator[str]:
+def _path_data(notes: _Notes, selected: NDArray[np.bool_], rows: dict[int, int]) -> Iterator[str]:
     columns = (column[selected].tolist() for column in (notes.start, notes.end, notes.row))
     for start, end, row in zip(*columns, strict=True):
         yield f"M{start} {rows[row]}h{end - start}"

@@ -1,4 +1,4 @@
-"""A Hub on this machine for every test that asks for `hub`, and for the processes it starts."""
+"""The fixture `hub`: a fake Hub on this machine, for a test and the processes that it starts."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The client hands its requests a file in a way that they call old."""
-    old = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+    """Ignore a deprecation warning that the client of the Hub causes."""
+    ignored = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
     for item in items:
         if "hub" in getattr(item, "fixturenames", ()):
-            item.add_marker(old)
+            item.add_marker(ignored)
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Iterator[fake_hub.Hub]:
-    """An empty Hub; ann is logged in. huggingface_hub of this process talks to it and nobody else.
+    """An empty fake Hub with the user ann logged in.
 
-    The client reads its environment when it is imported, so its constants are set as well.
+    huggingface_hub reads its environment when it is imported, so its constants are patched too.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils import close_session
 
     with fake_hub.running() as running:
         home = tmp_path / "hf_home"
-        for name, value in _surroundings(running, home).items():
+        for name, value in _environment(running, home).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
         template = running.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
@@ -43,14 +43,14 @@ def hub(tmp_path, monkeypatch) -> Iterator[fake_hub.Hub]:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
         monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
-        wait = time.sleep  # the client waits for seconds before it tries again
+        wait = time.sleep  # the client waits for seconds before a retry
         monkeypatch.setattr(time, "sleep", lambda seconds: wait(min(seconds, 0.01)))
         yield running
         close_session()
         assert running.leaks == []
 
 
-def _surroundings(hub: fake_hub.Hub, home: Path) -> dict[str, str]:
+def _environment(hub: fake_hub.Hub, home: Path) -> dict[str, str]:
     return {
         "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(home),
@@ -64,5 +64,5 @@ def _surroundings(hub: fake_hub.Hub, home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def child_environment(hub) -> dict[str, str]:
-    """What a process needs that is to talk to this Hub; the fixture `hub` has set it already."""
+    """Environment of a process that uses the fake Hub."""
     return {**os.environ, "PYTHONPATH": str(ROOT)}

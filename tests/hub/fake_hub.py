@@ -1,8 +1,7 @@
-"""A Hub on this machine that speaks the protocol of the real one to the real client.
+"""A fake Hub: an HTTP server with the protocol of the Hub, for the real client.
 
-Keeps repositories, commits and large objects in memory, counts what it is asked, and fails where it
-is told to. Checks what it is sent as strictly as the protocol allows: digests, sizes, parent
-commits, who may read and who may write.
+It keeps repositories, commits and large files in memory, records requests, and injects faults. It
+checks digests, sizes, parent commits and access rights.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-# Not a real one, but shaped so that whoever looks for tokens would recognise it.
+# Not a real token, but in the format that scanners for tokens recognize.
 TOKEN = "hf_" + "LoopbackTokenOfNobody" + "1234567890"
 READ_TOKEN = "hf_" + "LoopbackTokenToRead" + "123456789012"
 LARGE = (".safetensors", ".mp3", ".png")
@@ -33,7 +32,7 @@ def git_oid(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Blob:
-    """A file: its bytes, and whether git holds it or the store of large objects."""
+    """A file, in git or in the store of large files."""
 
     content: bytes
     is_large: bool = False
@@ -75,8 +74,8 @@ class Repo:
 
     def add(self, branch: str, message: str, files: dict[str, Blob]) -> Commit:
         parent = self.refs.get(branch)
-        told = json.dumps([parent and parent.sha, message, {p: b.oid for p, b in files.items()}])
-        sha = hashlib.sha1(told.encode()).hexdigest()
+        text = json.dumps([parent and parent.sha, message, {p: b.oid for p, b in files.items()}])
+        sha = hashlib.sha1(text.encode()).hexdigest()
         self.refs[branch] = Commit(sha, parent, message, files)
         return self.refs[branch]
 
@@ -89,28 +88,28 @@ def history(commit: Commit | None) -> Iterator[Commit]:
 
 @dataclass
 class Fault:
-    """What goes wrong, at which requests, and how often still."""
+    """An injected fault: for which requests, and how many times."""
 
     method: str
     pattern: str
     times: int
-    status: int | None = None  # answer this, with the code that says why
+    status: int | None = None  # respond with this status and error code
     code: str = ""
-    cut_after: int | None = None  # or read or send so many bytes and hang up
-    spoil: int | None = None  # or change the byte at this place
+    cut_after: int | None = None  # or close the connection after this many bytes
+    damage: int | None = None  # or change the byte at this position
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not an error
+class Refusal(Exception):  # noqa: N818 - a response, not an error
     def __init__(self, status: int, code: str = "", message: str = "") -> None:
         self.status, self.code, self.message = status, code, message
 
 
 class Hub:
-    """The state of the Hub, and the hands of a test."""
+    """State of the fake Hub, with methods for tests."""
 
     def __init__(self, endpoint: str = "") -> None:
         self.endpoint = endpoint
-        self.people = {TOKEN: "ann", READ_TOKEN: "reader"}
+        self.users = {TOKEN: "ann", READ_TOKEN: "reader"}
         self.repos: dict[tuple[str, str], Repo] = {}
         self.objects: dict[str, bytes] = {}
         self.requests: list[str] = []
@@ -120,7 +119,7 @@ class Hub:
 
     @property
     def store(self) -> str:
-        """Large objects come from another host, which must never see a token."""
+        """Address of large files: another host, which must never receive a token."""
         return self.endpoint.replace("127.0.0.1", "localhost")
 
     def repo(self, name: str, kind: str = "model") -> Repo:
@@ -132,11 +131,11 @@ class Hub:
         return {path: blob.content for path, blob in commit.files.items()}
 
     def history(self, name: str, revision: str = "main", kind: str = "model") -> list[str]:
-        """Messages of the commits, newest first."""
+        """Return the commit messages, newest first."""
         return [each.message for each in history(self.repo(name, kind).at(revision))]
 
     def put(self, name: str, files: dict[str, bytes | None], kind: str = "model") -> str:
-        """Commit by hand, as somebody on the web page would; None takes a file away."""
+        """Commit by hand, as a user on the web page would; None deletes a file."""
         repo = self.repos.setdefault((kind, name), Repo(kind, name, private=False))
         now = dict(repo.refs["main"].files) if "main" in repo.refs else {}
         for path, content in files.items():
@@ -147,15 +146,15 @@ class Hub:
                 self.objects[now[path].oid] = content
         return repo.add("main", "By hand", now).sha
 
-    def fail(self, method: str, pattern: str, *, times: int = 1, **how: int | str) -> None:
-        """Let the next requests whose path matches go wrong, see `Fault`."""
-        self.faults.append(Fault(method, pattern, times, **how))
+    def fail(self, method: str, pattern: str, *, times: int = 1, **fault: int | str) -> None:
+        """Inject a fault into the next requests whose path matches, see `Fault`."""
+        self.faults.append(Fault(method, pattern, times, **fault))
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         self.faults.clear()
 
     def count(self, method: str, pattern: str = "") -> int:
-        """How often something was asked; a request is noted as `METHOD /path`."""
+        """Return the number of matching requests."""
         wanted = [each.partition(" ") for each in self.requests]
         return sum(verb == method and bool(re.search(pattern, path)) for verb, _, path in wanted)
 
@@ -170,7 +169,7 @@ class Hub:
 
 @contextmanager
 def running() -> Iterator[Hub]:
-    """A Hub that listens until the block is left."""
+    """Run a fake Hub until the block ends."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -186,14 +185,14 @@ def running() -> Iterator[Hub]:
         thread.join()
 
 
-def complaints(card: dict, kind: str) -> Iterator[str]:
-    """What is wrong with the YAML of a card, by the rules that the Hub documents."""
+def metadata_errors(card: dict, kind: str) -> Iterator[str]:
+    """Yield errors in the YAML of a card, by the documented rules of the Hub."""
     needed = {"model": ("license",), "space": ("sdk",)}[kind]
     yield from (f'"{key}" is missing' for key in needed if not isinstance(card.get(key), str))
     for key in ("base_model", "datasets"):
         for name in [card[key]] if isinstance(card.get(key), str) else card.get(key) or []:
             if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-                yield f'"{key}" names {name!r}, which is no id'
+                yield f'"{key}" names {name!r}, which is not an id'
     for index in card.get("model-index", []):
         for result in index["results"]:
             if not (result["task"].get("type") and result["dataset"].keys() >= {"name", "type"}):
@@ -206,16 +205,16 @@ _ROUTES: list[tuple[str, re.Pattern[str], str]] = []
 
 
 def route(method: str, pattern: str) -> Callable[[Callable], Callable]:
-    """Says which requests a method of the handler answers."""
+    """Register a method of the handler for requests that match."""
     pattern = pattern.replace("KIND", "(?P<kind>model|space|dataset)s")
     pattern = pattern.replace("NAME", r"(?P<name>[\w.-]+/[\w.-]+)").replace("REV", "(?P<rev>[^/]+)")
     pattern = pattern.replace("PREFIX", r"(?:(?P<kind>space|dataset)s/)?")
 
-    def remember(method_of_handler: Callable) -> Callable:
+    def register(method_of_handler: Callable) -> Callable:
         _ROUTES.append((method, re.compile(pattern + r"\Z"), method_of_handler.__name__))
         return method_of_handler
 
-    return remember
+    return register
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -233,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - names that http.server wants
 
-    # -- What every request goes through -----------------------------------------------------------
+    # -- All requests ------------------------------------------------------------------------------
 
     def _answer(self) -> None:
         path = urlsplit(self.path).path
@@ -244,13 +243,13 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self.body = self._read()
             if self.fault and self.fault.status:
-                raise Refusal(self.fault.status, self.fault.code, "Told to.")
+                raise Refusal(self.fault.status, self.fault.code, "Injected.")
             with self.hub.lock:
                 status, content, headers = self._dispatch(path)
         except Refusal as no:
-            told = {"X-Error-Code": no.code, "X-Error-Message": no.message}
+            values = {"X-Error-Code": no.code, "X-Error-Message": no.message}
             status, content = no.status, json.dumps({"error": no.message}).encode()
-            headers = {name: value for name, value in told.items() if value}
+            headers = {name: value for name, value in values.items() if value}
         except ConnectionError:
             self.close_connection = True
             return
@@ -287,9 +286,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         fault = self.fault
-        if fault and fault.spoil is not None:
-            place = fault.spoil % len(content)
-            content = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        if fault and fault.damage is not None:
+            at = fault.damage % len(content)
+            content = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
         if fault and fault.cut_after is not None:
             self.wfile.write(content[: fault.cut_after])
             self.close_connection = True
@@ -299,19 +298,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, content: object, status: int = 200) -> tuple[int, bytes, dict[str, str]]:
         return status, json.dumps(content).encode(), {"Content-Type": "application/json"}
 
-    # -- Who may do what ---------------------------------------------------------------------------
+    # -- Access rights -----------------------------------------------------------------------------
 
-    def _person(self) -> str | None:
+    def _user(self) -> str | None:
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if given and given not in self.hub.people:
+        if given and given not in self.hub.users:
             raise Refusal(401, message="Invalid credentials in Authorization header")
-        return self.hub.people.get(given)
+        return self.hub.users.get(given)
 
     def _repo(self, kind: str, name: str, *, write: bool = False) -> Repo:
-        person, repo = self._person(), self.hub.repos.get((kind or "model", name))
-        is_owner = person == name.split("/")[0]
+        user, repo = self._user(), self.hub.repos.get((kind or "model", name))
+        is_owner = user == name.split("/")[0]
         if repo is None or (repo.private and not is_owner):
-            raise Refusal(404 if person else 401, "RepoNotFound", "Repository not found")
+            raise Refusal(404 if user else 401, "RepoNotFound", "Repository not found")
         if write and not is_owner:
             raise Refusal(403, message="You don't have the rights to write here")
         return repo
@@ -326,18 +325,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     @route("GET", "/api/whoami-v2")
     def whoami(self) -> tuple:
-        person = self._person()
-        if person is None:
+        user = self._user()
+        if user is None:
             raise Refusal(401, message="Invalid username or password.")
-        return self._json({"type": "user", "name": person, "fullname": person, "orgs": []})
+        return self._json({"type": "user", "name": user, "fullname": user, "orgs": []})
 
     @route("POST", "/api/repos/create")
     def create(self) -> tuple:
-        asked, person = json.loads(self.body), self._person()
-        if person is None:
+        asked, user = json.loads(self.body), self._user()
+        if user is None:
             raise Refusal(401, message="Invalid username or password.")
-        kind, owner = asked.get("type") or "model", asked.get("organization") or person
-        if owner != person or person == "reader":
+        kind, owner = asked.get("type") or "model", asked.get("organization") or user
+        if owner != user or user == "reader":
             raise Refusal(403, message=f"You don't have the rights to create a {kind} for {owner}")
         name, prefix = f"{owner}/{asked['name']}", "" if kind == "model" else f"{kind}s/"
         url = {"url": f"{self.hub.endpoint}/{prefix}{name}"}
@@ -366,8 +365,8 @@ class _Handler(BaseHTTPRequestHandler):
         head = re.match(r"---\n(.*?)\n---\n", asked["content"], re.DOTALL)
         if not head:
             return self._json({"errors": [], "warnings": [{"message": "empty metadata"}]})
-        told = list(complaints(yaml.safe_load(head[1]), asked["repoType"]))
-        errors = [{"message": each} for each in told]
+        found = metadata_errors(yaml.safe_load(head[1]), asked["repoType"])
+        errors = [{"message": each} for each in found]
         return self._json({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     @route("GET", r"/api/KIND/NAME(?:/revision/REV)?")
@@ -375,8 +374,8 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self._repo(kind, name)
         commit = self._commit(repo, rev or "main")
         siblings = [{"rfilename": path} for path in commit.files]
-        told = {"id": name, "sha": commit.sha, "private": repo.private, "gated": repo.gated}
-        return self._json({**told, "tags": [], "siblings": siblings, "sdk": repo.sdk})
+        info = {"id": name, "sha": commit.sha, "private": repo.private, "gated": repo.gated}
+        return self._json({**info, "tags": [], "siblings": siblings, "sdk": repo.sdk})
 
     @route("GET", "/api/KIND/NAME/refs")
     def refs(self, kind: str, name: str) -> tuple:
@@ -417,13 +416,13 @@ class _Handler(BaseHTTPRequestHandler):
     @route("POST", "/api/KIND/NAME/preupload/REV")
     def preupload(self, kind: str, name: str, rev: str) -> tuple:
         files = self._commit(self._repo(kind, name, write=True), rev).files
-        told = []
+        modes = []
         for each in json.loads(self.body)["files"]:
             path, known = each["path"], files.get(each["path"])
             mode = "lfs" if path.endswith(LARGE) else "regular"
             oid = known and known.oid
-            told.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
-        return self._json({"files": told})
+            modes.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+        return self._json({"files": modes})
 
     @route("POST", r"/PREFIXNAME\.git/info/lfs/objects/batch")
     def batch(self, kind: str, name: str) -> tuple:
@@ -432,17 +431,17 @@ class _Handler(BaseHTTPRequestHandler):
         return self._json({"transfer": "basic", "objects": [*map(self._object, asked["objects"])]})
 
     def _object(self, each: dict) -> dict:
-        told = {"oid": each["oid"], "size": each["size"]}
+        known = {"oid": each["oid"], "size": each["size"]}
         if each["oid"] in self.hub.objects:
-            return told  # no actions: it need not be sent
+            return known  # no actions: it need not be sent
         place = f"{self.hub.store}/store/{each['oid']}"
         verify = {"href": f"{self.hub.endpoint}/verify"}
-        return {**told, "actions": {"upload": {"href": place}, "verify": verify}}
+        return {**known, "actions": {"upload": {"href": place}, "verify": verify}}
 
     @route("PUT", "/store/(?P<oid>[0-9a-f]{64})")
     def store(self, oid: str) -> tuple:
         if hashlib.sha256(self.body).hexdigest() != oid:
-            raise Refusal(400, message="These bytes are not what they were announced as")
+            raise Refusal(400, message="The digest does not match")
         self.hub.objects[oid] = self.body
         return 200, b"", {}
 
@@ -478,24 +477,24 @@ class _Handler(BaseHTTPRequestHandler):
             if files.pop(value["path"], None) is None:
                 raise Refusal(404, "EntryNotFound", "A file with this name doesn't exist")
         else:
-            raise Refusal(400, message=f"Nobody knows {key}")
+            raise Refusal(400, message=f"Unknown operation {key}")
 
     # -- Reading -----------------------------------------------------------------------------------
 
     @route("GET", "/PREFIXNAME/resolve/REV/(?P<path>.+)")
     def resolve(self, kind: str, name: str, rev: str, path: str) -> tuple:
         repo = self._repo(kind, name)
-        if repo.gated and self._person() != name.split("/")[0]:
-            raise Refusal(403 if self._person() else 401, "GatedRepo", f"Access to {name} is asked")
+        if repo.gated and self._user() != name.split("/")[0]:
+            raise Refusal(403 if self._user() else 401, "GatedRepo", f"Access to {name} is asked")
         commit = self._commit(repo, rev)
         blob, headers = commit.files.get(path), {"X-Repo-Commit": commit.sha}
         if blob is None:
-            told = {
+            missing = {
                 **headers,
                 "X-Error-Code": "EntryNotFound",
                 "X-Error-Message": "Entry not found",
             }
-            return 404, b"Entry not found", told
+            return 404, b"Entry not found", missing
         headers["ETag"] = f'"{blob.oid}"'
         if not blob.is_large:
             return self._part(blob.content, headers)
@@ -513,5 +512,5 @@ class _Handler(BaseHTTPRequestHandler):
         if not asked:
             return 200, content, {**headers, "Accept-Ranges": "bytes"}
         first, last = int(asked[1]), int(asked[2] or len(content) - 1)
-        told = {**headers, "Content-Range": f"bytes {first}-{last}/{len(content)}"}
-        return 206, content[first : last + 1], told
+        headers = {**headers, "Content-Range": f"bytes {first}-{last}/{len(content)}"}
+        return 206, content[first : last + 1], headers

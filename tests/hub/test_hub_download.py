@@ -121,7 +121,7 @@ def test_offline_after_an_incomplete_download(files, hub, monkeypatch, tiny_mode
     offline(monkeypatch)
     assert "no complete local copy of a model of that name" in refusal()
     offline(monkeypatch, False)
-    hub.mend()
+    hub.clear_faults()
     assert loads(tiny_model)
 
 
@@ -172,7 +172,7 @@ def test_a_file_that_was_not_uploaded(missing, files, hub, tiny_model) -> None:
 def test_a_file_that_is_listed_but_not_found(files, hub, tiny_model) -> None:
     hub.fail("HEAD", "/resolve/.*/config.json", status=404, code="EntryNotFound", times=9)
     assert f"The Hub lists a file of '{NAME}'" in refusal()
-    hub.mend()
+    hub.clear_faults()
     assert loads(tiny_model)
 
 
@@ -246,20 +246,20 @@ def test_invalid_weights(files, hub, tiny_model) -> None:
 
 @pytest.mark.parametrize("place", [8, -1])
 def test_a_damaged_download_is_repeated(place, files, hub, tiny_model) -> None:
-    hub.fail("GET", "/store/", spoil=place)
+    hub.fail("GET", "/store/", damage=place)
     assert loads(tiny_model)
     assert hub.count("GET", "/store/") == 2
 
 
 def test_a_download_that_is_damaged_twice(files, hub, tiny_model) -> None:
-    hub.fail("GET", "/store/", spoil=-1, times=2)
+    hub.fail("GET", "/store/", damage=-1, times=2)
     assert f"{WEIGHTS} of '{NAME}' was damaged in two downloads" in refusal()
     assert hashlib.sha256(files[WEIGHTS]).hexdigest() not in {path.name for path in blobs()}
     assert loads(tiny_model)
 
 
 def test_small_files_are_verified_too(files, hub, tiny_model) -> None:
-    hub.fail("GET", "/resolve/.*/miditok_remi.json", spoil=-1)
+    hub.fail("GET", "/resolve/.*/miditok_remi.json", damage=-1)
     assert loads(tiny_model)
 
 
@@ -292,7 +292,7 @@ def test_a_download_that_is_always_interrupted(files, hub, tiny_model) -> None:
     message = refusal()
     assert message.startswith(f"The download of '{NAME}' was interrupted (")
     assert message.endswith("call again, files that are whole are not fetched twice.")
-    hub.mend()
+    hub.clear_faults()
     assert loads(tiny_model)
 
 

@@ -1,16 +1,19 @@
-"""The card says what the facts say, and nothing else."""
+"""Model card: facts, definitions, metadata, escaped text."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
+from symusic.core import ScoreTick
 
-from hub.model_card import UNKNOWN, main, model_card, write_card
+from hub.model_card import DEFINITIONS, UNKNOWN, main, model_card, write_card
 from musiclstm.model.checkpoint import read_facts
+from training.evaluation import music_metrics
 
 EVALUATION = {
     "data": ["songs"],
@@ -52,12 +55,12 @@ FACTS = {
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "5,521,152 weights",
         "| songs | test | 6.062 | 2.500 | 7 | 1,234 |",
         "| Pitch | 45.7 % | 4,321 |",
-        "6 continuations of 2 test pieces, 16 bars after 8",
+        "6 continuations of 2 test pieces, 16 bars after a prompt of 8",
         '{"temperature": 0.9, "min_p": 0.25, "seed": 7}',
         "| near repeats | 0.181 | 0.155 to 0.208 | 0.241 |",
         "| same key | not measured | - | 0.500 |",
@@ -65,17 +68,17 @@ FACTS = {
         "- It forgets its theme.",
         "| songs | CC0-1.0 | 1 (22,000 notes) | - | - |",
         "- **songs**, example.org, CC0: Ann Lee",
-        "In all 4,000,000 tokens and 1.0 hours.",
-        "![Roll: 01-song](01-song.svg)",
+        "Total: 4,000,000 tokens in 1.0 hours.",
+        "![Piano roll of 01-song](01-song.svg)",
         "`python -m training.evaluate --data DATA --split test --pieces 2 --takes 3`",
         "Composer.from_pretrained()",
     ],
 )
-def test_every_fact_is_told(said):
-    assert said in model_card(FACTS, name="musiclstm")
+def test_every_fact_is_shown(text):
+    assert text in model_card(FACTS, name="musiclstm")
 
 
-def test_figures_of_a_baseline_are_shown_beside_those_of_the_model():
+def test_figures_of_a_baseline_have_a_column():
     figures = {"near_repeats": {"baseline": 0.3456}}
     baseline = {"model": "old (1.0)", "file": "old/test.json", "figures": figures}
     found = EVALUATION["continuations"] | {"baseline": baseline}
@@ -98,56 +101,63 @@ def test_every_evaluation_has_its_own_table_and_command():
     assert "--split test --pieces 2 --takes 3 --no-bits`" in card
 
 
-def test_without_facts_nothing_is_claimed():
+def test_missing_facts_are_shown_as_missing():
     card = model_card({}, name="mine/waltzes")
     assert card.count(UNKNOWN) == 4
     assert 'Composer.from_pretrained("mine/waltzes")' in card
-    assert "an unknown number of" not in card or "weights" in card
+    assert "an unknown number weights" in card
     assert "Not stated." in card
     assert "## Samples" not in card
 
 
-def test_figures_of_a_plain_training_run_serve_where_nothing_else_is_known():
+def test_without_an_evaluation_figures_of_the_training_run_are_shown():
     card = model_card({"test": {"bits_per_note": 7.125}}, name="x")
     assert "| test | 7.125 |" in card
 
 
-def test_names_are_text():
+def test_names_are_escaped():
     facts = {
         "data": [{"name": "<img src=x>|`a`_b", "licence": None}],
         "limits": ["[a](javascript:b)"],
     }
     _, metadata, card = model_card(facts, name="<script>$where</script>").split("---\n", 2)
     assert "<" not in metadata
-    card = "".join(card.split("```")[::2])  # a fence shows everything as text
+    card = "".join(card.split("```")[::2])  # code blocks need no escapes
     for sign in ("<img", "<script", "](javascript", "|`a`"):
         assert sign not in card
     assert "&#60;img src=x&#62;&#124;&#96;a&#96;&#95;b" in card
     assert "not stated" in card
 
 
-def test_the_command_writes_it_beside_the_weights(tmp_path, capsys):
+def test_the_command_writes_the_card(tmp_path, capsys):
     (tmp_path / "facts.json").write_text(json.dumps(FACTS))
     assert main([str(tmp_path), "--name", "musiclstm"]) == 0
     assert (tmp_path / "README.md").read_text() == model_card(FACTS, name="musiclstm")
     assert str(tmp_path / "README.md") in capsys.readouterr().out
 
 
-def test_damaged_facts_are_one_sentence(tmp_path, capsys):
+def test_damaged_facts_are_an_error(tmp_path, capsys):
     (tmp_path / "facts.json").write_text("{")
     assert main([str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("error: ")
     assert not (tmp_path / "README.md").exists()
 
 
-# -- What the Hub reads ----------------------------------------------------------------------------
+def test_every_figure_of_an_evaluation_has_a_definition():
+    section = music_metrics.section(ScoreTick(480), np.array([0, 1920]))
+    figures = {"overlap", "overlap_with_prompt", *music_metrics.figures(section, section)}
+    assert figures == set(DEFINITIONS)
+    assert f"- *near repeats*: {DEFINITIONS['near_repeats']}" in model_card(FACTS, name="x")
 
 
-def data_of(facts, **how):
-    return ModelCard(model_card(facts, **{"name": "musiclstm", **how})).data
+# -- Metadata --------------------------------------------------------------------------------------
 
 
-def test_the_metadata_on_top_is_what_the_hub_reads():
+def data_of(facts, **options):
+    return ModelCard(model_card(facts, **{"name": "musiclstm", **options})).data
+
+
+def test_the_hub_can_read_the_metadata():
     data = data_of(FACTS)
     assert (data.license, data.library_name) == ("apache-2.0", "transformers")
     assert data.pipeline_tag == "text-generation"
@@ -156,7 +166,7 @@ def test_the_metadata_on_top_is_what_the_hub_reads():
     assert data_of(FACTS, license="cc0-1.0").license == "cc0-1.0"
 
 
-def test_what_was_measured_survives_a_round_trip_through_the_hubs_own_reader():
+def test_results_are_preserved_by_the_reader_of_the_hub():
     data = data_of(FACTS, name="ann/waltzes")
     assert data.model_name == "ann/waltzes"
     found = {
@@ -170,7 +180,7 @@ def test_what_was_measured_survives_a_round_trip_through_the_hubs_own_reader():
     assert again.eval_results == data.eval_results
 
 
-def test_results_on_other_corpora_stay_apart():
+def test_results_of_different_corpora_are_separate():
     found = data_of({"evaluation": [EVALUATION, EVALUATION | {"data": ["bands"]}]}).to_dict()
     assert [each["dataset"]["name"] for each in found["model-index"][0]["results"]] == [
         "songs",
@@ -178,7 +188,7 @@ def test_results_on_other_corpora_stay_apart():
     ]
 
 
-def test_what_was_not_measured_is_no_result():
+def test_without_measurements_there_are_no_results():
     data = data_of({"data": [{"name": "songs", "licence": None}]})
     assert data.eval_results is None
     assert "model-index" not in data.to_dict()
@@ -203,7 +213,7 @@ def test_a_plain_training_run_has_results_too():
         (["default", "ann/model", "mine"], "ann/model"),
     ],
 )
-def test_the_base_is_what_the_runs_began_from(starts, base):
+def test_the_base_model_is_that_of_the_first_run(starts, base):
     facts = {"runs": [RUN | {"from": start} for start in starts]}
     assert data_of(facts).base_model == base
     assert data_of(facts).to_dict().get("base_model_relation") == (base and "finetune")
@@ -211,7 +221,7 @@ def test_the_base_is_what_the_runs_began_from(starts, base):
     assert data_of(facts, base_model="bob/first").base_model == "bob/first"
 
 
-def test_the_card_of_the_bundled_weights_is_the_one_that_is_written():
+def test_the_card_of_the_bundled_weights_is_up_to_date():
     folder = Path(__file__).parents[2] / "musiclstm" / "pretrained"
     text = model_card(read_facts(folder), name="musiclstm")
     assert (folder / "README.md").read_text(encoding="utf-8") == text
@@ -219,27 +229,27 @@ def test_the_card_of_the_bundled_weights_is_the_one_that_is_written():
 
 # -- On the Hub ------------------------------------------------------------------------------------
 
-HOME = "https://hub.example/ann/waltzes/resolve/main"
+BASE_URL = "https://hub.example/ann/waltzes/resolve/main"
 SOUND = {"midi": "samples/a b.mid", "roll": "samples/a b.png", "sound": "samples/a b.mp3"}
 
 
-def test_samples_can_be_played_where_they_have_an_address():
+def test_samples_on_the_hub_have_audio_players():
     facts = {"samples": [{"name": "a", "source": "b", "files": SOUND}]}
-    player = f'<audio controls src="{HOME}/samples/a%20b.mp3"></audio>'
-    assert player in model_card(facts, name="ann/waltzes", home=HOME)
+    player = f'<audio controls src="{BASE_URL}/samples/a%20b.mp3"></audio>'
+    assert player in model_card(facts, name="ann/waltzes", base_url=BASE_URL)
     assert "<audio" not in model_card(facts, name="ann/waltzes")
 
 
-def test_a_sample_without_sound_or_picture_is_still_named():
+def test_a_sample_without_audio_and_piano_roll_is_listed():
     facts = {"samples": [{"name": "a", "source": "b", "files": {"midi": "a.mid"}}]}
-    card = model_card(facts, name="x", home=HOME)
+    card = model_card(facts, name="x", base_url=BASE_URL)
     assert "[midi](a.mid)" in card
     assert "<audio" not in card
-    assert "![Roll" not in card
+    assert "![Piano roll" not in card
 
 
-def test_there_are_three_ways_to_use_it():
-    card = model_card(FACTS, name="ann/waltzes", home=HOME)
+def test_the_card_shows_three_ways_of_use():
+    card = model_card(FACTS, name="ann/waltzes", base_url=BASE_URL)
     assert 'Composer.from_pretrained("ann/waltzes")' in card
     assert 'AutoModelForCausalLM.from_pretrained("ann/waltzes", trust_remote_code=True)' in card
     assert "python -m musiclstm extend motif.mid --model ann/waltzes --bars 8" in card
@@ -247,14 +257,14 @@ def test_there_are_three_ways_to_use_it():
     assert "trust_remote_code" not in model_card(FACTS, name="musiclstm")
 
 
-def test_a_learning_curve_is_shown_where_there_is_one(tmp_path):
+def test_an_existing_learning_curve_is_shown(tmp_path):
     write_card(tmp_path, name="x")
-    assert "No learning curve was kept." in (tmp_path / "README.md").read_text()
+    assert "There is no learning curve." in (tmp_path / "README.md").read_text()
     (tmp_path / "learning_curve.png").write_bytes(b"")
     write_card(tmp_path, name="x")
     assert "![Learning curve](learning_curve.png)" in (tmp_path / "README.md").read_text()
 
 
-def test_what_a_run_gained_is_told():
+def test_the_likelihood_before_the_last_run_is_shown():
     card = model_card({"runs": [RUN | {"valid_before": 7.125}]}, name="x")
     assert "Before the last run: 7.125 bits per note of held-out pieces." in card

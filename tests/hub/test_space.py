@@ -1,4 +1,4 @@
-"""The command: a model is pinned, a folder staged, tried, and sent to the Hub of the tests."""
+"""The command hub.space: pin, stage, test and upload, with the fake Hub."""
 
 from __future__ import annotations
 
@@ -9,137 +9,136 @@ from pathlib import Path
 import pytest
 
 from hub import space
-from hub.revisions import pin
+from hub.revisions import pin_model
 from hub.space import main
 
-WANTED = ["ann/page", "--model", "ann/waltzes"]
+ARGUMENTS = ["ann/page", "--model", "ann/waltzes"]
 
 
 @pytest.fixture(scope="session")
-def toy_files(tiny_checkpoint) -> dict[str, bytes]:
+def model_files(tiny_checkpoint) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in tiny_checkpoint.iterdir()}
 
 
 @pytest.fixture
-def commit(hub, toy_files) -> str:
-    """Of the toy, which the Hub has under the name ann/waltzes."""
-    return hub.put("ann/waltzes", toy_files)
+def commit(hub, model_files) -> str:
+    """Commit of a tiny model on the Hub, ann/waltzes."""
+    return hub.put("ann/waltzes", model_files)
 
 
 @pytest.fixture
-def booted(monkeypatch) -> list[Path]:
-    """The folders that were started; nothing is."""
+def tested(monkeypatch) -> list[Path]:
+    """Folders given to the smoke test, which starts nothing here."""
     folders: list[Path] = []
 
-    def boot(folder: Path, *, python: Path) -> bytes:
+    def smoke_test(folder: Path, *, python: Path) -> bytes:
         folders.append(folder)
         assert (folder / "space.py").is_file()
-        assert python == Path("a clean one")
+        assert python == Path("clean python")
         return b"MThd"
 
-    monkeypatch.setattr(space, "boot", boot)
-    monkeypatch.setattr(space, "clean_python", lambda folder: Path("a clean one"))
+    monkeypatch.setattr(space, "smoke_test", smoke_test)
+    monkeypatch.setattr(space, "clean_interpreter", lambda folder: Path("clean python"))
     return folders
 
 
-def pages(hub) -> list[str]:
+def spaces(hub) -> list[str]:
     return [name for kind, name in hub.repos if kind == "space"]
 
 
 # -- Pinning --------------------------------------------------------------------------------------
 
 
-def test_no_revision_is_the_newest_commit(hub, commit):
+def test_the_default_revision_is_the_newest_commit(hub, commit):
     newer = hub.put("ann/waltzes", {"facts.json": b"{}"})
     assert newer != commit
-    assert pin("ann/waltzes").revision == newer
-    assert pin("ann/waltzes", "main").revision == newer
-    assert pin("ann/waltzes", commit).revision == commit
+    assert pin_model("ann/waltzes").revision == newer
+    assert pin_model("ann/waltzes", "main").revision == newer
+    assert pin_model("ann/waltzes", commit).revision == commit
 
 
-def test_only_files_that_are_there_are_named(hub, commit):
+def test_only_existing_files_are_listed(hub, commit):
     files = ("config.json", "model.safetensors", "miditok_remi.json", "generation_config.json")
-    assert pin("ann/waltzes").files == (*files, "facts.json")
+    assert pin_model("ann/waltzes").files == (*files, "facts.json")
     hub.put("ann/waltzes", {"facts.json": None, "training_args.bin": b"pickle"})
-    assert pin("ann/waltzes").files == files
+    assert pin_model("ann/waltzes").files == files
 
 
-def test_no_weights_are_fetched_to_look_a_model_up(hub, commit):
-    pin("ann/waltzes")
+def test_no_weights_are_downloaded_to_pin_a_model(hub, commit):
+    pin_model("ann/waltzes")
     assert hub.count("GET", "config.json") == 1
     assert hub.count("HEAD", "safetensors") == hub.count("GET", "store") == 0
 
 
-def close(hub) -> None:
+def make_gated(hub) -> None:
     hub.repo("ann/waltzes").gated = True
 
 
-def hide(hub) -> None:
+def make_private(hub) -> None:
     hub.repo("ann/waltzes").private = True
 
 
-def retype(hub) -> None:
+def change_model_type(hub) -> None:
     hub.put("ann/waltzes", {"config.json": json.dumps({"model_type": "gpt2"}).encode()})
 
 
-def spoil(hub) -> None:
+def damage_config(hub) -> None:
     hub.put("ann/waltzes", {"config.json": b"[]"})
 
 
-def empty(hub) -> None:
+def remove_files(hub) -> None:
     hub.put("ann/waltzes", {"model.safetensors": None, "miditok_remi.json": None})
 
 
-def cut(hub) -> None:
+def disconnect(hub) -> None:
     hub.fail("GET", "/api/models/", times=100, status=503)
 
 
 REFUSED = [
-    (close, [], "'ann/waltzes' is given only to those who ask, and a Space cannot ask"),
-    (hide, [], "There is no model 'ann/waltzes' on the Hub that everybody can read"),
-    (retype, [], "'ann/waltzes' is a model of type 'gpt2', not 'musiclstm'"),
-    (spoil, [], "'ann/waltzes' is a model of type None, not 'musiclstm'"),
-    (empty, [], "'ann/waltzes' has no model.safetensors and no miditok_remi.json, so it is no"),
-    (cut, [], "The Hub cannot be asked about 'ann/waltzes' (HfHubHTTPError)"),
-    (None, ["--model", "ann/nothing"], "There is no model 'ann/nothing' on the Hub"),
-    (None, ["--model", "a model!"], "'a model!' is no name of a model on the Hub"),
+    (make_gated, [], "'ann/waltzes' is a gated model"),
+    (make_private, [], "There is no public model 'ann/waltzes'"),
+    (change_model_type, [], "'ann/waltzes' is a model of type 'gpt2', not 'musiclstm'"),
+    (damage_config, [], "'ann/waltzes' is a model of type None, not 'musiclstm'"),
+    (remove_files, [], "'ann/waltzes' has no model.safetensors and no miditok_remi.json"),
+    (disconnect, [], "The Hub cannot be asked about 'ann/waltzes' (HfHubHTTPError)"),
+    (None, ["--model", "ann/nothing"], "There is no public model 'ann/nothing'"),
+    (None, ["--model", "a model!"], "'a model!' is not a valid name"),
     (None, ["--revision", "v9"], "'ann/waltzes' has no revision 'v9'"),
-    (None, ["--title", " "], "A Space's title is one line of 1 to 60 letters, not ' '"),
-    (None, ["--title", "a\nsdk: docker"], "A Space's title is one line of 1 to 60 letters"),
+    (None, ["--title", " "], "--title must be one line of 1 to 60 characters, got ' '"),
+    (None, ["--title", "a\nsdk: docker"], "--title must be one line"),
 ]
 
 
-@pytest.mark.parametrize(("change", "told", "said"), REFUSED)
-def test_what_cannot_become_a_space_is_one_sentence(
-    hub, commit, booted, capsys, change, told, said
+@pytest.mark.parametrize(("change", "options", "message"), REFUSED)
+def test_a_refused_model_or_title_is_one_line(
+    hub, commit, tested, capsys, change, options, message
 ):
     if change:
         change(hub)
-    assert main([*WANTED, *told]) == 1
+    assert main([*ARGUMENTS, *options]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {said}")
+    assert error.startswith(f"error: {message}")
     assert error.count("\n") == 1
-    assert booted == pages(hub) == []
+    assert tested == spaces(hub) == []
 
 
-# -- What people read ------------------------------------------------------------------------------
+# -- Documentation ---------------------------------------------------------------------------------
 
 
 def test_the_help_and_the_document_name_the_same_options(capsys):
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit, match="0"):
         main(["--help"])
-    assert left.value.code == 0
-    helped = set(re.findall(r"--[a-z_]+", capsys.readouterr().out)) - {"--help"}
+    options = set(re.findall(r"--[a-z_]+", capsys.readouterr().out)) - {"--help"}
     document = (Path(__file__).parents[2] / "docs" / "space.md").read_text()
-    assert set(re.findall(r"^\| `(--[a-z_]+)`", document, re.MULTILINE)) == helped
+    assert set(re.findall(r"^\| `(--[a-z_]+)`", document, re.MULTILINE)) == options
 
 
-# -- Sending --------------------------------------------------------------------------------------
+# -- Upload ---------------------------------------------------------------------------------------
 
 
-def test_a_space_is_made_after_it_was_tried(hub, commit, booted, capsys):
-    assert main(WANTED) == 0
-    assert len(booted) == 1
+def test_a_space_is_created_after_the_smoke_test(hub, commit, tested, capsys):
+    assert main(ARGUMENTS) == 0
+    assert len(tested) == 1
     sent, printed = hub.files("ann/page", kind="space"), capsys.readouterr().out
     assert hub.repo("ann/page", "space").sdk == "gradio"
     assert f"REVISION = '{commit}'" in sent["space.py"].decode()
@@ -151,98 +150,97 @@ def test_a_space_is_made_after_it_was_tried(hub, commit, booted, capsys):
     assert "It started and composed a bar" in printed
 
 
-def test_an_update_moves_the_pin_and_an_older_commit_brings_the_old_page_back(
-    hub, commit, booted, toy_files
+def test_an_update_pins_another_commit_and_can_be_undone_with_an_older_one(
+    hub, commit, tested, model_files
 ):
-    assert main(WANTED) == 0
+    assert main(ARGUMENTS) == 0
     before = hub.files("ann/page", kind="space")
     newer = hub.put("ann/waltzes", {"facts.json": b'{"steps": 1}'})
-    assert main(WANTED) == 0
+    assert main(ARGUMENTS) == 0
     now = hub.files("ann/page", kind="space")
     assert {name for name in now if now[name] != before[name]} == {
         *("space.py", "README.md", ".musiclstm.json")
     }
     assert newer in now["space.py"].decode()
-    assert main([*WANTED, "--revision", commit]) == 0
+    assert main([*ARGUMENTS, "--revision", commit]) == 0
     assert hub.files("ann/page", kind="space") == before
 
 
-def test_an_update_that_was_reverted_can_be_made_again(hub, commit, booted):
-    assert main(WANTED) == 0
+def test_a_reverted_update_can_be_repeated(hub, commit, tested):
+    assert main(ARGUMENTS) == 0
     before = hub.files("ann/page", kind="space")
     hub.put("ann/waltzes", {"facts.json": b'{"steps": 1}'})
-    assert main(WANTED) == 0
+    assert main(ARGUMENTS) == 0
     now = hub.files("ann/page", kind="space")
     hub.put("ann/page", before, kind="space")
-    assert main(WANTED) == 0
+    assert main(ARGUMENTS) == 0
     assert hub.files("ann/page", kind="space") == now
 
 
-def test_what_was_changed_by_hand_is_not_replaced(hub, commit, booted, capsys):
-    assert main(WANTED) == 0
+def test_a_file_changed_by_hand_is_not_replaced(hub, commit, tested, capsys):
+    assert main(ARGUMENTS) == 0
     hub.put("ann/page", {"page/ui/page.css": b"body { color: red }"}, kind="space")
-    assert main([*WANTED, "--title", "Waltzes"]) == 1
+    assert main([*ARGUMENTS, "--title", "Waltzes"]) == 1
     assert "page/ui/page.css" in capsys.readouterr().err
     assert b"title: Waltzes" not in hub.files("ann/page", kind="space")["README.md"]
 
 
-def test_a_space_of_somebody_else_is_left_alone(hub, commit, booted, capsys):
+def test_another_space_is_not_replaced_without_overwrite(hub, commit, tested, capsys):
     hub.put("ann/page", {"app.py": b"print('mine')", "README.md": b"mine"}, kind="space")
-    assert main(WANTED) == 1
+    assert main(ARGUMENTS) == 1
     error = capsys.readouterr().err
     assert "app.py" in error
     assert "--overwrite" in error
     assert hub.files("ann/page", kind="space")["app.py"] == b"print('mine')"
-    assert main([*WANTED, "--overwrite"]) == 0
+    assert main([*ARGUMENTS, "--overwrite"]) == 0
     assert hub.files("ann/page", kind="space")["app.py"] != b"print('mine')"
 
 
-def test_without_a_token_nothing_is_tried(hub, commit, booted, capsys, monkeypatch):
+def test_a_missing_token_is_refused_first(hub, commit, tested, capsys, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    assert main(WANTED) == 1
-    assert capsys.readouterr().err.startswith("error: Nobody is logged in to the Hub; run `hf auth")
-    assert booted == pages(hub) == []
+    assert main(ARGUMENTS) == 1
+    assert capsys.readouterr().err.startswith("error: No user is logged in")
+    assert tested == spaces(hub) == []
 
 
-def test_no_token_is_ever_printed(hub, commit, booted, capsys, monkeypatch):
+def test_the_token_is_never_printed(hub, commit, tested, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_" + "SomethingThatTheHubDoesNotKnow")
-    assert main(WANTED) == 1
+    assert main(ARGUMENTS) == 1
     shown = capsys.readouterr()
     assert "hf_Something" not in shown.out + shown.err
-    assert pages(hub) == []
+    assert spaces(hub) == []
 
 
-def test_a_dry_run_shows_all_and_sends_nothing(hub, commit, booted, capsys, monkeypatch):
+def test_a_dry_run_prints_everything_and_sends_nothing(hub, commit, tested, capsys, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    assert main([*WANTED, "--dry_run", "--title", "Waltzes for all"]) == 0
+    assert main([*ARGUMENTS, "--dry_run", "--title", "Waltzes for all"]) == 0
     printed = capsys.readouterr().out
-    for said in (
+    for line in (
         "  page/ui/layout.py\n",
         "  space.py\n",
         "title: Waltzes for all\n",
         "preload_from_hub:\n- ann/waltzes config.json,",
         f"Would go to {hub.endpoint}/spaces/ann/page. Nothing was sent.",
     ):
-        assert said in printed
-    assert booted == pages(hub) == []
+        assert line in printed
+    assert tested == spaces(hub) == []
     assert hub.count("POST") == hub.count("PUT") == 0
 
 
-def test_what_was_not_tried_is_said(hub, commit, booted, capsys):
-    assert main([*WANTED, "--no_boot", "--private"]) == 0
-    assert "Not started on this machine, as --no_boot asks" in capsys.readouterr().out
-    assert booted == []
+def test_a_skipped_smoke_test_is_reported(hub, commit, tested, capsys):
+    assert main([*ARGUMENTS, "--no_boot", "--private"]) == 0
+    assert "Not started on this machine" in capsys.readouterr().out
+    assert tested == []
     assert hub.repo("ann/page", "space").private
 
 
-def test_what_does_not_start_is_not_sent(hub, commit, capsys, monkeypatch, tmp_path):
-    python = tmp_path / "python"  # an interpreter in whose environment something is missing
+def test_a_space_that_does_not_start_is_not_sent(hub, commit, capsys, monkeypatch, tmp_path):
+    python = tmp_path / "python"  # an interpreter without the packages
     python.write_text("#!/bin/sh\necho 'No module named gradio' >&2\nexit 1\n")
     python.chmod(0o755)
-    monkeypatch.setattr(space, "clean_python", lambda folder: python)
-    assert main(WANTED) == 1
-    assert capsys.readouterr().err == (
-        "error: The staged Space stopped with status 1 before its page was served; nothing was "
-        "sent. It printed:\nNo module named gradio\n"
-    )
-    assert pages(hub) == []
+    monkeypatch.setattr(space, "clean_interpreter", lambda folder: python)
+    assert main(ARGUMENTS) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: The staged Space stopped with status 1")
+    assert error.endswith("No module named gradio\n")
+    assert spaces(hub) == []

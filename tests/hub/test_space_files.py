@@ -1,4 +1,4 @@
-"""What is staged is an allow-list and a pin, and the Hub can read its settings."""
+"""Staged files of a Space: allow-list, pinned model, settings for the Hub, requirements."""
 
 from __future__ import annotations
 
@@ -11,37 +11,46 @@ import pytest
 from huggingface_hub import RepoCard
 from packaging.requirements import Requirement
 
-from hub.revisions import Pin
-from hub.space_files import CPU_INDEX, PYTHON_VERSION, pins, readme, requirements, stage
+from hub.revisions import PinnedModel
+from hub.space_files import (
+    CPU_INDEX,
+    PYTHON_VERSION,
+    pinned_versions,
+    readme,
+    requirements,
+    stage,
+)
 from musiclstm.errors import PublishError
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-PIN = Pin("ann/waltzes", COMMIT, ("config.json", "model.safetensors", "miditok_remi.json"))
-WRITTEN = {"README.md", "requirements.txt", "space.py"}
+MODEL = PinnedModel(
+    "ann/waltzes", COMMIT, ("config.json", "model.safetensors", "miditok_remi.json")
+)
+GENERATED = {"README.md", "requirements.txt", "space.py"}
 
 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("space")
-    stage(folder, PIN, title="Waltzes")
+    stage(folder, MODEL, title="Waltzes")
     return folder
 
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """A checkout in small, with much that a Space must not have."""
-    kept = """LICENSE packages.txt app.py page/__init__.py page/ui/layout.py page/inner/part.py
+    """A small checkout, with files that a Space must not contain."""
+    allowed = """LICENSE packages.txt app.py page/__init__.py page/ui/layout.py page/inner/part.py
         page/ui/page.css page/playback/static/player.js musiclstm/__init__.py musiclstm/py.typed
         musiclstm/core/step.c musiclstm/core/step.h musiclstm/examples/waltz.mid"""
-    left = """.env .git/config .gitignore CHANGELOG.md README.md Makefile notes.py page/.env
+    other = """.env .git/config .gitignore CHANGELOG.md README.md Makefile notes.py page/.env
         page/secret.txt page/__pycache__/layout.cpython-311.pyc musiclstm/core/step.o
         musiclstm/token
         musiclstm/pretrained/model.safetensors musiclstm/pretrained/README.md
         musiclstm/examples/private.txt docs/a.md tests/test_a.py training/finetune.py hub/space.py
         runs/a/model.safetensors"""
     root = tmp_path / "checkout"
-    for name in (kept + " " + left).split():
+    for name in (allowed + " " + other).split():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     for name in ("requirements.txt", "pyproject.toml"):
@@ -49,9 +58,9 @@ def checkout(tmp_path) -> Path:
     return root
 
 
-def test_nothing_is_staged_but_the_allow_list(checkout, tmp_path):
-    found = stage(tmp_path / "space", PIN, title="Waltzes", source=checkout)
-    assert {path.as_posix() for path in found} == WRITTEN | {
+def test_only_allowed_files_are_staged(checkout, tmp_path):
+    found = stage(tmp_path / "space", MODEL, title="Waltzes", source=checkout)
+    assert {path.as_posix() for path in found} == GENERATED | {
         "LICENSE",
         "packages.txt",
         "app.py",
@@ -66,53 +75,48 @@ def test_nothing_is_staged_but_the_allow_list(checkout, tmp_path):
         "musiclstm/py.typed",
         "musiclstm/examples/waltz.mid",
     }
-    assert (tmp_path / "space" / "page" / "page.css").read_text() == "page/ui/page.css"
+    assert (tmp_path / "space" / "page" / "ui" / "page.css").read_text() == "page/ui/page.css"
 
 
-def test_what_the_packages_carry_is_staged_save_for_the_weights(staged):
-    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
-        "package-data"
-    ]
+def test_the_whole_page_and_library_are_staged_without_the_weights(staged):
     wanted = {
         path.relative_to(ROOT)
         for package in ("musiclstm", "page")
-        for pattern in ["**/*.py", *data[package]]
-        for path in (ROOT / package).glob(pattern)
-        if path.is_file() and "pretrained" not in path.parts
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and not {"pretrained", "__pycache__"} & {*path.parts}
     }
     assert [path for path in wanted if not (staged / path).is_file()] == []
     assert not (staged / "musiclstm" / "pretrained").exists()
 
 
-def test_what_is_staged_is_small_and_holds_no_path_of_this_machine(staged):
+def test_the_staged_files_are_small_and_contain_no_local_path(staged):
     texts = {path: path.read_bytes() for path in staged.rglob("*") if path.is_file()}
     assert sum(map(len, texts.values())) < 2_000_000
     assert [path.name for path, text in texts.items() if str(ROOT).encode() in text] == []
 
 
-def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
-    with pytest.raises(PublishError, match=r"here is no app\.py and no packages\.txt and no page"):
-        stage(tmp_path / "space", PIN, title="Waltzes", source=tmp_path)
+def test_a_folder_that_is_not_a_checkout_is_refused(tmp_path):
+    with pytest.raises(PublishError, match=r"has no app\.py and no packages\.txt and no page"):
+        stage(tmp_path / "space", MODEL, title="Waltzes", source=tmp_path)
 
 
-# -- The model ------------------------------------------------------------------------------------
+# -- space.py -------------------------------------------------------------------------------------
 
 
-def test_the_app_starts_with_the_pinned_commit_on_the_address_of_a_space(staged):
-    names: dict[str, object] = {"__name__": "looked_at"}
+def test_the_app_starts_with_the_pinned_commit_at_the_address_of_a_space(staged):
+    names: dict[str, object] = {"__name__": "read"}
     text = (staged / "space.py").read_text().replace("from app import main", "")
     exec(text, names)
-    told = names["PINNED"]
-    assert told == [
+    assert names["PINNED"] == [
         *("--model", "ann/waltzes", "--revision", COMMIT),
         *("--host", "0.0.0.0", "--port", "7860"),
     ]
 
 
-# -- The settings ---------------------------------------------------------------------------------
+# -- README.md ------------------------------------------------------------------------------------
 
 
-def test_the_hub_reads_the_settings(staged):
+def test_the_hub_can_read_the_settings(staged):
     settings = RepoCard.load(staged / "README.md", repo_type="space").data.to_dict()
     tags = settings.pop("tags")
     assert "musiclstm" in tags
@@ -122,11 +126,11 @@ def test_the_hub_reads_the_settings(staged):
         "colorFrom": "indigo",
         "colorTo": "pink",
         "sdk": "gradio",
-        "sdk_version": pins()["gradio"],
+        "sdk_version": pinned_versions()["gradio"],
         "python_version": "3.11",
         "app_file": "space.py",
         "license": "apache-2.0",
-        "short_description": "Drop a MIDI file and hear it go on",
+        "short_description": "Continue a MIDI file bar by bar",
         "models": ["ann/waltzes"],
         "suggested_hardware": "cpu-basic",
         "preload_from_hub": [
@@ -139,11 +143,11 @@ def test_the_hub_reads_the_settings(staged):
 @pytest.mark.parametrize(
     "title", ["a: b", "'", '"', "- x", "# $model", "a ---", "yes", "1.0", "Ünï ♪"]
 )
-def test_any_title_comes_back_as_it_was(title):
-    assert RepoCard(readme(PIN, title=title)).data.title == title
+def test_any_title_is_preserved(title):
+    assert RepoCard(readme(MODEL, title=title)).data.title == title
 
 
-def test_python_is_the_version_that_the_project_is_written_for():
+def test_the_python_version_is_that_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["mypy"]["python_version"] == PYTHON_VERSION
     assert (
@@ -151,23 +155,24 @@ def test_python_is_the_version_that_the_project_is_written_for():
     )
 
 
-# -- The packages ---------------------------------------------------------------------------------
+# -- requirements.txt -----------------------------------------------------------------------------
 
 
 def required(platform: str) -> dict[str, str]:
     lines = [line for line in requirements().splitlines() if not line.startswith(("#", "-"))]
-    each = [Requirement(line) for line in lines]
-    here = [
-        one for one in each if not one.marker or one.marker.evaluate({"sys_platform": platform})
+    found = [
+        each
+        for each in map(Requirement, lines)
+        if not each.marker or each.marker.evaluate({"sys_platform": platform})
     ]
-    assert len({one.name for one in here}) == len(here)
-    return {one.name: str(one.specifier) for one in here}
+    assert len({each.name for each in found}) == len(found)
+    return {each.name: str(each.specifier) for each in found}
 
 
-def test_a_space_gets_what_the_page_needs_and_nothing_for_training():
-    pinned = pins()
+def test_a_space_gets_the_packages_of_the_page_and_none_for_training():
+    versions = pinned_versions()
     assert required("darwin") == {
-        name: f"=={pinned[name]}"
+        name: f"=={versions[name]}"
         for name in (
             *("gradio", "huggingface_hub", "miditok", "music21", "numpy", "pyfluidsynth"),
             *("safetensors", "soundfile", "symusic", "torch", "transformers"),
@@ -175,13 +180,15 @@ def test_a_space_gets_what_the_page_needs_and_nothing_for_training():
     }
 
 
-def test_on_linux_torch_is_the_build_for_the_cpu():
-    assert required("linux") == required("darwin") | {"torch": f"=={pins()['torch']}+cpu"}
+def test_on_linux_torch_is_the_cpu_build():
+    assert required("linux") == required("darwin") | {
+        "torch": f"=={pinned_versions()['torch']}+cpu"
+    }
     assert f"--extra-index-url {CPU_INDEX}" in requirements().splitlines()
     assert f'"{CPU_INDEX}"' in (ROOT / "scripts" / "pytorch_index.sh").read_text()
 
 
-def test_every_address_among_the_packages_is_public():
+def test_all_package_indexes_are_public():
     assert re.findall(r"\w+://[^/\s]+", requirements()) == ["https://download.pytorch.org"]
 
 

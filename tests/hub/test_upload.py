@@ -211,7 +211,7 @@ def test_received_files_are_not_sent_again(hub, folder) -> None:
         upload_folder(folder, "ann/model")
     assert "the same command resumes the upload" in str(refusal.value)
     assert hub.history("ann/model") == ["initial commit"]  # no partial upload
-    hub.mend()
+    hub.clear_faults()
     hub.requests.clear()
     upload_folder(folder, "ann/model")
     assert hub.count("PUT") == hub.count("PUT", weights) == 1
@@ -229,13 +229,13 @@ def test_a_single_connection_failure_is_retried(hub, folder) -> None:
     ("method", "where", "status", "key_fact"),
     [
         ("POST", "/create", 401, "The Hub does not accept your token"),
-        ("POST", "/create", 402, r"requires a subscription for 'ann/model' \(Told to\)"),
-        ("POST", "/commit/", 403, r"may not write to 'ann/model' \(Told to\)"),
-        ("POST", "/batch", 422, r"refused 'ann/model' with status 422 \(Told to\)"),
+        ("POST", "/create", 402, r"requires a subscription for 'ann/model' \(Injected\)"),
+        ("POST", "/commit/", 403, r"may not write to 'ann/model' \(Injected\)"),
+        ("POST", "/batch", 422, r"refused 'ann/model' with status 422 \(Injected\)"),
         ("PUT", "/store/", 403, "may not write to 'ann/model'"),
         ("POST", "/create", 429, "too many requests"),
         ("POST", "/commit/", 503, r"internal error \(status 503\)"),
-        ("GET", "/tree/", 404, r"'ann/model' does not exist, or you have no access \(Told to\)"),
+        ("GET", "/tree/", 404, r"'ann/model' does not exist, or you have no access \(Injected\)"),
     ],
 )
 def test_a_refusal_of_the_hub_is_one_line(hub, folder, method, where, status, key_fact) -> None:
