@@ -236,7 +236,7 @@ def test_a_model_of_version_0_2_is_refused_before_its_weights_are_downloaded(fil
 
 def test_invalid_weights(files, hub, tiny_model) -> None:
     hub.put(NAME, {WEIGHTS: b"not weights"})
-    assert f"The weights of '{NAME}' cannot be read (SafetensorError); fetch" in refusal()
+    assert f"The weights of '{NAME}' cannot be read" in refusal()
     hub.put(NAME, {WEIGHTS: files[WEIGHTS]})
     assert loads(tiny_model)
 
