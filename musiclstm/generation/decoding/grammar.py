@@ -1,8 +1,7 @@
-"""What constraints and the shape of a bar leave of the vocabulary: ceilings that never change.
+"""Tokens that constraints and the shape of a bar permit, as ceilings on logits.
 
-A ceiling is a float32 array over some tokens: `OPEN` for a permitted one, `CLOSED` for others. The
-smaller of ceiling and logit is the masked logit. `GrammarState` combines the ceilings with the
-place in a sequence.
+A ceiling is a float32 array over some tokens: `OPEN` for a permitted token, `CLOSED` for others.
+The masked logit is the minimum of ceiling and logit. `GrammarState` selects the ceilings.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from musiclstm.tokens import DRUMS, normalize_time_signature
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.vocabulary import TABLE
 
-# The largest number and not infinity: logits that are no numbers become finite ones.
+# The largest number instead of infinity, so that infinite and NaN logits become finite.
 OPEN, CLOSED = np.finfo(np.float32).max, np.float32(-np.inf)
 NO_LIMIT = 1_000_000
 
@@ -36,32 +35,32 @@ TOKEN_KINDS = np.isin(TABLE.kind, _PITCH_KINDS) + 2 * np.isin(TABLE.kind, _RHYTH
 """Kind of each token for `Sampling`: 1 pitch, 2 rhythm, 0 others, (vocab,)."""
 
 IS_PITCH = np.isin(TABLE.kind, (TokenKind.PITCH, TokenKind.DRUM))
-"""Tokens that name a pitch, (vocab,)."""
+"""Whether a token names a pitch, (vocab,) bool."""
 
 PITCHES = range(v.PITCH_0, v.PITCH_0 + 128)
 """Pitch tokens, in steps of a semitone."""
 
 
 class Grammar:
-    """Limits and ceilings of constraints and a bar shape; shared by any number of states.
+    """Limits and ceilings of constraints and a bar shape; read-only and shared by states.
 
     Attributes:
-        constraints: Of all bars.
-        shape: Of the bars under this grammar.
-        at_once: Most notes that may start together.
-        polyphony: Most notes that may sound together; None: any number.
-        fewest: Notes that a bar must have.
-        most: Notes that a bar may have.
-        pitches: Playable MIDI pitches by program, ascending; programs without any are missing.
-        pitch_ceilings: Over MIDI pitches, (128,), by program.
-        outside: Like `pitches`, those outside `shape.off_mode`; programs without any are missing.
-        outside_ceilings: Like `pitch_ceilings`, for `outside`.
-        program_ceiling: (129,), drums last.
+        constraints: The constraints of all bars.
+        shape: The shape of the bars under this grammar.
+        at_once: Maximum of notes that start together.
+        polyphony: Maximum of notes that sound together; None: no limit.
+        fewest: Minimum of notes in a bar.
+        most: Maximum of notes in a bar.
+        pitches: Permitted MIDI pitches by program, ascending; programs without any are missing.
+        pitch_ceilings: Ceiling over MIDI pitches, (128,), by program.
+        outside: `pitches` outside `shape.off_mode`; programs without any are missing.
+        outside_ceilings: `pitch_ceilings` for `outside`.
+        program_ceiling: Ceiling over programs, (129,), drums last.
         meters: Indices of the permitted time signatures.
-        meter_ceiling: (time signatures,).
-        different_notes: Different notes of all programs together.
-        shortest_bar: Of the permitted meters, in 1/48 quarters.
-        needs_pitched: Whether a bar needs a note that is no drum, before any drum.
+        meter_ceiling: Ceiling over time signatures, (time signatures,).
+        different_notes: Number of (program, pitch) pairs.
+        shortest_bar: Shortest bar of the permitted meters, in 1/48 quarters.
+        needs_pitched: Whether a bar needs a pitched note before any drum.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Grammar:
         """Compute the ceilings.
 
         Raises:
-            ValueError: The constraints, or they and the shape, leave nothing to play.
+            ValueError: Constraints and shape permit no note.
         """
         constraints = constraints or Constraints()
         self.constraints = constraints
@@ -97,7 +96,7 @@ class Grammar:
         self._refuse_contradictions()
 
     def _playable(self, chord: Collection[int] | None) -> dict[int, list[int]]:
-        """Return the pitches of each program, of a chord where it is no drum."""
+        """Return the pitches of each program; of pitched programs only those of the chord."""
         constraints, found = self.constraints, {}
         shared = [
             p for p in Constraints(key=_named(constraints.key)).pitches(0) if _is_in(p, chord)
@@ -128,13 +127,13 @@ class Grammar:
         constraints, shape = self.constraints, self.shape
         if constraints.key == KEY_OF_PROMPT:
             raise ValueError(
-                'key is "prompt", which only a composer with a prompt can estimate; name the key, '
-                "such as D minor."
+                'key is "prompt", which needs a composer and a prompt; name the key, such as D '
+                "minor."
             )
         plain = self.pitches if shape.chord is None else self._playable(None)
         if not plain:
             raise ValueError(
-                "pitch_ranges leaves nothing to play that the tokens know; drums are MIDI pitches "
+                "pitch_ranges leaves nothing to play: no pitch has a token; drums are MIDI pitches "
                 f"{v.DRUM_PITCHES[0]} to {v.DRUM_PITCHES[-1]}."
             )
         different = sum(len(pitches) for pitches in plain.values())
@@ -142,14 +141,13 @@ class Grammar:
         most = max(constraints.max_notes_in_bar(meter, different) for meter in meters)
         if self.fewest > most:
             raise ValueError(
-                f"notes_per_bar asks for at least {self.fewest} notes, but at most {most} fit into "
-                "a bar; ask for fewer or allow more of them together."
+                f"notes_per_bar needs at least {self.fewest} notes, but at most {most} fit into a "
+                "bar; lower it, or raise max_notes_at_once."
             )
         if self.needs_pitched and not self.pitches.keys() - {DRUMS}:
             raise ValueError(
-                f"ending asks for a chord of the pitch classes {sorted(shape.chord or ())}, of "
-                "which key and pitch_ranges leave none to any instrument; widen the ranges, or "
-                "leave ending out."
+                f"ending needs a chord of the pitch classes {sorted(shape.chord or ())}, but key "
+                "and pitch_ranges permit none of them; widen the ranges, or leave ending out."
             )
 
 

@@ -1,16 +1,17 @@
-"""Where a sequence stands in the grammar, and the logit masks that follow.
+"""Grammar state of one sequence, and the logit masks that follow from it.
 
     Bar TimeSig (Position Tempo)* (Program (Position (Pitch Duration)+)+)*
 
-The k-th block of a program in a bar is its k-th track. A program has at most as many blocks in a
-bar as the prompt has tracks of it: one where the prompt has none, eight where there is no prompt.
-A block may be empty if another one of its program can follow; then one of those must have a note.
-Drums come last, unless the prompt has them earlier. Within a block positions ascend, within an
-onset pitches do, so that no part starts the same note twice. The order of parts is free otherwise.
+The k-th block of a program in a bar is its k-th track. A bar has at most as many blocks of a
+program as the prompt has tracks of it: one if the prompt has none, eight without a prompt. A block
+may be empty if another block of its program can follow; then one of those must have a note. Drums
+are last, unless the prompt has them earlier. Positions ascend within a block and pitches within an
+onset, so no part starts a note twice. Otherwise the order of parts is free.
 
-A token is permitted if what the bar still needs remains possible after it. Each position has so
-many onsets left; a note of the shortest duration takes one of them. Hence the sum over positions,
-bounded by the pitches that the present part and later ones have, is what remains possible.
+A token is permitted if the bar can still get its required notes after it. Each position has a
+number of onsets left, and a note of the shortest duration uses one. The number of notes that can
+still start is the sum over positions, at each one limited by the pitches of the current and later
+parts.
 """
 
 from __future__ import annotations
@@ -34,9 +35,17 @@ _BETWEEN_BARS, _ENDED = 0, -1
 _KIND, _VALUE = [int(kind) for kind in TABLE.kind], TABLE.value
 _DRUM_0 = v.PITCH_DRUM_FIRST - v.DRUM_PITCHES[0]
 
-_MUTABLE = ("_held", "_blocks", "_owed", "_left", "_room", "_open_programs", "_open_positions")
-_NONE = (NO_LIMIT,)  # pitches of a program that has none
-_PERMIT = np.full(len(TABLE), OPEN, np.float32)  # slices of it permit everything
+_MUTABLE = (
+    "_note_ends",
+    "_blocks",
+    "_must_play",
+    "_onsets_left",
+    "_voices_left",
+    "_open_programs",
+    "_open_positions",
+)
+_NONE = (NO_LIMIT,)  # pitches of a program without any
+_PERMIT = np.full(len(TABLE), OPEN, np.float32)  # a slice of it is a ceiling that permits all
 _ONE_OR_NONE = np.array([CLOSED, OPEN], np.float32)
 _LONGEST = int(v.DURATION_STEPS[-1]) * 4  # in 1/48 quarters, where quarters are the beat
 _DURATIONS_UP_TO = [
@@ -45,33 +54,35 @@ _DURATIONS_UP_TO = [
 
 
 class GrammarState:
-    """Position of one sequence in the grammar; every token moves it on."""
+    """State of the grammar of one sequence, updated by every token."""
 
     def __init__(self, grammar: Grammar) -> None:
-        """Start before the first bar of a sequence without a prompt."""
+        """Start before the first bar, without a prompt."""
         self._grammar = grammar
         self._tracks: dict[int, int] = {}
         self._other_tracks = MAX_TRACKS_PER_PROGRAM
         self._drums_are_last = True
-        self._held: dict[tuple[int, int, int], int] = {}  # program, track, pitch: end from bar line
+        self._note_ends: dict[
+            tuple[int, int, int], int
+        ] = {}  # program, track, pitch: end from bar line
         self._empty_bars = 0
         self._in_bar = False
         self._start_bar()
-        self._start_positions(v.TIME_SIGNATURE_0 + v.TIME_SIGNATURES.index((4, 4)))
+        self._start_meter(v.TIME_SIGNATURE_0 + v.TIME_SIGNATURES.index((4, 4)))
 
     def copy(self) -> GrammarState:
-        """Return another state at the same place."""
+        """Return an independent copy."""
         other = copy.copy(self)
         for name in _MUTABLE:
             setattr(other, name, getattr(self, name).copy())
-        if self._free is self._left:
-            other._free = other._left
+        if self._free_onsets is self._onsets_left:
+            other._free_onsets = other._onsets_left
         return other
 
-    # Reading what is there already.
+    # Bars that exist already.
 
     def read(self, prompt: Sequence[int]) -> None:
-        """Read a prompt: any ids. Its tracks are those that new bars may have."""
+        """Read a prompt, any ids; new bars may have its tracks."""
         blocks: dict[int, int] = {}
         for token in prompt:
             if token == v.BAR:
@@ -87,13 +98,13 @@ class GrammarState:
         self.replay([prompt[line:end] for line, end in zip(lines, ends, strict=True)])
 
     def replay(self, bars: Sequence[Sequence[int]]) -> None:
-        """Read bars that were generated before."""
-        for bar in bars[self._first_that_matters(bars) :]:
+        """Read bars that were generated earlier."""
+        for bar in bars[self._first_relevant_bar(bars) :]:
             for token in bar:
                 self.advance(token)
 
-    def _first_that_matters(self, bars: Sequence[Sequence[int]]) -> int:
-        """Return the bar from which on notes may still sound, or silence still counts."""
+    def _first_relevant_bar(self, bars: Sequence[Sequence[int]]) -> int:
+        """Return the first bar whose notes may still sound or whose silence still counts."""
         length = 0
         for index in reversed(range(len(bars))):
             length += sum(_VALUE[token] for token in bars[index] if token >= v.TIME_SIGNATURE_0)
@@ -101,28 +112,28 @@ class GrammarState:
                 return index
         return 0
 
-    # Moving on.
+    # Updates.
 
     def open_bar(self, grammar: Grammar | None = None) -> None:
-        """Expect the token that opens a bar; from here on `grammar` applies, None: the same."""
+        """Expect a Bar token; `grammar` applies from there on, None: the previous one."""
         self._grammar = grammar or self._grammar
         if self._in_bar:
             self._close_bar()
         self._start_bar()
 
     def advance(self, token: int) -> None:
-        """Move on by a token, a permitted one in generated bars."""
+        """Update after a token, which must be a permitted one in generated bars."""
         kind, value = _KIND[token], _VALUE[token]
         if kind in (_PITCH, _DRUM):
             self._start_note(value)
         elif kind == _DURATION:
             self._end_note(value)
         elif kind == _POSITION:
-            self._move(value)
+            self._start_position(value)
         elif kind == _PROGRAM:
             self._open_block(value)
         elif kind == _TIME_SIGNATURE:
-            self._start_positions(token)
+            self._start_meter(token)
         elif kind == _BAR:
             if self._in_bar:
                 self.open_bar()
@@ -135,51 +146,57 @@ class GrammarState:
 
     def _close_bar(self) -> None:
         self._in_bar = False
-        self._empty_bars = 0 if self._begun else self._empty_bars + 1
+        self._empty_bars = 0 if self._notes_started else self._empty_bars + 1
         bar = self._length * self._unit
-        self._held = {note: end - bar for note, end in self._held.items() if end > bar}
+        self._note_ends = {note: end - bar for note, end in self._note_ends.items() if end > bar}
 
     def _start_bar(self) -> None:
         grammar = self._grammar
         must_play = grammar.needs_pitched or self._empty_bars >= grammar.constraints.max_empty_bars
         self._kind = _BETWEEN_BARS
-        self._needed = max(grammar.fewest, int(must_play))  # notes that the bar must still get
-        self._begun = 0
+        self._notes_required = max(
+            grammar.fewest, int(must_play)
+        )  # notes that the bar must still get
+        self._notes_started = 0
         self._has_pitched = False
-        self._left_mode_at = NO_LIMIT  # position of the first note outside the mode
-        self._owed: set[int] = set()  # programs that have an empty block and no note after it
+        self._outside_mode_at = NO_LIMIT  # position of the first note outside the mode
+        self._must_play: set[int] = set()  # programs that have an empty block and no note after it
         self._blocks: dict[int, int] = {}
         self._program: int | None = None
         self._position = self._pitch = -1
-        self._pending: int | None = None
+        self._pitch_without_duration: int | None = None
 
-    def _start_positions(self, token: int) -> None:
+    def _start_meter(self, token: int) -> None:
         grammar = self._grammar
         self._program, self._position = None, -1
         self._unit = TABLE.unit[token]
         self._length = _VALUE[token] // self._unit
-        self._left = np.full(self._length, grammar.at_once)  # onsets, by what starts together
+        self._onsets_left = np.full(
+            self._length, grammar.at_once
+        )  # onsets, by what starts together
         if grammar.shape.downbeat_only:
-            self._left[1:] = 0
+            self._onsets_left[1:] = 0
         self._counts_voices = grammar.polyphony is not None
-        self._room = self._voices(2 * self._length, self._unit)
-        self._free = self._left  # onsets left at each position
-        self._later = self._later_pitches()
+        self._voices_left = self._free_voices(2 * self._length, self._unit)
+        self._free_onsets = self._onsets_left  # onsets left at each position
+        self._later_pitches = self._count_later_pitches()
         self._open_programs = grammar.program_ceiling.copy()
-        self._update_free()
-        self._needed = min(self._needed, self._begun + self._sum(self._later))
+        self._update_free_onsets()
+        self._notes_required = min(
+            self._notes_required, self._notes_started + self._max_notes(self._later_pitches)
+        )
         self._must_be_off_beat = grammar.shape.off_beat and self._close_first_beats()
 
-    def _voices(self, size: int, unit: int) -> np.ndarray:
+    def _free_voices(self, size: int, unit: int) -> np.ndarray:
         """Return how many more notes may sound at each position, (size,)."""
         polyphony = self._grammar.polyphony
-        room = np.full(size, NO_LIMIT if polyphony is None else polyphony)
-        for end in self._held.values() if polyphony else ():
-            room[: -(-end // unit)] -= 1
-        return room
+        voices = np.full(size, NO_LIMIT if polyphony is None else polyphony)
+        for end in self._note_ends.values() if polyphony else ():
+            voices[: -(-end // unit)] -= 1
+        return voices
 
-    def _later_pitches(self) -> int:
-        """Return the pitches of all blocks that may follow in this bar, summed up."""
+    def _count_later_pitches(self) -> int:
+        """Return the number of pitches of all blocks that may follow in this bar, summed up."""
         pitches = self._grammar.pitches
         drums = len(pitches.get(DRUMS, ()))
         known = sum(
@@ -189,39 +206,41 @@ class GrammarState:
         )
         return drums + known + self._other_tracks * (self._grammar.different_notes - drums)
 
-    def _update_free(self) -> None:
+    def _update_free_onsets(self) -> None:
         if self._counts_voices:
-            self._free = np.maximum(np.minimum(self._room[: self._length], self._left), 0)
-        self._slots = int(self._free.sum())
-        self._open_positions = _ONE_OR_NONE[(self._free > 0).view(np.int8)]
+            self._free_onsets = np.maximum(
+                np.minimum(self._voices_left[: self._length], self._onsets_left), 0
+            )
+        self._num_free_onsets = int(self._free_onsets.sum())
+        self._open_positions = _ONE_OR_NONE[(self._free_onsets > 0).view(np.int8)]
 
     def _close_first_beats(self) -> bool:
-        """Close beats before the first position off the beat that is free; False: not possible."""
-        free = self._free.copy()
+        """Close the beats before the first free position off the beat; False if impossible."""
+        free = self._free_onsets.copy()
         is_off = (free > 0) & (np.arange(self._length) % POSITIONS_PER_BEAT > 0)
         first = int(is_off.argmax())
         free[:first:POSITIONS_PER_BEAT] = 0
-        if not is_off.any() or np.minimum(free, self._later).sum() < self._needed:
+        if not is_off.any() or np.minimum(free, self._later_pitches).sum() < self._notes_required:
             return False
         self._close_beats(first)
         return True
 
     def _close_beats(self, before: int) -> None:
-        self._left[:before:POSITIONS_PER_BEAT] = 0
-        self._update_free()
+        self._onsets_left[:before:POSITIONS_PER_BEAT] = 0
+        self._update_free_onsets()
 
     def _open_block(self, program: int) -> None:
         if self._kind == _PROGRAM and self._program is not None:
-            self._owed.add(self._program)  # the block before is empty
+            self._must_play.add(self._program)  # the block before is empty
         blocks = self._blocks[program] = self._blocks.get(program, 0) + 1
         self._program, self._track = program, min(blocks, MAX_TRACKS_PER_PROGRAM) - 1
         self._position = self._pitch = -1
-        self._later -= len(self._grammar.pitches.get(program, ()))
+        self._later_pitches -= len(self._grammar.pitches.get(program, ()))
         if blocks >= self._tracks_of(program):
             self._open_programs[program] = CLOSED
         if program == DRUMS and self._drums_are_last:
             self._open_programs[:] = CLOSED
-            self._later = 0
+            self._later_pitches = 0
 
     def _has_later_track(self) -> bool:
         program = self._program
@@ -230,7 +249,7 @@ class GrammarState:
     def _tracks_of(self, program: int) -> int:
         return 1 if program == DRUMS else self._tracks.get(program, self._other_tracks)
 
-    def _move(self, position: int) -> None:
+    def _start_position(self, position: int) -> None:
         self._position, self._pitch = min(position, self._length - 1), -1
         if self._needs_first() and self._program is not None:
             self._close_beats(self._position)
@@ -239,44 +258,46 @@ class GrammarState:
         program, position = self._program, self._position
         if program is None or position < 0:
             return
-        self._pitch = self._pending = pitch
-        self._begun += 1
-        self._needed -= 1
-        self._owed.discard(program)
+        self._pitch = self._pitch_without_duration = pitch
+        self._notes_started += 1
+        self._notes_required -= 1
+        self._must_play.discard(program)
         if program != DRUMS:
             self._has_pitched = True
             if pitch % 12 not in (self._grammar.shape.off_mode or ()):
-                self._left_mode_at = min(self._left_mode_at, position)
-        before = self._held.pop((program, self._track, pitch), 0)
-        self._left[position] -= 1
+                self._outside_mode_at = min(self._outside_mode_at, position)
+        before = self._note_ends.pop((program, self._track, pitch), 0)
+        self._onsets_left[position] -= 1
         if self._counts_voices:
-            self._room[position : -(-before // self._unit)] += 1  # started again, it ends here
-            self._room[position] -= 1
-            self._update_free()
-        elif self._left[position] >= 0:
-            self._slots -= 1
-            if not self._left[position]:
+            self._voices_left[position : -(-before // self._unit)] += (
+                1  # started again, it ends here
+            )
+            self._voices_left[position] -= 1
+            self._update_free_onsets()
+        elif self._onsets_left[position] >= 0:
+            self._num_free_onsets -= 1
+            if not self._onsets_left[position]:
                 self._open_positions[position] = CLOSED
 
     def _end_note(self, duration: int) -> None:
-        if self._pending is None or self._program is None:
+        if self._pitch_without_duration is None or self._program is None:
             return
         end = self._position + duration
-        self._held[self._program, self._track, self._pending] = end * self._unit
-        self._pending = None
+        self._note_ends[self._program, self._track, self._pitch_without_duration] = end * self._unit
+        self._pitch_without_duration = None
         if self._counts_voices:
-            self._room[self._position + 1 : end] -= 1
-            self._update_free()
+            self._voices_left[self._position + 1 : end] -= 1
+            self._update_free_onsets()
 
-    # What may follow.
+    # Masks.
 
     def allowed_tokens(self) -> np.ndarray:
-        """Return the tokens that may follow, (vocab,) bool."""
+        """Return which tokens may follow, (vocab,) bool."""
         zeros = np.zeros(len(TABLE), np.float32)
         return self.mask_logits(zeros, np.empty_like(zeros)) > CLOSED
 
     def mask_logits(self, logits: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Return the logits of the tokens that may follow, and -inf for all others.
+        """Return the logits with -inf for all tokens that may not follow.
 
         Args:
             logits: (vocab,) float32; left unchanged.
@@ -302,7 +323,7 @@ class GrammarState:
 
     def _after_note(self, logits: np.ndarray, out: np.ndarray) -> None:
         if self._program is not None and self._may_start_note():
-            if self._free[self._position] > 0:
+            if self._free_onsets[self._position] > 0:
                 self._permit_pitches(logits, out)
             self._permit_positions(logits, out)
         self._permit_programs(logits, out)
@@ -328,7 +349,7 @@ class GrammarState:
         self._permit_end(logits, out)
 
     def _permit_end(self, logits: np.ndarray, out: np.ndarray) -> None:
-        if self._needed <= 0 and not self._owed:
+        if self._notes_required <= 0 and not self._must_play:
             _permit(logits, out, v.EOS, _PERMIT[:2])
 
     def _permit_pitches(self, logits: np.ndarray, out: np.ndarray) -> None:
@@ -338,7 +359,7 @@ class GrammarState:
         if pitches is None:
             return
         stop, ceilings = self._pitch_stop(pitches), grammar.pitch_ceilings
-        is_first = self._pitch < 0 and self._position < self._left_mode_at
+        is_first = self._pitch < 0 and self._position < self._outside_mode_at
         if is_first and grammar.outside.get(program, _NONE)[0] < stop:
             ceilings = grammar.outside_ceilings
         start = max(self._pitch + 1, pitches[0])
@@ -354,57 +375,65 @@ class GrammarState:
             out[v.POSITION_0 : v.POSITION_0 + self._length : POSITIONS_PER_BEAT] = CLOSED
 
     def _permit_programs(self, logits: np.ndarray, out: np.ndarray) -> None:
-        grammar, owed = self._grammar, self._owed
+        grammar, must_play = self._grammar, self._must_play
         if self._kind == _PROGRAM and self._program is not None:
-            owed = owed | {self._program}
-        room = min(self._slots, grammar.most - self._begun) - len(owed)
-        if room < 0 or self._needed > self._sum(self._later):
+            must_play = must_play | {self._program}
+        notes_left = min(self._num_free_onsets, grammar.most - self._notes_started) - len(must_play)
+        if notes_left < 0 or self._notes_required > self._max_notes(self._later_pitches):
             return
-        if room:
+        if notes_left:
             _permit(logits, out, v.PROGRAM_0, self._open_programs)
-        else:  # only programs that have to play
+        else:  # only programs that must play
             ids = [
-                v.PROGRAM_DRUMS if program == DRUMS else v.PROGRAM_0 + program for program in owed
+                v.PROGRAM_DRUMS if program == DRUMS else v.PROGRAM_0 + program
+                for program in must_play
             ]
             out[ids] = np.fmin(logits[ids], OPEN)
-        if not self._may_play_drums(owed):
+        if not self._may_play_drums(must_play):
             out[v.PROGRAM_DRUMS] = CLOSED
 
-    def _may_play_drums(self, owed: set[int]) -> bool:
+    def _may_play_drums(self, must_play: set[int]) -> bool:
         if self._grammar.needs_pitched and not self._has_pitched:
             return False
         if not self._drums_are_last:
             return True
-        return not owed and self._needed <= self._sum(len(self._grammar.pitches.get(DRUMS, ())))
+        return not must_play and self._notes_required <= self._max_notes(
+            len(self._grammar.pitches.get(DRUMS, ()))
+        )
 
-    # What the bar still needs.
+    # Required notes.
 
     def _may_start_note(self) -> bool:
-        """Whether the part that plays may start another note."""
-        others = len(self._owed - {self._program}) if self._owed else 0
-        return min(self._slots, self._grammar.most - self._begun) > others
+        """Return whether the current part may start another note."""
+        others = len(self._must_play - {self._program}) if self._must_play else 0
+        return min(self._num_free_onsets, self._grammar.most - self._notes_started) > others
 
     def _own_pitches(self) -> Sequence[int]:
         return () if self._program is None else self._grammar.pitches.get(self._program, ())
 
-    def _sum(self, pitches: int) -> int:
-        """Return how many notes can start if each position has so many different ones."""
+    def _max_notes(self, pitches: int) -> int:
+        """Return how many notes can start with so many pitches at each position."""
         if pitches >= self._grammar.at_once:
-            return self._slots
-        return int(np.minimum(self._free, pitches).sum())
+            return self._num_free_onsets
+        return int(np.minimum(self._free_onsets, pitches).sum())
 
-    def _is_scarce(self) -> bool:
-        """Whether it depends on the part that plays if the bar can get the notes it needs."""
-        return self._needs_first() or (self._needed > 0 and self._later < self._grammar.at_once)
+    def _depends_on_part(self) -> bool:
+        """Return whether the bar cannot get its required notes from later parts alone."""
+        return self._needs_first() or (
+            self._notes_required > 0 and self._later_pitches < self._grammar.at_once
+        )
 
     def _needs_first(self) -> bool:
-        """Whether the first onset of the bar is to come, and must be off the beat."""
-        return self._must_be_off_beat and not self._begun
+        """Return whether the first onset of the bar is missing and must be off the beat."""
+        return self._must_be_off_beat and not self._notes_started
 
     def _capacity(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return onsets of later parts before a position, of all from it on, (length + 1,)."""
-        later = np.minimum(self._free, self._later)
-        both = np.minimum(self._free, self._later + len(self._own_pitches()))
+        """Return onsets of later parts before each position, and of all from it on, (length + 1,).
+
+        All: the current part and later ones.
+        """
+        later = np.minimum(self._free_onsets, self._later_pitches)
+        both = np.minimum(self._free_onsets, self._later_pitches + len(self._own_pitches()))
         if self._needs_first():  # earlier beats will be closed
             later[::POSITIONS_PER_BEAT] = 0
         before, rest = np.zeros((2, self._length + 1), np.int64)
@@ -412,28 +441,30 @@ class GrammarState:
         both[::-1].cumsum(out=rest[-2::-1])
         return before, rest
 
-    def _elsewhere(self) -> int:
-        """Return how many notes can start at other positions if the part stays at this one."""
+    def _max_notes_at_other_positions(self) -> int:
+        """Return how many notes can start at other positions than the current one."""
         before, rest = self._capacity()
         return int(before[self._position] + rest[self._position + 1])
 
     def _position_stop(self) -> int:
-        """Return the position from which on too few notes would be possible."""
-        if not self._is_scarce():
+        """Return the first position at which too few notes would be possible."""
+        if not self._depends_on_part():
             return self._length
         before, rest = self._capacity()
-        needed = max(self._needed, 1 + len(self._owed - {self._program}))
+        needed = max(self._notes_required, 1 + len(self._must_play - {self._program}))
         return int(np.count_nonzero((before + rest)[:-1] >= needed))
 
     def _pitch_stop(self, pitches: Sequence[int]) -> int:
-        """Return the pitch from which on too few notes would be possible."""
-        if self._needed <= 1 or not self._is_scarce():
+        """Return the lowest pitch above which too few notes would be possible."""
+        if self._notes_required <= 1 or not self._depends_on_part():
             return pitches[-1] + 1
-        above = self._needed - 1 - self._elsewhere() - self._later  # that this part needs above
+        above = (
+            self._notes_required - 1 - self._max_notes_at_other_positions() - self._later_pitches
+        )  # that this part needs above
         return pitches[-1 - max(0, above)] + 1
 
     def _durations(self) -> int:
-        """Return how many of the durations, shortest first, a note may have."""
+        """Return the number of permitted durations, shortest first."""
         grammar, to_bar_line = self._grammar, self._length - self._position
         longest = NO_LIMIT
         if grammar.shape.closed:
@@ -445,55 +476,59 @@ class GrammarState:
         return _DURATIONS_UP_TO[min(longest, _LONGEST - 1)]
 
     def _longest_by_voices(self) -> int:
-        """Return the longest duration that keeps the polyphony and what is needed possible."""
+        """Return the longest duration that respects the polyphony and the required notes."""
         position, length = self._position, self._length
-        after = self._room[position + 1 : length]
-        taken = (after <= self._left[position + 1 :]).cumsum()  # onsets that the note would take
+        after = self._voices_left[position + 1 : length]
+        taken = (
+            after <= self._onsets_left[position + 1 :]
+        ).cumsum()  # onsets that the note would take
         within = min(
-            int(np.searchsorted(taken, self._spare(), side="right")),
+            int(np.searchsorted(taken, self._unrequired_onsets(), side="right")),
             int((np.append(after, 0) <= 0).argmax()),
         )
         if within < len(after):
             return 1 + within
         together = min(self._grammar.at_once, self._grammar.different_notes)
-        room = self._room[length:]
-        left = int(np.minimum(room, together).clip(0).sum()) - max(1, self._grammar.fewest)
-        beyond = int(np.searchsorted((room <= together).cumsum(), left, side="right"))
+        voices = self._voices_left[length:]
+        left = int(np.minimum(voices, together).clip(0).sum()) - max(1, self._grammar.fewest)
+        beyond = int(np.searchsorted((voices <= together).cumsum(), left, side="right"))
         return NO_LIMIT if beyond == length else length - position + beyond
 
-    def _spare(self) -> int:
-        """Return how many onsets later in the bar are not needed."""
+    def _unrequired_onsets(self) -> int:
+        """Return how many later onsets of the bar are not required."""
         spare = NO_LIMIT
-        if self._owed:
-            spare = self._sum(self._later) - len(self._owed)
-        if self._needed > 0:
-            possible = self._slots
-            if self._is_scarce():
+        if self._must_play:
+            spare = self._max_notes(self._later_pitches) - len(self._must_play)
+        if self._notes_required > 0:
+            possible = self._num_free_onsets
+            if self._depends_on_part():
                 above = sum(pitch > self._pitch for pitch in self._own_pitches())
-                here = min(int(self._free[self._position]), above + self._later)
-                possible = self._elsewhere() + here
-            spare = min(spare, possible - self._needed)
+                here = min(int(self._free_onsets[self._position]), above + self._later_pitches)
+                possible = self._max_notes_at_other_positions() + here
+            spare = min(spare, possible - self._notes_required)
         return spare
 
     def _meters(self) -> np.ndarray:
-        """Return a ceiling over time signatures: those with room for the notes needed, or all."""
+        """Return a ceiling over the time signatures that fit the required notes, or over all."""
         grammar = self._grammar
-        if self._needed <= (1 if grammar.polyphony is None else 0):
+        if self._notes_required <= (1 if grammar.polyphony is None else 0):
             return grammar.meter_ceiling
         found = grammar.meter_ceiling.copy()
         for index in grammar.meters:
-            if not self._has_room(v.TIME_SIGNATURE_0 + index):
+            if not self._fits_required_notes(v.TIME_SIGNATURE_0 + index):
                 found[index] = CLOSED
         return found if (found > CLOSED).any() else grammar.meter_ceiling
 
-    def _has_room(self, token: int) -> bool:
+    def _fits_required_notes(self, token: int) -> bool:
         unit, grammar = TABLE.unit[token], self._grammar
-        room = self._voices(1 if grammar.shape.downbeat_only else _VALUE[token] // unit, unit)
-        together = min(grammar.at_once, self._later_pitches())
-        return int(np.minimum(room, together).clip(0).sum()) >= self._needed
+        voices = self._free_voices(
+            1 if grammar.shape.downbeat_only else _VALUE[token] // unit, unit
+        )
+        together = min(grammar.at_once, self._count_later_pitches())
+        return int(np.minimum(voices, together).clip(0).sum()) >= self._notes_required
 
 
 def _permit(logits: np.ndarray, out: np.ndarray, start: int, ceiling: np.ndarray) -> None:
-    """Let the logits of tokens from `start` on pass under a ceiling."""
+    """Write the logits of tokens from `start` on, limited by a ceiling."""
     stop = start + len(ceiling)
     np.fmin(logits[start:stop], ceiling, out=out[start:stop])

@@ -1,12 +1,11 @@
-"""Logits processors for `generate()` of transformers: the same masks and samplings.
+"""Logits processors for transformers' `generate()`: grammar masks and sampling.
 
     constraints = Constraints(key="D minor")
     processors = logits_processors(tokenizer, constraints=constraints, sampling=Sampling(), bars=8)
     model.generate(ids, logits_processor=processors, do_sample=True, top_k=0, max_new_tokens=4_000)
 
-`generate()` has one stream: the token that ends a bar opens the next one. What ids do not say does
-not apply: substitutes for untrained programs, the tempo of `tempo_bpm` (the ids only stay free of
-tempos), velocities, and `copy_weight`, which is an argument of `generate()` itself.
+Not applied, because ids do not express them: substitute programs, the tempo of `tempo_bpm` (tempo
+tokens are masked), and velocities. `copy_weight` is an argument of `generate()` itself.
 """
 
 from __future__ import annotations
@@ -39,30 +38,30 @@ def logits_processors(
     """Return the `logits_processor` argument of `generate()`.
 
     Args:
-        tokenizer: Of the weights.
-        constraints: What the new music keeps to; None: any playable music.
-        sampling: How tokens are chosen, see `SamplingLogitsProcessor`; None: as `generate()` does.
-        bars: Number of new bars; None: the network ends the piece. Allow enough `max_new_tokens`:
-            `generate()` stops there, even within a bar.
+        tokenizer: The tokenizer of the model.
+        constraints: Constraints on the new bars; None: the grammar only.
+        sampling: Settings, see `SamplingLogitsProcessor`; None: those of `generate()`.
+        bars: Number of new bars; None: the model ends the piece. Pass enough `max_new_tokens`,
+            because `generate()` stops there, even within a bar.
 
     Raises:
         ValueError: The constraints contradict each other, or bars is less than 1.
     """
-    found: list[LogitsProcessor] = [GrammarLogitsProcessor(tokenizer, constraints, bars=bars)]
+    processors: list[LogitsProcessor] = [GrammarLogitsProcessor(tokenizer, constraints, bars=bars)]
     if sampling is not None:
-        found.append(SamplingLogitsProcessor(sampling, tokenizer))
-    return LogitsProcessorList(found)
+        processors.append(SamplingLogitsProcessor(sampling, tokenizer))
+    return LogitsProcessorList(processors)
 
 
 class GrammarLogitsProcessor(LogitsProcessor):
-    """Permits only tokens that continue as music which keeps to the constraints.
+    """Mask tokens that the grammar and the constraints forbid.
 
-    Any prompt is accepted: BOS alone, padded, or cut off within a bar. That bar may be continued
-    before the first new one begins, and may end anywhere; what is added to it keeps to the
-    constraints as far as that is still possible. After EOS a row permits only PAD and EOS.
+    Any prompt is accepted: BOS alone, padded, or truncated within a bar. That bar may be continued
+    before the first new one and may end anywhere; what is added to it satisfies the constraints as
+    far as possible. After EOS only PAD and EOS are permitted.
 
-    Follows the calls of one `generate()` after another, greedy, sampling or with beams; a call
-    whose rows continue none of the call before starts again.
+    One processor serves several calls of `generate()`: greedy, sampling or with beams. It keeps the
+    state of each row between steps, and starts again if rows do not continue the previous ones.
     """
 
     def __init__(
@@ -76,63 +75,63 @@ class GrammarLogitsProcessor(LogitsProcessor):
         """Compute the grammar.
 
         Args:
-            tokenizer: Of the weights.
-            constraints: What the new music keeps to; None: any playable music. An ending needs
+            tokenizer: The tokenizer of the model.
+            constraints: Constraints on the new bars; None: the grammar only. An ending needs
                 `bars`.
-            bars: EOS comes after so many new bars, and not before; None: EOS may come at every bar
-                line.
-            prompt_length: Number of ids of a row that are the prompt, padding included; None: those
-                of the first call.
+            bars: Number of new bars before EOS; None: EOS may follow at every bar line.
+            prompt_length: Length of the prompt in each row, padding included; None: that of the
+                first call.
 
         Raises:
             ValueError: The constraints contradict each other, or bars is less than 1.
         """
-        self._rules = _Rules(tokenizer, constraints or Constraints(), bars)
+        self._settings = _GrammarSettings(tokenizer, constraints or Constraints(), bars)
         self._prompt_length = prompt_length
-        self._rows: list[_Row] = []
-        self._seen: Tensor | None = None
+        self._rows: list[_RowGrammar] = []
+        self._last_ids: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return scores (batch, vocab) with -inf for what may not follow ids (batch, steps)."""
-        if scores.shape[1] != self._rules.size:
+        """Return scores (batch, vocab) with -inf for tokens that may not follow (batch, steps)."""
+        if scores.shape[1] != self._settings.vocab_size:
             raise ValueError(
-                f"The network scores {scores.shape[1]} tokens and the tokenizer has "
-                f"{self._rules.size}; both must come from the same checkpoint."
+                f"The model has {scores.shape[1]} tokens and the tokenizer "
+                f"{self._settings.vocab_size}; both must come from the same checkpoint."
             )
-        self._follow(input_ids.cpu())
+        self._update(input_ids.cpu())
         allowed = torch.from_numpy(np.stack([row.allowed for row in self._rows]))
         return scores.masked_fill(~allowed.to(scores.device), -torch.inf)
 
-    def _follow(self, ids: Tensor) -> None:
-        origins = self._origins(ids)
-        if origins is None:
+    def _update(self, ids: Tensor) -> None:
+        previous_rows = self._previous_rows(ids)
+        if previous_rows is None:
             self._rows = self._read(ids)
         else:
-            self._rows = [self._rows[origin].copy() for origin in origins]
+            self._rows = [self._rows[row].copy() for row in previous_rows]
             for row, token in zip(self._rows, ids[:, -1].tolist(), strict=True):
                 row.advance(token)
-        self._seen = ids.clone()
+        self._last_ids = ids.clone()
 
-    def _origins(self, ids: Tensor) -> Sequence[int] | None:
+    def _previous_rows(self, ids: Tensor) -> Sequence[int] | None:
         """Return for each row the row of the last call that it continues; None: not all do.
 
-        Beams are reordered between two calls.
+        Beam search reorders rows.
         """
-        if self._seen is None or ids.shape[1] != self._seen.shape[1] + 1:
+        last = self._last_ids
+        if last is None or ids.shape[1] != last.shape[1] + 1:
             return None
-        if torch.equal(ids[:, :-1], self._seen):
+        if torch.equal(ids[:, :-1], last):
             return range(len(ids))
-        same = (ids[:, None, :-1] == self._seen[None]).all(-1)  # (rows, rows before)
+        same = (ids[:, None, :-1] == last[None]).all(-1)  # (rows, previous rows)
         return same.int().argmax(1).tolist() if bool(same.any(1).all()) else None
 
-    def _read(self, ids: Tensor) -> list[_Row]:
+    def _read(self, ids: Tensor) -> list[_RowGrammar]:
         length = ids.shape[1] if self._prompt_length is None else self._prompt_length
-        prompts: dict[tuple[int, ...], _Row] = {}  # beams begin with equal prompts
+        prompts: dict[tuple[int, ...], _RowGrammar] = {}  # beams start with equal prompts
         rows = []
         for row_ids in ids.tolist():
             prompt = _music_of(row_ids[:length])
             if prompt not in prompts:
-                prompts[prompt] = _Row(self._rules, prompt)
+                prompts[prompt] = _RowGrammar(self._settings, prompt)
             rows.append(prompts[prompt].copy())
             for token in row_ids[length:]:
                 rows[-1].advance(token)
@@ -140,7 +139,7 @@ class GrammarLogitsProcessor(LogitsProcessor):
 
 
 def _music_of(prompt: list[int]) -> tuple[int, ...]:
-    """Return a prompt without padding and without what is before its last BOS, from a bar on."""
+    """Return a prompt from its last BOS on, without padding, starting with a Bar token."""
     music: list[int] = []
     for token in prompt:
         if token == v.BOS:
@@ -148,25 +147,25 @@ def _music_of(prompt: list[int]) -> tuple[int, ...]:
         elif token != v.PAD:
             music.append(token)
     if music and music[0] != v.BAR:
-        music.insert(0, v.BAR)  # the beginning was cut off
+        music.insert(0, v.BAR)  # a truncated prompt
     return tuple(music)
 
 
-class _Rules:
-    """What applies to all rows."""
+class _GrammarSettings:
+    """Grammar and masks of all rows."""
 
     def __init__(
         self, tokenizer: MusicTokenizer, constraints: Constraints, bars: int | None
     ) -> None:
         if bars is not None and not (isinstance(bars, Integral) and bars >= 1):
-            raise ValueError(f"bars must be 1 or more, got {bars}; None lets the network end.")
+            raise ValueError(f"bars must be 1 or more, got {bars}; None: the model ends the piece.")
         if constraints.ending and bars is None:
             raise ValueError(
-                "An ending needs to know which bar is the last; pass bars, or leave ending out of "
-                "the constraints."
+                "An ending needs a number of bars; pass bars, or leave ending out of the "
+                "constraints."
             )
         self.bars = bars
-        self.size = len(tokenizer)
+        self.vocab_size = len(tokenizer)
         self.grammar, self.lenient = Grammar(constraints), Grammar()
         scale = Scale.named(constraints.key) if constraints.key else None
         last = bars if constraints.ending else None
@@ -174,27 +173,27 @@ class _Rules:
             constraints, Sampling(seed=0), Surprise(), last, lambda _: scale
         )
         self._plan = BarPlanner().plan(request)
-        ids = np.arange(self.size)
+        ids = np.arange(self.vocab_size)
         self.bar_ends = (ids == v.BAR) | (ids == v.EOS)
         self.after_end = (ids == v.PAD) | (ids == v.EOS)
 
-    def of_bar(self, number: int) -> Grammar:
+    def grammar_of_bar(self, number: int) -> Grammar:
         """Return the grammar of a new bar, counted from 0."""
         return self._plan(number, ())[0]
 
 
-class _Row:
-    """The grammar state of one row.
+class _RowGrammar:
+    """Grammar state of one row.
 
     Attributes:
         allowed: Tokens that may follow, (vocab,) bool.
     """
 
-    def __init__(self, rules: _Rules, prompt: tuple[int, ...]) -> None:
-        self._rules = rules
-        self._state = GrammarState(rules.grammar)
-        # The last bar of the prompt may break the constraints already, and need not be completed.
-        self._lenient: GrammarState | None = GrammarState(rules.lenient)
+    def __init__(self, settings: _GrammarSettings, prompt: tuple[int, ...]) -> None:
+        self._settings = settings
+        self._state = GrammarState(settings.grammar)
+        # The last bar of the prompt may violate the constraints, and need not be completed.
+        self._lenient: GrammarState | None = GrammarState(settings.lenient)
         self._new_bars = 0
         self._is_over = prompt[-1:] == (v.EOS,)
         if not self._is_over:
@@ -202,18 +201,18 @@ class _Row:
             self._lenient.read(prompt)
         self.allowed = self._allowed()
 
-    def copy(self) -> _Row:
+    def copy(self) -> _RowGrammar:
         other = copy.copy(self)
         other._state = self._state.copy()
         other._lenient = None if self._lenient is None else self._lenient.copy()
         return other
 
     def advance(self, token: int) -> None:
-        # Beams take forbidden tokens where too few are permitted; such a row ends.
+        # Beam search takes forbidden tokens if too few are permitted; such a row ends.
         self._is_over = self._is_over or token == v.EOS or not self.allowed[token]
         if not self._is_over:
             if token == v.BAR:
-                self._state.open_bar(self._rules.of_bar(self._new_bars))
+                self._state.open_bar(self._settings.grammar_of_bar(self._new_bars))
                 self._new_bars += 1
                 self._lenient = None
             self._state.advance(token)
@@ -222,37 +221,35 @@ class _Row:
         self.allowed = self._allowed()
 
     def _allowed(self) -> np.ndarray:
-        rules = self._rules
+        settings = self._settings
         if self._is_over:
-            return rules.after_end
-        found = self._state.allowed_tokens()
+            return settings.after_end
+        allowed = self._state.allowed_tokens()
         if self._lenient is not None:
             lenient = self._lenient.allowed_tokens()
-            found = found | lenient & rules.bar_ends if found.any() else lenient
-            if not found.any():  # the prompt follows no grammar
-                found = rules.bar_ends.copy()
-        if rules.bars is not None:
-            found[v.BAR if self._new_bars == rules.bars else v.EOS] = False
-        return found
+            allowed = allowed | lenient & settings.bar_ends if allowed.any() else lenient
+            if not allowed.any():  # the prompt follows no grammar
+                allowed = settings.bar_ends.copy()
+        if settings.bars is not None:
+            allowed[v.BAR if self._new_bars == settings.bars else v.EOS] = False
+        return allowed
 
 
 class SamplingLogitsProcessor(LogitsProcessor):
-    """Makes `generate(do_sample=True)` sample as `Sampling` does, with torch's random numbers.
+    """Apply a `Sampling` in `generate(do_sample=True)`, with torch's random numbers.
 
-    Leave the settings of `generate()` itself at temperature 1, `top_k` 0 and `top_p` 1, and put
-    this after the grammar, so that probabilities are those among permitted tokens.
-
-    The repetition penalty counts the bars of the prompt too, which ids do not tell from new ones;
-    a `Composer` counts new bars only.
+    Leave the settings of `generate()` itself at temperature 1, `top_k` 0 and `top_p` 1. Put this
+    after the grammar, so that probabilities are those among permitted tokens. The repetition
+    penalty counts the bars of the prompt too; a `Composer` counts new bars only.
     """
 
     def __init__(self, sampling: Sampling, tokenizer: MusicTokenizer | None = None) -> None:
-        """Refuse settings that need a tokenizer where there is none.
+        """Check that settings which need a tokenizer have one.
 
         Args:
-            sampling: How tokens are chosen; its seed and copy weight are not used.
-            tokenizer: Of the weights. Without it, temperatures for pitches and rhythm and a penalty
-                for repeated bars are not available, and the default penalty is not applied.
+            sampling: The settings; seed and copy weight are not used.
+            tokenizer: The tokenizer of the model. None: temperatures of pitches and rhythm and a
+                repetition penalty are errors, and the default penalty is not applied.
 
         Raises:
             ValueError: The sampling needs a tokenizer.
@@ -262,22 +259,22 @@ class SamplingLogitsProcessor(LogitsProcessor):
         self._has_penalty = sampling.repetition_penalty > 1 and tokenizer is not None
         if tokenizer is None and (own != (None, None) or asked):
             raise ValueError(
-                "pitch_temperature, rhythm_temperature and repetition_penalty need to know what a "
-                "token is; pass the tokenizer too."
+                "pitch_temperature, rhythm_temperature and repetition_penalty need the kind of "
+                "each token; pass the tokenizer."
             )
         self._sampling = sampling
         self._kinds = None if tokenizer is None else TOKEN_KINDS
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return log-probabilities (batch, vocab), -inf for what is never taken."""
-        found = scores.detach().float().cpu().numpy().copy()
-        for ids, row in zip(input_ids.tolist(), found, strict=True):
+        """Return log-probabilities (batch, vocab), -inf for excluded tokens."""
+        result = scores.detach().float().cpu().numpy().copy()
+        for ids, row in zip(input_ids.tolist(), result, strict=True):
             if self._has_penalty:
                 self._penalize(np.array(ids, dtype=np.int64), row)
             probabilities = self._sampling.probabilities(row, self._kinds)
             logs = np.full(len(row), -np.inf)
             row[:] = np.log(probabilities, out=logs, where=probabilities > 0)
-        return torch.from_numpy(found).to(scores)
+        return torch.from_numpy(result).to(scores)
 
     def _penalize(self, ids: np.ndarray, logits: np.ndarray) -> None:
         """Penalize copies of earlier bars, those of the prompt included."""

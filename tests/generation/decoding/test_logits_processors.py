@@ -1,4 +1,4 @@
-"""Masks and samplings for `generate()` of transformers."""
+"""Logits processors for transformers' `generate()`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tokenizer() -> MusicTokenizer:
 
 @pytest.fixture(scope="module")
 def model(tokenizer) -> MusicLSTMForCausalLM:
-    """Never trained, and with strong opinions: without masks it would write nonsense."""
+    """An untrained network with large logits: without masks it breaks the grammar."""
     torch.manual_seed(0)
     config = MusicLSTMConfig(
         vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, initializer_range=0.5
@@ -97,7 +97,7 @@ def assert_keep_constraints(bars: list[list[str]]) -> None:
         assert 2 <= len(values(bar, "Pitch")) <= 9
 
 
-def prompts_of_all_sorts(tokenizer: MusicTokenizer) -> torch.Tensor:
+def several_prompts(tokenizer: MusicTokenizer) -> torch.Tensor:
     """BOS alone; a bar against every constraint; one that ends in the middle of a note."""
     bos = tokenizer.bos_id
     wrong = named(tokenizer, *SILENT_BAR, *NOTE)
@@ -115,13 +115,11 @@ MODES = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_generate_writes_as_many_bars_as_asked_and_keeps_the_constraints(
-    mode, model, tokenizer
-) -> None:
+def test_generate_writes_the_requested_bars_within_the_constraints(mode, model, tokenizer) -> None:
     torch.manual_seed(1)
     sampling = Sampling() if MODES[mode]["do_sample"] else None
     processors = logits_processors(tokenizer, constraints=CONSTRAINTS, sampling=sampling, bars=3)
-    prompts = prompts_of_all_sorts(tokenizer)
+    prompts = several_prompts(tokenizer)
     rows = generate(model, tokenizer, prompts, processors, **MODES[mode])
     for row in rows:
         assert row[-1] == tokenizer.eos_id
@@ -132,8 +130,8 @@ def test_generate_writes_as_many_bars_as_asked_and_keeps_the_constraints(
         assert tokenizer.decode(prompt + row).note_num() >= 6
 
 
-def test_without_masks_the_network_writes_nonsense(model, tokenizer) -> None:
-    # Or else the test above would show nothing.
+def test_without_masks_the_network_breaks_the_grammar(model, tokenizer) -> None:
+    # Otherwise the test above would prove nothing.
     torch.manual_seed(1)
     prompts = torch.tensor([[tokenizer.bos_id]])
     out = model.generate(prompts, max_new_tokens=30, do_sample=True, top_k=0)[0].tolist()
@@ -141,7 +139,7 @@ def test_without_masks_the_network_writes_nonsense(model, tokenizer) -> None:
     assert any(not state.allowed_tokens()[token] or state.advance(token) for token in out[1:])
 
 
-def test_what_is_added_to_the_last_bar_of_the_prompt_keeps_to_the_constraints_too(
+def test_constraints_apply_to_what_is_added_to_the_last_bar_of_the_prompt(
     tokenizer,
 ) -> None:
     prompt = [tokenizer.bos_id, *named(tokenizer, *SILENT_BAR, *NOTE)]
@@ -185,7 +183,7 @@ def write(
     longest: int = 3_000,
     until: int | None = None,
 ) -> list[list[int]]:
-    """Rows gone on with at random, until all have ended or are so long."""
+    """Continue rows with random permitted tokens until all have ended or have a length."""
     for _ in range(longest):
         masks = mask(processor, rows)
         assert masks.any(axis=1).all()
@@ -244,17 +242,6 @@ def test_the_end_comes_after_the_last_bar_and_not_before(tokenizer) -> None:
     assert not allowed[bar_id]
 
 
-def test_without_a_number_of_bars_the_network_ends_at_a_bar_line(tokenizer) -> None:
-    processor = GrammarLogitsProcessor(tokenizer)
-    row = [tokenizer.bos_id]
-    ends = []
-    for token in named(tokenizer, *SILENT_BAR, *NOTE):
-        ends.append(bool(mask(processor, [row])[0][tokenizer.eos_id]))
-        row.append(token)
-    ends.append(bool(mask(processor, [row])[0][tokenizer.eos_id]))
-    assert ends == [False, False, True, False, False, False, True]
-
-
 def test_the_last_bar_of_the_prompt_may_be_continued_before_the_first_new_one(tokenizer) -> None:
     prompt = [tokenizer.bos_id, *named(tokenizer, *SILENT_BAR, *NOTE)]
     later, bar = named(tokenizer, "Position_7", "Bar_None")
@@ -268,8 +255,8 @@ def test_the_last_bar_of_the_prompt_may_be_continued_before_the_first_new_one(to
 def test_the_last_bar_of_the_prompt_need_not_be_completed(tokenizer) -> None:
     constraints = Constraints(notes_per_bar=(5, 9), max_empty_bars=0)
     bar_id = named(tokenizer, "Bar_None")[0]
-    for heard in ((), NOTE):
-        prompt = [tokenizer.bos_id, *named(tokenizer, *SILENT_BAR, *heard)]
+    for notes in ((), NOTE):
+        prompt = [tokenizer.bos_id, *named(tokenizer, *SILENT_BAR, *notes)]
         processor = GrammarLogitsProcessor(tokenizer, constraints, bars=2)
         assert mask(processor, [prompt])[0][bar_id]
         row = [*prompt, *named(tokenizer, *SILENT_BAR)]
@@ -283,20 +270,14 @@ def test_a_finished_row_stays_finished(tokenizer) -> None:
     mask(processor, [prompt, prompt])
     rows = [[*prompt, tokenizer.eos_id], [*prompt, *named(tokenizer, "Bar_None")]]
     for following in (*SILENT_BAR[1:], *NOTE):
-        ended, going_on = mask(processor, rows)
+        ended, continuing = mask(processor, rows)
         (token,) = named(tokenizer, following)
         assert np.flatnonzero(ended).tolist() == [tokenizer.pad_id, tokenizer.eos_id]
-        assert going_on[token]
+        assert continuing[token]
         rows = [[*rows[0], tokenizer.pad_id], [*rows[1], token]]
 
 
-def test_a_prompt_that_has_ended_stays_ended(tokenizer) -> None:
-    prompt = [tokenizer.bos_id, *named(tokenizer, *SILENT_BAR, *NOTE), tokenizer.eos_id]
-    allowed = mask(GrammarLogitsProcessor(tokenizer, bars=2), [prompt])[0]
-    assert np.flatnonzero(allowed).tolist() == [tokenizer.pad_id, tokenizer.eos_id]
-
-
-def test_rows_may_change_places_as_beams_do(tokenizer) -> None:
+def test_rows_may_be_reordered_as_by_beam_search(tokenizer) -> None:
     rng = random.Random(5)
     prompt = [tokenizer.bos_id]
     processor = GrammarLogitsProcessor(tokenizer, CONSTRAINTS, bars=4)
@@ -305,10 +286,10 @@ def test_rows_may_change_places_as_beams_do(tokenizer) -> None:
         masks = mask(processor, rows)
         fresh = GrammarLogitsProcessor(tokenizer, CONSTRAINTS, bars=4, prompt_length=1)
         np.testing.assert_array_equal(masks, mask(fresh, rows))
-        grown_from = [rng.randrange(4) for _ in range(4)]
+        origins = [rng.randrange(4) for _ in range(4)]
         rows = [
             [*rows[origin], rng.choice(np.flatnonzero(masks[origin]).tolist())]
-            for origin in grown_from
+            for origin in origins
         ]
     assert len({tuple(row) for row in rows}) > 1
 
@@ -338,19 +319,13 @@ def test_the_same_processor_serves_one_generate_after_another(tokenizer) -> None
         (("Program_0", "Position_3", "Pitch_61"), "Duration"),
     ],
 )
-def test_a_note_that_the_prompt_began_is_finished_even_against_the_constraints(
+def test_a_note_of_the_prompt_is_completed_even_against_the_constraints(
     cut, expected, tokenizer
 ) -> None:
     prompt = [tokenizer.bos_id, *named(tokenizer, *SILENT_BAR, *cut)]
     allowed = mask(GrammarLogitsProcessor(tokenizer, CONSTRAINTS, bars=1), [prompt])[0]
     first = {NAMES[token].partition("_")[0] for token in np.flatnonzero(allowed)}
     assert first == {expected}
-
-
-def test_a_prompt_may_begin_in_the_middle_of_a_bar(tokenizer) -> None:
-    prompt = named(tokenizer, "Position_40", *NOTE[1:], *SILENT_BAR)
-    allowed = mask(GrammarLogitsProcessor(tokenizer, bars=1), [prompt])[0]
-    assert allowed[named(tokenizer, "Position_0", "Position_3")].all()
 
 
 def test_a_prompt_begins_with_its_last_piece(tokenizer) -> None:
@@ -361,7 +336,7 @@ def test_a_prompt_begins_with_its_last_piece(tokenizer) -> None:
     )
 
 
-def test_scores_of_what_is_allowed_stay_as_they_are(tokenizer) -> None:
+def test_logits_of_permitted_tokens_are_unchanged(tokenizer) -> None:
     torch.manual_seed(0)
     scores = torch.randn(1, len(tokenizer), dtype=torch.bfloat16)
     before = scores.clone()
@@ -385,7 +360,9 @@ def test_scores_of_what_is_allowed_stay_as_they_are(tokenizer) -> None:
         Sampling(temperature=0),
     ],
 )
-def test_generate_chooses_with_the_shares_that_sampling_gives(sampling, model, tokenizer) -> None:
+def test_generate_samples_with_the_probabilities_of_the_sampling(
+    sampling, model, tokenizer
+) -> None:
     torch.manual_seed(3)
     out = model.generate(
         torch.tensor([[tokenizer.bos_id]] * 2),
@@ -411,7 +388,7 @@ def test_generate_chooses_with_the_shares_that_sampling_gives(sampling, model, t
     )
 
 
-def test_a_sampling_processor_leaves_its_input_alone_and_keeps_the_type() -> None:
+def test_a_sampling_processor_returns_a_new_tensor_of_the_same_dtype() -> None:
     scores = torch.randn(2, 20, dtype=torch.float64)
     before = scores.clone()
     found = SamplingLogitsProcessor(Sampling(top_k=3))(torch.tensor([[1], [1]]), scores)
@@ -430,7 +407,7 @@ def after_copying(tokenizer: MusicTokenizer, sampling: Sampling, *bars: Sequence
     return float(found.exp()[0, named(tokenizer, "Duration_1.0.12")[0]])
 
 
-def test_going_on_with_a_copy_of_an_earlier_bar_becomes_less_likely(tokenizer) -> None:
+def test_continuing_a_copy_of_an_earlier_bar_is_penalized(tokenizer) -> None:
     sampling = Sampling(temperature=1, top_p=1, repetition_penalty=4, repetition_bars=2)
     plain, begun = 1 / len(tokenizer), NOTE[:3]
     once = after_copying(tokenizer, sampling, NOTE, begun)
@@ -443,36 +420,26 @@ def test_going_on_with_a_copy_of_an_earlier_bar_becomes_less_likely(tokenizer) -
     assert after_copying(tokenizer, sampling, NOTE, NOTE[:1]) == pytest.approx(plain)
 
 
-# -- Refusals -------------------------------------------------------------------------------------
+# -- Errors ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("wishes", "sentence"),
-    [
-        ({"bars": 0}, "bars must be 1 or more, got 0; None lets the network end."),
-        ({"bars": 1.5}, "bars must be 1 or more, got 1.5; None lets the network end."),
-        (
-            {"constraints": Constraints(ending=True)},
-            "An ending needs to know which bar is the last; pass bars, or leave ending out",
-        ),
-        ({"constraints": Constraints(key="prompt")}, 'key is "prompt", which only a composer'),
-    ],
-)
-def test_what_cannot_be_met_is_refused(wishes, sentence, tokenizer) -> None:
-    with pytest.raises(ValueError, match=sentence):
-        logits_processors(tokenizer, **wishes)
-
-
-def test_a_network_of_another_vocabulary_is_refused(tokenizer) -> None:
-    processor = GrammarLogitsProcessor(tokenizer)
-    with pytest.raises(ValueError, match="scores 20 tokens and the tokenizer has 682; both must"):
-        processor(torch.tensor([[1]]), torch.zeros(1, 20))
+def test_arguments_that_do_not_fit_are_refused(tokenizer) -> None:
+    for arguments, fact in (
+        ({"bars": 0}, "bars must be 1 or more, got 0"),
+        ({"bars": 1.5}, "bars must be 1 or more, got 1.5"),
+        ({"constraints": Constraints(ending=True)}, "pass bars"),
+        ({"constraints": Constraints(key="prompt")}, 'key is "prompt"'),
+    ):
+        with pytest.raises(ValueError, match=fact):
+            logits_processors(tokenizer, **arguments)
+    with pytest.raises(ValueError, match="20 tokens and the tokenizer 682"):
+        GrammarLogitsProcessor(tokenizer)(torch.tensor([[1]]), torch.zeros(1, 20))
 
 
 @pytest.mark.parametrize(
     "sampling",
     [Sampling(pitch_temperature=1), Sampling(rhythm_temperature=0), Sampling(repetition_penalty=2)],
 )
-def test_what_needs_to_know_tokens_is_refused_without_a_tokenizer(sampling) -> None:
-    with pytest.raises(ValueError, match="need to know what a token is; pass the tokenizer too"):
+def test_settings_by_kind_of_token_need_a_tokenizer(sampling) -> None:
+    with pytest.raises(ValueError, match="pass the tokenizer"):
         SamplingLogitsProcessor(sampling)
