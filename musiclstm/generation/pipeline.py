@@ -253,7 +253,7 @@ class Pipeline:
         tracks = _part_tracks(score, order, self._tokenizer.parts(context, order))
         meter = last_meter(prompt) or analysis.DEFAULT_METER
         encoded = self._tokenizer.encode(context, order=order) if order else []
-        ids = self._last_bars(self._tokenizer.with_bars(encoded, bars, meter))
+        ids = self._last_bars(self._tokenizer.pad_or_trim_bars(encoded, bars, meter))
         return _ReadPrompt((bos, *ids), tracks, PromptLoudness(score, tracks))
 
     def _last_bars(self, ids: Sequence[int]) -> list[int]:

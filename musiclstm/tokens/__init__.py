@@ -1,4 +1,4 @@
-"""Scores as token ids: MidiTok's REMI in bar-part order, without velocities and merges."""
+"""Convert scores to token ids and back: MidiTok's REMI in bar-part order, without velocities."""
 
 from musiclstm.tokens.meters import normalize_time_signature, supports_time_signature
 from musiclstm.tokens.programs import (

@@ -1,7 +1,7 @@
-"""Ids to score: blocks of bar-part streams become tracks.
+"""Decode token ids to a score with one track per part.
 
-Every id sequence decodes. What no grammar allows is read as MidiTok's decoder reads it: a pitch
-without a duration, and the other way round, is skipped; a note before any Program is a piano's.
+Every id sequence decodes, as in MidiTok: a pitch without a duration and a duration without a pitch
+are skipped, and notes before the first Program belong to a piano.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from musiclstm.tokens.meters import Integers
 from musiclstm.tokens.programs import PartName
 
 VELOCITY = 64
-"""Of decoded notes; `musiclstm.generation.loudness` replaces it."""
+"""Velocity of decoded notes; `musiclstm.generation.loudness` replaces it."""
 
 Mask = npt.NDArray[np.bool_]
 
 
 def decode_ids(ids: Iterable[int]) -> tuple[ScoreTick, list[PartName]]:
-    """Return the score of a stream, and its parts in order of appearance, one for each track."""
+    """Return the score of a stream, and the part of each track, in order of appearance."""
     tokens = _musical(ids)
     times, blocks = _times(tokens), _blocks(tokens)
     score = ScoreTick(v.TICKS_PER_QUARTER)
@@ -70,17 +70,17 @@ def _is_duration(tokens: Integers) -> Mask:
 
 
 def _latest(where: Mask) -> Integers:
-    """Return for each step the last step up to it where a condition holds, -1 before any."""
+    """Return for each step the last step so far where a condition holds, -1 without one."""
     return np.maximum.accumulate(np.where(where, np.arange(len(where)), -1))
 
 
 @dataclass(frozen=True)
 class _Times:
-    """What each step of a stream happens at.
+    """Time and meter of each step of a stream.
 
     Attributes:
-        ticks: Current tick at each step, (steps,).
-        meter: Index into `TIME_SIGNATURES` of the meter in force, (steps,).
+        ticks: Tick of each step, (steps,).
+        meter: Index of the current meter in `TIME_SIGNATURES`, (steps,).
         changes: Tick and meter of each time signature of the score, the first at 0.
     """
 
@@ -102,7 +102,7 @@ def _times(tokens: Integers) -> _Times:
 
 
 def _first_meter(tokens: Integers, signature: Mask) -> int:
-    """Return the meter from tick 0 on: the first one named before any pitch or duration."""
+    """Return the meter at tick 0: the first TimeSig before any pitch or duration."""
     named = np.flatnonzero(signature | _is_pitch(tokens) | _is_duration(tokens))
     if len(named) and signature[named[0]]:
         return int(tokens[named[0]]) - v.TIME_SIGNATURE_0
@@ -110,16 +110,16 @@ def _first_meter(tokens: Integers, signature: Mask) -> int:
 
 
 def _ticks(tokens: Integers, meter: Integers) -> Integers:
-    """Return the current tick at each step: of the bar line, or of the last position in the bar.
+    """Return the tick of each step: the bar line, or the last position in the bar.
 
-    A bar lasts as long as the meter in force where the next bar begins.
+    The length of a bar follows from the meter at the next Bar token.
     """
     bar = tokens == v.BAR
     position = _within(tokens, v.POSITION_0, v.PITCH_DRUM_FIRST)
     length = np.where(bar, np.concatenate([[0], v.BAR_TICKS[meter[:-1]]])[: len(bar)], 0)
     heads = np.flatnonzero(bar | position)
     if len(heads) and bar[heads[0]]:
-        length[heads[0]] = 0  # the first bar begins at 0, not after a bar
+        length[heads[0]] = 0  # the first bar starts at 0
     line = np.cumsum(length)
     place = np.where(position, (tokens - v.POSITION_0) * v.STEP_TICKS[meter], 0)
     latest = _latest(bar | position)
@@ -128,11 +128,11 @@ def _ticks(tokens: Integers, meter: Integers) -> Integers:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Which part each step belongs to.
+    """The part of each step.
 
     Attributes:
-        parts: In order of appearance.
-        part: Index into `parts` at each step, (steps,).
+        parts: Parts in order of appearance.
+        part: Index into `parts` of each step, (steps,).
     """
 
     parts: list[PartName]
@@ -143,7 +143,7 @@ def _blocks(tokens: Integers) -> _Blocks:
     """Return the parts of a stream: the k-th block of a program in a bar is its k-th track."""
     bar = np.cumsum(tokens == v.BAR)
     heads = np.flatnonzero(_within(tokens, v.PROGRAM_0, v.TIME_SIGNATURE_0))
-    programs = tokens[heads] - v.PROGRAM_0  # drums come as 128
+    programs = tokens[heads] - v.PROGRAM_0  # 128 is drums
     number = _counted(bar[heads] * 129 + programs)
     number = np.where(programs == 128, 0, np.minimum(number, v.MAX_TRACKS_PER_PROGRAM - 1))
     codes = programs * v.MAX_TRACKS_PER_PROGRAM + number
@@ -165,7 +165,7 @@ def _part(code: int) -> PartName:
 
 
 def _counted(keys: Integers) -> Integers:
-    """Return how often each ascending-by-bar key occurred before."""
+    """Return how often each key occurred before."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     start = np.flatnonzero(np.diff(ordered, prepend=-1) != 0)

@@ -1,4 +1,4 @@
-"""Score to ids: parts in order, duplicates removed, and one stream in bar-part order."""
+"""Encode a score: order its parts, remove duplicate notes, write one stream in bar-part order."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from symusic.core import ScoreTick
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.meters import Integers
 from musiclstm.tokens.programs import PartName, most_parts, program_of
-from musiclstm.tokens.quantize import Notes, Quantized
+from musiclstm.tokens.quantize import QuantizedNotes, QuantizedScore
 
 Order = list[list[int]]
 _NOTHING = -1
 
 
-def first_of_each(*keys: Integers) -> Integers:
-    """Return indices that sort by the keys, the first one decisive, and drop repeated rows.
+def sorted_unique(*keys: Integers) -> Integers:
+    """Return indices that sort by the keys, the first one first, without repeated rows.
 
-    The last key only sorts: of rows that are equal in all others, the first one stays.
+    Rows are repeated if all keys but the last are equal; the first one stays.
     """
     order = np.lexsort(keys[::-1])
     repeated = np.ones(max(0, len(order) - 1), dtype=np.bool_)
@@ -35,11 +35,13 @@ def programs_by_track(score: ScoreTick) -> list[int]:
     return [program_of(track) for track in score.tracks]
 
 
-def order_parts(notes: Notes, programs: Sequence[int], *, merge_tracks: bool = False) -> Order:
-    """Return track indices per part: by mean pitch from the top, drums last.
+def order_parts(
+    notes: QuantizedNotes, programs: Sequence[int], *, merge_tracks: bool = False
+) -> Order:
+    """Return the track indices of each part: by mean pitch from the top, drums last.
 
-    The mean is taken over the notes that are encoded. Ties: more notes first, then the lower
-    program, then the lower track index. Tracks of a program beyond the eighth join the eighth.
+    The mean is over the encoded notes. Ties: more notes first, then the lower program, then the
+    lower track index. Tracks of a program from the eighth on are one part.
     """
     tracks = np.unique(notes.track).tolist()
     highest_first = [part[0] for part in _by_pitch([[track] for track in tracks], notes, programs)]
@@ -57,23 +59,23 @@ def order_parts(notes: Notes, programs: Sequence[int], *, merge_tracks: bool = F
     return _by_pitch(merged, notes, programs)
 
 
-def _by_pitch(parts: Order, notes: Notes, programs: Sequence[int]) -> Order:
-    rank = ranks_of(parts, len(programs))[notes.track]
-    kept = first_of_each(rank, notes.tick, notes.pitch, notes.duration)
+def _by_pitch(parts: Order, notes: QuantizedNotes, programs: Sequence[int]) -> Order:
+    rank = part_of_track(parts, len(programs))[notes.track]
+    kept = sorted_unique(rank, notes.tick, notes.pitch, notes.duration)
     count = np.bincount(rank[kept], minlength=len(parts))
     total = np.bincount(rank[kept], weights=notes.pitch[kept], minlength=len(parts))
     mean = total / np.maximum(count, 1)
 
-    def place(index: int) -> tuple[bool, float, int, int, int]:
+    def sort_key(index: int) -> tuple[bool, float, int, int, int]:
         program = programs[parts[index][0]]
         drums = program == v.DRUMS
         return (drums, -float(mean[index]), -int(count[index]), program, min(parts[index]))
 
-    return [parts[index] for index in sorted(range(len(parts)), key=place)]
+    return [parts[index] for index in sorted(range(len(parts)), key=sort_key)]
 
 
-def ranks_of(order: Order, tracks: int) -> Integers:
-    """Return the index of the part that holds each track, (tracks,), -1 for none."""
+def part_of_track(order: Order, tracks: int) -> Integers:
+    """Return the index of each track's part, (tracks,), -1 for none."""
     ranks = np.full(tracks, -1, dtype=np.int64)
     for rank, members in enumerate(order):
         ranks[members] = rank
@@ -84,8 +86,8 @@ def parts_of(order: Order, programs: Sequence[int]) -> list[PartName]:
     """Return program and number of each part of an order.
 
     Raises:
-        ValueError: A part is empty or mixes programs, a track is unknown or stands twice, or a
-            program has more parts than tokens can tell apart.
+        ValueError: A part is empty or mixes programs, a track is unknown or repeated, or a program
+            has more parts than `MAX_TRACKS_PER_PROGRAM`.
     """
     _check_tracks([track for members in order for track in members], len(programs))
     found: list[PartName] = []
@@ -105,46 +107,48 @@ def parts_of(order: Order, programs: Sequence[int]) -> list[PartName]:
 
 def _check_tracks(named: Sequence[int], tracks: int) -> None:
     if len(set(named)) < len(named):
-        raise ValueError("A track belongs to one part only; the order names one twice.")
+        raise ValueError("A track can belong to one part only; the order contains one twice.")
     if any(not 0 <= track < tracks for track in named):
-        raise ValueError(f"The order names a track that the score lacks; it has {tracks}.")
+        raise ValueError(f"The order contains an unknown track; the score has {tracks}.")
 
 
-def stream(piece: Quantized, order: Order, parts: Sequence[PartName], tracks: int) -> Integers:
+def encode_parts(
+    piece: QuantizedScore, order: Order, parts: Sequence[PartName], tracks: int
+) -> Integers:
     """Return the ids of a piece in bar-part order, (steps,), int64.
 
     Args:
-        piece: Notes and tempos on the grid.
-        order: Track indices per part; notes of other tracks are left out.
+        piece: Quantized notes and tempos.
+        order: Track indices of each part; other tracks are omitted.
         parts: Program and number of each part of `order`.
         tracks: Number of tracks in the score.
     """
-    rank, notes = _distinct(piece.notes, ranks_of(order, tracks))
+    rank, notes = _distinct(piece.notes, part_of_track(order, tracks))
     bar, position = piece.grid.bar_and_position(notes.tick)
-    rows = _Rows(len(parts))
-    _add_bars(rows, piece, _bars(piece, notes))
-    _add_notes(rows, notes, bar, rank, position, parts)
-    _add_empty_blocks(rows, bar, rank, parts)
-    return rows.tokens()
+    groups = _TokenGroups(len(parts))
+    _add_bars(groups, piece, _bars(piece, notes))
+    _add_notes(groups, notes, bar, rank, position, parts)
+    _add_empty_blocks(groups, bar, rank, parts)
+    return groups.tokens()
 
 
-def _distinct(notes: Notes, ranks: Integers) -> tuple[Integers, Notes]:
-    """Return rank and notes by rank, onset and pitch; equal notes of a part become one.
+def _distinct(notes: QuantizedNotes, ranks: Integers) -> tuple[Integers, QuantizedNotes]:
+    """Return part index and notes, sorted by part, onset and pitch; equal notes become one.
 
-    Of notes that begin at one tick of the score the longest stays. Of notes that only the grid
-    joins, the shortest stays, as in MidiTok.
+    Of notes with equal onsets before rounding the longest stays, of notes with equal onsets after
+    rounding the shortest, as in MidiTok.
     """
     rank = ranks[notes.track]
-    notes = notes.chosen(rank >= 0)
+    notes = notes.select(rank >= 0)
     rank = rank[rank >= 0]
-    longest = first_of_each(rank, notes.source_tick, notes.pitch, -notes.duration)
-    rank, notes = rank[longest], notes.chosen(longest)
-    shortest = first_of_each(rank, notes.tick, notes.pitch, notes.duration)
-    return rank[shortest], notes.chosen(shortest)
+    longest = sorted_unique(rank, notes.source_tick, notes.pitch, -notes.duration)
+    rank, notes = rank[longest], notes.select(longest)
+    shortest = sorted_unique(rank, notes.tick, notes.pitch, notes.duration)
+    return rank[shortest], notes.select(shortest)
 
 
-def _bars(piece: Quantized, notes: Notes) -> int:
-    """Return the number of bars: to the last event, and to the end of the last note."""
+def _bars(piece: QuantizedScore, notes: QuantizedNotes) -> int:
+    """Return the number of bars up to the last event and the end of the last note."""
     grid = piece.grid
     ends = notes.tick + v.DURATION_STEPS[notes.duration] * grid.step_ticks[grid.section(notes.tick)]
     last = max(
@@ -153,13 +157,13 @@ def _bars(piece: Quantized, notes: Notes) -> int:
     return int(grid.bar_and_position(np.array([last]))[0][0]) + 1
 
 
-class _Rows:
-    """Groups of up to four tokens, and the keys that sort the groups into a stream."""
+class _TokenGroups:
+    """Groups of up to four tokens, and the keys that sort them into a stream."""
 
-    BAR, TEMPO, FIRST_PART = range(3)  # places within a bar
+    BAR, TEMPO, FIRST_PART = range(3)  # order within a bar
 
     def __init__(self, parts: int) -> None:
-        self._places = self.FIRST_PART + parts
+        self._sections = self.FIRST_PART + parts
         self._keys: list[Integers] = []
         self._tokens: list[Integers] = []
 
@@ -167,42 +171,42 @@ class _Rows:
         self,
         tokens: Sequence[Integers | int],
         bar: Integers,
-        place: Integers | int,
+        section: Integers | int,
         position: Integers | int = 0,
         pitch: Integers | int = 0,
     ) -> None:
-        """Add one group per bar in `bar`; `tokens` holds the columns."""
+        """Add one group per entry of `bar`; `tokens` holds the columns."""
         group = np.full((len(bar), 4), _NOTHING, dtype=np.int64)
         for column, values in enumerate(tokens):
             group[:, column] = values
         self._tokens.append(group)
-        self._keys.append(((bar * self._places + place) * 256 + position) * 128 + pitch)
+        self._keys.append(((bar * self._sections + section) * 256 + position) * 128 + pitch)
 
     def tokens(self) -> Integers:
-        """Return all tokens in order, (steps,)."""
+        """Return the stream, (steps,)."""
         order = np.argsort(np.concatenate(self._keys), kind="stable")
         tokens: Integers = np.concatenate(self._tokens)[order].ravel()
         return tokens[tokens != _NOTHING]
 
 
-def _add_bars(rows: _Rows, piece: Quantized, bars: int) -> None:
+def _add_bars(groups: _TokenGroups, piece: QuantizedScore, bars: int) -> None:
     signatures = v.TIME_SIGNATURE_0 + piece.grid.bar_signatures(bars)
-    rows.add((v.BAR, signatures), np.arange(bars), rows.BAR)
+    groups.add((v.BAR, signatures), np.arange(bars), groups.BAR)
     bar, position = piece.grid.bar_and_position(piece.tempo_ticks)
-    rows.add((v.POSITION_0 + position, v.TEMPO_0 + piece.tempos), bar, rows.TEMPO, position)
+    groups.add((v.POSITION_0 + position, v.TEMPO_0 + piece.tempos), bar, groups.TEMPO, position)
 
 
 def _add_notes(
-    rows: _Rows,
-    notes: Notes,
+    groups: _TokenGroups,
+    notes: QuantizedNotes,
     bar: Integers,
     rank: Integers,
     position: Integers,
     parts: Sequence[PartName],
 ) -> None:
-    """Add all notes, the first of a block with its Program, the first of an onset with Position."""
+    """Add all notes; the first of a block has a Program, the first of an onset a Position."""
     by_bar = np.lexsort((notes.pitch, position, rank, bar))
-    bar, rank, position, notes = bar[by_bar], rank[by_bar], position[by_bar], notes.chosen(by_bar)
+    bar, rank, position, notes = bar[by_bar], rank[by_bar], position[by_bar], notes.select(by_bar)
     block = _changes(bar) | _changes(rank)
     onset = block | _changes(position)
     program = _program_tokens(parts)[rank]
@@ -214,11 +218,11 @@ def _add_notes(
         pitch,
         v.DURATION_0 + notes.duration,
     )
-    rows.add(tokens, bar, rows.FIRST_PART + rank, position, notes.pitch)
+    groups.add(tokens, bar, groups.FIRST_PART + rank, position, notes.pitch)
 
 
 def _changes(values: Integers) -> npt.NDArray[np.bool_]:
-    """Return where a value differs from the one before, the first one included."""
+    """Return where a value differs from the previous one; True at the first."""
     return np.diff(values, prepend=values[:1] - 1) != 0
 
 
@@ -228,9 +232,9 @@ def _program_tokens(parts: Sequence[PartName]) -> Integers:
 
 
 def _add_empty_blocks(
-    rows: _Rows, bar: Integers, rank: Integers, parts: Sequence[PartName]
+    groups: _TokenGroups, bar: Integers, rank: Integers, parts: Sequence[PartName]
 ) -> None:
-    """Add a Program for each track that rests where a later one of its program plays."""
+    """Add an empty block for each part that rests while a later part of its program plays."""
     numbers = [part.number for part in parts]
     if max(numbers, default=0) == 0:
         return
@@ -242,7 +246,7 @@ def _add_empty_blocks(
         program = parts[index].program
         playing = later.get(program, np.zeros(len(played), dtype=np.bool_))
         resting = played[playing & ~present[:, index]]
-        rows.add(
-            (int(_program_tokens(parts[index : index + 1])[0]),), resting, rows.FIRST_PART + index
+        groups.add(
+            (int(_program_tokens(parts[index : index + 1])[0]),), resting, groups.FIRST_PART + index
         )
         later[program] = playing | present[:, index]

@@ -1,7 +1,7 @@
 """The tokenizer file of a checkpoint folder.
 
-It has the form of MidiTok's parameter file, so that `miditok.REMI(params=path)` reads it. Its name
-differs from Hugging Face's `tokenizer.json`, which holds tokenizers of another kind.
+It is a MidiTok parameter file, which `miditok.REMI(params=path)` reads. It is not named
+`tokenizer.json`, because that is the format of Hugging Face tokenizers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OURS = "musiclstm"
 
 
 def tokenizer_parameters() -> dict[str, Any]:
-    """Return the parameters that make MidiTok's REMI use the tokens of this package."""
+    """Return the parameters with which MidiTok's REMI has the same tokens."""
     programs = [*range(128), v.DRUMS]
     config = {
         "pitch_range": [0, 127],
@@ -62,8 +62,8 @@ def check_tokenizer_file(folder: Path, name: str | Path | None = None) -> None:
     """Check that a folder holds the tokenizer file of this format.
 
     Args:
-        folder: Of a checkpoint.
-        name: What errors call the checkpoint. None: the name of the folder.
+        folder: The checkpoint folder.
+        name: Name of the checkpoint in errors. None: the name of the folder.
 
     Raises:
         CheckpointError: The file is missing, damaged, or of another format.
@@ -78,8 +78,8 @@ def check_tokenizer_file(folder: Path, name: str | Path | None = None) -> None:
     ours = _parsed(path)
     if ours is None:
         raise CheckpointError(
-            f"{TOKENIZER_FILE} of {shown} is not a tokenizer file of musiclstm; take the file that "
-            "was saved together with the weights."
+            f"{TOKENIZER_FILE} of {shown} is not a tokenizer file of musiclstm; use the file saved "
+            "with the weights."
         )
     if ours.get("format_version") != v.FORMAT_VERSION:
         raise CheckpointError(
@@ -90,13 +90,13 @@ def check_tokenizer_file(folder: Path, name: str | Path | None = None) -> None:
     if ours.get("fingerprint") != v.fingerprint():
         raise CheckpointError(
             f"{TOKENIZER_FILE} of {shown} has other tokens than this version of musiclstm "
-            f"(fingerprint {ours.get('fingerprint')!r} instead of {v.fingerprint()!r}); take the "
-            "file that was saved together with the weights."
+            f"(fingerprint {ours.get('fingerprint')!r} instead of {v.fingerprint()!r}); use the "
+            "file saved with the weights."
         )
 
 
 def refuse_version_0_2(folder: Path, name: str | Path) -> None:
-    """Refuse a checkpoint folder of musiclstm 0.2.
+    """Raise if a folder is a checkpoint of musiclstm 0.2.
 
     Raises:
         CheckpointError: The folder has the tokenizer file of that version only.
@@ -109,7 +109,7 @@ def refuse_version_0_2(folder: Path, name: str | Path) -> None:
 
 
 def _parsed(path: Path) -> dict[str, Any] | None:
-    """Return our own entry of the file; None if it is not such a file."""
+    """Return the entry of this package; None if it is not a tokenizer file."""
     try:
         content = json.loads(path.read_bytes())
         ours, kind = content[_OURS], content["tokenization"]

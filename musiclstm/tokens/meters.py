@@ -16,10 +16,9 @@ _Change = tuple[int, int, int]  # tick, numerator, denominator
 
 
 def normalize_time_signature(numerator: int, denominator: int) -> tuple[int, int]:
-    """Return a meter of the same length that the grid can express: 2/2 as 4/4, 6/16 as 3/8.
+    """Return a meter of the same length with a token: 4/4 for 2/2, 3/8 for 6/16.
 
-    The grid has twelve positions for each beat that the denominator names, so halves would be too
-    coarse for sixteenths.
+    A beat, as given by the denominator, has twelve positions, which is too coarse for halves.
     """
     while 0 < denominator < 4:
         numerator, denominator = numerator * 2, denominator * 2
@@ -39,7 +38,7 @@ class Grid:
     """Bar lines and positions of a piece, in sections of one meter each.
 
     Attributes:
-        ticks_per_quarter: 12, 24 or 48, by the smallest beat of the piece.
+        ticks_per_quarter: 12, 24 or 48, depending on the smallest beat.
         starts: First tick of each section, (sections,), ascending, the first 0.
         signatures: Index into `TIME_SIGNATURES`, (sections,).
         bar_ticks: Length of a bar, (sections,).
@@ -78,11 +77,11 @@ class Grid:
         return self.signatures[section]
 
 
-def plain_changes(score: ScoreTick) -> list[tuple[int, int, int]]:
-    """Return tick, numerator and denominator of each change of meter, all of which have tokens.
+def supported_time_signatures(score: ScoreTick) -> list[tuple[int, int, int]]:
+    """Return tick, numerator and denominator of each change of meter.
 
-    Unknown meters are left out; of several at one tick the last one counts. A bar that a change
-    cuts off gets the meter of what is left of it.
+    Meters without a token are omitted; of several at one tick the last one counts. A bar that a
+    change shortens gets a meter of the remaining length.
     """
     meters = [
         (s.time, *normalize_time_signature(s.numerator, s.denominator))
@@ -92,9 +91,9 @@ def plain_changes(score: ScoreTick) -> list[tuple[int, int, int]]:
     return _with_cut_bars(sorted(last.values()), max(1, score.ticks_per_quarter))
 
 
-def grid_of(score: ScoreTick) -> Grid:
-    """Return the grid of a score in ticks: that of MidiTok with `plain_changes` as its meters."""
-    changes = plain_changes(score)
+def make_grid(score: ScoreTick) -> Grid:
+    """Return MidiTok's grid of a score in ticks, with its `supported_time_signatures`."""
+    changes = supported_time_signatures(score)
     if not changes or changes[0][0] != 0:
         changes.insert(0, (0, *DEFAULT_METER))
     finest = max(denominator for _, _, denominator in changes)
@@ -128,8 +127,7 @@ def _bar(numerator: int, denominator: int, ticks_per_quarter: int) -> int:
 def _delayed(changes: list[_Change], ticks_per_quarter: int) -> list[_Change]:
     """Delay every change of meter to the next bar line, as MidiTok does.
 
-    Of several changes at one bar line the last one stays; a change to the meter that already
-    rules is dropped.
+    Of several changes at one bar line the last one stays; a change to the current meter is dropped.
     """
     found: list[_Change] = []
     for tick, numerator, denominator in changes:
@@ -147,24 +145,26 @@ def _delayed(changes: list[_Change], ticks_per_quarter: int) -> list[_Change]:
 
 
 def _with_cut_bars(meters: list[_Change], ticks_per_quarter: int) -> list[_Change]:
-    """Give a bar that a change of meter cuts off the meter of what is left of it.
+    """Give a bar that a change of meter shortens a meter of the remaining length.
 
-    MidiTok would delay the change to the end of that bar, and all later bar lines with it. Where no
-    meter has that length, it still does.
+    MidiTok delays the change to the end of that bar, and all later bar lines with it. That still
+    happens if no meter has the remaining length.
     """
     found: list[_Change] = []
-    begin, ruling = 0, DEFAULT_METER
+    begin, current = 0, DEFAULT_METER
     for start, numerator, denominator in meters:
-        if (numerator, denominator) == ruling:
+        if (numerator, denominator) == current:
             continue
-        left = (start - begin) % max(1, 4 * ticks_per_quarter * ruling[0] // ruling[1])
-        found += [(start - left, *meter) for meter in _meters_lasting(left, ticks_per_quarter)[:1]]
+        rest = (start - begin) % max(1, 4 * ticks_per_quarter * current[0] // current[1])
+        found += [
+            (start - rest, *meter) for meter in _meters_of_length(rest, ticks_per_quarter)[:1]
+        ]
         found.append((start, numerator, denominator))
-        begin, ruling = start, (numerator, denominator)
+        begin, current = start, (numerator, denominator)
     return found
 
 
-def _meters_lasting(ticks: int, ticks_per_quarter: int) -> list[tuple[int, int]]:
-    """Return the meters whose bars last so many ticks, the simplest first."""
+def _meters_of_length(ticks: int, ticks_per_quarter: int) -> list[tuple[int, int]]:
+    """Return the meters with bars of this length, the smallest denominator first."""
     beats = [(ticks * below / (4 * ticks_per_quarter), below) for below in METERS]
     return [(int(above), below) for above, below in beats if above in METERS[below]]

@@ -29,16 +29,16 @@ def program_of(track: TrackTick) -> int:
 
 
 def most_parts(program: int) -> int:
-    """Return how many parts of a program tokens can tell apart."""
+    """Return the maximum number of parts of a program."""
     return 1 if program == DRUMS else MAX_TRACKS_PER_PROGRAM
 
 
 def nearest_programs(programs: Iterable[int], trained: Iterable[int] | None) -> dict[int, int]:
     """Map each program of a prompt to a trained program.
 
-    A trained program maps to itself. Another maps to the nearest trained program of its General
-    MIDI family (groups of eight), else to the nearest of all. A program that is not in use yet is
-    preferred, so that the mapping can be inverted. Drums map to drums.
+    A trained program maps to itself; another to the nearest trained program of its General MIDI
+    family, else to the nearest of all. Unused programs are preferred, so that the mapping can be
+    inverted. Drums map to drums.
 
     Args:
         programs: MIDI programs of the prompt, -1 for drums.

@@ -1,4 +1,4 @@
-"""Notes and tempos of a score on the grid of the tokens."""
+"""Round the notes and tempos of a score to the grid of the tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from symusic.core import ScoreTick
 
 from musiclstm.errors import ScoreError
 from musiclstm.midi.analysis import DEFAULT_TEMPO_BPM, MAX_BAR_LINES
-from musiclstm.tokens.meters import Grid, Integers, grid_of
+from musiclstm.tokens.meters import Grid, Integers, make_grid
 from musiclstm.tokens.vocabulary import (
     DRUM_PITCHES,
     DURATION_STEPS,
@@ -22,13 +22,13 @@ _DEFAULT_TEMPO = int(np.argmin(np.abs(TEMPOS_BPM - DEFAULT_TEMPO_BPM)))
 
 
 @dataclass(frozen=True)
-class Notes:
+class QuantizedNotes:
     """Columns of notes, each of shape (notes,).
 
     Attributes:
         track: Index of the track in the score.
         source_tick: Onset before rounding, in ticks of the score.
-        tick: Onset in ticks of the grid.
+        tick: Onset after rounding, in ticks of the grid.
         pitch: 0 to 127.
         duration: Index into `DURATION_STEPS`.
     """
@@ -43,60 +43,62 @@ class Notes:
         """Return the number of notes."""
         return len(self.track)
 
-    def chosen(self, which: npt.NDArray[np.bool_] | Integers) -> Notes:
-        """Return a selection of notes, by mask or by index."""
+    def select(self, which: npt.NDArray[np.bool_] | Integers) -> QuantizedNotes:
+        """Select notes by mask or index."""
         columns = (self.track, self.source_tick, self.tick, self.pitch, self.duration)
-        return Notes(*(column[which] for column in columns))
+        return QuantizedNotes(*(column[which] for column in columns))
 
 
 @dataclass(frozen=True)
-class Quantized:
-    """A score on the grid of the tokens.
+class QuantizedScore:
+    """Notes and tempos of a score, rounded to the grid.
 
     Attributes:
         grid: Bar lines and positions.
-        notes: All notes that have tokens, tracks in order, duplicates included.
-        tempo_ticks: Onset of each tempo in ticks of the grid, (tempos,), ascending.
+        notes: All notes with a token, by track, including duplicates.
+        tempo_ticks: Tick of each tempo on the grid, (tempos,), ascending.
         tempos: Index into `TEMPOS_BPM`, (tempos,).
     """
 
     grid: Grid
-    notes: Notes
+    notes: QuantizedNotes
     tempo_ticks: Integers
     tempos: Integers
 
 
-def quantize(score: ScoreTick) -> Quantized:
-    """Round the notes and tempos of a score in ticks to the grid, exactly as MidiTok rounds.
+def quantize(score: ScoreTick) -> QuantizedScore:
+    """Round the notes and tempos of a score in ticks to the grid, exactly as MidiTok does.
 
     Raises:
-        ScoreError: An event lies before tick 0, or behind bar 1,000,000.
+        ScoreError: An event is before tick 0, or after bar 1,000,000.
     """
-    grid = grid_of(score)
+    grid = make_grid(score)
     notes = _notes(score, grid)
     tempo_ticks, tempos = _tempos(score, grid)
     _refuse_unbounded(grid, notes, tempo_ticks)
-    return Quantized(grid, notes, tempo_ticks, tempos)
+    return QuantizedScore(grid, notes, tempo_ticks, tempos)
 
 
-def _refuse_unbounded(grid: Grid, notes: Notes, tempo_ticks: Integers) -> None:
+def _refuse_unbounded(grid: Grid, notes: QuantizedNotes, tempo_ticks: Integers) -> None:
     ticks = np.concatenate([notes.tick, tempo_ticks])
     if len(ticks) and int(ticks.min()) < 0:
-        raise ScoreError("The score has an event before tick 0; move it to begin there.")
+        raise ScoreError(
+            "The score has an event before tick 0; move all events to tick 0 or later."
+        )
     last = max(int(ticks.max(initial=0)), int(grid.starts[-1]))
     if grid.bar_and_position(np.array([last]))[0][0] >= MAX_BAR_LINES:
         raise ScoreError(f"The score has more than {MAX_BAR_LINES:,} bars; are its times in ticks?")
 
 
 def _resampled(ticks: Integers, score: ScoreTick, grid: Grid) -> Integers:
-    """Convert ticks of the score to ticks of the grid, halves up, as symusic resamples."""
+    """Convert ticks of the score to ticks of the grid, rounding halves up as symusic does."""
     source = max(1, score.ticks_per_quarter)
     if source == grid.ticks_per_quarter:
         return ticks
     return (2 * ticks * grid.ticks_per_quarter + source) // (2 * source)
 
 
-def _notes(score: ScoreTick, grid: Grid) -> Notes:
+def _notes(score: ScoreTick, grid: Grid) -> QuantizedNotes:
     columns: list[list[npt.NDArray[np.int64]]] = [[], [], [], []]
     for index, track in enumerate(score.tracks):
         own = track.notes.numpy()
@@ -108,7 +110,7 @@ def _notes(score: ScoreTick, grid: Grid) -> Notes:
     track_of, source, pitch, source_duration = (np.concatenate([nothing, *c]) for c in columns)
     ticks = grid.rounded(_resampled(source, score, grid))
     steps = _resampled(source_duration, score, grid) / grid.step_ticks[grid.section(ticks)]
-    return Notes(track_of, source, ticks, pitch, nearest_index(DURATION_STEPS, steps))
+    return QuantizedNotes(track_of, source, ticks, pitch, nearest_index(DURATION_STEPS, steps))
 
 
 def _with_token(pitch: npt.NDArray[np.int8], *, is_drum: bool) -> npt.NDArray[np.bool_]:
@@ -118,7 +120,7 @@ def _with_token(pitch: npt.NDArray[np.int8], *, is_drum: bool) -> npt.NDArray[np
 
 
 def _tempos(score: ScoreTick, grid: Grid) -> tuple[Integers, Integers]:
-    """Return tick and index of each tempo: the last at each tick, where it changes."""
+    """Return tick and index of each tempo change; the last one at each tick counts."""
     source = score.tempos.numpy()
     if not len(source["time"]):
         return np.zeros(1, dtype=np.int64), np.full(1, _DEFAULT_TEMPO, dtype=np.int64)
@@ -131,7 +133,7 @@ def _tempos(score: ScoreTick, grid: Grid) -> tuple[Integers, Integers]:
     ticks, tempos = ticks[last], tempos[last]
     changed = np.insert(tempos[1:] != tempos[:-1], 0, True)
     ticks, tempos = ticks[changed], tempos[changed]
-    if tempos[0] == _DEFAULT_TEMPO:  # MidiTok means this, but compares a rounded number
+    if tempos[0] == _DEFAULT_TEMPO:  # MidiTok intends this, but compares a rounded number
         ticks[0] = 0
     if ticks[0] > 0:
         return np.insert(ticks, 0, 0), np.insert(tempos, 0, _DEFAULT_TEMPO)

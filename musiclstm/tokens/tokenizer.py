@@ -1,4 +1,4 @@
-"""The tokenizer: scores to ids and back, and its file in a checkpoint folder."""
+"""The tokenizer: encode scores, decode ids, and read and write the tokenizer file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from musiclstm.errors import ScoreError
 from musiclstm.midi.analysis import AnyScore, in_ticks
 from musiclstm.tokens import vocabulary as v
 from musiclstm.tokens.decoding import decode_ids
-from musiclstm.tokens.encoding import order_parts, parts_of, programs_by_track, stream
+from musiclstm.tokens.encoding import encode_parts, order_parts, parts_of, programs_by_track
 from musiclstm.tokens.files import TOKENIZER_FILE, check_tokenizer_file, write_tokenizer_file
 from musiclstm.tokens.programs import PartName
 from musiclstm.tokens.quantize import quantize
@@ -24,16 +24,16 @@ __all__ = ["TOKENIZER_FILE", "MusicTokenizer"]
 class MusicTokenizer:
     """Convert scores to token ids and token ids to scores.
 
-    The vocabulary is fixed: all tokenizers of one format version are equal.
+    The vocabulary is fixed: all tokenizers of a format version are equal.
 
     Attributes:
-        pad_id: Fills short rows of a batch.
-        bos_id: Opens a piece.
-        eos_id: Closes a piece.
+        pad_id: Padding token.
+        bos_id: Token at the start of a piece.
+        eos_id: Token at the end of a piece.
         token_names: Name of each id, such as `Pitch_60`.
         ids: Id of each name.
-        fingerprint: Sixteen hexadecimal digits that change when an id changes its meaning.
-        ticks_per_quarter: Of decoded scores.
+        fingerprint: Sixteen hexadecimal digits; they change with the meaning of any id.
+        ticks_per_quarter: Resolution of decoded scores.
     """
 
     pad_id: Final = v.PAD
@@ -63,11 +63,14 @@ class MusicTokenizer:
         write_tokenizer_file(Path(folder))
 
     def part_order(self, score: AnyScore, *, merge_tracks: bool = False) -> list[list[int]]:
-        """Return the track indices of each part, top to bottom.
+        """Return the track indices of each part: by mean pitch from the top, drums last.
 
-        Parts stand by the mean pitch of their notes, drums last. Tracks without notes that have a
-        token are missing. All drum tracks are one part; so are the tracks of a program from the
-        eighth on, and all tracks of a program if `merge_tracks`.
+        Tracks without notes that have a token are missing. All drum tracks are one part, and so are
+        the tracks of a program from the eighth on.
+
+        Args:
+            score: In any time unit.
+            merge_tracks: Make all tracks of a program one part.
 
         Raises:
             ScoreError: The score has an event before tick 0 or too many bars.
@@ -91,19 +94,19 @@ class MusicTokenizer:
         order: Sequence[Sequence[int]] | None = None,
         merge_tracks: bool = False,
     ) -> list[int]:
-        """Return the ids of a score from its first bar on, without BOS and EOS.
+        """Return the token ids of a score, without BOS and EOS.
 
-        Times are rounded to the grid. Equal notes of a part at one tick become one, the longest.
+        Times are rounded to the grid. Of equal notes of a part at one tick the longest stays.
 
         Args:
             score: In any time unit; left unchanged.
-            order: Track indices of each part, as `part_order` returns them, in another order.
-                Tracks that it does not name are left out. None: `part_order(score)`.
-            merge_tracks: Encode all tracks of a program as one part, at the place of the first.
+            order: Track indices of each part, such as `part_order(score)` in another order; other
+                tracks are omitted. None: `part_order(score)`.
+            merge_tracks: Encode all tracks of a program as one part, at the index of the first.
 
         Raises:
             ScoreError: The score has no notes, an event before tick 0, or too many bars.
-            ValueError: `order` does not describe parts of this score.
+            ValueError: `order` does not match the score.
         """
         ticks = in_ticks(score)
         piece, programs = quantize(ticks), programs_by_track(ticks)
@@ -115,15 +118,13 @@ class MusicTokenizer:
         tracks = [track for members in chosen for track in members]
         if not np.isin(piece.notes.track, tracks).any():
             raise ScoreError("The score has no notes; add at least one.")
-        return stream(piece, chosen, parts, len(programs)).tolist()
+        return encode_parts(piece, chosen, parts, len(programs)).tolist()
 
     def decode(self, ids: Iterable[int]) -> ScoreTick:
-        """Return the score that ids describe, its first bar at tick 0.
+        """Return the score of token ids; its first bar starts at tick 0.
 
-        One track per part, in order of appearance: the k-th track of a program is the k-th block
-        of that program in every bar. A part of empty blocks only gives a track without notes.
-        Ids that no grammar allows are skipped. Tempos are those that the ids name. Velocities
-        are 64.
+        It has one track per part, in order of appearance: the k-th track of a program is the k-th
+        block of that program in every bar. Ids against the grammar are skipped. Velocities are 64.
         """
         return self.decode_parts(ids)[0]
 
@@ -140,11 +141,11 @@ class MusicTokenizer:
         signatures = [i - v.TIME_SIGNATURE_0 for i in ids if v.TIME_SIGNATURE_0 <= i < len(self)]
         return int(v.BAR_TICKS[signatures].sum())
 
-    def with_bars(self, ids: Sequence[int], bars: int, meter: tuple[int, int]) -> list[int]:
-        """Return ids with exactly so many bars: the last ones, or filled up with empty ones.
+    def pad_or_trim_bars(self, ids: Sequence[int], bars: int, meter: tuple[int, int]) -> list[int]:
+        """Return ids with exactly `bars` bars: the last ones, or padded with empty bars.
 
-        Empty bars at the end are removed first: `encode` writes one after a note that ends on a bar
-        line.
+        Empty bars at the end are removed first, because `encode` adds one after a note that ends on
+        a bar line.
         """
         empty = [v.BAR, self.ids[f"TimeSig_{meter[0]}/{meter[1]}"]]
         found = list(ids)
@@ -157,7 +158,7 @@ class MusicTokenizer:
 
 
 def _merged(order: Sequence[Sequence[int]], programs: Sequence[int]) -> list[list[int]]:
-    """Join the parts of each program at the place of the first."""
+    """Join the parts of each program at the index of the first."""
     found: dict[int, list[int]] = {}
     for members in order:
         for track in members:

@@ -1,7 +1,7 @@
-"""Names and ids of the tokens, equal to the base vocabulary of MidiTok's REMI.
+"""Names and ids of the tokens: the base vocabulary of MidiTok's REMI.
 
-MidiTok defines the tokens, and tests compare these tables with it. Composing imports this module
-instead, because importing MidiTok takes 1.3 seconds and imports torch.
+Tests compare these tables with MidiTok, which is not imported here because that takes 1.3 seconds
+and imports torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FORMAT_VERSION: Final = 1
 
 POSITIONS_PER_BEAT: Final = 12
 TICKS_PER_QUARTER: Final = 48
-"""Of decoded scores: twelve positions for a sixteenth, the shortest beat of a meter."""
+"""Resolution of decoded scores: twelve positions per sixteenth, the shortest beat of a meter."""
 
 DRUMS: Final = -1
 MAX_TRACKS_PER_PROGRAM: Final = 8
@@ -40,7 +40,7 @@ DRUM_PITCHES: Final = range(27, 89)
 DURATIONS: Final[Mapping[tuple[int, int], int]] = MappingProxyType(
     {(0, 4): POSITIONS_PER_BEAT, (4, 12): 4, (12, _LONGEST_BEATS): 1}
 )
-"""Steps a beat of the Duration tokens, by first and last beat."""
+"""Steps per beat of the Duration tokens, by first and last beat."""
 
 SLOWEST_BPM: Final = 40
 FASTEST_BPM: Final = 250
@@ -49,7 +49,7 @@ TEMPOS_BPM: Final[npt.NDArray[np.float64]] = np.geomspace(SLOWEST_BPM, FASTEST_B
 
 
 def _durations() -> tuple[tuple[int, int, int], ...]:
-    """Beats, steps and steps a beat of every Duration token, ascending."""
+    """Return beats, steps and steps per beat of every Duration token, ascending."""
     found = [
         (beat, step, steps)
         for beats, steps in DURATIONS.items()
@@ -91,7 +91,7 @@ PROGRAM_DRUMS = IDS[f"Program_{DRUMS}"]
 TIME_SIGNATURE_0 = PROGRAM_DRUMS + 1
 
 DURATION_STEPS: npt.NDArray[np.int64] = np.array(TABLE.value[DURATION_0:POSITION_0])
-"""Positions that each Duration token lasts, in order of ids."""
+"""Length of each Duration token in positions, in order of ids."""
 
 TIME_SIGNATURES: Final = tuple((n, d) for d, numerators in METERS.items() for n in numerators)
 """Numerator and denominator of each TimeSig token, in order of ids."""
@@ -113,7 +113,7 @@ def nearest_index(
     table: npt.NDArray[np.float64] | npt.NDArray[np.int64],
     values: npt.NDArray[np.float64] | npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    """Return the index of the nearest entry of an ascending table; the upper one in the middle."""
+    """Return the index of the nearest entry of an ascending table; of ties the upper one."""
     above = np.minimum(np.searchsorted(table, values), len(table) - 1)
     below = np.maximum(above - 1, 0)
     nearer = np.abs(values - table[below]) < np.abs(values - table[above])

@@ -207,7 +207,7 @@ def test_a_tokenizer_file_with_other_tokens(files, hub, tiny_model) -> None:
     hub.put(NAME, {"miditok_remi.json": json.dumps(other).encode()})
     assert refusal() == (
         f"miditok_remi.json of '{NAME}' has other tokens than this version of musiclstm "
-        "(fingerprint '0123456789abcdef' instead of '3d8650d5562d7a19'); take the file that was "
+        "(fingerprint '0123456789abcdef' instead of '3d8650d5562d7a19'); use the file "
         "saved together with the weights."
     )
     hub.put(NAME, {"miditok_remi.json": files["miditok_remi.json"]})

@@ -21,7 +21,7 @@ from symusic.core import (
 )
 
 from musiclstm.tokens import DRUMS, PartName
-from musiclstm.tokens.meters import plain_changes
+from musiclstm.tokens.meters import supported_time_signatures
 
 
 @functools.cache
@@ -107,7 +107,7 @@ def notes_of(score: ScoreTick) -> list[tuple]:
 def _with_plain_meters(score: ScoreTick) -> ScoreTick:
     copy = score.copy()
     copy.time_signatures = TimeSignatureTickList(
-        [TimeSignatureTick(*change) for change in plain_changes(score)]
+        [TimeSignatureTick(*change) for change in supported_time_signatures(score)]
     )
     return copy
 

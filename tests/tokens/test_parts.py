@@ -160,7 +160,7 @@ def test_merged_tracks_of_a_program_are_one_part_at_their_common_mean() -> None:
     ]
 
 
-def test_an_order_of_its_own_numbers_the_tracks_anew() -> None:
+def test_another_order_numbers_the_tracks_in_that_order() -> None:
     score = piece(
         single([(0, BEAT, 80)]), single([(0, BEAT, 60)], program=9), single([(0, BEAT, 20)])
     )
@@ -173,7 +173,7 @@ def test_an_order_of_its_own_numbers_the_tracks_anew() -> None:
     ]
 
 
-def test_tracks_that_an_order_does_not_name_are_left_out() -> None:
+def test_tracks_that_are_not_in_the_order_are_omitted() -> None:
     score = piece(single([(0, BEAT, 80)]), single([(0, 4 * BAR, 60)], program=9))
     assert text_of(score, order=[[0]]) == ["Program_0 Position_0 Pitch_80 Duration_1.0.12"]
     with pytest.raises(ScoreError, match="no notes"):
@@ -185,9 +185,9 @@ def test_tracks_that_an_order_does_not_name_are_left_out() -> None:
     [
         ([[0, 1]], "tracks of one program"),
         ([[]], "tracks of one program"),
-        ([[0], [0]], "names one twice"),
-        ([[13]], "a track that the score lacks; it has 13"),
-        ([[-1]], "a track that the score lacks; it has 13"),
+        ([[0], [0]], "contains one twice"),
+        ([[13]], "unknown track; the score has 13"),
+        ([[-1]], "unknown track; the score has 13"),
         ([[2], [3]], "Program -1 has 2 parts; at most 1"),
         ([[index] for index in range(4, 13)], "Program 7 has 9 parts; at most 8"),
     ],
@@ -200,12 +200,12 @@ def test_an_impossible_order_is_refused(order, message) -> None:
         TOKENIZER.encode(score, order=order)
 
 
-# -- Back again ----------------------------------------------------------------------------------
+# -- Decoding ------------------------------------------------------------------------------------
 
 
 @settings(max_examples=40)
 @given(scores(max_tracks=9), st.randoms(use_true_random=False))
-def test_tracks_stay_apart_in_any_order(score, rng) -> None:
+def test_tracks_stay_separate_in_any_order(score, rng) -> None:
     order = TOKENIZER.part_order(score)
     rng.shuffle(order)
     ids = TOKENIZER.encode(score, order=order)
@@ -220,7 +220,7 @@ def test_tracks_stay_apart_in_any_order(score, rng) -> None:
         assert (track.program, track.is_drum) == (max(part.program, 0), part.program == DRUMS)
 
 
-def test_each_track_comes_back_with_its_own_notes() -> None:
+def test_each_track_is_decoded_with_its_notes() -> None:
     score = piece(
         single([(0, BEAT, 80), (BAR, BEAT, 81)], program=40),
         single([(0, BEAT, 70), (2 * BAR, BEAT, 60)], program=40),
@@ -261,7 +261,7 @@ def test_blocks_beyond_the_eighth_belong_to_the_eighth_and_drums_are_one() -> No
     assert TOKENIZER.parts_in(ids)[-2:] == [PartName(9, 7), PartName(DRUMS, 0)]
 
 
-def test_notes_before_any_program_are_a_pianos() -> None:
+def test_notes_before_any_program_belong_to_a_piano() -> None:
     ids = ids_of("Bar_None Position_0 Pitch_60 Duration_1.0.12 Program_9 Pitch_61 Duration_1.0.12")
     assert TOKENIZER.parts_in(ids) == [PartName(0, 0), PartName(9, 0)]
     assert [[n.pitch for n in track.notes] for track in TOKENIZER.decode(ids).tracks] == [
@@ -270,6 +270,6 @@ def test_notes_before_any_program_are_a_pianos() -> None:
     ]
 
 
-def test_no_ids_have_no_parts() -> None:
+def test_an_empty_stream_has_no_parts() -> None:
     assert TOKENIZER.parts_in([]) == []
     assert len(TOKENIZER.decode([]).tracks) == 0
