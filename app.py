@@ -1,8 +1,4 @@
-"""The page: a seed in, its continuation drawn and heard. `python app.py` serves it.
-
-Only the way to it: which model, which address, which limits. What stands on the page and what
-happens there is written in page/.
-"""
+"""`python app.py`: serve the page, which continues a MIDI file and plays the result."""
 
 from __future__ import annotations
 
@@ -28,24 +24,24 @@ from page.ui import html
 from page.ui.events import EventListeners
 from page.ui.layout import CSS, THEME, build_layout
 
-LARGEST_UPLOAD = "2mb"
-MOST_WAITING = 60  # of all kinds; the guard lets fewer wait that compose
-MOST_VISITORS_KEPT = 100  # the desk of the one who came back least recently goes first
+MAX_UPLOAD = "2mb"
+MAX_QUEUE = 60  # jobs of all kinds; `ServerLimits` allows fewer that compose
+MAX_SESSIONS = 100  # beyond it, the least recently used session is dropped
 
 
 def build_demo(composer: Composer, *, model_box: bool = False) -> gr.Blocks:
-    """Lay out the page and tie it to a composer, which all visitors share.
+    """Build the page.
 
     Args:
-        composer: Who composes.
-        model_box: Whether visitors may load other models, by Hub id or folder.
+        composer: The default composer, shared by all users.
+        model_box: Whether users may load other models, by Hub id or folder.
     """
-    shelf = ChunkCache()
+    chunk_cache = ChunkCache()
     with gr.Blocks(title="musiclstm", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
-        page = build_layout(shelf, html.model_summary(composer), model_box=model_box)
-        EventListeners(page, composer, shelf).connect(demo)
+        page = build_layout(chunk_cache, html.model_summary(composer), model_box=model_box)
+        EventListeners(page, composer, chunk_cache).connect(demo)
         register_api(composer)
-    return demo.queue(api_open=False, max_size=MOST_WAITING, default_concurrency_limit=2)
+    return demo.queue(api_open=False, max_size=MAX_QUEUE, default_concurrency_limit=2)
 
 
 def serve(
@@ -57,18 +53,18 @@ def serve(
     model: str = "",
     limits: ServerLimits | None = None,
 ) -> str:
-    """Serve the page with the settings it was made for, and return at once.
+    """Start the server and return.
 
     Args:
         demo: From `build_demo`.
-        host: The address to listen at.
+        host: Address to listen on.
         port: None: the first free one from 7860.
-        mcp: Whether programs may come in by the Model Context Protocol too; needs the extra `mcp`.
-        model: The name of the model, for `/healthz`.
-        limits: How much the server takes on. None: as `ServerLimits` has it.
+        mcp: Whether to serve the Model Context Protocol too; needs the extra `mcp`.
+        model: Name of the model, for `/healthz`.
+        limits: Limits of requests and jobs. None: the defaults of `ServerLimits`.
 
     Returns:
-        The page's address.
+        URL of the page.
 
     Raises:
         OSError: The port is taken.
@@ -79,9 +75,9 @@ def serve(
         prevent_thread_lock=True,
         quiet=True,
         show_error=False,
-        max_file_size=LARGEST_UPLOAD,
+        max_file_size=MAX_UPLOAD,
         max_threads=16,
-        state_session_capacity=MOST_VISITORS_KEPT,
+        state_session_capacity=MAX_SESSIONS,
         enable_monitoring=False,
         run_history=False,
         ssr_mode=False,
@@ -96,10 +92,10 @@ def serve(
 
 
 def warm_up(composer: Composer) -> Any:
-    """Do what is slow the first time: a step of the network, and reading the instruments.
+    """Do what is slow the first time: a model step, the sandbox's start, loading the SoundFont.
 
     Returns:
-        What is to be held on to, so that the instruments stay read; None without FluidSynth.
+        A reference that keeps the SoundFont in memory. None: there is no FluidSynth or SoundFont.
     """
     next(composer.stream(bars=1))
     SANDBOX.start()
@@ -110,29 +106,29 @@ def warm_up(composer: Composer) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve the page until interrupted; 1 where it cannot be served."""
+    """Serve the page until interrupted; return 1 if that is not possible."""
     options = _parser().parse_args(argv)
     if options.mcp and find_spec("mcp") is None:
-        return _refusal(
+        return _fail(
             "--mcp needs more packages; in an environment of its own, run: "
             "pip install -r requirements.txt 'gradio[mcp]'"
         )
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    torch.set_num_threads(1)  # a step is too small to share out; two visitors have one core each
+    torch.set_num_threads(1)  # a step is too small to split; two users have a core each
     try:
         composer = Composer.from_pretrained(options.model, revision=options.revision)
     except MusicLSTMError as error:
-        return _refusal(str(error))
-    _held = warm_up(composer)
+        return _fail(str(error))
+    _soundfont = warm_up(composer)
     if options.behind_proxy:
         trust_proxy()
     with temp_dir():
         demo = build_demo(composer, model_box=options.model_box)
         try:
-            where = {"host": options.host, "port": options.port}
-            url = serve(demo, **where, mcp=options.mcp, model=composer.name or "")
+            model = composer.name or ""
+            url = serve(demo, host=options.host, port=options.port, mcp=options.mcp, model=model)
         except OSError:
-            return _refusal(
+            return _fail(
                 f"Nothing can be served at {options.host}:{options.port}; "
                 "choose another --port or --host."
             )
@@ -142,25 +138,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="The page: hear your own MIDI go on.")
-    parser.add_argument("--model", default="default", help="a checkpoint folder or a Hub id")
+    parser = argparse.ArgumentParser(description="Serve the page that continues your MIDI.")
+    parser.add_argument("--model", default="default", help="checkpoint folder or Hub id")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub (main)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
-    parser.add_argument("--port", default=7860, type=int, help="the port to listen at")
-    parser.add_argument("--model-box", action="store_true", help="let visitors load other models")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", default=7860, type=int, help="port to listen on")
+    parser.add_argument("--model-box", action="store_true", help="let users load other models")
     parser.add_argument(
         "--behind-proxy",
         action="store_true",
         default="SPACE_ID" in os.environ,
-        help="visitors come through a proxy in this private network, as on a Hugging Face Space",
+        help="users come through a proxy in this private network, as on a Hugging Face Space",
     )
     parser.add_argument(
-        "--mcp", action="store_true", help="let programs in by MCP too; needs gradio[mcp]"
+        "--mcp", action="store_true", help="serve MCP clients too; needs gradio[mcp]"
     )
     return parser
 
 
-def _refusal(sentence: str) -> int:
+def _fail(sentence: str) -> int:
     print(f"error: {sentence}", file=sys.stderr)
     return 1
 

@@ -1,4 +1,1 @@
-"""The page: layout, event handlers, sessions, player and server.
-
-It uses the library for reading, composing and rendering.
-"""
+"""Web page: layout, event handlers, sessions, player and server."""

@@ -1,7 +1,4 @@
-"""The door for programs: an endpoint with typed inputs that gives files.
-
-`gradio_client` and MCP clients come in here. Knows no visitor and nothing of the page.
-"""
+"""Documented endpoint for `gradio_client` and MCP clients: typed inputs, files as outputs."""
 
 from __future__ import annotations
 
@@ -15,27 +12,26 @@ import gradio as gr
 from musiclstm import Composer, Composition, RenderError, ScoreError
 from page.downloads import file_of
 from page.server.deadlines import DEADLINES
+from page.session.composer_options import constraints_of, sampling_of, surprise_of
 from page.session.job import stop_when_done
 from page.session.prompt import NOTHING, PromptChoice
 from page.session.settings import (
-    AS_THE_SEED,
+    AS_PROMPT,
     FREE,
     KEYS,
     METERS,
+    OLD_AS_PROMPT,
     PageSettings,
-    constraints_of,
     from_values,
-    sampling_of,
-    surprise_of,
 )
 from page.ui.errors import show_errors_to_user
 
 
 class Api:
-    """The endpoints.
+    """The endpoint.
 
     Args:
-        composer: Who composes.
+        composer: Composer of all requests.
     """
 
     def __init__(self, composer: Composer) -> None:
@@ -49,87 +45,87 @@ class Api:
         adventurous: float = PageSettings.adventurous,
         surprise: float = 0.0,
         key: str = FREE,
-        meter: str = AS_THE_SEED,
+        meter: str = AS_PROMPT,
         random_seed: int = -1,
     ) -> Iterator[tuple[str, str | None, str]]:
-        """Let a MIDI file, a bundled tune or nothing at all go on.
+        """Continue a MIDI file or a bundled tune, or compose a new piece.
 
         Args:
-            midi: A MIDI file of at most 2 MB; by MCP its address, or data:audio/midi;base64,…
-            tune: Where no file is given, the title of a bundled tune; empty: begin from nothing.
+            midi: A MIDI file of at most 2 MB; over MCP its address, or data:audio/midi;base64,…
+            tune: Title of a bundled tune, if no file is given; empty: start from nothing.
             bars: New bars, 1 to 64.
-            adventurous: 0 (the likeliest note every time) to 1.5 (bold).
-            surprise: 0: no unexpected turns; to 0.5: now and then; to 1: often.
-            key: "free", "as the seed", or such as "D minor".
-            meter: "as the seed", "free", or such as "3/4".
-            random_seed: 0 to 4294967295; the same one gives the same music. -1: a fresh one.
+            adventurous: Sampling temperature, 0 (always the likeliest note) to 1.5 (bold).
+            surprise: 0: no unexpected turns; up to 0.5: now and then; up to 1: often.
+            key: "free", "as the prompt", or a name such as "D minor".
+            meter: "as the prompt", "free", or a meter such as "3/4".
+            random_seed: 0 to 4294967295; equal seeds give equal music. -1: a new one.
 
         Returns:
             the whole piece as a MIDI file
-            its sound as a WAV file, or null where the server cannot play
-            its recipe as JSON, from which `Composer.reproduce` makes the same piece
+            its sound as a WAV file, or null if the server has no SoundFont
+            its recipe as JSON, from which `Composer.reproduce` composes the same piece
         """
-        with show_errors_to_user(), TemporaryDirectory(prefix="musiclstm-") as folder:
-            settings = from_values(
-                {
-                    "bars": bars, "adventurous": adventurous, "surprise": surprise, "key": key,
-                    "meter": meter, "random_seed": None if random_seed == -1 else random_seed,
-                }
-            )  # fmt: skip
-            seed = _seed(midi, tune)
-            piece = self._compose(seed, settings)
-            path = Path(folder)
-            midi_file = file_of(piece, kind="midi", folder=path, title=seed.title)
-            sound = _sound_of(piece, path, seed.title)
-            recipe = piece.recipe
-            yield str(midi_file), sound, recipe.to_json() if recipe else ""
+        with show_errors_to_user(), TemporaryDirectory(prefix="musiclstm-") as name:
+            values = {
+                "bars": bars, "adventurous": adventurous, "surprise": surprise, "key": key,
+                "meter": meter, "random_seed": None if random_seed == -1 else random_seed,
+            }  # fmt: skip
+            settings, folder = from_values(values), Path(name)
+            prompt = _prompt_of(midi, tune)
+            piece = self._compose(prompt, settings)
+            midi_file = file_of(piece, kind="midi", folder=folder, title=prompt.title)
+            recipe = piece.recipe.to_json() if piece.recipe else ""
+            yield str(midi_file), _wav_of(piece, folder, prompt.title), recipe
 
-    def _compose(self, seed: PromptChoice, settings: PageSettings) -> Any:
-        where: dict[str, Any] = {"prompt": seed.prompt, "selection": seed.selection}
-        keep = constraints_of(settings, composer=self.composer, **where)
+    def _compose(self, prompt: PromptChoice, settings: PageSettings) -> Composition:
+        constraints = constraints_of(
+            settings, composer=self.composer, prompt=prompt.prompt, selection=prompt.selection
+        )
         drafts = self.composer.stream(
             bars=settings.new_bars,
-            prompt=seed.prompt,
+            prompt=prompt.prompt,
             sampling=sampling_of(settings),
             surprise=surprise_of(settings),
-            constraints=keep,
+            constraints=constraints,
         )
-        piece = None
-        with DEADLINES.track() as turn:
-            for piece in stop_when_done(drafts, turn):  # noqa: B007 - the last one is the whole
-                pass
-        if turn.reason:
-            raise ScoreError(turn.reason)
+        with DEADLINES.track() as job:
+            *_, piece = stop_when_done(drafts, job)
+        if job.reason:
+            raise ScoreError(job.reason)
         return piece
 
 
 def register_api(composer: Composer) -> None:
-    """Add the endpoints; to be called within `gr.Blocks`."""
-    doors, usual = Api(composer), PageSettings()
+    """Add the endpoint; call it within `gr.Blocks`."""
+
+    def choices(names: tuple[str, ...], default: str, label: str) -> gr.Dropdown:
+        return gr.Dropdown([*names, OLD_AS_PROMPT], value=default, label=label)
+
+    default = PageSettings()
     with gr.Column(visible=False):
-        inputs = [
-            gr.File(label="midi"),  # of any name: MCP gives none
+        inputs: list[Any] = [
+            gr.File(label="midi"),  # without a list of suffixes: files from MCP have none
             gr.Textbox("", label="tune", max_length=200),
-            gr.Number(usual.bars, precision=0, label="bars"),
-            gr.Number(usual.adventurous, label="adventurous"),
-            gr.Number(usual.surprise, label="surprise"),
-            gr.Dropdown(list(KEYS), value=usual.key, label="key"),
-            gr.Dropdown(list(METERS), value=usual.meter, label="meter"),
+            gr.Number(default.bars, precision=0, label="bars"),
+            gr.Number(default.adventurous, label="adventurous"),
+            gr.Number(default.surprise, label="surprise"),
+            choices(KEYS, default.key, "key"),
+            choices(METERS, default.meter, "meter"),
             gr.Number(-1, precision=0, label="random seed"),
         ]
         outputs = [gr.File(label="midi"), gr.File(label="wav"), gr.Textbox(label="recipe")]
         button = gr.Button("continue")
-    button.click(doors.continue_midi, inputs, outputs, api_name="continue", concurrency_id="work")
+    handler = Api(composer).continue_midi
+    button.click(handler, inputs, outputs, api_name="continue", concurrency_id="work")
 
 
-def _seed(midi: str | None, tune: str) -> PromptChoice:
+def _prompt_of(midi: str | None, tune: str) -> PromptChoice:
     if midi:
         return PromptChoice.read(Path(midi))
     return PromptChoice.bundled(tune) if tune else NOTHING
 
 
-def _sound_of(piece: Composition, folder: Path, title: str) -> str | None:
-    """The WAV file; None without FluidSynth or a SoundFont."""
+def _wav_of(piece: Composition, folder: Path, title: str) -> str | None:
     try:
         return str(file_of(piece, kind="wav", folder=folder, title=title))
     except RenderError:

@@ -41,9 +41,9 @@ class PromptPreview:
     def select(self, prompt: PromptChoice) -> None:
         """Mark the bars of the prompt that are used, unless all are."""
         selection, self._selection = prompt.selection, None
-        if selection is not None and prompt.report is not None:
-            bars = selection.first_bar, selection.last_bar or prompt.report.bars
-            self._selection = None if bars == (1, prompt.report.bars) else bars
+        if selection is not None and prompt.summary is not None:
+            bars = selection.first_bar, selection.last_bar or prompt.summary.bars
+            self._selection = None if bars == (1, prompt.summary.bars) else bars
 
     def update(self, *, complete: bool = False) -> dict[str, Any]:
         """Build an update without new audio."""

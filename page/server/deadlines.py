@@ -18,9 +18,9 @@ MAX_ENDLESS_S = 1_800.0
 MIN_ENDLESS_S = 180.0  # an endless job runs this long even while others wait
 
 TOO_LONG = "This took longer than {minutes:.0f} minutes and was stopped; what is composed stays."
-ENDLESS_OVER = "Endless music stops after {minutes:.0f} minutes; press Go on from here to continue."
+ENDLESS_OVER = "Endless music stops after {minutes:.0f} minutes; press Continue from here to continue."
 OTHERS_WAIT = (
-    "Others are waiting, so endless music stops here; press Go on from here to join the queue."
+    "Others are waiting, so endless music stops here; press Continue from here to join the queue."
 )
 CLOSING = "The server is about to close; save your music and come back in a minute."
 

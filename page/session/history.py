@@ -9,74 +9,77 @@ from itertools import groupby
 from musiclstm import Composition, ScoreError
 from page.session.settings import PageSettings
 
-LETTERS = "ABCD"  # of the takes of one press
+LETTERS = "ABCD"  # of the takes of one job
 MAX_VERSIONS = 60
-MAX_TRAIL = 200
-MAX_BARS_KEPT = 1_000  # over all versions, shared ones once; a bar holds some 20 kB
-_STEP = "\u2003"  # an em space for each level of the tree
+MAX_UNDO_STEPS = 200
+MAX_BARS_KEPT = 1_000  # bars shared by versions count once; a bar takes about 20 kB
+_INDENT = "\u2003"  # em space
+
+NO_PIECE = "There is no piece yet; press Continue first."
 
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """A piece that was made on this visit.
+    """One composed piece.
 
     Args:
-        number: Counted from 1; never given twice.
-        parent: The version it goes on from, or is a part of anew. None: it goes on from a seed.
+        number: Counted from 1 and never reused.
+        parent: Number of the version that it extends or replaces a part of. None: it continues
+            the prompt.
         piece: The music.
-        what: What was asked for, in a few words.
-        letter: Which take of its press, `A` to `D`; empty: the only one.
-        title: Of the seed.
-        settings: What the controls said; None: nobody knows.
+        label: The request in a few words.
+        letter: `A` to `D` if it is one of several takes of a job, else empty.
+        title: Of the prompt.
+        settings: Of the page's controls. None: unknown.
     """
 
     number: int
     parent: int | None
     piece: Composition
-    what: str
+    label: str
     letter: str = ""
     title: str = ""
     settings: PageSettings | None = None
 
     def __str__(self) -> str:
         letter = f"{self.letter}: " if self.letter else ""
-        return f"{self.number}. {letter}{self.what}"
+        return f"{self.number}. {letter}{self.label}"
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """All versions, as a tree, and the way the visitor took through it.
+    """All versions and an undo stack over them.
 
-    Nothing is lost by going back; but at most 60 versions and 2,000 bars are kept. What is too much
-    goes leaf by leaf, the oldest first, never the one that is shown.
+    Undo removes nothing. Beyond `MAX_VERSIONS` or `MAX_BARS_KEPT` the oldest leaf of the tree is
+    removed, except for the version on display.
 
     Args:
         versions: Rising by number.
-        trail: Numbers of the versions that were shown, in that order.
-        place: Where in the trail the visitor is.
-        made: How many versions there were ever.
+        stack: Numbers of the versions in the order in which they were shown.
+        position: Index in `stack` of the version on display.
+        created: Number of versions ever made.
     """
 
     versions: tuple[Version, ...] = ()
-    trail: tuple[int, ...] = ()
-    place: int = -1
-    made: int = 0
+    stack: tuple[int, ...] = ()
+    position: int = -1
+    created: int = 0
 
     @property
     def current(self) -> int | None:
-        """The number of the version that is shown; None before the first."""
-        return self.trail[self.place] if self.trail else None
+        """Number of the version on display. None: there is none."""
+        return self.stack[self.position] if self.stack else None
 
     @property
     def version(self) -> Version | None:
-        """The version that is shown; None before the first."""
+        """The version on display. None: there is none."""
         return None if self.current is None else self.version_of(self.current)
 
     def version_of(self, number: int) -> Version:
-        """The version of a number.
+        """Return the version with this number.
 
         Raises:
-            ScoreError: There is none, or it is no longer kept.
+            ScoreError: There is none, or it was removed.
         """
         for version in self.versions:
             if version.number == number:
@@ -87,77 +90,73 @@ class History:
         self,
         piece: Composition,
         *,
-        what: str,
+        label: str,
         parent: int | None = None,
         letter: str = "",
         title: str = "",
         settings: PageSettings | None = None,
     ) -> History:
-        """The history with one more version, which is shown.
+        """Return the history with one more version, which is then on display.
 
-        Takes of one press are added in the order of their letters, one right after the other.
+        The takes of a job must be added in the order of their letters, without others in between.
         """
-        made = self.made + 1
+        number = self.created + 1
         if all(each.number != parent for each in self.versions):
-            parent = None  # it was let go
-        version = Version(made, parent, piece, what, letter, title, settings)
-        longer = replace(self, versions=(*self.versions, version), made=made)
-        return longer._shown(made)._bounded()
+            parent = None  # it was removed
+        version = Version(number, parent, piece, label, letter, title, settings)
+        longer = replace(self, versions=(*self.versions, version), created=number)
+        return longer._show(number)._within_limits()
 
-    def grown(self, number: int, piece: Composition) -> History:
-        """The same version, in which more of the piece is there.
+    def with_piece(self, number: int, piece: Composition) -> History:
+        """Return the history with a longer draft of a version.
 
         Raises:
             ScoreError: There is no such version.
         """
         newer = replace(self.version_of(number), piece=piece)
         versions = tuple(newer if each.number == number else each for each in self.versions)
-        return replace(self, versions=versions)._bounded()
+        return replace(self, versions=versions)._within_limits()
 
     def go_to(self, number: int) -> History:
-        """Show a version.
+        """Return the history with another version on display.
 
         Raises:
             ScoreError: There is no such version.
         """
         self.version_of(number)
-        return self if number == self.current else self._shown(number)
+        return self if number == self.current else self._show(number)
 
     @property
     def can_undo(self) -> bool:
-        """Whether something was shown before."""
-        return self.place > 0
+        """Whether another version was on display before."""
+        return self.position > 0
 
     @property
     def can_redo(self) -> bool:
-        """Whether something was shown after, and left by `undo`."""
-        return self.place + 1 < len(self.trail)
+        """Whether `undo` left a version."""
+        return self.position + 1 < len(self.stack)
 
     def undo(self) -> History:
-        """Back to what was shown before; itself where there is nothing."""
-        return replace(self, place=self.place - 1) if self.can_undo else self
+        """Show the version before; do nothing if there is none."""
+        return replace(self, position=self.position - 1) if self.can_undo else self
 
     def redo(self) -> History:
-        """Forward again; itself where there is nothing."""
-        return replace(self, place=self.place + 1) if self.can_redo else self
+        """Show the version that `undo` left; do nothing if there is none."""
+        return replace(self, position=self.position + 1) if self.can_redo else self
 
     def keep(self, number: int) -> History:
-        """Show one of several takes and let go of the others of its press nobody went on from.
+        """Show one of several takes and remove the others that have no children.
 
         Raises:
             ScoreError: There is no such version.
         """
         kept = self.version_of(number)
         parents = {each.parent for each in self.versions}
-        others = {
-            each.number
-            for each in self._press_of(kept)
-            if each.number != number and each.number not in parents
-        }
+        others = {each.number for each in self._takes_with(kept)} - {number} - parents
         return self.go_to(number)._without(others)
 
-    def _press_of(self, version: Version) -> list[Version]:
-        """The takes that were asked for together: numbers and letters in a row, of one parent."""
+    def _takes_with(self, version: Version) -> list[Version]:
+        """Takes of the same job: their numbers and letters are consecutive."""
         if not version.letter:
             return [version]
         first = version.number - LETTERS.index(version.letter)
@@ -169,58 +168,55 @@ class History:
             and each.number - LETTERS.index(each.letter) == first
         ]
 
-    def redo_from_bar(self, bar: int) -> tuple[Composition, int]:
-        """What is shown, as it was before one of its new bars, and how many bars it then lacks.
+    def before_bar(self, bar: int) -> tuple[Composition, int]:
+        """Return the piece on display up to a new bar, and the number of bars removed.
 
         Args:
-            bar: The first bar to be composed anew; the first new one is 1.
+            bar: First bar to remove; the first new bar is 1.
 
         Raises:
-            ScoreError: It has no such bar, or nothing is shown.
+            ScoreError: There is no such bar, or no piece.
         """
         version = self.version
         if version is None:
-            raise ScoreError("There is no piece yet; press Continue first.")
+            raise ScoreError(NO_PIECE)
         bars = version.piece.bars
         if not 1 <= bar <= bars:
             raise ScoreError(
-                f"Bar {bar} cannot be made anew: the new bars are 1 to {bars}; choose one of them."
+                f"Bar {bar} cannot be made again: the new bars are 1 to {bars}; choose one of them."
             )
         return version.piece.truncated(bar - 1), bars - bar + 1
 
-    def branches(self, number: int | None) -> tuple[Version, ...]:
-        """The versions that go on from one; None: those that go on from a seed."""
+    def children(self, number: int | None) -> tuple[Version, ...]:
+        """Return the versions whose parent is `number`; None: those that continue the prompt."""
         return tuple(version for version in self.versions if version.parent == number)
 
-    def lines(self) -> tuple[tuple[str, int], ...]:
-        """The tree as lines of text, indented by em spaces, each with the number of its version."""
-        return tuple(self._lines_below(None))
+    def outline(self) -> tuple[tuple[str, int], ...]:
+        """Return the tree as lines of text, indented by em spaces, each with its number."""
+        return tuple(self._outline())
 
-    def _lines_below(self, root: int | None) -> Iterator[tuple[str, int]]:
-        waiting = [(0, version) for version in reversed(self.branches(root))]
-        while waiting:
-            depth, version = waiting.pop()
-            yield _STEP * depth + str(version), version.number
-            below = self.branches(version.number)
-            waiting += [(depth + 1, each) for each in reversed(below)]
+    def _outline(self) -> Iterator[tuple[str, int]]:
+        pending = [(0, version) for version in reversed(self.children(None))]
+        while pending:
+            depth, version = pending.pop()
+            yield _INDENT * depth + str(version), version.number
+            pending += [(depth + 1, each) for each in reversed(self.children(version.number))]
 
-    # The way through it, and what is let go.
-
-    def _shown(self, number: int) -> History:
-        """The takes of one press are one step of the way, whichever is shown."""
-        before = self.trail[: self.place + 1]
-        if before and self.version_of(before[-1]) in self._press_of(self.version_of(number)):
+    def _show(self, number: int) -> History:
+        """Push a version; it replaces another take of its job on top of the stack."""
+        before = self.stack[: self.position + 1]
+        if before and self.version_of(before[-1]) in self._takes_with(self.version_of(number)):
             before = before[:-1]
-        trail = (*before, number)[-MAX_TRAIL:]
-        return replace(self, trail=trail, place=len(trail) - 1)
+        stack = (*before, number)[-MAX_UNDO_STEPS:]
+        return replace(self, stack=stack, position=len(stack) - 1)
 
     def _without(self, numbers: set[int]) -> History:
-        """Let go of versions; what went on from them goes on from what they went on from."""
-        gone = {each.number: each.parent for each in self.versions if each.number in numbers}
+        """Remove versions; their children become children of their parents."""
+        removed = {each.number: each.parent for each in self.versions if each.number in numbers}
 
         def parent_of(number: int | None) -> int | None:
-            while number in gone:
-                number = gone[number]
+            while number in removed:
+                number = removed[number]
             return number
 
         versions = tuple(
@@ -228,29 +224,28 @@ class History:
             for each in self.versions
             if each.number not in numbers
         )
-        before = _in_a_row(each for each in self.trail[: self.place + 1] if each not in numbers)
-        after = [each for each in self.trail[self.place + 1 :] if each not in numbers]
-        trail = _in_a_row([*before, *after])
-        return replace(self, versions=versions, trail=trail, place=len(before) - 1)
+        before = _drop_repeats(n for n in self.stack[: self.position + 1] if n not in numbers)
+        after = [n for n in self.stack[self.position + 1 :] if n not in numbers]
+        stack = _drop_repeats([*before, *after])
+        return replace(self, versions=versions, stack=stack, position=len(before) - 1)
 
-    def _bounded(self) -> History:
+    def _within_limits(self) -> History:
         history = self
-        while len(history.versions) > 1 and history._is_too_much():
+        while len(history.versions) > 1 and history._exceeds_limits():
             history = history._without({history._oldest_leaf().number})
         return history
 
-    def _is_too_much(self) -> bool:
+    def _exceeds_limits(self) -> bool:
         bars = {id(bar) for version in self.versions for bar in version.piece.generated_bars}
         return len(self.versions) > MAX_VERSIONS or len(bars) > MAX_BARS_KEPT
 
     def _oldest_leaf(self) -> Version:
-        """The oldest version that nothing goes on from; in an unbranched tree its oldest."""
+        """The oldest version without children; without one, the oldest version."""
         parents = {version.parent for version in self.versions}
         others = [version for version in self.versions if version.number != self.current]
         leaves = [version for version in others if version.number not in parents]
         return (leaves or others)[0]
 
 
-def _in_a_row(numbers: Iterable[int]) -> tuple[int, ...]:
-    """The numbers in their order; the same again at once is left out."""
+def _drop_repeats(numbers: Iterable[int]) -> tuple[int, ...]:
     return tuple(number for number, _ in groupby(numbers))

@@ -1,7 +1,7 @@
-"""What one visitor has on the server: seed, history, and which piece stands on which player.
+"""State of one user on the server.
 
-Everything that counts in it is immutable and exchanged as a whole; the desk itself changes, so that
-a long composition and a press on another button cannot overwrite each other. Knows no components.
+Handlers replace the immutable values in a session as a whole, so that a long job and another
+event of the same user do not overwrite parts of each other's results.
 """
 
 from __future__ import annotations
@@ -18,188 +18,193 @@ from page.session.history import LETTERS, History
 from page.session.prompt import NOTHING, PromptChoice
 from page.session.settings import PageSettings
 
-PLAYERS = len(LETTERS)
-PATIENCE_S = 60.0  # how long a press waits for the one before to end
+JOB_TIMEOUT_S = 60.0  # how long a new job waits for the canceled one to end
 
 
 @cache
 def default_prompt() -> PromptChoice:
-    """What a visitor finds chosen."""
+    """Return the prompt of a new session: the first bundled tune."""
     return PromptChoice.bundled(next(iter(example_files())))
 
 
-def prompt_of_recipe(recipe: Recipe, dropped: PromptChoice) -> PromptChoice:
-    """What a recipe goes on from: a bundled tune, the file that was dropped, or nothing."""
+def prompt_of_recipe(recipe: Recipe, uploaded: PromptChoice) -> PromptChoice:
+    """Return the prompt that a recipe names: a bundled tune, the uploaded file, or nothing."""
     if recipe.source is None:
         return NOTHING
     kind, _, name = recipe.source.name.partition(":")
-    seed = PromptChoice.bundled(name) if kind == "bundled" else dropped
-    return replace(seed, selection=recipe.source.selection)
+    prompt = PromptChoice.bundled(name) if kind == "bundled" else uploaded
+    return replace(prompt, selection=recipe.source.selection)
 
 
 @dataclass(frozen=True)
 class StartPoint:
-    """Where a version begins.
+    """Music that a job continues.
 
     Args:
-        seed: What it goes on from, at the root of the tree.
-        after: The piece whose end it follows; None: the seed itself.
-        parent: The number of that piece's version; None: none.
-        bars: How many are to be composed; None: what the control says.
+        prompt: At the root of the history tree.
+        after: Piece to extend. None: the prompt itself is continued.
+        parent: Version number of `after`. None: there is none.
+        bars: Bars to compose. None: as the settings say.
     """
 
-    seed: PromptChoice
+    prompt: PromptChoice
     after: Composition | None = None
     parent: int | None = None
     bars: int | None = None
 
 
 class GenerationJob(JobDeadline):
-    """One run of the composer for one visitor.
+    """One run of the composer.
 
     Attributes:
-        left: Set: another press follows; finish nothing.
-        sound: What the controls of the sound say since it began; None: what they said then.
-        changed: Set: something should sound otherwise.
+        canceled: Set: another job of this user follows; yield nothing more.
+        sound_settings: Settings with the newest mix. None: the mix is unchanged since the start.
+        mix_changed: Set: the mix or the muted programs changed.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.left = threading.Event()
-        self.sound: PageSettings | None = None
-        self.changed = threading.Event()
+        self.canceled = threading.Event()
+        self.sound_settings: PageSettings | None = None
+        self.mix_changed = threading.Event()
 
-    def leave(self) -> None:
-        """Make room for the next press."""
-        self.left.set()
+    def cancel(self) -> None:
+        """Stop composing for the sake of the next job."""
+        self.canceled.set()
         self.stopped.set()
 
 
 @dataclass
 class PlayerState:
-    """What one player shows.
+    """State of one player.
 
     Args:
-        number: Of the version; None: nothing.
-        broadcast: What its player was told last.
-        muted: Programs that the listener wants silent.
-        from_s: Where the listener was when something was last to sound otherwise.
-        turn: Rises with every new sound of it, so that an overtaken one can end.
+        version: Number of the version that it shows. None: it is empty.
+        updates: Builder of its newest update.
+        muted: Silent programs.
+        from_s: Playback position in seconds at the last change of the mix.
+        revision: Incremented with each rendering, so that an outdated one can stop.
     """
 
-    number: int | None = None
-    broadcast: PlayerUpdates | None = None
+    version: int | None = None
+    updates: PlayerUpdates | None = None
     muted: tuple[int, ...] = ()
     from_s: float = 0.0
-    turn: int = 0
+    revision: int = 0
+
+    def cleared(self) -> PlayerState:
+        """Return an empty state that outdates every rendering of this one."""
+        return PlayerState(revision=self.revision + 1)
 
 
 class Session:
-    """All that is one visitor's.
+    """State of one user.
 
     Attributes:
-        seed: What goes on when Continue is pressed.
-        fresh: Whether the next press begins from it, and not where the shown version began.
-        history: What was made.
-        origins: By version, how it was begun.
-        players: What each of them shows.
-        overture: What the player of the seed was told last; None: as everybody's first.
-        composer: Another one than everybody's; None: that.
-        waiting: A recipe that waits for its file.
-        press: The run that is going on; None: none.
+        prompt: What Continue continues.
+        prompt_changed: Whether the next job starts from `prompt`. False: it starts where the
+            version on display started.
+        history: Versions made so far.
+        start_points: Start of each version, by number.
+        players: State of each player.
+        prompt_preview: Of the prompt's player. None: as in the initial layout.
+        composer: The user's own choice of model. None: the default one.
+        pending_recipe: Recipe of a link that needs a file.
+        job: The running job. None: there is none.
     """
 
-    # No dataclass: Gradio would take it apart, copying what it holds.
+    # Not a dataclass: Gradio would convert it to a dict and copy its values.
 
     def __init__(self) -> None:
-        self.seed = default_prompt()
-        self.fresh = True
+        self.prompt = default_prompt()
+        self.prompt_changed = True
         self.history = History()
-        self.origins: dict[int, StartPoint] = {}
-        self.players = [PlayerState() for _ in range(PLAYERS)]
-        self.overture: PromptPreview | None = None
+        self.start_points: dict[int, StartPoint] = {}
+        self.players = [PlayerState() for _ in LETTERS]
+        self.prompt_preview: PromptPreview | None = None
         self.composer: Composer | None = None
-        self.waiting: Recipe | None = None
-        self.press: GenerationJob | None = None
-        self._one_press = threading.Lock()
+        self.pending_recipe: Recipe | None = None
+        self.job: GenerationJob | None = None
+        self._job_lock = threading.Lock()
 
     def __deepcopy__(self, memo: object) -> Session:
-        """A new visitor gets an empty desk, never a copy of another's."""
+        """Return an empty session: Gradio copies the initial state for each user."""
         return Session()
 
-    # ------------------------------------------------------------------------------- one at a time
+    # -------------------------------------------------------------------------------------- the job
 
-    def begin(self) -> GenerationJob:
-        """Start a run, after the one before has ended.
+    def start_job(self) -> GenerationJob:
+        """Cancel the running job, wait for its end, and register a new one.
 
         Raises:
-            TimeoutError: It does not end.
-            ClosingError: The server closes.
+            TimeoutError: The running job does not end.
+            ClosingError: The server is closing.
         """
-        self.leave()
-        if not self._one_press.acquire(timeout=PATIENCE_S):
-            raise TimeoutError("The press before has not ended yet; try again in a moment.")
-        press = GenerationJob()
+        self.cancel_job()
+        if not self._job_lock.acquire(timeout=JOB_TIMEOUT_S):
+            raise TimeoutError("The job before has not ended yet; try again in a moment.")
+        job = GenerationJob()
         try:
-            DEADLINES.add(press)
+            DEADLINES.add(job)
         except ClosingError:
-            self._one_press.release()
+            self._job_lock.release()
             raise
-        self.press = press
-        return press
+        self.job = job
+        return job
 
-    def end(self) -> None:
-        """The run is over."""
-        if self.press is not None:
-            DEADLINES.remove(self.press)
-        self.press = None
-        self._one_press.release()
+    def end_job(self) -> None:
+        """Unregister the running job."""
+        if self.job is not None:
+            DEADLINES.remove(self.job)
+        self.job = None
+        self._job_lock.release()
 
-    def leave(self) -> None:
-        """Tell the run that goes on, if any, that another one follows."""
-        if (press := self.press) is not None:
-            press.leave()
+    def cancel_job(self) -> None:
+        """Ask the running job, if any, to end without a result."""
+        if (job := self.job) is not None:
+            job.cancel()
 
-    def stop(self) -> None:
-        """Tell the run that goes on, if any, to finish what there is."""
-        if (press := self.press) is not None:
-            press.stopped.set()
+    def stop_job(self) -> None:
+        """Ask the running job, if any, to finish the bars that are there."""
+        if (job := self.job) is not None:
+            job.stopped.set()
 
-    # ------------------------------------------------------------------------------ where to begin
+    # --------------------------------------------------------------------------------- start points
 
-    def origin(self) -> StartPoint:
-        """Where Continue begins: the seed, or once more where the shown version began."""
+    def start_point(self) -> StartPoint:
+        """Return the start of the next job: a new prompt, or that of the version on display."""
         number = self.history.current
-        if self.fresh or number not in self.origins:
-            return StartPoint(self.seed)
-        return self.origins[number]
+        if self.prompt_changed or number not in self.start_points:
+            return StartPoint(self.prompt)
+        return self.start_points[number]
 
-    def origin_on(self) -> StartPoint:
-        """The end of what is shown.
-
-        Raises:
-            ScoreError: Nothing is shown.
-        """
-        return self.origin_from_bar(None)
-
-    def origin_from_bar(self, bar: int | None) -> StartPoint:
-        """What is shown, as it was before a new bar, counted from 1; None: its end.
+    def end_of_version(self) -> StartPoint:
+        """Return the end of the version on display.
 
         Raises:
-            ScoreError: Nothing is shown, or it has no such bar.
+            ScoreError: There is no version.
         """
-        if bar is None and (version := self.history.version) is not None:
-            return StartPoint(self.origin_seed(), version.piece, version.number)
-        piece, bars = self.history.redo_from_bar(1 if bar is None else bar)
-        return StartPoint(self.origin_seed(), piece, self.history.current, bars)
+        version = self.history.version
+        if version is None:
+            return self.before_bar(1)
+        return StartPoint(self.root_prompt(), version.piece, version.number)
 
-    def origin_seed(self) -> PromptChoice:
-        """What the shown version goes on from at the root of its tree."""
-        known = self.origins.get(self.history.current or 0)
-        return known.seed if known else self.seed
+    def before_bar(self, bar: int) -> StartPoint:
+        """Return the version on display up to a new bar, counted from 1.
 
-    def remember(self, number: int, origin: StartPoint) -> None:
-        """Keep how a version was begun; forget those that the history has let go."""
+        Raises:
+            ScoreError: There is no version, or it has no such bar.
+        """
+        piece, bars = self.history.before_bar(bar)
+        return StartPoint(self.root_prompt(), piece, self.history.current, bars)
+
+    def root_prompt(self) -> PromptChoice:
+        """Return the prompt of the version on display."""
+        known = self.start_points.get(self.history.current or 0)
+        return known.prompt if known else self.prompt
+
+    def set_start_point(self, number: int, start: StartPoint) -> None:
+        """Store the start of a version, and forget those of versions that were removed."""
         kept = {version.number for version in self.history.versions}
-        self.origins = {n: each for n, each in self.origins.items() if n in kept}
-        self.origins[number] = origin
+        self.start_points = {n: each for n, each in self.start_points.items() if n in kept}
+        self.start_points[number] = start

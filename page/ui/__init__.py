@@ -1,1 +1,1 @@
-"""ui."""
+"""Gradio layout and event handlers of the page."""

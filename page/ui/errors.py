@@ -1,29 +1,33 @@
-"""Exceptions in event handlers, shown to the user as one sentence."""
+"""Exceptions and empty results of event handlers."""
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import wraps
 from html import escape
+from typing import Any, ParamSpec
 
 import gradio as gr
 
 from musiclstm import MusicLSTMError
 
 _LOG = logging.getLogger(__name__)
+_P = ParamSpec("_P")
 
-BROKEN = (
-    "Something broke on the server, and it is not your doing; what you had stays here. Try again, "
-    "or choose something else."
+UNEXPECTED = (
+    "Something broke on the server. This is not your fault, and what you had stays here. Try "
+    "again, or choose something else."
 )
 
 
 @contextmanager
 def show_errors_to_user() -> Iterator[None]:
-    """A refusal becomes one sentence in a corner; all else on the page stays as it is.
+    """Convert exceptions into `gr.Error`, which Gradio shows as a message.
 
-    So does a mistake of ours, which is logged besides.
+    Errors that a request can cause keep their sentence; others are logged and become `UNEXPECTED`.
     """
     try:
         yield
@@ -32,5 +36,35 @@ def show_errors_to_user() -> Iterator[None]:
     except gr.Error:
         raise
     except Exception as error:
-        _LOG.exception("A job broke")
-        raise gr.Error(BROKEN, print_exception=False) from error
+        _LOG.exception("An event handler failed")
+        raise gr.Error(UNEXPECTED, print_exception=False) from error
+
+
+def event_handler(function: Callable[_P, Any]) -> Callable[_P, Any]:
+    """Wrap a handler that returns or yields changes by component.
+
+    Exceptions become messages, and no changes become `gr.skip()`. Otherwise Gradio rejects an
+    empty dictionary, and sets all outputs to None after a generator that yielded nothing.
+    """
+    if not inspect.isgeneratorfunction(function):
+
+        @wraps(function)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            with show_errors_to_user():
+                changes = function(*args, **kwargs)
+            return gr.skip() if changes == {} else changes
+
+        return call
+
+    @wraps(function)
+    def generate(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+        has_yielded = False
+        with show_errors_to_user(), closing(function(*args, **kwargs)) as updates:
+            for changes in updates:
+                if changes:
+                    has_yielded = True
+                    yield changes
+        if not has_yielded:
+            yield gr.skip()
+
+    return generate

@@ -1,13 +1,13 @@
-"""What happens after a press: the composer runs, bar by bar, and the page is told.
+"""Handlers that compose, show or render a piece.
 
-Handlers give dictionaries of components and what they become. Which event calls which stands in
-wiring.py; what was asked for, heard and kept is worked out in steering.py, hearing.py and visit.py.
+A handler yields dictionaries from components to their new values. `events.py` wraps each one with
+`event_handler`, so exceptions may simply be raised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -17,349 +17,343 @@ from musiclstm import Composer, Composition, Recipe, ScoreError
 from page.downloads import link_of
 from page.playback.chunk_cache import ChunkCache
 from page.playback.stream import StreamUpdate, replay, show_piece, stream_piece, stream_pieces
-from page.session.history import LETTERS, History, Version
+from page.session.composer_options import constraints_of, mix_of, sampling_of, surprise_of
+from page.session.history import LETTERS, NO_PIECE, History
 from page.session.job import (
     GenerationProgress,
-    check_model,
-    closing_after,
+    check_same_model,
     stop_when_done,
     throttle_to_playback,
 )
 from page.session.prompt import NOTHING
-from page.session.session import GenerationJob, PlayerState, Session, StartPoint, prompt_of_recipe
-from page.session.settings import (
-    PageSettings,
-    constraints_of,
-    from_values,
-    mix_of,
-    sampling_of,
-    surprise_of,
+from page.session.session import (
+    GenerationJob,
+    Session,
+    StartPoint,
+    prompt_of_recipe,
 )
+from page.session.settings import PageSettings, from_values
 from page.ui import html
-from page.ui.errors import show_errors_to_user
-from page.ui.input_parsing import parse_number, parse_programs, parse_seconds
+from page.ui.input_parsing import parse_integer, parse_number, parse_programs, parse_seconds
 from page.ui.layout import Page
 
-MOST_BARS_IN_ALL = 1_024  # of one piece; longer ones only cost memory
+MAX_NEW_BARS = 1_024  # of one piece, to bound memory
 
-Changes: TypeAlias = dict[Any, Any]  # component -> what it becomes
+Changes: TypeAlias = dict[Any, Any]  # component -> new value
 
 
 class GenerateHandlers:
-    """The handlers of everything that fills a player.
+    """Handlers of everything that fills a player.
 
     Args:
-        page: Its components.
-        composer: Who composes, shared by all visitors.
-        shelf: Where the sound lies, likewise.
+        page: The components.
+        composer: The default composer, shared by all users.
+        chunk_cache: Audio chunks of all players.
     """
 
-    def __init__(self, page: Page, composer: Composer, shelf: ChunkCache) -> None:
-        self.page, self.composer, self.shelf = page, composer, shelf
+    def __init__(self, page: Page, composer: Composer, chunk_cache: ChunkCache) -> None:
+        self.page, self.composer, self.chunk_cache = page, composer, chunk_cache
 
-    # ------------------------------------------------------------------------------- the presses
-
-    def go(self, desk: Session, *values: Any) -> Iterator[Changes]:
-        """Go on from the seed, or try again what was done last."""
-        yield from self._run(desk, values, desk.origin)
-
-    def four(self, desk: Session, *values: Any) -> Iterator[Changes]:
-        """The same, four takes at once."""
-        yield from self._run(desk, values, desk.origin, count=len(LETTERS))
-
-    def surprise(self, desk: Session, *values: Any) -> Iterator[Changes]:
-        """Begin from nothing."""
-        desk.seed, desk.fresh = NOTHING, True
-        yield from self._run(desk, values, desk.origin)
-
-    def on(self, desk: Session, *values: Any) -> Iterator[Changes]:
-        """Go on from the end of what is shown."""
-        yield from self._run(desk, values, desk.origin_on, prefix="more: ")
-
-    def anew(self, desk: Session, bar: Any, *values: Any) -> Iterator[Changes]:
-        """Compose what is shown again from a new bar on, counted from 1."""
-        number = bar if isinstance(bar, int) else 0
-        prefix = f"from bar {number}: "
-        yield from self._run(desk, values, lambda: desk.origin_from_bar(number), prefix=prefix)
+    def composer_of(self, session: Session) -> Composer:
+        """Return the user's own composer or the default one."""
+        return session.composer or self.composer
 
     def settings(self, values: Iterable[Any]) -> PageSettings:
-        """What the controls say; a random seed counts only where it is locked.
+        """Validate the values of the controls; an unlocked random seed does not count.
 
         Raises:
-            SettingsError: A control says what it cannot.
+            SettingsError: A value is invalid.
         """
-        said = dict(zip(self.page.controls, values, strict=True))
-        if not said["locked"]:
-            said["random_seed"] = None
-        return from_values({name: parse_number(value) for name, value in said.items()})
+        named = dict(zip(self.page.controls, values, strict=True))
+        if not named["locked"]:
+            named["random_seed"] = None
+        return from_values({name: parse_number(value) for name, value in named.items()})
 
-    def _run(
+    # ----------------------------------------------------------------------------------- composing
+
+    def continue_once(self, session: Session, *values: Any) -> Iterator[Changes]:
+        """Continue the prompt, or repeat the last job with the current settings."""
+        yield from self._generate(session, values, session.start_point)
+
+    def continue_four(self, session: Session, *values: Any) -> Iterator[Changes]:
+        """Do the same with four takes."""
+        yield from self._generate(session, values, session.start_point, count=len(LETTERS))
+
+    def start_from_nothing(self, session: Session, *values: Any) -> Iterator[Changes]:
+        """Compose without a prompt."""
+        session.prompt, session.prompt_changed = NOTHING, True
+        yield from self._generate(session, values, session.start_point)
+
+    def extend(self, session: Session, *values: Any) -> Iterator[Changes]:
+        """Extend the version on display."""
+        yield from self._generate(session, values, session.end_of_version, prefix="more: ")
+
+    def regenerate_from_bar(self, session: Session, bar: Any, *values: Any) -> Iterator[Changes]:
+        """Compose the version on display again from a new bar, counted from 1."""
+        number = parse_integer(bar)
+        start = lambda: session.before_bar(number)  # noqa: E731
+        yield from self._generate(session, values, start, prefix=f"from bar {number}: ")
+
+    def _generate(
         self,
-        desk: Session,
+        session: Session,
         values: Iterable[Any],
-        origin_of: Callable[[], StartPoint],
+        start_of: Callable[[], StartPoint],
         *,
         count: int = 1,
         prefix: str = "",
     ) -> Iterator[Changes]:
-        with show_errors_to_user():
-            settings = self.settings(values)
-            yield {
-                self.page.desk: desk,
-                self.page.status: html.progress("Listening to the seed", 0, None),
-                self.page.stop: gr.update(interactive=True),
-            }
-            with self._turn(desk) as press:
-                press.endless = settings.endless
-                origin = origin_of()
-                bars = settings.new_bars if settings.endless else origin.bars or settings.new_bars
-                what = prefix + str(replace(settings, bars=min(bars, 64)))
-                run = GenerationProgress(desk, press, origin, settings, count, bars, what)
-                yield from self._compose(run)
+        settings = self.settings(values)
+        yield {
+            self.page.session: session,
+            self.page.status: html.progress("Reading the prompt", 0, None),
+            self.page.stop: gr.update(interactive=True),
+        }
+        with self._job(session) as job:
+            job.endless = settings.endless
+            start = start_of()
+            bars = settings.new_bars if settings.endless else start.bars or settings.new_bars
+            label = prefix + str(replace(settings, bars=min(bars, 64)))
+            run = GenerationProgress(session, job, start, settings, count, bars, label)
+            yield from self._compose(run)
 
     @contextmanager
-    def _turn(self, desk: Session) -> Iterator[GenerationJob]:
-        press = desk.begin()
+    def _job(self, session: Session) -> Iterator[GenerationJob]:
+        job = session.start_job()
         try:
-            yield press
+            yield job
         finally:
-            desk.end()
+            session.end_job()
 
     def _compose(self, run: GenerationProgress) -> Iterator[Changes]:
-        with closing_after(self._updates(run)) as updates:
+        session, job = run.session, run.job
+        with closing(self._stream(run)) as updates:
             for update in updates:
-                run.keep(update)
-                yield self._told(run, update)
-                if run.press.left.is_set():
+                run.store(update)
+                yield self._apply_update(run, update)
+                if job.canceled.is_set():
                     return
-                if run.press.aborted:
+                if job.aborted:
                     break
-        run.desk.fresh = False
-        if run.numbers:
-            run.desk.history = run.desk.history.go_to(run.numbers[0])
-        yield self.rest(run.desk, trouble=" ".join(filter(None, (run.trouble, run.press.reason))))
-        yield from self._late(run)
+        session.prompt_changed = False
+        if run.versions:
+            session.history = session.history.go_to(run.versions[0])
+        yield self.idle_state(session, error=" ".join(filter(None, (run.error, job.reason))))
+        yield from self._apply_late_mixes(run)
 
-    def _late(self, run: GenerationProgress) -> Iterator[Changes]:
-        """What was to sound otherwise when all of it was played already."""
-        for take in range(len(run.numbers)):
-            before = run.sounding.get(take)
-            mix, from_s = run.wanted(take)
-            if mix != before and not run.press.left.is_set():
-                settings = run.press.sound or run.settings
-                yield from self._sound(run.desk, take, settings, from_s=from_s)
-
-    def _updates(self, run: GenerationProgress) -> Any:
-        """The takes as they are heard; closing it frees the synthesizer."""
-        common: dict[str, Any] = {"cache": self.shelf, "mix": mix_of(run.settings)}
-        common |= {"planned_bars": run.planned, "options": run.wanted}
-        if run.count > 1:
-            takes = self.composer_of(run.desk).stream_many(run.count, **self._asked(run))
-            return stream_pieces(stop_when_done(takes, run.press), count=run.count, **common)
-        drafts = self.composer_of(run.desk).stream(**self._asked(run))
-        if run.settings.endless:
-            drafts = throttle_to_playback(drafts, run.press)
-        return stream_piece(stop_when_done(drafts, run.press), **common)
-
-    def composer_of(self, desk: Session) -> Composer:
-        """The visitor's own, or everybody's."""
-        return desk.composer or self.composer
-
-    def _asked(self, run: GenerationProgress) -> dict[str, Any]:
-        """What the composer is asked for."""
-        composer, settings, origin = self.composer_of(run.desk), run.settings, run.origin
-        if run.base + run.bars > MOST_BARS_IN_ALL:
-            raise ScoreError(
-                f"A piece has at most {MOST_BARS_IN_ALL:,} new bars on this page, and this would "
-                f"make {run.base + run.bars:,}; go on from an earlier bar."
-            )
-        begin: dict[str, Any] = {"prompt": origin.seed.prompt, "selection": origin.seed.selection}
-        if origin.after is not None:
-            check_model(origin.after, composer)
-            begin = {"after": origin.after}
-        keep = constraints_of(settings, composer=composer, **begin)
-        if "selection" in begin:
-            begin["prompt_selection"] = begin.pop("selection")
-        how = {"sampling": sampling_of(settings), "surprise": surprise_of(settings)}
-        return {"bars": run.bars, "constraints": keep, **begin, **how}
-
-    def _told(self, run: GenerationProgress, update: StreamUpdate) -> Changes:
-        """What a draft changes on the page."""
-        player = run.desk.players[update.take]
-        changes: Changes = {
-            self.page.takes[update.take].player: update.value,
-            self.page.status: _progress_of(run),
+    def _stream(self, run: GenerationProgress) -> Any:
+        """Start composing; closing the generator frees the synthesizer."""
+        composer, options = self.composer_of(run.session), self._composer_options(run)
+        playback: dict[str, Any] = {
+            "cache": self.chunk_cache,
+            "mix": mix_of(run.settings),
+            "planned_bars": run.planned_bars,
+            "options": run.stream_options,
         }
-        if player.broadcast is None or player.broadcast.stream != update.updates.stream:
-            run.desk.players[update.take] = player = PlayerState(turn=player.turn + 1)
-            run.begun.add(update.take)
+        if run.count > 1:
+            takes = stop_when_done(composer.stream_many(run.count, **options), run.job)
+            return stream_pieces(takes, count=run.count, **playback)
+        drafts: Iterator[Composition] = composer.stream(**options)
+        if run.settings.endless:
+            drafts = throttle_to_playback(drafts, run.job)
+        return stream_piece(stop_when_done(drafts, run.job), **playback)
+
+    def _composer_options(self, run: GenerationProgress) -> dict[str, Any]:
+        composer, settings, start = self.composer_of(run.session), run.settings, run.start
+        if (total := run.bars_before + run.bars) > MAX_NEW_BARS:
+            raise ScoreError(
+                f"A piece has at most {MAX_NEW_BARS:,} new bars on this page, and this would make "
+                f"{total:,}; continue from an earlier bar."
+            )
+        options: dict[str, Any] = {
+            "bars": run.bars,
+            "sampling": sampling_of(settings),
+            "surprise": surprise_of(settings),
+        }
+        if start.after is not None:
+            check_same_model(start.after, composer)
+            constraints = constraints_of(settings, composer=composer, after=start.after)
+            return options | {"after": start.after, "constraints": constraints}
+        prompt, selection = start.prompt.prompt, start.prompt.selection
+        constraints = constraints_of(
+            settings, composer=composer, prompt=prompt, selection=selection
+        )
+        prompt_options = {"prompt": prompt, "prompt_selection": selection}
+        return options | prompt_options | {"constraints": constraints}
+
+    def _apply_update(self, run: GenerationProgress, update: StreamUpdate) -> Changes:
+        """Store an update in the session and return the changes of the page."""
+        take, players = update.take, run.session.players
+        changes: Changes = {
+            self.page.takes[take].player: update.value,
+            self.page.status: _progress_html(run),
+        }
+        updates = players[take].updates
+        if updates is None or updates.stream != update.updates.stream:
+            players[take] = players[take].cleared()
+            run.shown.add(take)
             for hidden in range(run.count, len(LETTERS)):
-                run.desk.players[hidden] = PlayerState(turn=run.desk.players[hidden].turn + 1)
-            changes |= self._captions(run) | self._unexchanged(update.piece)
-        player.broadcast = update.updates
-        if update.take < len(run.numbers):
-            player.number = run.numbers[update.take]
+                players[hidden] = players[hidden].cleared()
+            changes |= self._captions(run) | self._swap_choices(update.piece)
+        players[take].updates = update.updates
+        if take < len(run.versions):
+            players[take].version = run.versions[take]
         return changes
 
     def _captions(self, run: GenerationProgress) -> Changes:
-        """One line above every player that has something; the others hide."""
-        history, said = run.desk.history, []
-        for take in range(len(LETTERS)):
-            known = take < len(run.numbers)
-            version = history.version_of(run.numbers[take]) if known else None
-            said.append(html.caption(version, of_four=run.count > 1) if version else "")
-        return {each.caption: text for each, text in zip(self.page.takes, said, strict=True)}
+        """Return one line above each player of the job; page.css hides players without one."""
+        captions: Changes = {each.caption: "" for each in self.page.takes}
+        for panel, number in zip(self.page.takes, run.versions, strict=False):
+            version = run.session.history.version_of(number)
+            captions[panel.caption] = html.caption(version, of_four=run.count > 1)
+        return captions
 
-    # ---------------------------------------------------------------------------- other music
+    def _apply_late_mixes(self, run: GenerationProgress) -> Iterator[Changes]:
+        """Render takes again whose mix changed after their last chunk."""
+        for take in range(len(run.versions)):
+            before = run.mixes.get(take)
+            mix, from_s = run.stream_options(take)
+            if mix != before and not run.job.canceled.is_set():
+                settings = run.job.sound_settings or run.settings
+                yield from self._render_again(run.session, take, settings, from_s=from_s)
 
-    def show(
-        self,
-        desk: Session,
-        values: Iterable[Any],
-        step: Callable[[History], History],
+    # ------------------------------------------------------------------------------ other versions
+
+    def show_version(
+        self, session: Session, values: Iterable[Any], step: Callable[[History], History]
     ) -> Iterator[Changes]:
-        """Go through the history, and put what is current then on the first player, alone."""
+        """Change the history and show its current version on the first player."""
         settings = self.settings(values)
-        with self._turn(desk) as press:
-            desk.history = step(desk.history)
-            yield from self._show(desk, settings, press)
+        with self._job(session) as job:
+            session.history = step(session.history)
+            yield from self._show(session, settings, job)
 
-    def reproduce(self, desk: Session, recipe: Recipe, values: Iterable[Any]) -> Iterator[Changes]:
-        """Make a piece again from its recipe; one that goes on from a file takes the seed's."""
+    def reproduce(
+        self, session: Session, recipe: Recipe, values: Iterable[Any]
+    ) -> Iterator[Changes]:
+        """Compose a piece again from its recipe; an uploaded prompt must be in the session."""
         settings = self.settings(values)
-        with self._turn(desk) as press:
-            prompt = desk.seed.prompt if isinstance(desk.seed.prompt, bytes) else None
-            piece = self.composer_of(desk).reproduce(recipe, prompt=prompt)
-            seed, desk.waiting = prompt_of_recipe(recipe, desk.seed), None
-            desk.history = desk.history.add(
-                piece, what="from a link", title=seed.title, settings=settings
+        with self._job(session) as job:
+            uploaded = session.prompt.prompt if isinstance(session.prompt.prompt, bytes) else None
+            piece = self.composer_of(session).reproduce(recipe, prompt=uploaded)
+            prompt, session.pending_recipe = prompt_of_recipe(recipe, session.prompt), None
+            session.history = session.history.add(
+                piece, label="from a link", title=prompt.title, settings=settings
             )
-            assert desk.history.current is not None
-            desk.remember(desk.history.current, StartPoint(seed))
-            yield from self._show(desk, settings, press)
+            assert session.history.current is not None
+            session.set_start_point(session.history.current, StartPoint(prompt))
+            yield from self._show(session, settings, job)
 
     def _show(
-        self, desk: Session, settings: PageSettings, press: GenerationJob
+        self, session: Session, settings: PageSettings, job: GenerationJob
     ) -> Iterator[Changes]:
-        version = desk.history.version
+        version = session.history.version
         if version is None:
-            raise ScoreError("There is no piece yet; press Continue first.")
-        desk.fresh = False
-        desk.players = [PlayerState(turn=each.turn + 1) for each in desk.players]
-        desk.players[0].number = version.number
-        trouble, changes = "", self._alone(version)
-        with closing_after(
-            show_piece(version.piece, cache=self.shelf, mix=mix_of(settings))
-        ) as updates:
+            raise ScoreError(NO_PIECE)
+        session.prompt_changed = False
+        session.players = [each.cleared() for each in session.players]
+        first, error = session.players[0], ""
+        first.version = version.number
+        changes: Changes = {each.caption: "" for each in self.page.takes}
+        changes[self.page.takes[0].caption] = html.caption(version)
+        changes |= self._swap_choices(version.piece)
+        stream: Any = show_piece(version.piece, cache=self.chunk_cache, mix=mix_of(settings))
+        with closing(stream) as updates:
             for update in updates:
-                desk.players[0].broadcast = update.updates
-                trouble = update.error or trouble
+                first.updates = update.updates
+                error = update.error or error
                 yield changes | {self.page.takes[0].player: update.value}
                 changes = {}
-                if press.left.is_set():
+                if job.canceled.is_set():
                     return
-        yield self.rest(desk, trouble=trouble)
-        if desk.players[0].muted or press.sound:  # pressed meanwhile
-            from_s = desk.players[0].from_s
-            yield from self._sound(desk, 0, press.sound or settings, from_s=from_s)
+        yield self.idle_state(session, error=error)
+        if first.muted or job.sound_settings:  # changed while it was rendered
+            settings = job.sound_settings or settings
+            yield from self._render_again(session, 0, settings, from_s=first.from_s)
 
-    def _alone(self, version: Version) -> Changes:
-        captions = {each.caption: "" for each in self.page.takes}
-        captions[self.page.takes[0].caption] = html.caption(version)
-        return captions | self._unexchanged(version.piece)
+    def _swap_choices(self, piece: Composition) -> Changes:
+        """Offer the pitched instruments of a new piece for replacement, none chosen."""
+        return {self.page.swap_old: gr.update(choices=_pitched_instruments(piece), value=None)}
 
-    def _unexchanged(self, piece: Composition) -> Changes:
-        """A new piece: no instrument of it is chosen yet."""
-        return {self.page.swap_old: gr.update(choices=_exchangeable(piece), value=None)}
+    # --------------------------------------------------------------------------------- another mix
 
-    # ----------------------------------------------------------------------- the same, otherwise
-
-    def remix(self, desk: Session, places: str, *values: Any) -> Iterator[Changes]:
-        """Play all that is shown with the sound that the controls ask for.
+    def remix(self, session: Session, positions: str | None, *values: Any) -> Iterator[Changes]:
+        """Render the pieces on display with the current sound settings.
 
         Args:
-            desk: Of the visitor.
-            places: Where the listener is on each player, in seconds.
-            values: What the controls say.
+            session: Of the user.
+            positions: Playback position of each player in seconds, separated by spaces.
+            values: Of the controls.
         """
-        with show_errors_to_user():
-            settings = self.settings(values)
-            for player, place in zip(desk.players, places.split(), strict=False):
-                player.from_s = parse_seconds(parse_number(place))
-            if (press := desk.press) is not None:
-                press.sound = settings
-                press.changed.set()
-            else:
-                for take, player in enumerate(desk.players):
-                    yield from self._sound(desk, take, settings, from_s=player.from_s)
+        settings = self.settings(values)
+        for player, position in zip(session.players, (positions or "").split(), strict=False):
+            player.from_s = parse_seconds(parse_number(position))
+        if (job := session.job) is not None:  # it renders the rest with the new mix
+            job.sound_settings = settings
+            job.mix_changed.set()
+            return
+        for take, player in enumerate(session.players):
+            yield from self._render_again(session, take, settings, from_s=player.from_s)
 
     def mute(
-        self, take: int, desk: Session, values: Iterable[Any], data: dict[str, Any]
+        self, take: int, session: Session, values: Iterable[Any], data: dict[str, Any]
     ) -> Iterator[Changes]:
-        """Make instruments of a take silent; while it is composed, at its next bar."""
-        with show_errors_to_user():
-            settings = self.settings(values)
-            mix = mix_of(settings, muted=parse_programs(data.get("muted")))
-            player = desk.players[take]
-            player.muted = tuple(sorted(mix.muted))
-            player.from_s = parse_seconds(data.get("position_s"))
-            if (press := desk.press) is not None:
-                press.changed.set()
-            else:
-                yield from self._sound(desk, take, settings, from_s=player.from_s)
-        yield {}
-
-    def _sound(
-        self, desk: Session, take: int, settings: PageSettings, *, from_s: float = 0.0
-    ) -> Iterator[Changes]:
-        """New sound for a player, unless it is overtaken by newer."""
-        player = desk.players[take]
-        if player.number is None or player.broadcast is None:
+        """Mute programs of a take; a running job does so at its next bar."""
+        settings = self.settings(values)
+        mix = mix_of(settings, muted=parse_programs(data.get("muted")))
+        player = session.players[take]
+        player.muted = tuple(sorted(mix.muted))
+        player.from_s = parse_seconds(data.get("position_s"))
+        if (job := session.job) is not None:
+            job.mix_changed.set()
             return
-        player.turn += 1
-        turn, piece = player.turn, desk.history.version_of(player.number).piece
+        yield from self._render_again(session, take, settings, from_s=player.from_s)
+
+    def _render_again(
+        self, session: Session, take: int, settings: PageSettings, *, from_s: float
+    ) -> Iterator[Changes]:
+        """Render a player's piece until a newer rendering starts."""
+        player = session.players[take]
+        if player.version is None or player.updates is None:
+            return
+        player.revision += 1
+        revision, piece = player.revision, session.history.version_of(player.version).piece
         mix = mix_of(settings, muted=player.muted)
-        with closing_after(
-            replay(piece, updates=player.broadcast, mix=mix, from_s=from_s)
-        ) as updates:
+        stream: Any = replay(piece, updates=player.updates, mix=mix, from_s=from_s)
+        with closing(stream) as updates:
             for update in updates:
-                if desk.players[take] is not player or player.turn != turn:
+                if session.players[take] is not player or player.revision != revision:
                     return
-                player.broadcast = update.updates
+                player.updates = update.updates
                 yield {self.page.takes[take].player: update.value}
 
-    # --------------------------------------------------------------------------------- at rest
+    # ---------------------------------------------------------------------------------- idle state
 
-    def rest(self, desk: Session, *, trouble: str = "") -> Changes:
-        """What the page says when nothing runs."""
-        page, history = self.page, desk.history
-        version, of_four = history.version, desk.players[1].number is not None
+    def idle_state(self, session: Session, *, error: str = "") -> Changes:
+        """Return what the page shows while no job runs."""
+        page, history = self.page, session.history
+        version, of_four = history.version, session.players[1].version is not None
         changes: Changes = {
-            page.status: html.done(version, of_four=of_four, trouble=trouble),
+            page.status: html.result(version, of_four=of_four, error=error),
             page.stop: gr.update(interactive=False),
-            page.after.undo: gr.update(interactive=history.can_undo),
-            page.after.redo: gr.update(interactive=history.can_redo),
-            page.after.history: html.history(history),
+            page.result.undo: gr.update(interactive=history.can_undo),
+            page.result.redo: gr.update(interactive=history.can_redo),
+            page.result.history: html.history(history),
         }
         if version is not None:
-            changes |= self._facts(version)
+            piece = version.piece
+            changes |= {
+                page.swap_old: gr.update(choices=_pitched_instruments(piece)),
+                page.result.link_code: link_of(piece) or "",
+                page.controls["random_seed"]: str(piece.sampling.seed),
+            }
         return changes
 
-    def _facts(self, version: Version) -> Changes:
-        page, piece = self.page, version.piece
-        return {
-            page.swap_old: gr.update(choices=_exchangeable(piece)),
-            page.after.link_code: link_of(piece) or "",
-            page.controls["random_seed"]: str(piece.sampling.seed),
-        }
+
+def _progress_html(run: GenerationProgress) -> str:
+    action = "Composing" if run.count == 1 else f"Composing {run.count} takes"
+    return html.progress(action, run.bars_done, run.bars_in_all, run.seconds_left)
 
 
-def _progress_of(run: GenerationProgress) -> str:
-    doing = "Composing" if run.count == 1 else f"Composing {run.count} takes"
-    return html.progress(doing, run.bars_done, run.bars_in_all, run.seconds_left)
-
-
-def _exchangeable(piece: Composition) -> list[tuple[str, int]]:
-    """The instruments that could sound as others."""
-    pitched = [track for track in piece.score.tracks if not track.is_drum]
-    return html.instruments(track.program for track in pitched)
+def _pitched_instruments(piece: Composition) -> list[tuple[str, int]]:
+    return html.instruments(track.program for track in piece.score.tracks if not track.is_drum)

@@ -1,7 +1,4 @@
-"""What happens with a piece afterwards: back and forth in the history, and home with it.
-
-Composes nothing; files are written into a folder that lasts until Gradio has copied them.
-"""
+"""Handlers of the history and of downloads."""
 
 from __future__ import annotations
 
@@ -10,80 +7,67 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import gradio as gr
-
 from musiclstm import ScoreError
 from page.downloads import file_of
 from page.playback.excerpt import new_bar_of
-from page.server.gradio_private import event_data
-from page.session.history import History
+from page.session.composer_options import mix_of
+from page.session.history import NO_PIECE, History
 from page.session.session import Session
-from page.session.settings import mix_of
-from page.ui.errors import show_errors_to_user
 from page.ui.generate_handlers import Changes, GenerateHandlers
+from page.ui.input_parsing import parse_integer
 
 
 class HistoryHandlers:
-    """The handlers of history and files.
+    """Handlers of versions and their files.
 
     Args:
-        composing: Who shows what is gone back to.
+        generate: Shows the version that a handler selects.
     """
 
-    def __init__(self, composing: GenerateHandlers) -> None:
-        self.composing, self.page = composing, composing.page
+    def __init__(self, generate: GenerateHandlers) -> None:
+        self.generate, self.page = generate, generate.page
 
-    # ------------------------------------------------------------------------------------- history
+    def undo(self, session: Session, *values: Any) -> Iterator[Changes]:
+        """Show the version before."""
+        yield from self._move(session, values, History.undo)
 
-    def undo(self, desk: Session, *values: Any) -> Iterator[Changes]:
-        """What was shown before."""
-        yield from self._move(desk, values, History.undo)
+    def redo(self, session: Session, *values: Any) -> Iterator[Changes]:
+        """Show the version that undo left."""
+        yield from self._move(session, values, History.redo)
 
-    def redo(self, desk: Session, *values: Any) -> Iterator[Changes]:
-        """What was shown before an undo."""
-        yield from self._move(desk, values, History.redo)
+    def go_to(self, number: Any, session: Session, *values: Any) -> Iterator[Changes]:
+        """Show a version by its number."""
+        yield from self._move(session, values, lambda each: each.go_to(parse_integer(number)))
 
-    def go_to(self, desk: Session, *values: Any, number: int) -> Iterator[Changes]:
-        """Any version."""
-        yield from self._move(desk, values, lambda history: history.go_to(number))
-
-    def keep(self, take: int, desk: Session, *values: Any) -> Iterator[Changes]:
-        """One of several takes; those that nobody went on from are let go."""
-        number = desk.players[take].number
-        with show_errors_to_user():
-            if number is None:
-                raise ScoreError("There is nothing to keep yet; press Continue first.")
-        yield from self._move(desk, values, lambda history: history.keep(number))
+    def keep(self, take: int, session: Session, *values: Any) -> Iterator[Changes]:
+        """Keep one of several takes and remove the others that have no children."""
+        number = session.players[take].version
+        if number is None:
+            raise ScoreError(NO_PIECE)
+        yield from self._move(session, values, lambda history: history.keep(number))
 
     def _move(
-        self, desk: Session, values: tuple[Any, ...], step: Callable[[History], History]
+        self, session: Session, values: tuple[Any, ...], step: Callable[[History], History]
     ) -> Iterator[Changes]:
-        with show_errors_to_user():
-            desk.leave()
-            yield from self.composing.show(desk, values, step)
+        session.cancel_job()
+        yield from self.generate.show_version(session, values, step)
 
-    def bar(self, desk: Session, event: gr.EventData) -> Changes:
-        """A bar that was marked on the roll: the new bar to begin again at."""
-        first = event_data(event).get("first")
-        version = desk.history.version
+    def select_bar(self, session: Session, data: dict[str, Any]) -> Changes:
+        """Fill in the new bar that was clicked in the piano roll; ignore bars of the prompt."""
+        version, first = session.history.version, data.get("first")
         if version is None or not isinstance(first, int):
             return {}
         bar = new_bar_of(version.piece, first)
-        return {self.page.after.bar: bar} if 1 <= bar <= version.piece.bars else {}
+        return {self.page.result.bar: bar} if 1 <= bar <= version.piece.bars else {}
 
-    # --------------------------------------------------------------------------------------- files
-
-    def fetch(self, kind: str, desk: Session, *values: Any) -> Iterator[Changes]:
-        """Make one file of what is shown."""
-        with show_errors_to_user(), TemporaryDirectory(prefix="musiclstm-") as folder:
-            version = desk.history.version
-            if version is None:
-                raise ScoreError("There is no piece to take home yet; press Continue first.")
+    def download(self, kind: str, session: Session, *values: Any) -> Iterator[Changes]:
+        """Make a file of the version on display; Gradio copies it before the generator resumes."""
+        version = session.history.version
+        if version is None:
+            raise ScoreError(NO_PIECE)
+        mix = mix_of(self.generate.settings(values))
+        with TemporaryDirectory(prefix="musiclstm-") as folder:
             path = file_of(
-                version.piece,
-                kind=kind,
-                folder=Path(folder),
-                title=version.title,
-                mix=mix_of(self.composing.settings(values)),
+                version.piece, kind=kind, folder=Path(folder), title=version.title, mix=mix
             )
-            yield {self.page.after.fetched: str(path)}
+            yield {self.page.result.file: str(path)}

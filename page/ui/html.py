@@ -1,11 +1,8 @@
-"""What the page says, as HTML: everything from outside is escaped here.
-
-Knows no components and no events.
-"""
+"""HTML fragments of the page; untrusted text is escaped here."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from html import escape
 
 from musiclstm import Composer
@@ -14,21 +11,20 @@ from musiclstm.tokens import nearest_programs
 from page.session.history import History, Version
 from page.session.prompt import PromptChoice
 
-_MARK = "".join(
+_LOGO = "".join(
     f'<rect x="{x}" y="{y}" width="{width}" height="5" rx="2.5" class="{part}"/>'
     for x, y, width, part in (
         (0, 26, 13, "old"), (15, 19, 9, "old"), (26, 12, 13, "old"),
         (41, 19, 9, "new"), (52, 5, 15, "new"), (69, 12, 11, "new"),
     )
 )  # fmt: skip
-HEADER = f"""<header><svg viewBox="0 0 80 36" aria-hidden="true">{_MARK}</svg>
-<div><h1>musiclstm</h1><p>Pick a tune or drop a MIDI file, press Continue, and hear it go on.</p>
+HEADER = f"""<header><svg viewBox="0 0 80 36" aria-hidden="true">{_LOGO}</svg>
+<div><h1>musiclstm</h1><p>Choose a tune or upload your MIDI, then press Continue.</p>
 </div></header>"""
-WAITING = '<p role="status">What comes next is drawn and played here, bar by bar.</p>'
-
+WAITING = '<p role="status">The continuation is drawn and played here, bar by bar.</p>'
 FILE_WANTED = (
-    '<p role="status">This link goes on from a file: drop that file above, and the piece is '
-    "made.</p>"
+    '<p role="status">This link continues a file that it does not contain: upload that file '
+    "above.</p>"
 )
 
 HISTORY_SCRIPT = """
@@ -39,123 +35,124 @@ element.addEventListener("click", (event) => {
 """
 
 
-def prompt_summary(seed: PromptChoice, trained: Collection[int] | None = None) -> str:
-    """Name, facts, tracks and repairs of a seed, and what the model has not heard of it.
+def prompt_summary(prompt: PromptChoice, trained: Collection[int] | None = None) -> str:
+    """Return title, facts, tracks and repairs of a prompt, and its substitute instruments.
 
     Args:
-        seed: Whatever goes on.
-        trained: Programs that the model has heard; None: all.
+        prompt: The prompt.
+        trained: Programs in the model's training data. None: all.
     """
-    facts, *lines = seed.about()
-    items = "".join(f"<li>{escape(line)}</li>" for line in [*lines, *_stand_ins(seed, trained)])
-    part = f" <em>{escape(_part(seed))}</em>" if seed.selection else ""
-    empty = ' class="nothing"' if seed.report is None else ""
-    return f"<h2{empty}>{escape(seed.title)}</h2><p>{escape(facts)}{part}</p><ul>{items}</ul>"
+    facts, *lines = prompt.describe()
+    lines += _substitutes(prompt, trained)
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    part = f" <em>{escape(_selection(prompt))}</em>" if prompt.selection else ""
+    empty = ' class="nothing"' if prompt.summary is None else ""
+    return f"<h2{empty}>{escape(prompt.title)}</h2><p>{escape(facts)}{part}</p><ul>{items}</ul>"
 
 
-def _stand_ins(seed: PromptChoice, trained: Collection[int] | None) -> Iterator[str]:
-    """Which instruments are new to the model, and which ones it takes them for."""
-    found = {track.program for track in seed.report.tracks} if seed.report else ()
+def _substitutes(prompt: PromptChoice, trained: Collection[int] | None) -> Iterator[str]:
+    found = {track.program for track in prompt.summary.tracks} if prompt.summary else ()
     for program, other in nearest_programs(found, trained).items():
         if program != other:
             new, known = instrument_name(program), instrument_name(other)
-            yield f"This model has never heard {new}; it writes for it as for {known}."
+            yield f"This model was not trained on {new}; it writes for it as for {known}."
 
 
-def tracks(seed: PromptChoice) -> list[tuple[str, int]]:
-    """Choices for a list: every track of a seed in words, and its number from 0."""
-    found = seed.report.tracks if seed.report else ()
+def tracks(prompt: PromptChoice) -> list[tuple[str, int]]:
+    """Return choices for a list: the description of each track and its index."""
+    found = prompt.summary.tracks if prompt.summary else ()
     return [(str(track), number) for number, track in enumerate(found)]
 
 
-def _part(seed: PromptChoice) -> str:
-    chosen, report = seed.selection, seed.report
-    assert chosen is not None
-    assert report is not None
-    last = chosen.last_bar or report.bars
-    tracks = "all tracks" if chosen.tracks is None else pluralize(len(chosen.tracks), "track")
-    return f"bars {chosen.first_bar} to {last} of {tracks} go on"
+def _selection(prompt: PromptChoice) -> str:
+    selection, summary = prompt.selection, prompt.summary
+    assert selection is not None
+    assert summary is not None
+    last = selection.last_bar or summary.bars
+    chosen = selection.tracks
+    part = "all tracks" if chosen is None else pluralize(len(chosen), "track")
+    return f"selected: bars {selection.first_bar} to {last} of {part}"
 
 
-def progress(doing: str, done: int, of: int | None, left_s: float | None = None) -> str:
-    """How far it is: bars done and time left.
+def progress(action: str, done: int, total: int | None, left_s: float | None = None) -> str:
+    """Return a line with bars done and time left, and a progress bar.
 
     Args:
-        doing: Such as `Composing`.
-        done: Bars, 0 or more.
-        of: Of so many; None: nobody knows.
-        left_s: Seconds; None: nobody knows.
+        action: Such as `Composing`.
+        done: Bars composed, 0 or more.
+        total: Bars to compose. None: unknown.
+        left_s: Seconds left. None: unknown.
     """
-    said = f"{doing} …" if not done else f"{doing}: bar {done}" + (f" of {of}" if of else "")
+    text = (
+        f"{action} …" if not done else f"{action}: bar {done}" + (f" of {total}" if total else "")
+    )
     if done and left_s is not None and left_s >= 1:
-        said += f", about {left_s:.0f} s left"
-    known = f' value="{done}" max="{of}"' if of else ""
-    return f'<p role="status">{said}</p><progress{known} aria-label="{doing}"></progress>'
+        text += f", about {left_s:.0f} s left"
+    known = f' value="{done}" max="{total}"' if total else ""
+    return f'<p role="status">{text}</p><progress{known} aria-label="{action}"></progress>'
 
 
-def done(version: Version | None, *, of_four: bool = False, trouble: str = "") -> str:
-    """What became of it.
+def result(version: Version | None, *, of_four: bool = False, error: str = "") -> str:
+    """Return the status line after a job.
 
     Args:
-        version: What is shown; None: nothing yet.
-        of_four: Whether it is one of several takes that are shown.
-        trouble: A sentence to add; empty: all is well.
+        version: On display. None: there is none.
+        of_four: Whether it is one of several takes on display.
+        error: A sentence to add; empty: none.
     """
     if version is None:
-        said = WAITING
+        text = WAITING
     else:
-        keep = f" Keep the one you like; until then the buttons below mean {version.letter}."
-        said = f'<p role="status">{escape(_summary(version) + (keep if of_four else ""))}</p>'
-    return said + (f'<p class="trouble">{escape(trouble)}</p>' if trouble else "")
+        summary = _piece_summary(version)
+        if of_four:
+            summary += f" Keep the one you like; until then the buttons below use {version.letter}."
+        text = f'<p role="status">{escape(summary)}</p>'
+    return text + (f'<p class="trouble">{escape(error)}</p>' if error else "")
 
 
-def _summary(version: Version) -> str:
+def _piece_summary(version: Version) -> str:
     piece = version.piece
-    said = pluralize(piece.bars, "bar")
+    bars = pluralize(piece.bars, "bar")
     if piece.prompt_bars:
-        said += f" after {pluralize(piece.prompt_bars, 'bar')} of {version.title}"
-    else:
-        said += " from nothing"
-    return said + "."
+        return f"{bars} after {pluralize(piece.prompt_bars, 'bar')} of {version.title}."
+    return f"{bars} from nothing."
 
 
 def caption(version: Version, *, of_four: bool = False) -> str:
-    """The line above a player; empty ones hide theirs."""
+    """Return the line above a player."""
     kind = "four" if of_four else "one"
     letter = f"<b>{escape(version.letter)}</b> " if version.letter else ""
-    seed = version.piece.sampling.seed
-    return (
-        f'<p class="said {kind}">{letter}{escape(version.what)} <span>random seed {seed}</span></p>'
-    )
+    label, seed = escape(version.label), version.piece.sampling.seed
+    return f'<p class="said {kind}">{letter}{label} <span>random seed {seed}</span></p>'
 
 
 def history(history: History) -> str:
-    """The tree of versions, as buttons; empty while there is only one."""
-    lines = history.lines()
+    """Return the tree of versions as buttons; empty for fewer than two."""
+    lines = history.outline()
     if len(lines) < 2:
         return ""
-    items = "".join(_line(text, number, number == history.current) for text, number in lines)
+    items = "".join(_history_line(*line, current=history.current) for line in lines)
     return f"<details><summary>History: {len(lines)} versions</summary><ul>{items}</ul></details>"
 
 
-def _line(text: str, number: int, current: bool) -> str:
-    here = ' aria-current="true"' if current else ""
-    return f'<li><button type="button" data-number="{number}"{here}>{escape(text)}</button></li>'
+def _history_line(text: str, number: int, *, current: int | None) -> str:
+    mark = ' aria-current="true"' if number == current else ""
+    return f'<li><button type="button" data-number="{number}"{mark}>{escape(text)}</button></li>'
 
 
 def model_summary(composer: Composer) -> str:
-    """Name and facts of the model that composes."""
+    """Return name and size of a composer's model."""
     config = composer.model.config
-    weights = sum(each.numel() for each in composer.model.parameters()) / 1e6
-    facts: Sequence[str] = (
-        f"{weights:.1f} million weights",
+    parameters = sum(each.numel() for each in composer.model.parameters()) / 1e6
+    facts = (
+        f"{parameters:.1f} million parameters",
         f"{config.num_hidden_layers} LSTM layers of {config.hidden_size}",
         f"{config.vocab_size:,} tokens",
     )
     name = escape(composer.name or "a model without a name")
-    return f"<p>Composed by <b>{name}</b>: {', '.join(facts)}, on this server's processor.</p>"
+    return f"<p>Composed by <b>{name}</b>: {', '.join(facts)}, on this server's CPU.</p>"
 
 
 def instruments(programs: Iterable[int]) -> list[tuple[str, int]]:
-    """Choices for a list: the General MIDI name of every program, and the program."""
+    """Return choices for a list: the General MIDI name of each program and the program."""
     return [(instrument_name(program), program) for program in sorted(set(programs))]

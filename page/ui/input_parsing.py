@@ -1,4 +1,4 @@
-"""Values from a browser, converted without raising."""
+"""Conversion of untrusted browser values; none of these functions raises."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ from typing import Any
 
 
 def parse_number(value: Any) -> Any:
-    """The number that a text says; whatever else it is, unchanged."""
+    """Return the number that a text contains, and every other value unchanged."""
     try:
         return float(value) if isinstance(value, str) and value.strip() else value
     except ValueError:
         return value
 
 
-def parse_programs(muted: Any) -> tuple[int, ...]:
-    """The whole numbers of a list; nothing where it is none."""
-    listed = muted if isinstance(muted, list) else []
+def parse_integer(value: Any) -> int:
+    """Return an integer unchanged and 0 for every other value."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def parse_programs(value: Any) -> tuple[int, ...]:
+    """Return the integers in a list, at most 129; () for every other value."""
+    listed = value if isinstance(value, list) else []
     return tuple(each for each in listed[:129] if isinstance(each, int))
 
 
-def parse_seconds(place: Any) -> float:
-    """Seconds from the beginning, 0 where it says none."""
-    return float(place) if isinstance(place, int | float) and 0 < place < float("inf") else 0.0
+def parse_seconds(value: Any) -> float:
+    """Return a positive finite number as float and 0.0 for every other value."""
+    return float(value) if isinstance(value, int | float) and 0 < value < float("inf") else 0.0

@@ -1,7 +1,4 @@
-"""What happens when a seed is chosen, dropped, or a part of it marked.
-
-Reads files through visit.py and shows what they hold; composes nothing.
-"""
+"""Handlers of the prompt's panel and of links."""
 
 from __future__ import annotations
 
@@ -12,180 +9,172 @@ from typing import Any
 
 import gradio as gr
 
-from musiclstm import RenderError
-from page.downloads import from_link, needs_file
+from musiclstm import Recipe, RenderError, ScoreError
+from page.downloads import needs_file
 from page.playback.chunk_cache import ChunkCache
 from page.playback.prompt_preview import PromptPreview
-from page.server.gradio_private import event_data
-from page.session.prompt import PromptChoice
+from page.session.composer_options import mix_of, settings_of
+from page.session.prompt import NOTHING, PromptChoice
 from page.session.session import Session
-from page.session.settings import mix_of, settings_of, values_of
+from page.session.settings import values_of
 from page.ui import html
-from page.ui.errors import show_errors_to_user
 from page.ui.generate_handlers import Changes, GenerateHandlers
 from page.ui.input_parsing import parse_number, parse_seconds
 from page.ui.layout import Page
 
-OWN_FILE = "own file"  # the value of the cards when none of them is chosen
-MOST_BARS_FOLLOWED = 256  # of a recipe in a link: it is composed at once
+UPLOADED = "own file"  # value of the cards when none of them is chosen
+MAX_BARS_OF_LINK = 256  # a link is composed as a whole before it is shown
+_SOUND_CONTROLS = ("soundfont", "reverb", "chorus", "gain_db", "swaps")
 
 
 class PromptHandlers:
-    """The handlers of the seed's panel and of links.
+    """Handlers of the prompt's panel and of links.
 
     Args:
-        page: Its components.
-        shelf: Where the sound of players lies.
-        composing: Who composes what a link asks for.
+        page: The components.
+        chunk_cache: Audio chunks of all players.
+        generate: Composes the piece of a link.
     """
 
-    def __init__(self, page: Page, shelf: ChunkCache, composing: GenerateHandlers) -> None:
-        self.page, self.shelf, self.composing = page, shelf, composing
+    def __init__(self, page: Page, chunk_cache: ChunkCache, generate: GenerateHandlers) -> None:
+        self.page, self.chunk_cache, self.generate = page, chunk_cache, generate
 
-    # ------------------------------------------------------------------------------------ choosing
+    # -------------------------------------------------------------------------------------- choice
 
-    def choose(self, desk: Session, event: gr.EventData) -> Changes:
-        """One of the bundled tunes."""
-        return self.chosen(desk, str(event_data(event).get("title", "")))
+    def choose_tune(self, session: Session, title: str) -> Changes:
+        """Choose a bundled tune."""
+        changes = self._set_prompt(session, PromptChoice.bundled(title))
+        return changes | {self.page.prompt.upload: None}
 
-    def chosen(self, desk: Session, title: str) -> Changes:
-        """The same, by its title.
+    def choose_nothing(self, session: Session) -> Changes:
+        """Choose to start from nothing."""
+        return self._set_prompt(session, NOTHING)
 
-        Raises:
-            gr.Error: There is none.
-        """
-        with show_errors_to_user():
-            return self._taken(desk, PromptChoice.bundled(title)) | {self.page.seed.upload: None}
+    def upload(self, session: Session, file: str | None) -> Changes:
+        """Choose an uploaded file; if a link waits for one, try its recipe again."""
+        if file is None:
+            raise ScoreError("There is no file in this upload; choose a MIDI file.")
+        changes = self._set_prompt(session, PromptChoice.read(Path(file)))
+        if session.pending_recipe is not None:
+            link = session.pending_recipe.to_link() + " "  # the space triggers a change event
+            changes[self.page.recipe] = gr.update(value=link)
+        return changes | {self.page.prompt.cards: UPLOADED}
 
-    def drop(self, desk: Session, file: str) -> Changes:
-        """A visitor's own file.
+    def clear_upload(self) -> Changes:
+        """Empty the upload field."""
+        return {self.page.prompt.upload: None}
 
-        Raises:
-            gr.Error: It cannot be read; the sentence says why.
-        """
-        with show_errors_to_user():
-            changes = self._taken(desk, PromptChoice.read(Path(file)))
-        if desk.waiting is not None:  # then the recipe of the link is tried with this file
-            changes[self.page.recipe] = gr.update(value=desk.waiting.to_link() + " ")
-        return changes | {self.page.seed.cards: OWN_FILE}
-
-    def part(self, desk: Session, tracks: list[int], first: Any, last: Any, keep: bool) -> Changes:
-        """Which tracks and bars go on.
-
-        Raises:
-            gr.Error: Nothing is left, or there is no such bar.
-        """
-        with show_errors_to_user():
-            desk.seed = desk.seed.choosing(
-                tracks=tracks, first_bar=first or 1, last_bar=_bar(last), keep_others=keep
-            )
-        desk.fresh = True
-        changes: Changes = {self.page.seed.about: self._about(desk)}
-        if desk.seed.score is not None:
-            desk.overture = desk.overture or PromptPreview(desk.seed, self.shelf)
-            desk.overture.select(desk.seed)
-            changes[self.page.seed.roll] = desk.overture.update()
-        return changes
-
-    def bars(self, desk: Session, tracks: list[int], keep: bool, event: gr.EventData) -> Changes:
-        """Bars that were marked on the roll; none: all."""
-        first, last = event_data(event).get("first") or 1, event_data(event).get("last")
-        changes = self.part(desk, tracks, first, str(last or ""), keep)
-        return {
-            self.page.seed.about: changes[self.page.seed.about],
-            self.page.seed.first_bar: first,
-            self.page.seed.last_bar: str(last or ""),
-        }
-
-    def listen(self, desk: Session, event: gr.EventData, *values: Any) -> Iterator[Changes]:
-        """Play the seed from where the listener is, until another one is chosen or asked for.
-
-        Raises:
-            gr.Error: There is no sound to be had.
-        """
-        if desk.seed.score is None:
-            return
-        from_s = parse_seconds(event_data(event).get("position_s"))
-        desk.overture = overture = PromptPreview(desk.seed, self.shelf, from_s=from_s)
-        with show_errors_to_user():
-            mix = mix_of(self.composing.settings(values))
-            try:
-                with closing(overture.play(mix)) as updates:
-                    for value in updates:
-                        if desk.overture is not overture:
-                            return
-                        yield {self.page.seed.roll: value}
-            except RenderError:
-                yield {self.page.seed.roll: overture.update(complete=True)}
-                raise
-
-    def show(self, desk: Session) -> Changes:
-        """What a seed's panel says about the seed."""
-        panel, seed = self.page.seed, desk.seed
-        changes: Changes = {panel.about: self._about(desk)}
-        if seed.report is None:
+    def _set_prompt(self, session: Session, prompt: PromptChoice) -> Changes:
+        session.prompt, session.prompt_changed = prompt, True
+        panel = self.page.prompt
+        changes: Changes = {panel.summary: self._summary(session)}
+        if prompt.summary is None:
             return changes | {panel.cards: "", panel.upload: None}
-        names = html.tracks(seed)
-        desk.overture = PromptPreview(seed, self.shelf)
+        names = html.tracks(prompt)
+        session.prompt_preview = PromptPreview(prompt, self.chunk_cache)
         return changes | {
-            panel.roll: desk.overture.update(),
+            panel.roll: session.prompt_preview.update(),
             panel.tracks: gr.update(choices=names, value=[number for _, number in names]),
-            panel.first_bar: gr.update(value=1, maximum=seed.report.bars),
+            panel.first_bar: gr.update(value=1, maximum=prompt.summary.bars),
             panel.last_bar: "",
             panel.keep_others: True,
         }
 
-    def _about(self, desk: Session) -> str:
-        trained = self.composing.composer_of(desk).model.config.programs
-        return html.prompt_summary(desk.seed, trained)
+    def _summary(self, session: Session) -> str:
+        trained = self.generate.composer_of(session).model.config.programs
+        return html.prompt_summary(session.prompt, trained)
 
-    def _taken(self, desk: Session, seed: PromptChoice) -> Changes:
-        desk.seed, desk.fresh = seed, True
-        return self.show(desk)
+    def select(
+        self, session: Session, tracks: list[int], first: Any, last: Any, keep_others: bool
+    ) -> Changes:
+        """Select tracks and bars of the prompt."""
+        session.prompt = session.prompt.with_selection(
+            tracks=tracks,
+            first_bar=first or 1,
+            last_bar=_parse_last_bar(last),
+            keep_others=keep_others,
+        )
+        session.prompt_changed = True
+        changes: Changes = {self.page.prompt.summary: self._summary(session)}
+        if session.prompt.score is not None:
+            preview = session.prompt_preview or PromptPreview(session.prompt, self.chunk_cache)
+            preview.select(session.prompt)
+            session.prompt_preview = preview
+            changes[self.page.prompt.roll] = preview.update()
+        return changes
+
+    def select_bars(
+        self, session: Session, tracks: list[int], keep_others: bool, data: dict[str, Any]
+    ) -> Changes:
+        """Select the bars that were clicked in the piano roll; none: all."""
+        panel, first, last = self.page.prompt, data.get("first") or 1, str(data.get("last") or "")
+        changes = self.select(session, tracks, first, last, keep_others)
+        return {
+            panel.summary: changes[panel.summary],
+            panel.first_bar: first,
+            panel.last_bar: last,
+        }
+
+    def preview(
+        self, session: Session, values: tuple[Any, ...], data: dict[str, Any]
+    ) -> Iterator[Changes]:
+        """Play the prompt from a position until another preview starts."""
+        if session.prompt.score is None:
+            return
+        from_s = parse_seconds(data.get("position_s"))
+        preview = PromptPreview(session.prompt, self.chunk_cache, from_s=from_s)
+        session.prompt_preview = preview
+        mix = mix_of(self.generate.settings(values))
+        try:
+            with closing(preview.play(mix)) as updates:
+                for value in updates:
+                    if session.prompt_preview is not preview:
+                        return
+                    yield {self.page.prompt.roll: value}
+        except RenderError:
+            yield {self.page.prompt.roll: preview.update(complete=True)}
+            raise
 
     # --------------------------------------------------------------------------------------- links
 
-    def reproduce(self, desk: Session, text: str, *values: Any) -> Iterator[Changes]:
-        """Make the piece of a link again.
+    def reproduce(self, session: Session, text: str | None, *values: Any) -> Iterator[Changes]:
+        """Compose the piece of a link.
 
         Args:
-            desk: Of the visitor.
-            text: The recipe of the link; a space at its end: with the file that was dropped.
-            values: What the controls say.
+            session: Of the user.
+            text: The recipe in the link. A space at its end: with the uploaded file.
+            values: Of the controls.
         """
-        if not text.strip():
+        text = text or ""
+        link = text.strip()
+        if not link:
             return
-        with show_errors_to_user():
-            recipe = from_link(text.strip())
-            if sum(step.bars for step in recipe.steps) > MOST_BARS_FOLLOWED:
-                raise ValueError(
-                    f"This link asks for more than {MOST_BARS_FOLLOWED} bars; open its recipe in "
-                    "Python: composer.reproduce(recipe)."
-                )
-            if needs_file(recipe) and text == text.strip():
-                desk.waiting = recipe
-                yield {self.page.status: html.FILE_WANTED}
-                return
-            yield {self.page.status: html.progress("Composing the piece of the link", 0, None)}
-            yield self._controls(recipe)
-            yield from self.composing.reproduce(desk, recipe, values)
+        recipe = Recipe.from_link(link)
+        if sum(step.bars for step in recipe.steps) > MAX_BARS_OF_LINK:
+            raise ValueError(
+                f"This link asks for more than {MAX_BARS_OF_LINK} bars; open its recipe in "
+                "Python: composer.reproduce(recipe)."
+            )
+        if needs_file(recipe) and text == link:
+            session.pending_recipe = recipe
+            yield {self.page.status: html.FILE_WANTED}
+            return
+        yield {self.page.status: html.progress("Composing the piece of the link", 0, None)}
+        yield self._show_settings(recipe)
+        yield from self.generate.reproduce(session, recipe, values)
 
-    def _controls(self, recipe: Any) -> Changes:
+    def _show_settings(self, recipe: Recipe) -> Changes:
         values = values_of(settings_of(recipe))
-        kept = ("soundfont", "reverb", "chorus", "gain_db", "swaps")
         return {
-            component: _text(values[name]) if isinstance(component, gr.Textbox) else values[name]
+            component: _number_text(values[name])
+            if isinstance(component, gr.Textbox)
+            else values[name]
             for name, component in self.page.controls.items()
-            if name not in kept
+            if name not in _SOUND_CONTROLS
         }
 
 
-def _bar(text: str) -> int | None:
-    """The bar that a text says; None where it is empty.
-
-    Raises:
-        ValueError: It says no whole number.
-    """
+def _parse_last_bar(text: Any) -> int | None:
     number = parse_number(text)
     if number is None or number == "":
         return None
@@ -194,5 +183,5 @@ def _bar(text: str) -> int | None:
     return int(number)
 
 
-def _text(value: float | None) -> str:
+def _number_text(value: float | None) -> str:
     return "" if value is None else f"{value:.10g}"

@@ -10,7 +10,7 @@ import pytest
 from musiclstm import MusicLSTMError
 from musiclstm.audio.soundfonts import find_soundfont
 from tests.browser.chromium import chromium
-from tests.browser.session_driver import PageDriver
+from tests.browser.page_driver import PageDriver
 from tests.page.fixtures import midi_file, page_url, shared_composer, watched
 
 if TYPE_CHECKING:

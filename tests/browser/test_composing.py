@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from musiclstm import read_recipe
-from tests.browser.session_driver import PageDriver, with_sound
+from tests.browser.page_driver import PageDriver, with_sound
 
 pytestmark = [
     pytest.mark.browser,

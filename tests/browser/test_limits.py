@@ -10,7 +10,7 @@ import pytest
 from symusic.core import ScoreTick, TextMetaTick
 
 from page.server.queue_limits import QueueLimits, RefusedError
-from tests.browser.session_driver import PageDriver
+from tests.browser.page_driver import PageDriver
 
 pytestmark = [
     pytest.mark.browser,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from musiclstm import read_recipe
-from tests.browser.session_driver import MINUET, PageDriver, with_sound
+from tests.browser.page_driver import MINUET, PageDriver, with_sound
 
 pytestmark = [
     pytest.mark.browser,
@@ -46,14 +46,14 @@ def test_the_seed_alone_is_heard_and_the_music_after_it_takes_over(
     visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
-    play = ann.page.locator("#seed-roll .play")
+    play = ann.page.locator("#prompt-roll .play")
     play.click()
-    ann.wait_for_player("state === 'playing'", player="seed-roll")
-    ann.wait_for_player("sound.rendering.complete", player="seed-roll")
+    ann.wait_for_player("state === 'playing'", player="prompt-roll")
+    ann.wait_for_player("sound.rendering.complete", player="prompt-roll")
     assert play.get_attribute("aria-label") == "Pause"
     ann.compose(bars=1)
     ann.wait_for_player("state === 'playing'")
-    assert ann.player("state", player="seed-roll") == "paused"
+    assert ann.player("state", player="prompt-roll") == "paused"
 
 
 @with_sound
@@ -61,16 +61,16 @@ def test_a_seed_that_was_heard_is_heard_again_from_where_one_clicks(
     visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
-    bar = "musiclstm.players.get('seed-roll')"
+    bar = "musiclstm.players.get('prompt-roll')"
     ann.page.evaluate(f"{bar}.seekBar(5)")
-    ann.page.locator("#seed-roll .play").click()
-    ann.wait_for_player("state === 'playing'", player="seed-roll")
-    assert ann.player("place", player="seed-roll") == pytest.approx(5, abs=2)
-    before = ann.player("value.stream", player="seed-roll")
+    ann.page.locator("#prompt-roll .play").click()
+    ann.wait_for_player("state === 'playing'", player="prompt-roll")
+    assert ann.player("place", player="prompt-roll") == pytest.approx(5, abs=2)
+    before = ann.player("value.stream", player="prompt-roll")
     ann.page.evaluate(f"{bar}.seekBar(1)")  # which has no sound yet
-    ann.wait_for_player(f"value.stream !== '{before}'", player="seed-roll")
-    ann.wait_for_player("state === 'playing'", player="seed-roll")
-    assert ann.player("place", player="seed-roll") == pytest.approx(1, abs=2)
+    ann.wait_for_player(f"value.stream !== '{before}'", player="prompt-roll")
+    ann.wait_for_player("state === 'playing'", player="prompt-roll")
+    assert ann.player("place", player="prompt-roll") == pytest.approx(1, abs=2)
 
 
 def test_surprise_me_begins_from_nothing(visit: Callable[..., PageDriver]) -> None:
@@ -78,7 +78,7 @@ def test_surprise_me_begins_from_nothing(visit: Callable[..., PageDriver]) -> No
     ann.set_bars(2)
     ann.page.locator("#surprise").click()
     assert ann.done("nothing") == "2 bars from nothing."
-    assert not ann.page.locator("#seed-roll").is_visible()
+    assert not ann.page.locator("#prompt-roll").is_visible()
 
 
 def test_a_card_is_chosen_and_goes_on(visit: Callable[..., PageDriver]) -> None:
@@ -121,7 +121,7 @@ def test_bars_are_chosen_on_the_roll(
     visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
-    bars = ann.page.locator("#seed-roll .bar")
+    bars = ann.page.locator("#prompt-roll .bar")
     bars.filter(has_text=re.compile("^2$")).click()
     bars.filter(has_text=re.compile("^3$")).click(modifiers=["Shift"])
     ann.page.get_by_text("bars 2 to 3 of all tracks go on").wait_for()
@@ -168,7 +168,7 @@ def test_a_bad_file_leaves_seed_and_result_in_place(
     ann.page.get_by_text("is not a MIDI file").wait_for()
     ann.page.get_by_text("Drop File Here").wait_for()  # the field is free again
     assert ann.status == before
-    assert ann.page.locator("#seed h2").inner_text() == MINUET
+    assert ann.page.locator("#prompt h2").inner_text() == MINUET
     assert ann.midi.startswith(b"MThd")
 
 
@@ -203,7 +203,7 @@ def test_every_control_has_a_name_for_those_who_cannot_see_it(
         ("textbox", "Random seed"),
         ("checkbox", "Lock it"),
         ("group", "Tunes"),
-        ("group", "The seed"),
+        ("group", "The prompt"),
         ("group", "Take A"),
     ):
         assert page.get_by_role(role, name=name, exact=True).count() == 1, name

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from musiclstm import Recipe, read_midi, read_recipe
-from tests.browser.session_driver import PageDriver, with_sound
+from tests.browser.page_driver import PageDriver, with_sound
 
 pytestmark = [
     pytest.mark.browser,
@@ -39,7 +39,7 @@ def test_four_takes_are_all_there_and_one_is_kept_and_gone_on_with(
     ann.page.locator("#take-c").wait_for(state="hidden")
     kept = read_recipe(ann.midi)
     assert str(kept.steps[0].sampling.seed) == seeds[1]
-    ann.compose("Go on from here", bars=3, said="^5 bars after")
+    ann.compose("Continue from here", bars=3, said="^5 bars after")
     longer = read_recipe(ann.midi)
     assert [step.bars for step in longer.steps] == [2, 3]
     assert longer.steps[0] == kept.steps[0]

@@ -165,4 +165,4 @@ def test_the_page_parses_files_in_the_sandbox(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(
         reader, "canonical_midi", lambda *_, **__: pytest.fail("parsed in this process")
     )
-    assert PromptChoice.read(EXAMPLE.read_bytes(), title="mine").report.notes > 0
+    assert PromptChoice.read(EXAMPLE.read_bytes(), title="mine").summary.notes > 0

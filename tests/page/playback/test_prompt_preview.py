@@ -66,9 +66,9 @@ def test_a_long_prompt_is_rendered_in_part(minuet, cache, monkeypatch):
 def test_selected_bars_are_marked_unless_all_are(minuet, cache):
     preview = PromptPreview(minuet, cache)
     assert preview.update()["selection"] is None
-    preview.select(minuet.choosing(first_bar=3))
+    preview.select(minuet.with_selection(first_bar=3))
     assert preview.update()["selection"] == [3, 8]
-    preview.select(minuet.choosing(tracks=[0]))
+    preview.select(minuet.with_selection(tracks=[0]))
     assert preview.update()["selection"] is None
 
 

@@ -26,7 +26,7 @@ from page.server.lifecycle import close, trust_proxy
 from page.server.middleware import ALLOWED_API, ALLOWED_FOLDERS, ALLOWED_PATHS
 from page.server.queue_limits import ServerLimits
 from page.server.temp_cleanup import TempCleaner
-from page.ui.errors import BROKEN
+from page.ui.errors import UNEXPECTED
 from tests.page.server.app_server import Server, served
 from tests.page.server.waiting import TIMEOUT_S, until
 
@@ -412,7 +412,7 @@ def test_an_unexpected_error_is_one_sentence_and_the_next_job_works(
     composer.error = error
     for _ in range(3):  # one more than can run at once
         told = user.press()
-        assert (told.ended, told.sentence) == (True, BROKEN)
+        assert (told.ended, told.sentence) == (True, UNEXPECTED)
     assert "A job broke" in caplog.text
     composer.error = None
     assert user.press().said[-1].startswith("2 bars after")

@@ -1,4 +1,4 @@
-"""The controls say exactly what is asked for, and whatever else comes is one sentence."""
+"""Validation of the controls, and their conversion to the library's options."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from musiclstm.audio.mix import Mix
 from musiclstm.audio.soundfonts import installed_soundfonts
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Scale
 from musiclstm.tokens import supports_time_signature
+from page.session.composer_options import (
+    constraints_of,
+    mix_of,
+    sampling_of,
+    settings_of,
+    surprise_of,
+)
 from page.session.settings import (
-    AS_THE_SEED,
+    AS_PROMPT,
     BOUNDS,
     ENDLESS_BARS,
     FREE,
@@ -25,12 +32,7 @@ from page.session.settings import (
     METERS,
     PageSettings,
     SettingsError,
-    constraints_of,
     from_values,
-    mix_of,
-    sampling_of,
-    settings_of,
-    surprise_of,
     values_of,
 )
 
@@ -75,10 +77,10 @@ def tune():
     return next(iter(example_files().values()))
 
 
-# -- In and out of the page ----------------------------------------------------------------------
+# -- Values of the page ---- ----------------------------------------------------------------------
 
 
-def test_without_a_touch_the_library_is_asked_for_what_it_does_anyway(tiny_composer, tune):
+def test_default_settings_are_the_library_s_defaults(tiny_composer, tune):
     settings = from_values({})
     assert settings == PageSettings()
     assert sampling_of(settings) == Sampling()
@@ -90,12 +92,12 @@ def test_without_a_touch_the_library_is_asked_for_what_it_does_anyway(tiny_compo
 
 
 @given(valid)
-def test_settings_survive_the_way_over_the_page(settings):
+def test_settings_survive_json(settings):
     assert from_values(json.loads(json.dumps(values_of(settings)))) == settings
 
 
 @given(valid, st.sampled_from(sorted(numbers)), st.data(), st.integers(0, 2**32 - 1))
-def test_changing_one_thing_keeps_all_else_and_the_locked_seed(settings, name, data, used):
+def test_changing_one_control_keeps_the_others_and_the_locked_seed(settings, name, data, used):
     shown = values_of(replace(settings, locked=True, fewest_notes=0).after(used))
     wanted = data.draw(st.integers(0, 1) if name == "fewest_notes" else numbers[name])
     changed = from_values(shown | {name: wanted})
@@ -108,13 +110,13 @@ def test_changing_one_thing_keeps_all_else_and_the_locked_seed(settings, name, d
         assert sampling_of(changed).seed == used
 
 
-def test_a_seed_that_is_not_locked_is_drawn_anew():
+def test_an_unlocked_random_seed_is_dropped():
     assert sampling_of(PageSettings(random_seed=7).after(7)).seed is None
     assert sampling_of(PageSettings(random_seed=7, locked=True).after(9)).seed == 9
 
 
 @given(st.sampled_from([each.name for each in fields(PageSettings)]), anything)
-def test_whatever_comes_is_a_setting_or_one_sentence(name, value):
+def test_any_value_is_accepted_or_rejected_in_one_sentence(name, value):
     try:
         settings = from_values({name: value})
     except SettingsError as error:
@@ -128,65 +130,56 @@ def test_whatever_comes_is_a_setting_or_one_sentence(name, value):
 
 
 @pytest.mark.parametrize(
-    ("values", "sentence"),
+    ("values", "fact"),
     [
         ({"bars": 65}, "bars must be a whole number from 1 to 64, got 65."),
-        ({"bars": 0}, "bars must be a whole number from 1 to 64, got 0."),
         ({"bars": 8.5}, "bars must be a whole number from 1 to 64, got 8.5."),
-        ({"bars": True}, "bars must be a whole number from 1 to 64, got True."),
-        ({"bars": "8"}, "bars must be a whole number from 1 to 64, got '8'."),
         ({"bars": 10**30}, "bars must be a whole number from 1 to 64, got 1000"),
-        ({"adventurous": float("nan")}, "adventurous must be a number from 0 to 1.5, got nan."),
         ({"gain_db": float("inf")}, "gain db must be a number from -20 to 20, got inf."),
-        ({"top_p": 0}, "top p must be a number from 0.05 to 1, got 0."),
-        ({"random_seed": -1}, "a whole number from 0 to 4294967295, got -1."),
         ({"endless": 1}, "endless must be true or false, got 1."),
-        ({"key": "H major"}, "key must be one of as the seed, free, C major"),
-        ({"meter": "13/16"}, "meter must be one of as the seed, free, 4/4"),
+        ({"key": "H major"}, "key must be one of as the prompt, free, C major"),
+        ({"meter": "13/16"}, "meter must be one of as the prompt, free, 4/4"),
         ({"instruments": [128]}, "instruments must be a list of programs from -1"),
-        ({"instruments": "0"}, "instruments must be a list of programs from -1"),
         ({"swaps": {"-1": 3}}, "swaps must be programs from 0 to 127"),
-        ({"swaps": [[1]]}, "swaps must be programs from 0 to 127"),
-        ({"swaps": 5}, "swaps must be programs from 0 to 127"),
         ({"lowest": 70, "highest": 60}, "The lowest pitch, 70, is above the highest, 60;"),
         ({"fewest_notes": 9, "most_notes": 4}, "cannot have at least 9 and at most 4 notes;"),
         ({"volume": 3}, "There is no setting 'volume'; leave it out."),
         ({"soundfont": "../../etc/passwd"}, "soundfont must be"),
     ],
 )
-def test_a_refusal_says_what_came_and_what_was_expected(values, sentence):
-    with pytest.raises(SettingsError) as refusal:
+def test_an_error_names_the_control_its_range_and_the_value(values, fact):
+    with pytest.raises(SettingsError) as error:
         from_values(values)
-    assert sentence in str(refusal.value)
-    assert isinstance(refusal.value, MusicLSTMError)
+    assert fact in str(error.value)
+    assert isinstance(error.value, MusicLSTMError)
 
 
-def test_a_path_is_no_soundfont_even_where_one_lies():
+def test_a_path_is_not_accepted_as_soundfont():
     for path in installed_soundfonts().values():
         with pytest.raises(SettingsError, match="soundfont must be one of"):
             PageSettings(soundfont=str(path))
 
 
-def test_numbers_may_come_as_sliders_give_them():
+def test_whole_floats_and_empty_values_are_accepted():
     settings = from_values({"bars": 16.0, "random_seed": None, "instruments": [], "soundfont": ""})
     assert (settings.bars, type(settings.bars)) == (16, int)
     assert settings == PageSettings(bars=16)
 
 
-def test_a_take_is_told_in_one_line():
+def test_settings_are_summarized_without_defaults():
     assert str(PageSettings()) == "8 bars, adventurous 1"
-    told = PageSettings(
+    settings = PageSettings(
         bars=1, adventurous=1.1, key="D minor", meter="3/4", surprise=1, tempo_bpm=90
     )
-    assert str(told) == "1 bar, adventurous 1.1, D minor, 3/4, bold surprises, 90 bpm"
-    told = PageSettings(endless=True, instruments=(40, DRUMS), surprise=0.5, ending=True)
-    assert str(told) == "endless, adventurous 1, surprises, Drums and Violin"
+    assert str(settings) == "1 bar, adventurous 1.1, D minor, 3/4, bold surprises, 90 bpm"
+    settings = PageSettings(endless=True, instruments=(40, DRUMS), surprise=0.5, ending=True)
+    assert str(settings) == "endless, adventurous 1, surprises, Drums and Violin"
 
 
-# -- What the library is asked -------------------------------------------------------------------
+# -- Options of the library -----------------------------------------------------------------------
 
 
-def test_every_choice_is_one_the_library_knows():
+def test_the_library_accepts_every_choice():
     assert len(KEYS) == 26
     for key in KEYS[2:]:
         assert Scale.named(key)
@@ -195,7 +188,7 @@ def test_every_choice_is_one_the_library_knows():
 
 
 @given(valid)
-def test_whatever_can_be_set_can_be_asked_for_or_is_refused(tiny_composer, settings):
+def test_valid_settings_convert_to_options_or_are_rejected(tiny_composer, settings):
     sampling = sampling_of(settings)
     assert sampling.temperature == settings.adventurous
     assert sampling.seed == settings.random_seed
@@ -209,51 +202,51 @@ def test_whatever_can_be_set_can_be_asked_for_or_is_refused(tiny_composer, setti
 @pytest.mark.parametrize(
     ("surprise", "schedule"), [(0, "off"), (0.1, "gentle"), (0.5, "gentle"), (1, "bold")]
 )
-def test_surprise_is_none_gentle_or_bold(surprise, schedule):
+def test_surprise_is_off_gentle_or_bold(surprise, schedule):
     assert surprise_of(PageSettings(surprise=surprise)) == Surprise(schedule)
 
 
-def test_the_seed_rules_where_nothing_else_is_said(tiny_composer, tune):
+def test_the_prompt_s_constraints_change_only_where_a_control_does(tiny_composer, tune):
     usual = tiny_composer.default_constraints(tune)
     assert usual.programs
     assert usual.meter == (3, 4)
 
-    def asked(**changes):
+    def constraints(**changes):
         return constraints_of(PageSettings(**changes), composer=tiny_composer, prompt=tune)
 
-    assert asked(key="D minor") == replace(usual, key="D minor")
-    assert asked(key=AS_THE_SEED) == replace(usual, key=KEY_OF_PROMPT)
-    assert asked(meter="6/8") == replace(usual, meter=(6, 8))
-    assert asked(meter=FREE) == replace(usual, meter=None)
-    assert asked(instruments=(40,)) == replace(usual, programs={40})
-    assert asked(tempo_bpm=90) == replace(usual, tempo_bpm=90)
-    assert asked(ending=True) == replace(usual, ending=True)
-    assert asked(ending=True, endless=True) == usual
-    assert asked(most_notes=9) == replace(usual, notes_per_bar=(0, 9))
-    assert asked(fewest_notes=2) == replace(usual, notes_per_bar=(2, 256))
+    assert constraints(key="D minor") == replace(usual, key="D minor")
+    assert constraints(key=AS_PROMPT) == replace(usual, key=KEY_OF_PROMPT)
+    assert constraints(meter="6/8") == replace(usual, meter=(6, 8))
+    assert constraints(meter=FREE) == replace(usual, meter=None)
+    assert constraints(instruments=(40,)) == replace(usual, programs={40})
+    assert constraints(tempo_bpm=90) == replace(usual, tempo_bpm=90)
+    assert constraints(ending=True) == replace(usual, ending=True)
+    assert constraints(ending=True, endless=True) == usual
+    assert constraints(most_notes=9) == replace(usual, notes_per_bar=(0, 9))
+    assert constraints(fewest_notes=2) == replace(usual, notes_per_bar=(2, 256))
     lower = replace(usual, pitch_ranges=dict.fromkeys(usual.programs, (0, 59)))
-    assert asked(highest=59) == lower
+    assert constraints(highest=59) == lower
     two = replace(usual, max_polyphony=2, max_notes_at_once=2)
-    assert asked(most_at_once=2) == two
-    full = asked(most_at_once=MAX_NOTES_AT_ONCE)
+    assert constraints(most_at_once=2) == two
+    full = constraints(most_at_once=MAX_NOTES_AT_ONCE)
     assert full == replace(usual, max_polyphony=32)
 
 
-def test_from_nothing_the_key_of_the_seed_is_free(tiny_composer):
-    asked = constraints_of(PageSettings(key=AS_THE_SEED), composer=tiny_composer)
+def test_without_a_prompt_its_key_is_free(tiny_composer):
+    asked = constraints_of(PageSettings(key=AS_PROMPT), composer=tiny_composer)
     assert asked == Constraints()
     tiny_composer.compose(bars=1, constraints=asked)
 
 
-def test_drums_have_no_key_to_keep(tiny_composer, invented):
+def test_a_prompt_of_drums_has_no_key(tiny_composer, invented):
     drums = invented(bars=2, programs=(DRUMS,))
-    settings = PageSettings(key=AS_THE_SEED)
+    settings = PageSettings(key=AS_PROMPT)
     asked = constraints_of(settings, composer=tiny_composer, prompt=drums)
     assert asked.key is None
     tiny_composer.compose(bars=1, prompt=drums, constraints=asked)
 
 
-def test_any_instrument_is_bound_by_the_range_but_drums(tiny_composer):
+def test_the_pitch_range_applies_to_all_instruments_but_drums(tiny_composer):
     asked = constraints_of(PageSettings(lowest=50, highest=70), composer=tiny_composer)
     assert asked.ranges == dict.fromkeys(range(128), (50, 70))
     piece = tiny_composer.compose(bars=2, constraints=asked)
@@ -261,38 +254,37 @@ def test_any_instrument_is_bound_by_the_range_but_drums(tiny_composer):
     assert all(50 <= pitch <= 70 for pitch in pitches)
 
 
-def test_what_nobody_can_keep_is_one_sentence(tiny_composer, tune):
+def test_impossible_constraints_are_rejected(tiny_composer, tune):
     narrow = PageSettings(key="C major", lowest=61, highest=61)
-    with pytest.raises(SettingsError, match="where C major has no pitch"):
+    with pytest.raises(SettingsError, match="C major"):
         constraints_of(narrow, composer=tiny_composer, prompt=tune)
-    with pytest.raises(SettingsError, match="needs an instrument with pitches"):
+    with pytest.raises(SettingsError, match="instrument"):
         constraints_of(PageSettings(instruments=(DRUMS,), ending=True), composer=tiny_composer)
 
 
-def test_a_piece_that_goes_on_still_keeps_to_its_seed(tiny_composer, tune):
+def test_an_extension_keeps_the_constraints_of_the_prompt(tiny_composer, tune):
     piece = tiny_composer.compose(bars=1, prompt=tune, constraints=Constraints(meter=(4, 4)))
     asked = constraints_of(PageSettings(bars=2), composer=tiny_composer, after=piece)
     assert asked == tiny_composer.default_constraints(tune)
     begun = tiny_composer.compose(bars=1)
-    settings = PageSettings(key=AS_THE_SEED)
+    settings = PageSettings(key=AS_PROMPT)
     assert constraints_of(settings, composer=tiny_composer, after=begun) == Constraints()
 
 
-def test_music_without_end_is_asked_for_far_ahead():
-    assert (PageSettings(bars=4).new_bars, PageSettings(bars=4).planned_bars) == (4, 4)
-    endless = PageSettings(endless=True)
-    assert (endless.new_bars, endless.planned_bars) == (ENDLESS_BARS, None)
+def test_endless_music_asks_for_many_bars():
+    assert PageSettings(bars=4).new_bars == 4
+    assert PageSettings(endless=True).new_bars == ENDLESS_BARS
 
 
 # -- Recipes -------------------------------------------------------------------------------------
 
-steered = st.builds(
+settings_with_recipes = st.builds(
     PageSettings,
     bars=st.integers(1, 2),
     adventurous=numbers["adventurous"],
     surprise=st.sampled_from([0, 0.5, 1]),
     key=st.sampled_from(KEYS),
-    meter=st.sampled_from([AS_THE_SEED, "4/4", "6/8"]),
+    meter=st.sampled_from([AS_PROMPT, "4/4", "6/8"]),
     random_seed=numbers["random_seed"],
     top_k=st.integers(0, 50),
     highest=st.sampled_from([100, 127]),
@@ -303,9 +295,9 @@ steered = st.builds(
 )
 
 
-@given(steered)
+@given(settings_with_recipes)
 @profile(max_examples=25)
-def test_a_recipe_puts_the_controls_back(tiny_composer, tune, settings):
+def test_a_recipe_restores_the_controls(tiny_composer, tune, settings):
     common = {"prompt": tune}
     piece = tiny_composer.compose(
         bars=settings.bars,
@@ -322,7 +314,7 @@ def test_a_recipe_puts_the_controls_back(tiny_composer, tune, settings):
     assert constraints_of(found, composer=tiny_composer, **common) == piece.constraints
 
 
-def test_what_no_control_can_show_comes_to_its_end(tiny_composer):
+def test_numbers_out_of_range_are_clipped(tiny_composer):
     few = Constraints(programs={0}, notes_per_bar=(0, 2))
     sampling = Sampling(temperature=5.0, seed=1)
     piece = tiny_composer.compose(bars=70, sampling=sampling, constraints=few)
