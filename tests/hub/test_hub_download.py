@@ -289,9 +289,7 @@ def test_an_interrupted_download_is_resumed(files, hub, tiny_model) -> None:
 
 def test_a_download_that_is_always_interrupted(files, hub, tiny_model) -> None:
     hub.fail("GET", "/store/", cut_after=0, times=99)
-    message = refusal()
-    assert message.startswith(f"The download of '{NAME}' was interrupted (")
-    assert message.endswith("call again, files that are whole are not fetched twice.")
+    assert f"The download of '{NAME}' was interrupted (" in refusal()
     hub.clear_faults()
     assert loads(tiny_model)
 
@@ -302,5 +300,5 @@ def test_a_full_disk_names_the_folder(files, monkeypatch, tiny_model) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr("huggingface_hub.file_download._chmod_and_move", full)
-        assert "(No space left on device); make room there, or set HF_HOME to" in refusal()
+        assert "(No space left on device)" in refusal()
     assert loads(tiny_model)
