@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from argparse import SUPPRESS, Namespace
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -114,111 +114,75 @@ def _range_text(lowest: float, highest: float) -> str:
     return f"{lowest:g} or more" if highest == math.inf else f"from {lowest:g} to {highest:g}"
 
 
+def _option(default: Any = MISSING, help: Any = None, **metadata: Any) -> Any:
+    return field(default=default, metadata={"help": help, **metadata})
+
+
 @dataclass
 class MusicArguments:
     """Options in addition to those of the Trainer."""
 
-    data: str = field(
-        metadata={
-            "help": "Folders, zips, MIDI files, tables (.parquet, .arrow) or Hub datasets "
-            "(user/name, or stream:user/name to keep no copy), separated by commas. a.zip=2 uses "
-            "its pieces twice per epoch, b/=0.5 every second epoch."
-        }
+    data: str = _option(
+        help="Folders, zips, MIDI files, tables (.parquet, .arrow) or Hub datasets "
+        "(user/name, or stream:user/name to keep no copy), separated by commas. a.zip=2 uses "
+        "its pieces twice per epoch, b/=0.5 every second epoch."
     )
-    model: str = field(
-        default="default",
-        metadata={"help": "Starting point: default, a folder, a Hub id, or scratch."},
+    model: str = _option("default", "Starting point: default, a folder, a Hub id, or scratch.")
+    preset: str = _option(
+        "cpu-quick",
+        "Defaults for a machine; every other option overrides them.",
+        choices=[*PRESETS],
     )
-    preset: str = field(
-        default="cpu-quick",
-        metadata={
-            "help": "Defaults for a machine; every other option overrides them.",
-            "choices": [*PRESETS],
-        },
+    window: int = _option(512, "Tokens per training window.")
+    hidden_size: int = _option(384, "Width of a new network.")
+    num_hidden_layers: int = _option(3, "LSTM layers of a new network.")
+    config_overrides: str = _option(
+        "", "Other fields of a new network, such as layer_norm=false,residual=false."
     )
-    window: int = field(default=512, metadata={"help": "Tokens per training window."})
-    hidden_size: int = field(default=384, metadata={"help": "Width of a new network."})
-    num_hidden_layers: int = field(default=3, metadata={"help": "LSTM layers of a new network."})
-    config_overrides: str = field(
-        default="",
-        metadata={
-            "help": "Other fields of a new network, such as layer_norm=false,residual=false."
-        },
+    dropout: float = _option(0.1, "Variational dropout of embeddings and layers.")
+    augment_pitch: int = _option(5, "Transpose by up to this many semitones, 0 to 11.")
+    augment_band: float = _option(
+        0.0,
+        "Share of pieces without drums that are arranged for a band, with drums from "
+        "other pieces of --data.",
     )
-    dropout: float = field(
-        default=0.1, metadata={"help": "Variational dropout of embeddings and layers."}
+    augment_merge: float = _option(
+        0.0, "Share of pieces in which tracks of one program are merged."
     )
-    augment_pitch: int = field(
-        default=5, metadata={"help": "Transpose by up to this many semitones, 0 to 11."}
+    augment_order: float = _option(0.1, "Share of pieces with a random order of parts.")
+    augment_context: float = _option(
+        0.2,
+        "Share of pieces with some wrong input pitches, and of pieces that lack parts "
+        "for a few bars.",
     )
-    augment_band: float = field(
-        default=0.0,
-        metadata={
-            "help": "Share of pieces without drums that are arranged for a band, with drums from "
-            "other pieces of --data."
-        },
+    ema_decay: float = _option(
+        0.0, "Decay of the running average of the weights, such as 0.99; 0: no average."
     )
-    augment_merge: float = field(
-        default=0.0,
-        metadata={"help": "Share of pieces in which tracks of one program are merged."},
+    freeze: str = _option(
+        "", "Parts that are not trained: embeddings, 1 (lowest layer) to 4, head."
     )
-    augment_order: float = field(
-        default=0.1, metadata={"help": "Share of pieces with a random order of parts."}
+    layer_decay: float = _option(
+        1.0, "Learning rate of a part relative to the part above it; 1: equal rates."
     )
-    augment_context: float = field(
-        default=0.2,
-        metadata={
-            "help": "Share of pieces with some wrong input pitches, and of pieces that lack parts "
-            "for a few bars."
-        },
+    layer_learning_rates: str = _option(
+        "", "Learning rates of single parts, such as embeddings=1e-5,4=1e-3."
     )
-    ema_decay: float = field(
-        default=0.0,
-        metadata={
-            "help": "Decay of the running average of the weights, such as 0.99; 0: no average."
-        },
+    early_stopping_patience: int = _option(
+        0, "Stop after this many evaluations without improvement; 0: never."
     )
-    freeze: str = field(
-        default="",
-        metadata={"help": "Parts that are not trained: embeddings, 1 (lowest layer) to 4, head."},
+    samples: int = _option(2, "Pieces composed at each evaluation; 0: none.")
+    config: str | None = _option(
+        None, "A .json or .yaml file of options; the command line overrides it."
     )
-    layer_decay: float = field(
-        default=1.0,
-        metadata={"help": "Learning rate of a part relative to the part above it; 1: equal rates."},
+    leave_out: str = _option(
+        "",
+        "Pieces to exclude, by their note in the data report: short, free (not on a "
+        "beat grid), duplicate (up to transposition), or several separated by commas.",
     )
-    layer_learning_rates: str = field(
-        default="",
-        metadata={"help": "Learning rates of single parts, such as embeddings=1e-5,4=1e-3."},
-    )
-    early_stopping_patience: int = field(
-        default=0,
-        metadata={"help": "Stop after this many evaluations without improvement; 0: never."},
-    )
-    samples: int = field(
-        default=2, metadata={"help": "Pieces composed at each evaluation; 0: none."}
-    )
-    config: str | None = field(
-        default=None,
-        metadata={"help": "A .json or .yaml file of options; the command line overrides it."},
-    )
-    leave_out: str = field(
-        default="",
-        metadata={
-            "help": "Pieces to exclude, by their note in the data report: short, free (not on a "
-            "beat grid), duplicate (up to transposition), or several separated by commas."
-        },
-    )
-    workers: int | None = field(
-        default=None, metadata={"help": "Number of processes that read MIDI; default: all cores."}
-    )
-    dry_run: bool = field(
-        default=False,
-        metadata={"help": "Do not train: report the data and the estimated time."},
-    )
-    hub_repo: str | None = field(default=None, metadata={"help": SUPPRESS})  # --push_to_hub
-    hub_private: bool = field(
-        default=False, metadata={"help": "Make the repository of --push_to_hub private."}
-    )
+    workers: int | None = _option(None, "Number of processes that read MIDI; default: all cores.")
+    dry_run: bool = _option(False, "Do not train: report the data and the estimated time.")
+    hub_repo: str | None = _option(None, SUPPRESS)  # --push_to_hub
+    hub_private: bool = _option(False, "Make the repository of --push_to_hub private.")
 
     def __post_init__(self) -> None:
         """Check ranges and combinations."""
