@@ -1,4 +1,4 @@
-"""Means over takes and pieces, their intervals, and the share of the gap that is closed."""
+"""Means over continuations and pieces, their intervals, and the closed share of a gap."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from training.evaluation.continuations import ContinuationResult, prompted_piece
 
 
 def pieces_of(invented, count):
-    """Pieces of four bars after four."""
+    """Pieces with four bars of prompt and four original bars."""
     scores = [invented(bars=8, seed=number) for number in range(count)]
     found = [prompted_piece(s, prompt_bars=4, bars=4, name=f"c/{n}") for n, s in enumerate(scores)]
     return [piece for piece in found if piece is not None]
 
 
-def test_the_originals_as_takes_overlap_wholly_and_have_the_figures_of_the_originals(invented):
+def test_the_original_bars_as_continuations_have_the_metrics_of_the_originals(invented):
     pieces = pieces_of(invented, 3)
-    takes = [ContinuationResult(n, piece.prompt, piece.original) for n, piece in enumerate(pieces)]
-    found = compare(pieces, takes)
+    results = [
+        ContinuationResult(n, piece.prompt, piece.original) for n, piece in enumerate(pieces)
+    ]
+    found = compare(pieces, results)
     for name, row in found["figures"].items():
         if name.startswith("overlap") and name != "overlap_with_prompt":
             assert row["composed"] == pytest.approx(1)
@@ -42,15 +44,15 @@ def test_the_originals_as_takes_overlap_wholly_and_have_the_figures_of_the_origi
     assert (found["pieces"], found["takes"], found["decode_failures"]) == (3, 3, 0)
 
 
-def test_means_are_over_takes_first_and_then_over_pieces(invented):
+def test_means_are_over_continuations_and_then_over_pieces(invented):
     pieces = pieces_of(invented, 2)
-    takes = [
+    results = [
         ContinuationResult(0, pieces[0].prompt, pieces[0].original),
         ContinuationResult(0, pieces[0].prompt, pieces[0].prompt),
         ContinuationResult(0, pieces[0].prompt, pieces[0].prompt),
         ContinuationResult(1, pieces[1].prompt, pieces[1].original),
     ]
-    found = compare(pieces, takes)
+    found = compare(pieces, results)
     per_piece = found["per_piece"]["composed"]["overlap"]
     ceiling = found["per_piece"]["original"]["overlap"][0]
     assert per_piece == pytest.approx([(1 + 2 * ceiling) / 3, 1])
@@ -76,7 +78,7 @@ def test_undefined_values_are_left_out_of_means_and_intervals():
     assert all(map(math.isnan, confidence_interval([1.0, math.nan])))
 
 
-def test_the_interval_is_about_two_standard_errors_wide_on_either_side():
+def test_the_interval_extends_two_standard_errors_on_either_side():
     values = np.random.default_rng(3).normal(5, 2, 400)
     low, high = confidence_interval(values.tolist())
     error = values.std() / math.sqrt(400)
@@ -106,7 +108,7 @@ def baseline(per_piece, split="test"):
     }
 
 
-def test_the_share_of_the_gap_is_that_of_the_means_over_common_pieces():
+def test_the_closed_share_is_that_of_the_means_over_common_pieces():
     own = {"per_piece": columns([0.6, 0.7, 0.0], [0.8, 0.8, 0.8])}
     old = columns([0.5, 0.4, 0.9], [0.0, 0.0, 0.0], names=["c/1", "c/0", "c/9"])
     found = compare_with_baseline(own, [baseline(old, "valid"), baseline(old)], "test")
@@ -120,13 +122,13 @@ def test_the_share_of_the_gap_is_that_of_the_means_over_common_pieces():
     assert row["closed_interval"] == pytest.approx([0.5, 2 / 3])
 
 
-def test_a_piece_with_a_prompt_of_another_length_is_another_piece():
+def test_pieces_with_prompts_of_different_length_are_not_compared():
     own = {"per_piece": columns([0.6, 0.7], [0.8, 0.8])}
     old = columns([0.5, 0.5], [0.8, 0.8], bars=[4, 8])
     assert compare_with_baseline(own, [baseline(old)], "test")["pieces"] == 1
 
 
-def test_what_is_undefined_on_one_side_is_left_out():
+def test_a_piece_that_is_undefined_on_one_side_is_ignored():
     own = {"per_piece": columns([math.nan, 0.6], [0.8, 0.8])}
     old = columns([0.1, None], [0.8, 0.8])
     row = compare_with_baseline(own, [baseline(old)], "test")["figures"]["overlap"]
@@ -136,7 +138,7 @@ def test_what_is_undefined_on_one_side_is_left_out():
     assert row["closed"] == pytest.approx(0.5)
 
 
-def test_where_the_baseline_equals_the_originals_there_is_no_gap():
+def test_a_baseline_equal_to_the_originals_has_no_gap():
     own = {"per_piece": columns([0.6, 0.6], [0.5, 0.5])}
     row = compare_with_baseline(own, [baseline(columns([0.5, 0.5], [0, 0]))], "test")["figures"]
     assert math.isnan(row["overlap"]["closed"])
@@ -159,13 +161,13 @@ def test_a_file_without_continuations_is_refused(tmp_path, text):
         read_baseline(path)
 
 
-def test_what_was_written_can_be_read(tmp_path):
+def test_a_written_baseline_can_be_read(tmp_path):
     path = tmp_path / "old.json"
     records = [baseline(columns([0.5], [None]))]
     path.write_text(json.dumps(records))
     assert read_baseline(path) == records
 
 
-def test_resamplings_are_the_same_every_time():
+def test_bootstrap_samples_are_reproducible():
     assert comparison._resample(5).tolist() == comparison._resample(5).tolist()
     assert comparison._resample(5).shape == (comparison.BOOTSTRAP_SAMPLES, 5)

@@ -1,4 +1,4 @@
-"""Which pieces are continued, and how their takes are read from MIDI files."""
+"""Which pieces are continued, and how continuations are read from MIDI files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def piece(invented):
 # Pieces.
 
 
-def test_corpora_take_turns_and_short_pieces_are_skipped(folder):
+def test_corpora_alternate_and_short_pieces_are_skipped(folder):
     found = choose_pieces([folder], "test", replace(PLAN, pieces=3))
     assert [each.name.partition("/")[0] for each in found] == ["a", "b", "a"]
     everything = choose_pieces([folder], "test", replace(PLAN, pieces=99))
@@ -83,7 +83,7 @@ def test_a_piece_is_cut_at_the_bar_lines(invented, piece):
 @pytest.mark.parametrize(
     ("bars", "lengths"), [(24, (8, 16)), (23, (4, 4)), (8, (4, 4)), (7, None), (1, None)]
 )
-def test_a_piece_of_fewer_bars_has_a_short_prompt_or_none(invented, bars, lengths):
+def test_a_piece_of_fewer_bars_has_a_short_prompt_or_is_skipped(invented, bars, lengths):
     found = prompted_piece(invented(bars=bars), prompt_bars=8, bars=16)
     assert (None if found is None else (found.prompt.bars, found.original.bars)) == lengths
 
@@ -94,54 +94,54 @@ def test_short_pieces_can_be_refused(invented):
     assert prompted_piece(score, prompt_bars=8, bars=15, allow_short=False) is not None
 
 
-def test_a_prompt_needs_two_notes_a_bar_and_two_pitches_besides_drums(invented):
+def test_a_prompt_needs_two_notes_per_bar_and_two_pitches_besides_drums(invented):
     assert prompted_piece(invented(bars=6, programs=(-1,)), prompt_bars=2, bars=3) is None
     late = invented(bars=6)
     late.tracks[0].notes = [note for note in late.tracks[0].notes if note.time >= 2 * BAR]
     assert prompted_piece(late, prompt_bars=2, bars=3) is None
 
 
-# Takes.
+# Continuations.
 
 
-def test_a_take_is_what_the_composer_gives_with_that_seed(tiny_composer, piece):
-    takes = continue_pieces(tiny_composer, [piece, piece], PLAN)
-    assert [take.piece for take in takes] == [0, 0, 1, 1]
-    assert [take.failure for take in takes] == 4 * [None]
+def test_a_continuation_is_reproducible_by_its_seed(tiny_composer, piece):
+    results = continue_pieces(tiny_composer, [piece, piece], PLAN)
+    assert [result.piece for result in results] == [0, 0, 1, 1]
+    assert [result.failure for result in results] == 4 * [None]
     again = tiny_composer.compose(
         prompt=piece.score,
         prompt_bars=2,
         bars=3,
         sampling=Sampling(seed=7 + 1 * 2 + 1, temperature=0.9),
     )
-    assert len(takes[3].music) == again.continuation.note_num() > 0
-    assert takes[3].music.bar_lines.tolist() == piece.original.bar_lines.tolist()
+    assert len(results[3].music) == again.continuation.note_num() > 0
+    assert results[3].music.bar_lines.tolist() == piece.original.bar_lines.tolist()
 
 
-def test_the_prompt_of_a_take_is_that_of_the_piece(tiny_composer, piece):
-    take = continue_pieces(tiny_composer, [piece], PLAN)[0]
+def test_the_prompt_of_a_continuation_equals_that_of_the_piece(tiny_composer, piece):
+    result = continue_pieces(tiny_composer, [piece], PLAN)[0]
     for name in ("onset", "duration", "pitch", "part", "program", "position"):
-        assert getattr(take.prompt, name).tolist() == getattr(piece.prompt, name).tolist(), name
+        assert getattr(result.prompt, name).tolist() == getattr(piece.prompt, name).tolist(), name
 
 
-def test_silent_bars_at_the_end_are_bars_of_the_take(tiny_composer, piece):
+def test_silent_bars_at_the_end_are_kept(tiny_composer, piece):
     composition = tiny_composer.compose(prompt=piece.score, prompt_bars=2, bars=3)
     silent = composition.score.copy()
     end = 2 * 4 * silent.ticks_per_quarter
     for track in silent.tracks:
         track.notes = [note for note in track.notes if note.time < end]
-    take = read_continuation(replace(composition, score=silent), 0, piece)
-    assert len(take.prompt) == len(piece.prompt)
-    assert (len(take.music), take.music.bars) == (0, 3)
+    result = read_continuation(replace(composition, score=silent), 0, piece)
+    assert len(result.prompt) == len(piece.prompt)
+    assert (len(result.music), result.music.bars) == (0, 3)
 
 
-def test_another_meter_before_the_end_gives_its_own_bar_lines(invented):
+def test_bar_lines_follow_a_change_of_meter(invented):
     score = invented(bars=6)
     score.time_signatures.append(TimeSignatureTick(2 * BAR, 3, 4))
     assert continuations._bar_lines(score, 4).tolist() == [0, BAR, 2 * BAR, 3360 + BAR, 6720]
 
 
-def test_notes_that_the_file_has_lost_are_a_decode_failure(tiny_composer, piece, monkeypatch):
+def test_notes_missing_in_the_file_are_a_failure(tiny_composer, piece, monkeypatch):
     composition = tiny_composer.compose(prompt=piece.score, prompt_bars=2, bars=3)
     fewer = composition.score.copy()
     notes = fewer.note_num()
@@ -151,7 +151,7 @@ def test_notes_that_the_file_has_lost_are_a_decode_failure(tiny_composer, piece,
     assert found.failure == f"{notes - 1:,} notes in its file, {notes:,} in the composition"
 
 
-def test_another_prompt_is_a_decode_failure(tiny_composer, piece, invented):
+def test_another_prompt_is_a_failure(tiny_composer, piece, invented):
     other = prompted_piece(invented(bars=6, seed=5), prompt_bars=2, bars=3)
     assert other is not None
     found = read_continuation(
@@ -161,9 +161,7 @@ def test_another_prompt_is_a_decode_failure(tiny_composer, piece, invented):
     assert found.failure == f"{own:,} notes in its prompt, {theirs:,} in that of the piece"
 
 
-def test_a_file_that_cannot_be_read_is_silence_and_a_decode_failure(
-    tiny_composer, piece, monkeypatch
-):
+def test_an_unreadable_file_is_silence_and_a_failure(tiny_composer, piece, monkeypatch):
     composition = tiny_composer.compose(prompt=piece.score, prompt_bars=2, bars=3)
 
     def refuse(*_, **__):
