@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from symusic.core import (
@@ -20,26 +20,16 @@ from symusic.core import (
 from musiclstm.midi import analysis
 from musiclstm.tokens import PartName, normalize_time_signature, program_of
 
+if TYPE_CHECKING:
+    from musiclstm.generation.composition import GeneratedBar
+
 _PEDAL, _VOLUME, _EXPRESSION = 64, 7, 11  # controller numbers
 
 _Events = TypeVar("_Events", TempoTickList, NoteTickList)
 
 
-class NewBar(Protocol):
-    """A bar to append: its score, the part of each of its tracks, and its length."""
-
-    @property
-    def score(self) -> ScoreTick: ...  # noqa: D102
-
-    @property
-    def parts(self) -> tuple[PartName, ...]: ...  # noqa: D102
-
-    @property
-    def length_ticks(self) -> int: ...  # noqa: D102
-
-
 def append_bar_scores(
-    score: ScoreTick, parts: Sequence[PartName], at: int, bars: Iterable[NewBar]
+    score: ScoreTick, parts: Sequence[PartName], at: int, bars: Iterable[GeneratedBar]
 ) -> tuple[ScoreTick, tuple[PartName, ...]]:
     """Return a copy of a score with bars appended, one track for each part and program.
 

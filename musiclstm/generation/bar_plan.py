@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from numbers import Real
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -20,7 +21,6 @@ FORCED: tuple[DeviationKind, ...] = ("off_beat", "off_mode")
 FORCES_FROM = 0.5  # amounts from here on also force a deviation
 
 _PLAIN = BarShape()
-_MAX_GRAMMARS = 64
 _FADE = (0.85, 0.7)  # velocity gains of the last two bars
 _FIFTH = 7
 
@@ -165,37 +165,27 @@ class GenerationRequest:
     key: Callable[[Bars], Scale | None]
 
 
-class BarPlanner:
-    """Choose grammar and sampling of each bar; grammars are cached and shared by sequences."""
+def plan_bars(request: GenerationRequest) -> Plan:
+    """Return a function of bar index and earlier bars that returns grammar and sampling.
 
-    def __init__(self) -> None:
-        self._grammars: dict[tuple[Constraints, BarShape], Grammar] = {}
+    Raises:
+        ValueError: The constraints contradict each other.
+    """
+    _grammar(request.constraints, _PLAIN)
+    if request.end is not None:
+        for shape in _closing(request.key(())):
+            _grammar(request.constraints, shape)
 
-    def plan(self, request: GenerationRequest) -> Plan:
-        """Return a function of bar index and earlier bars that returns grammar and sampling.
+    def rules(bar: int, before: Bars) -> tuple[Grammar, Sampling]:
+        shape, sampling = _rules(request, bar, before)
+        return _grammar(request.constraints, shape), sampling
 
-        Raises:
-            ValueError: The constraints contradict each other.
-        """
-        self._grammar(request.constraints, _PLAIN)
-        if request.end is not None:
-            for shape in _closing(request.key(())):
-                self._grammar(request.constraints, shape)
+    return rules
 
-        def rules(bar: int, before: Bars) -> tuple[Grammar, Sampling]:
-            shape, sampling = _rules(request, bar, before)
-            return self._grammar(request.constraints, shape), sampling
 
-        return rules
-
-    def _grammar(self, constraints: Constraints, shape: BarShape) -> Grammar:
-        found = self._grammars.get((constraints, shape))
-        if found is None:
-            found = Grammar(constraints, shape)
-            if len(self._grammars) >= _MAX_GRAMMARS:  # another thread may clear it at any time
-                self._grammars.clear()
-            self._grammars[constraints, shape] = found
-        return found
+@lru_cache(maxsize=64)
+def _grammar(constraints: Constraints, shape: BarShape) -> Grammar:
+    return Grammar(constraints, shape)
 
 
 def _rules(request: GenerationRequest, bar: int, before: Bars) -> tuple[BarShape, Sampling]:

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from symusic.core import ScoreTick
 
-from musiclstm.generation.bar_plan import BarPlanner, Bars, GenerationRequest, Surprise
+from musiclstm.generation.bar_plan import Bars, GenerationRequest, Surprise, plan_bars
 from musiclstm.generation.composition import (
     Composition,
     GeneratedBar,
@@ -69,7 +70,6 @@ class Pipeline:
     ) -> None:
         """Store the model, its tokenizer, and the programs it was trained on; None: all."""
         self._model, self._tokenizer, self._programs = model, tokenizer, programs
-        self._planner = BarPlanner()
 
     def start(
         self, prompt: Prompt | None, overrides: Overrides, model_info: ModelInfo | None
@@ -166,8 +166,7 @@ class Pipeline:
             end=end,
             key=lambda before: self._key(piece, before),
         )
-        plan = self._planner.plan(request)
-        return SequenceRequest(piece.state, plan, piece.bar_tokens, piece.prompt_ids)
+        return SequenceRequest(piece.state, plan_bars(request), piece.bar_tokens, piece.prompt_ids)
 
     def _batch(self, pieces: list[Composition], bars: int) -> Iterator[tuple[int, TokenBar]]:
         requests = [self._request(piece, ending_bar(piece, bars)) for piece in pieces]
@@ -265,19 +264,12 @@ class Pipeline:
         return list(ids[int(fitting[0]) if len(fitting) else first :])
 
 
-@dataclass(frozen=True)
-class _ReadPrompt:
-    """A prompt as the network reads it.
+class _ReadPrompt(NamedTuple):
+    """A prompt as the network reads it."""
 
-    Attributes:
-        ids: Token ids, with BOS.
-        part_tracks: Indices of the prompt's tracks by part.
-        loudness: Velocities of new notes.
-    """
-
-    ids: tuple[int, ...]
+    ids: tuple[int, ...]  # with BOS
     part_tracks: PartTracks
-    loudness: PromptLoudness
+    loudness: PromptLoudness  # velocities of new notes
 
 
 def _part_tracks(

@@ -231,10 +231,8 @@ def _with_tracks(score: ScoreTick, indices: Collection[int]) -> ScoreTick:
 # Default constraints ------------------------------------------------------------------------------
 
 
-def default_constraints(prompt: Prompt | None) -> Constraints:
+def default_constraints(prompt: Prompt) -> Constraints:
     """Return the default constraints, see `Composer.default_constraints`."""
-    if prompt is None:
-        return Constraints()
     at_once = max(max_simultaneous_onsets(prompt.score), _MIN_NOTES_AT_ONCE)
     return Constraints(
         programs=frozenset(programs_of(prompt.score)),

@@ -9,14 +9,13 @@ import pytest
 
 from musiclstm.generation.bar_plan import (
     FORCES_FROM,
-    BarPlanner,
     Deviation,
     GenerationRequest,
     Surprise,
+    plan_bars,
     tonic_chord,
 )
 from musiclstm.generation.constraints import BarShape, Constraints, Scale
-from musiclstm.generation.decoding.grammar import Grammar
 from musiclstm.generation.decoding.sampling import Sampling
 
 SEEDS = range(40)
@@ -145,11 +144,6 @@ C_MAJOR = Scale.named("C major")
 PLANNED = range(200)
 
 
-@pytest.fixture
-def planner() -> BarPlanner:
-    return BarPlanner()
-
-
 def request_of(**changes) -> GenerationRequest:
     values = {
         "constraints": PIANO,
@@ -161,23 +155,18 @@ def request_of(**changes) -> GenerationRequest:
     return GenerationRequest(**(values | changes))
 
 
-def shapes(planner: BarPlanner, request: GenerationRequest, bars: range) -> list[BarShape]:
-    plan = planner.plan(request)
+def shapes(request: GenerationRequest, bars: range) -> list[BarShape]:
+    plan = plan_bars(request)
     return [plan(bar, ())[0].shape for bar in bars]
 
 
-def test_without_deviations_all_bars_share_grammar_and_sampling(planner) -> None:
-    plan = planner.plan(request_of())
+def test_without_deviations_all_bars_share_grammar_and_sampling() -> None:
+    plan = plan_bars(request_of())
     rules = [plan(bar, ()) for bar in PLANNED]
     assert len({id(grammar) for grammar, _ in rules}) == 1
     assert rules[0][0].shape == BarShape()
     assert rules[0][0].constraints == PIANO
     assert {sampling for _, sampling in rules} == {SAMPLING}
-
-
-def test_sequences_share_a_grammar(planner) -> None:
-    one, other = planner.plan(request_of()), planner.plan(request_of(sampling=Sampling(seed=9)))
-    assert one(0, ())[0] is other(7, ())[0]
 
 
 # Deviations in plans ------------------------------------------------------------------------------
@@ -186,9 +175,9 @@ def test_sequences_share_a_grammar(planner) -> None:
 @pytest.mark.parametrize(
     "schedule", ["gentle", "bold", (0, 0.3, 0, 0.9, 0.5, 0.7, 0.6, 1)], ids=str
 )
-def test_deviations_change_grammar_and_sampling_of_their_bars_only(schedule, planner) -> None:
+def test_deviations_change_grammar_and_sampling_of_their_bars_only(schedule) -> None:
     surprise = Surprise(schedule)
-    plan = planner.plan(request_of(surprise=surprise))
+    plan = plan_bars(request_of(surprise=surprise))
     kinds = set()
     for bar in PLANNED:
         grammar, sampling = plan(bar, ())
@@ -208,31 +197,21 @@ def test_deviations_change_grammar_and_sampling_of_their_bars_only(schedule, pla
     assert ("off_mode" in kinds) == (schedule != "gentle")
 
 
-def test_deviations_follow_the_seed_of_the_sequence(planner) -> None:
-    one, other = (
-        shapes(
-            planner, request_of(surprise=Surprise("bold"), sampling=Sampling(seed=seed)), PLANNED
-        )
-        for seed in (1, 2)
-    )
-    assert one != other
-
-
-def test_without_a_key_only_off_beat_deviations_are_forced(planner) -> None:
-    plan = planner.plan(request_of(surprise=Surprise([1.0] * 100), key=lambda before: None))
+def test_without_a_key_only_off_beat_deviations_are_forced() -> None:
+    plan = plan_bars(request_of(surprise=Surprise([1.0] * 100), key=lambda before: None))
     rules = [plan(bar, ()) for bar in range(100)]
     assert {grammar.shape for grammar, _ in rules} == {BarShape(), BarShape(off_beat=True)}
     assert {sampling for _, sampling in rules} == {SAMPLING.with_higher_temperature(1)}
 
 
-def test_the_key_is_a_function_of_the_bars_before(planner) -> None:
+def test_the_key_is_a_function_of_the_bars_before() -> None:
     asked = []
 
     def key(before) -> Scale:
         asked.append(tuple(before))
         return C_MAJOR
 
-    plan = planner.plan(request_of(surprise=Surprise([1.0] * 100), key=key))
+    plan = plan_bars(request_of(surprise=Surprise([1.0] * 100), key=key))
     before = ((1, 2), (3, 4))
     for bar in range(100):
         plan(bar, before)
@@ -245,8 +224,8 @@ def test_the_key_is_a_function_of_the_bars_before(planner) -> None:
 ENDING = Constraints(programs={0}, meter=(4, 4), ending=True)
 
 
-def test_the_last_two_bars_have_closing_shapes(planner) -> None:
-    *rest, first, last = shapes(planner, request_of(constraints=ENDING, end=6), range(6))
+def test_the_last_two_bars_have_closing_shapes() -> None:
+    *rest, first, last = shapes(request_of(constraints=ENDING, end=6), range(6))
     assert set(rest) == {BarShape()}
     assert first.closed
     assert last.closed
@@ -258,65 +237,45 @@ def test_the_last_two_bars_have_closing_shapes(planner) -> None:
 
 
 @pytest.mark.parametrize("end", [1, 2])
-def test_a_piece_of_one_or_two_bars_is_only_an_ending(end, planner) -> None:
-    found = shapes(planner, request_of(constraints=ENDING, end=end), range(end))
-    assert found == shapes(planner, request_of(constraints=ENDING, end=9), range(9 - end, 9))
+def test_a_piece_of_one_or_two_bars_is_only_an_ending(end) -> None:
+    found = shapes(request_of(constraints=ENDING, end=end), range(end))
+    assert found == shapes(request_of(constraints=ENDING, end=9), range(9 - end, 9))
 
 
-def test_an_ending_has_no_deviation(planner) -> None:
+def test_an_ending_has_no_deviation() -> None:
     request = request_of(constraints=ENDING, end=8, surprise=Surprise([1.0] * 8))
-    plan = planner.plan(request)
+    plan = plan_bars(request)
     rules = [plan(bar, ()) for bar in range(8)]
     assert [sampling == SAMPLING for _, sampling in rules] == [False] * 6 + [True] * 2
     assert [grammar.shape.closed for grammar, _ in rules] == [False] * 6 + [True] * 2
 
 
-class ClearedDict(dict):
-    """A cache that another thread clears after every access."""
-
-    def __contains__(self, asked) -> bool:
-        found = super().__contains__(asked)
-        self.clear()
-        return found
-
-    def __setitem__(self, asked, grammar) -> None:
-        super().__setitem__(asked, grammar)
-        self.clear()
-
-
-def test_another_thread_may_clear_the_cache_at_any_time(planner) -> None:
-    planner._grammars = ClearedDict()
-    assert shapes(planner, request_of(constraints=ENDING, end=3), range(3))[-1].downbeat_only
-
-
-def test_an_ending_without_a_key_has_no_chord(planner) -> None:
-    last = shapes(
-        planner, request_of(constraints=ENDING, end=4, key=lambda before: None), range(4)
-    )[-1]
+def test_an_ending_without_a_key_has_no_chord() -> None:
+    last = shapes(request_of(constraints=ENDING, end=4, key=lambda before: None), range(4))[-1]
     assert last.chord is None
     assert last.downbeat_only
     assert last.closed
 
 
-def test_an_ending_is_in_the_key_of_the_bars_before(planner) -> None:
+def test_an_ending_is_in_the_key_of_the_bars_before() -> None:
     def key(before) -> Scale | None:
         return Scale.named("E minor") if before else None
 
-    plan = planner.plan(request_of(constraints=ENDING, end=4, key=key))
+    plan = plan_bars(request_of(constraints=ENDING, end=4, key=key))
     assert plan(3, ((1, 2),))[0].shape.chord == {4, 7, 11}
 
 
-def test_a_final_chord_that_cannot_be_played_is_refused_at_once(planner) -> None:
+def test_a_final_chord_that_cannot_be_played_is_refused_at_once() -> None:
     constraints = Constraints(programs={0}, pitch_ranges={0: (61, 62)}, ending=True)
     with pytest.raises(ValueError, match=r"\[0, 4, 7\]"):
-        planner.plan(request_of(constraints=constraints, end=4))
-    planner.plan(request_of(constraints=constraints, end=None))
+        plan_bars(request_of(constraints=constraints, end=4))
+    plan_bars(request_of(constraints=constraints, end=None))
 
 
-def test_a_constraint_that_cannot_be_met_is_refused_at_once(planner) -> None:
+def test_a_constraint_that_cannot_be_met_is_refused_at_once() -> None:
     constraints = Constraints(programs={-1}, pitch_ranges={-1: (0, 20)})
     with pytest.raises(ValueError, match="pitch_ranges leaves nothing to play"):
-        planner.plan(request_of(constraints=constraints))
+        plan_bars(request_of(constraints=constraints))
 
 
 @pytest.mark.parametrize(
@@ -335,15 +294,3 @@ def test_a_constraint_that_cannot_be_met_is_refused_at_once(planner) -> None:
 )
 def test_the_tonic_chord_has_the_third_and_fifth_of_the_scale(key, chord) -> None:
     assert tonic_chord(Scale.named(key)) == chord
-
-
-def test_a_plan_still_works_after_its_grammar_left_the_cache(planner, monkeypatch) -> None:
-    plan = planner.plan(request_of())
-    first, _ = plan(0, ())
-    monkeypatch.setattr("musiclstm.generation.bar_plan._MAX_GRAMMARS", 4)
-    for meter in range(1, 13):
-        planner.plan(request_of(constraints=Constraints(meter=(meter, 4))))
-        assert len(planner._grammars) <= 4
-    again, _ = plan(1, ())
-    assert isinstance(again, Grammar)
-    assert (again.constraints, again.shape) == (first.constraints, first.shape)

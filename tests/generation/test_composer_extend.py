@@ -69,13 +69,6 @@ def test_truncated_refuses_missing_bars(bars, tiny_composer) -> None:
         piece.truncated(bars)
 
 
-def test_truncated_does_not_change_the_piece(tiny_composer) -> None:
-    piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=PIANO)
-    file = piece.to_midi()
-    piece.truncated(1).score.tracks.clear()
-    assert piece.to_midi() == file
-
-
 def test_truncated_restores_earlier_settings(tiny_composer) -> None:
     piece = tiny_composer.compose(bars=3, sampling=SAMPLING, constraints=PIANO)
     other = tiny_composer.extend(

@@ -9,7 +9,6 @@ from symusic.core import (
     NoteTick,
     PitchBendTick,
     ScoreTick,
-    TempoTick,
     TimeSignatureTick,
     TrackTick,
 )
@@ -28,14 +27,6 @@ def test_a_prompt_may_be_a_path_bytes_or_a_score(tiny_composer, invented, tmp_pa
     pieces = [tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING) for prompt in prompts]
     assert len({piece.tokens for piece in pieces}) == 1
     assert len({tuple(notes_of(piece.score)) for piece in pieces}) == 1
-
-
-def test_another_prompt_gives_another_continuation(tiny_composer, invented) -> None:
-    one, other = (
-        tiny_composer.compose(bars=2, prompt=invented(bars=2, seed=seed), sampling=SAMPLING)
-        for seed in (0, 1)
-    )
-    assert one.tokens != other.tokens
 
 
 def test_the_prompt_is_not_changed(tiny_composer) -> None:
@@ -133,25 +124,6 @@ def test_prompt_bars_cuts_the_prompt(tiny_composer, invented) -> None:
     assert notes_of(short.score) == notes_of(piece.score)
 
 
-def test_more_prompt_bars_than_the_prompt_has_are_all(tiny_composer, invented) -> None:
-    score = band()
-    pieces = [
-        tiny_composer.compose(bars=1, prompt=score, prompt_bars=bars, sampling=SAMPLING)
-        for bars in (None, 3, 100)
-    ]
-    assert len({piece.to_midi() for piece in pieces}) == 1
-    assert pieces[2].prompt_bars == 3
-
-
-def test_notes_are_cut_where_the_prompt_is(tiny_composer) -> None:
-    score = ScoreTick(480)
-    track = TrackTick("Organ", 19, False)
-    track.notes.append(NoteTick(960, 9_600, 60, 80))
-    score.tracks.append(track)
-    piece = tiny_composer.compose(bars=1, prompt=score, prompt_bars=1, sampling=SAMPLING)
-    assert notes_of(piece.score, end=piece.prompt_end_tick) == [(19, 2.0, 2.0, 60, 80)]
-
-
 def test_the_first_bars_have_no_later_pedals_tempos_or_meters(
     tiny_composer,
 ) -> None:
@@ -219,24 +191,6 @@ def test_the_finest_resolution_of_midi_is_kept(
     assert notes_of(piece.score, end=piece.prompt_end_tick) == notes_of(score)
 
 
-def test_only_the_last_bars_of_a_long_prompt_are_read(tiny_composer, invented) -> None:
-    late = invented(bars=64, meter=(2, 4), seed=1)
-    early = invented(bars=4, meter=(2, 4), seed=2)
-    long = ScoreTick(480)
-    long.time_signatures.append(TimeSignatureTick(0, 2, 4))
-    track = TrackTick("Piano", 0, False)
-    track.notes.extend(early.tracks[0].notes)
-    for note in late.tracks[0].notes:
-        track.notes.append(NoteTick(note.time + 8 * 480, note.duration, note.pitch, note.velocity))
-    long.tracks.append(track)
-    long.tempos.append(TempoTick(0, 120))
-    pieces = [
-        tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING) for prompt in (late, long)
-    ]
-    assert pieces[0].tokens == pieces[1].tokens
-    assert [piece.prompt_bars for piece in pieces] == [64, 68]
-
-
 @pytest.mark.parametrize("bars", [0, 1.5])
 def test_a_wrong_number_of_prompt_bars_is_refused(bars, tiny_composer, invented) -> None:
     with pytest.raises(ValueError, match="prompt_bars must be a whole number from 1 to 4096, got"):
@@ -254,11 +208,6 @@ def test_a_wrong_number_of_prompt_bars_is_refused(bars, tiny_composer, invented)
 def test_a_prompt_without_music_is_refused(prompt, sentence, tiny_composer) -> None:
     with pytest.raises(ScoreError, match=sentence):
         tiny_composer.compose(bars=1, prompt=prompt)
-
-
-def test_a_missing_file_is_refused_by_its_name(tiny_composer, tmp_path) -> None:
-    with pytest.raises(ScoreError, match=r"'nothing\.mid' does not exist; pass a \.mid"):
-        tiny_composer.compose(bars=1, prompt=tmp_path / "nothing.mid")
 
 
 def test_silent_first_bars_are_refused(tiny_composer) -> None:

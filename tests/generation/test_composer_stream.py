@@ -209,10 +209,3 @@ def test_stream_endless_raises_before_the_first_bar(tiny_composer) -> None:
         tiny_composer.stream_endless(constraints=constraints)
     with pytest.raises(ScoreError):
         tiny_composer.stream_endless(prompt=b"not MIDI")
-
-
-def test_endless_music_can_be_closed(tiny_composer) -> None:
-    bars = tiny_composer.stream_endless(sampling=SAMPLING, constraints=PIANO)
-    assert next(bars).number == 0
-    bars.close()
-    assert next(bars, None) is None

@@ -244,21 +244,6 @@ def test_new_notes_have_the_velocity_of_their_track(composer) -> None:
     assert longer.score == piece.score
 
 
-def test_new_notes_have_the_velocity_of_their_beat(composer) -> None:
-    prompt = score_of(("Piano", 0, 60))
-    for note in prompt.tracks[0].notes:
-        note.velocity = 100 if note.time % BAR == 0 else 50
-    constraints = Constraints(programs={0}, meter=(4, 4), notes_per_bar=(8, 16))
-    piece = composer.compose(bars=6, prompt=prompt, sampling=SAMPLING, constraints=constraints)
-    eighth = piece.score.ticks_per_quarter // 2
-    loud, soft = set(), set()
-    for note in piece.score.tracks[0].notes:
-        if note.time >= piece.prompt_end_tick:
-            on_one = (note.time - piece.prompt_end_tick) % (8 * eighth) < eighth - 1
-            (loud if on_one else soft).add(note.velocity)
-    assert (loud, soft) == ({100}, {50})
-
-
 def test_a_track_that_is_silent_in_the_bars_read_keeps_its_velocity(composer, monkeypatch) -> None:
     monkeypatch.setattr(pipeline, "CONTEXT_BARS", 1)
     prompt = score_of(("Late", 0, 60, 35), ("Early", 40, 84, 110, range(4)))
@@ -301,17 +286,6 @@ def test_programs_with_one_substitute_stay_apart(chamber) -> None:
     assert programs_of(piece.continuation) == {40, 41, 42}
     assert chamber.extend(piece.truncated(3), bars=5).to_midi() == piece.to_midi()
     assert chamber.reproduce(piece.recipe, prompt=STRINGS).to_midi() == piece.to_midi()
-
-
-def test_endless_music_has_the_programs_of_the_prompt(chamber) -> None:
-    seen = set()
-    for bar in islice(chamber.stream_endless(prompt=STRINGS, sampling=SAMPLING), 8):
-        for part, track in zip(bar.parts, bar.score.tracks, strict=True):
-            assert {PartName(40, 0): 40, PartName(40, 1): 42, PartName(0, 0): 41}[
-                part
-            ] == track.program
-            seen.add(track.program)
-    assert seen == {40, 41, 42}
 
 
 @pytest.mark.parametrize("asked", [{42}, {40}, {41}, {40, 41}], ids=str)

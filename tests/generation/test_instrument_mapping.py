@@ -54,3 +54,16 @@ def test_constraints_are_mapped_to_trained_programs() -> None:
     free = remap_constraints(Constraints(), {19: 16}, TRAINED)
     assert free.programs == set(TRAINED)
     assert remap_constraints(Constraints(), {}, None).programs is None
+
+
+def test_pitch_ranges_follow_their_instrument_and_not_its_substitute() -> None:
+    mapping = {19: 16, 0: 0, 16: 16}
+    ranges = {19: (60, 64), 16: (30, 33), 0: (70, 80), 45: (1, 2)}
+    for programs, expected in [
+        ({19, 0}, {0: (70, 80)} | {16: (60, 64)}),  # the organ substitutes the church organ
+        ({16}, {16: (30, 33)}),
+        (None, {16: (30, 33), 0: (70, 80)}),
+    ]:
+        kept = {p: r for p, r in ranges.items() if programs is None or p in programs}
+        constraints = Constraints(programs=programs, pitch_ranges=kept)
+        assert remap_constraints(constraints, mapping, TRAINED).ranges == expected

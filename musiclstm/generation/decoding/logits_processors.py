@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from musiclstm.generation.bar_plan import BarPlanner, GenerationRequest, Surprise
+from musiclstm.generation.bar_plan import GenerationRequest, Surprise, plan_bars
 from musiclstm.generation.constraints import Constraints, Scale
 from musiclstm.generation.decoding.grammar import IS_PITCH, PITCHES, TOKEN_KINDS, Grammar
 from musiclstm.generation.decoding.grammar_state import GrammarState
@@ -172,7 +172,7 @@ class _GrammarSettings:
         request = GenerationRequest(
             constraints, Sampling(seed=0), Surprise(), last, lambda _: scale
         )
-        self._plan = BarPlanner().plan(request)
+        self._plan = plan_bars(request)
         ids = np.arange(self.vocab_size)
         self.bar_ends = (ids == v.BAR) | (ids == v.EOS)
         self.after_end = (ids == v.PAD) | (ids == v.EOS)
