@@ -18,7 +18,7 @@ MAX_ENDLESS_S = 1_800.0
 MIN_ENDLESS_S = 180.0  # an endless job runs this long even while others wait
 
 TOO_LONG = "This took longer than {minutes:.0f} minutes and was stopped; what is composed stays."
-ENDLESS_OVER = "Endless music stops after {minutes:.0f} minutes; press Continue from here to continue."
+ENDLESS_OVER = "Endless music stops after {minutes:.0f} minutes; press Continue from here for more."
 OTHERS_WAIT = (
     "Others are waiting, so endless music stops here; press Continue from here to join the queue."
 )

@@ -1,4 +1,4 @@
-"""A Chromium for tests: it reaches nothing but this machine, and sounds only after a press."""
+"""Chromium for tests, without access to other hosts, and with sound only after a user action."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FLAGS = [
     "--metrics-recording-only",
     "--mute-audio",
     "--no-first-run",
-    # As strict as browsers are: what sounds here sounds because somebody pressed something.
+    # As in an ordinary browser: sound needs a user action.
     "--autoplay-policy=user-gesture-required",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
@@ -31,7 +31,7 @@ _FLAGS = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start it, or skip the test where it is not installed. Only one can run at a time."""
+    """Start Chromium, or skip the test if it is missing. Playwright runs one at a time."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:

@@ -1,4 +1,4 @@
-"""Somebody who visits the page with a real Chromium: what such a person does and sees."""
+"""The page in Chromium, driven as a user does."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
-MINUET = "Minuet in G (Petzold)"  # the seed that every visitor finds chosen
-PATIENCE_MS = 60_000
+MINUET = "Minuet in G (Petzold)"  # the prompt of a new session
+TIMEOUT_MS = 60_000
 
 
 def with_sound(test: Any) -> Any:
-    """A mark for tests that listen to a synthesizer."""
+    """Mark a test that needs FluidSynth."""
     for mark in (pytest.mark.fluidsynth, pytest.mark.usefixtures("_sound")):
         test = mark(test)
     return test
 
 
 class PageDriver:
-    """One browser of its own, with the page open, and everything it asked for."""
+    """The page in a browser context of its own, and the URLs that it requested."""
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.requests: list[str] = []
         self.dialogs: list[str] = []
         context.on("request", lambda request: self.requests.append(request.url))
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.set_default_timeout(TIMEOUT_MS)
         self.page.on("dialog", lambda dialog: (self.dialogs.append("dialog"), dialog.dismiss()))
         self.open(url)
 
@@ -45,7 +45,7 @@ class PageDriver:
         return self.page.get_by_label(name, exact=True)
 
     def drop(self, path: Path) -> None:
-        """Let a file fall on the field for it, as a hand does."""
+        """Drop a file on the upload field."""
         data = self.page.evaluate_handle(
             """([name, bytes]) => {
                 const data = new DataTransfer();
@@ -66,7 +66,7 @@ class PageDriver:
         self.button(name).click()
 
     def done(self, said: str) -> str:
-        """The status, once it matches and nothing runs."""
+        """Wait until the status matches and no job runs, and return it."""
         self.page.wait_for_function(
             """said => {
                 const text = document.querySelector("#status [role=status]")?.innerText ?? "";
@@ -77,7 +77,7 @@ class PageDriver:
         return self.status
 
     def compose(self, name: str = "Continue", *, bars: int = 2, said: str = "bars? after") -> str:
-        """Press and wait for the end; what was there before must not count as it."""
+        """Press a button and wait for the end of its job, which changes the caption."""
         before = self.page.evaluate("document.querySelector('#take-a .said')?.innerText ?? ''")
         self.press(name, bars=bars)
         self.page.wait_for_function(
@@ -91,17 +91,17 @@ class PageDriver:
         return str(self.page.locator("#status [role=status]").inner_text())
 
     def player(self, wanted: str, *, player: str = "roll-a") -> Any:
-        """Something of a player."""
+        """Evaluate a property of a player."""
         return self.page.evaluate(f"musiclstm.players.get('{player}').{wanted}")
 
     def wait_for_player(self, wanted: str, *, player: str = "roll-a") -> None:
         self.page.wait_for_function(f"musiclstm.players.get('{player}').{wanted}")
 
-    def offered(self, name: str) -> bytes:
+    def download(self, name: str) -> bytes:
         with self.page.expect_download() as download:
             self.button(name).click()
         return Path(download.value.path()).read_bytes()
 
     @property
     def midi(self) -> bytes:
-        return self.offered("MIDI")
+        return self.download("MIDI")

@@ -1,4 +1,4 @@
-"""What a visitor hears and steers while music is composed, in a real Chromium."""
+"""Composing, stopping, muting and remixing in Chromium."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ pytestmark = [
 
 SOME_BARS = re.compile(r"bar ([2-9]|\d\d) of 64")
 
-# -- While it is composed --------------------------------------------------------------------------
-
 
 @with_sound
 def test_sound_arrives_before_the_last_bar_is_composed(
@@ -37,7 +35,9 @@ def test_sound_arrives_before_the_last_bar_is_composed(
     ann.wait_for_player("sound.rendering.complete")
 
 
-def test_bars_done_are_told(visit: Callable[..., PageDriver], watched: Any) -> None:
+def test_the_status_shows_bars_and_time_left(
+    visit: Callable[..., PageDriver], watched: Any
+) -> None:
     watched.pause_s = 0.3
     ann = visit()
     ann.press(bars=64)
@@ -47,7 +47,7 @@ def test_bars_done_are_told(visit: Callable[..., PageDriver], watched: Any) -> N
     ann.done("after")
 
 
-def test_stop_keeps_what_there_is(visit: Callable[..., PageDriver], watched: Any) -> None:
+def test_stop_keeps_the_bars_so_far(visit: Callable[..., PageDriver], watched: Any) -> None:
     watched.pause_s = 0.2
     ann = visit()
     ann.press(bars=64)
@@ -60,7 +60,7 @@ def test_stop_keeps_what_there_is(visit: Callable[..., PageDriver], watched: Any
     assert sum(step.bars for step in read_recipe(ann.midi).steps) == bars
 
 
-def test_endless_goes_on_until_something_else_is_pressed(
+def test_endless_music_ends_when_another_job_starts(
     visit: Callable[..., PageDriver], watched: Any
 ) -> None:
     watched.pause_s = 0.1
@@ -74,7 +74,7 @@ def test_endless_goes_on_until_something_else_is_pressed(
     assert ann.done("^3 bars after").startswith("3 bars after 8 bars")
 
 
-def test_a_closed_page_frees_its_worker(visit: Callable[..., PageDriver], watched: Any) -> None:
+def test_closing_the_page_stops_its_job(visit: Callable[..., PageDriver], watched: Any) -> None:
     watched.pause_s = 0.2
     ann = visit()
     ann.press(bars=64)
@@ -84,12 +84,12 @@ def test_a_closed_page_frees_its_worker(visit: Callable[..., PageDriver], watche
     assert watched.bars < 64
 
 
-def test_a_locked_random_seed_stays_when_something_else_is_changed(
+def test_an_entered_random_seed_is_locked_and_stays(
     visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
     ann.field("Random seed").press_sequentially("7")
-    ann.page.locator("#lock input:checked").wait_for()  # what is typed is to be used
+    ann.page.locator("#lock input:checked").wait_for()  # entering a number locks it
     adventurous = ann.page.get_by_role("spinbutton", name="number input for Adventurous")
     adventurous.fill("0.9")
     ann.compose(bars=2)
@@ -105,7 +105,7 @@ def test_a_locked_random_seed_stays_when_something_else_is_changed(
 
 
 @with_sound
-def test_an_instrument_is_muted_at_the_listener_s_place(visit: Callable[..., PageDriver]) -> None:
+def test_muting_an_instrument_renders_the_piece_again(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=2)
     ann.wait_for_player("sound.rendering.complete")
@@ -117,7 +117,7 @@ def test_an_instrument_is_muted_at_the_listener_s_place(visit: Callable[..., Pag
 
 
 @with_sound
-def test_an_instrument_falls_silent_while_more_is_composed(
+def test_an_instrument_is_muted_while_more_is_composed(
     visit: Callable[..., PageDriver], watched: Any
 ) -> None:
     watched.held_at = 4
@@ -125,7 +125,7 @@ def test_an_instrument_falls_silent_while_more_is_composed(
     ann.press(bars=6)
     ann.wait_for_player("state === 'playing'")
     ann.button("Mute Acoustic Grand Piano").click()
-    ann.page.wait_for_timeout(1_000)  # the player waits for more presses, then tells the server
+    ann.page.wait_for_timeout(1_000)  # the player collects presses before it sends them
     watched.held_at = 6
     ann.wait_for_player("sound.rendering.number === 1")
     assert watched.bars < 6
@@ -137,7 +137,7 @@ def test_an_instrument_falls_silent_while_more_is_composed(
 
 
 @with_sound
-def test_another_sound_is_heard_at_once(visit: Callable[..., PageDriver]) -> None:
+def test_changing_the_reverb_renders_the_piece_again(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=2)
     ann.wait_for_player("sound.rendering.complete")

@@ -1,4 +1,4 @@
-"""What hostile files and refused presses do to a visitor's page, in a real Chromium."""
+"""Files with scripts and refused requests, in Chromium."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ CLEAN = {"hacked": None, "nodes": 0, "scripts": 0}
 
 
 @pytest.fixture
-def hostile_file(midi_file: Callable[..., Path]) -> Path:
-    """A piece that says something hostile wherever MIDI has room for words."""
+def file_with_scripts(midi_file: Callable[..., Path]) -> Path:
+    """A piece with a script in every text of a MIDI file."""
     path = midi_file(f"{ATTACKS[1][:60].replace('/', '')}.mid", tracks=ATTACKS)
     score: Any = ScoreTick.from_midi(path.read_bytes())
     for track, attack in zip(score.tracks, ATTACKS, strict=True):
@@ -48,27 +48,27 @@ def hostile_file(midi_file: Callable[..., Path]) -> Path:
     return path
 
 
-def test_nothing_inside_a_file_runs_in_the_browser(
-    visit: Callable[..., PageDriver], hostile_file: Path
+def test_scripts_in_a_file_do_not_run(
+    visit: Callable[..., PageDriver], file_with_scripts: Path
 ) -> None:
     ann = visit()
-    ann.drop(hostile_file)
+    ann.drop(file_with_scripts)
     ann.page.locator("#about", has_text="alert(1)").wait_for()
     for name in ("Choose tracks and bars", "More", "Sound"):
         ann.page.get_by_text(name, exact=True).first.click()
-    assert ann.page.get_by_label("alert(2)").count() > 0  # the choice of tracks names them
+    assert ann.page.get_by_label("alert(2)").count() > 0  # in the choice of tracks
     ann.compose(bars=1)
     ann.compose("Four takes", bars=1)
     ann.button("Keep B").click()
     ann.done("bars? after")
     ann.page.locator("#history summary").click()
     assert ann.page.locator("#about").inner_text().count("alert(") >= 4
-    ann.page.wait_for_timeout(200)  # what is late may still run
+    ann.page.wait_for_timeout(200)  # a late script may still run
     assert ann.page.evaluate(FOUND) == CLEAN
     assert ann.dialogs == []
 
 
-def test_the_sentence_about_a_hostile_file_runs_nothing(
+def test_scripts_in_a_file_name_do_not_run_in_the_message(
     visit: Callable[..., PageDriver], tmp_path: Path
 ) -> None:
     path = tmp_path / f"{ATTACKS[1].replace('/', '')}.mid"
@@ -85,7 +85,7 @@ def test_the_sentence_about_a_hostile_file_runs_nothing(
     [(RefusedError(429, "You have 3 jobs here already; wait."), "You have 3 jobs here already"),
      (RefusedError(503, "Everybody composes."), "This application is currently busy")],
 )  # fmt: skip
-def test_a_press_that_is_refused_is_told_at_once_and_the_next_one_counts(
+def test_a_refused_job_shows_a_message_and_the_next_one_works(
     visit: Callable[..., PageDriver],
     monkeypatch: pytest.MonkeyPatch,
     refusal: RefusedError,

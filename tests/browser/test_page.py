@@ -1,4 +1,4 @@
-"""What a visitor finds and does first, in a real Chromium."""
+"""Prompts, uploads, accessibility and layout in Chromium."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio.queueing"),
 ]
 
-HOSTILE = '<img src=x onerror="window.hacked = true">'
-
-# -- The first minute ------------------------------------------------------------------------------
+MARKUP = '<img src=x onerror="window.hacked = true">'
 
 
 @with_sound
-def test_one_button_starts_music_that_is_heard(visit: Callable[..., PageDriver]) -> None:
+def test_continue_composes_and_plays(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     assert ann.player("state") == "paused"
     ann.press()
@@ -33,7 +31,7 @@ def test_one_button_starts_music_that_is_heard(visit: Callable[..., PageDriver])
     ann.wait_for_player("sound.rendering.complete")
 
 
-def test_nothing_plays_before_a_press(visit: Callable[..., PageDriver]) -> None:
+def test_nothing_plays_before_a_user_action(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     assert (
         ann.page.evaluate("[...musiclstm.players.values()].map((each) => each.wants)")
@@ -42,7 +40,7 @@ def test_nothing_plays_before_a_press(visit: Callable[..., PageDriver]) -> None:
 
 
 @with_sound
-def test_the_seed_alone_is_heard_and_the_music_after_it_takes_over(
+def test_the_new_piece_takes_over_from_the_prompt_s_player(
     visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
@@ -57,7 +55,7 @@ def test_the_seed_alone_is_heard_and_the_music_after_it_takes_over(
 
 
 @with_sound
-def test_a_seed_that_was_heard_is_heard_again_from_where_one_clicks(
+def test_the_prompt_plays_from_a_clicked_bar(
     visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
@@ -73,7 +71,7 @@ def test_a_seed_that_was_heard_is_heard_again_from_where_one_clicks(
     assert ann.player("place", player="prompt-roll") == pytest.approx(1, abs=2)
 
 
-def test_surprise_me_begins_from_nothing(visit: Callable[..., PageDriver]) -> None:
+def test_surprise_me_starts_from_nothing(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.set_bars(2)
     ann.page.locator("#surprise").click()
@@ -81,7 +79,7 @@ def test_surprise_me_begins_from_nothing(visit: Callable[..., PageDriver]) -> No
     assert not ann.page.locator("#prompt-roll").is_visible()
 
 
-def test_a_card_is_chosen_and_goes_on(visit: Callable[..., PageDriver]) -> None:
+def test_a_chosen_card_is_continued(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     card = ann.page.locator(".cards button", has_text="Ode to Joy")
     card.click()
@@ -90,7 +88,7 @@ def test_a_card_is_chosen_and_goes_on(visit: Callable[..., PageDriver]) -> None:
     assert "Ode to Joy" in ann.compose(bars=1)
 
 
-def test_a_dropped_file_goes_on(
+def test_a_dropped_file_is_continued(
     visit: Callable[..., PageDriver], midi_file: Callable[..., Path]
 ) -> None:
     ann = visit()
@@ -100,7 +98,7 @@ def test_a_dropped_file_goes_on(
     assert ann.compose(bars=2) == "2 bars after 2 bars of motif.mid."
 
 
-def test_chosen_tracks_and_bars_go_on_and_the_others_play_along(
+def test_selected_tracks_and_bars_are_continued(
     visit: Callable[..., PageDriver], midi_file: Callable[..., Path]
 ) -> None:
     ann = visit()
@@ -109,7 +107,7 @@ def test_chosen_tracks_and_bars_go_on_and_the_others_play_along(
     ann.page.get_by_role("button", name="Choose tracks and bars").click()
     ann.page.get_by_role("checkbox", name=re.compile("^Two")).uncheck()
     ann.field("To bar").press_sequentially("2")
-    ann.page.get_by_text("bars 1 to 2 of 1 track go on").wait_for()
+    ann.page.get_by_text("bars 1 to 2 of 1 track").wait_for()
     assert ann.compose(bars=1) == "1 bar after 2 bars of band.mid."
     recipe = read_recipe(ann.midi)
     assert recipe.source is not None
@@ -124,18 +122,18 @@ def test_bars_are_chosen_on_the_roll(
     bars = ann.page.locator("#prompt-roll .bar")
     bars.filter(has_text=re.compile("^2$")).click()
     bars.filter(has_text=re.compile("^3$")).click(modifiers=["Shift"])
-    ann.page.get_by_text("bars 2 to 3 of all tracks go on").wait_for()
+    ann.page.get_by_text("bars 2 to 3 of all tracks").wait_for()
     assert ann.compose(bars=1) == f"1 bar after 2 bars of {MINUET}."
 
 
-# -- Strangers' files ------------------------------------------------------------------------------
+# -- Untrusted files ------------------------------------------------------------------------------
 
 
-def test_a_hostile_track_name_runs_no_script(
+def test_a_script_in_a_track_name_does_not_run(
     visit: Callable[..., PageDriver], midi_file: Callable[..., Path]
 ) -> None:
     ann = visit()
-    ann.drop(midi_file("tracks.mid", bars=1, tracks=(HOSTILE, f"</title></svg>{HOSTILE}")))
+    ann.drop(midi_file("tracks.mid", bars=1, tracks=(MARKUP, f"</title></svg>{MARKUP}")))
     ann.page.get_by_role("heading", name="tracks.mid").wait_for()
     assert ann.page.locator("#about li").first.inner_text().startswith("<img src=x onerror=")
     ann.compose(bars=1)
@@ -144,12 +142,12 @@ def test_a_hostile_track_name_runs_no_script(
     assert ann.dialogs == []
 
 
-def test_a_hostile_file_is_answered_with_its_own_words_as_text(
+def test_the_error_message_shows_the_file_s_content_as_text(
     visit: Callable[..., PageDriver], tmp_path: Path
 ) -> None:
     ann = visit()
     bad = tmp_path / "bad.mid"
-    bad.write_bytes(b"<b>x</b>" + HOSTILE.encode())
+    bad.write_bytes(b"<b>x</b>" + MARKUP.encode())
     ann.drop(bad)
     toast = ann.page.get_by_text("is not a MIDI file")
     toast.wait_for()
@@ -157,7 +155,7 @@ def test_a_hostile_file_is_answered_with_its_own_words_as_text(
     assert ann.page.evaluate("window.hacked") is None
 
 
-def test_a_bad_file_leaves_seed_and_result_in_place(
+def test_an_invalid_file_keeps_prompt_and_result(
     visit: Callable[..., PageDriver], tmp_path: Path
 ) -> None:
     ann = visit()
@@ -172,27 +170,27 @@ def test_a_bad_file_leaves_seed_and_result_in_place(
     assert ann.midi.startswith(b"MThd")
 
 
-# -- Everyone --------------------------------------------------------------------------------------
+# -- Sessions, accessibility, layout ---------------------------------------------------------------
 
 
-def test_two_visitors_see_their_own_seed_and_piece(visit: Callable[..., PageDriver]) -> None:
+def test_two_users_have_sessions_of_their_own(visit: Callable[..., PageDriver]) -> None:
     ann, bob = visit(), visit()
     ann.page.locator(".cards button", has_text="Ode to Joy").click()
     ann.page.get_by_role("heading", name="Ode to Joy (Beethoven)").wait_for()
-    for visitor, bars in ((ann, 1), (bob, 2)):
-        visitor.press(bars=bars)
+    for user, bars in ((ann, 1), (bob, 2)):
+        user.press(bars=bars)
     assert ann.done("^1 bar after").endswith("Ode to Joy (Beethoven).")
     assert bob.done("^2 bars after").endswith("Minuet in G (Petzold).")
 
 
-def test_a_whole_visit_asks_nobody_else(visit: Callable[..., PageDriver], page_url: str) -> None:
+def test_the_page_requests_no_other_host(visit: Callable[..., PageDriver], page_url: str) -> None:
     ann = visit()
     ann.compose(bars=1)
     hosts = {urlsplit(url).hostname for url in ann.requests if url.startswith(("http", "ws"))}
     assert hosts == {urlsplit(page_url).hostname}
 
 
-def test_every_control_has_a_name_for_those_who_cannot_see_it(
+def test_every_control_has_an_accessible_name(
     visit: Callable[..., PageDriver],
 ) -> None:
     page = visit().page

@@ -1,4 +1,4 @@
-"""What a visitor does with pieces: takes, history, files and links, in a real Chromium."""
+"""Takes, history, downloads and links in Chromium."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 @with_sound
-def test_four_takes_are_all_there_and_one_is_kept_and_gone_on_with(
+def test_one_of_four_takes_is_kept_and_continued(
     visit: Callable[..., PageDriver],
 ) -> None:
     ann = visit()
@@ -46,7 +46,7 @@ def test_four_takes_are_all_there_and_one_is_kept_and_gone_on_with(
 
 
 @with_sound
-def test_takes_are_compared_at_the_same_place(visit: Callable[..., PageDriver]) -> None:
+def test_another_take_plays_from_the_same_position(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose("Four takes", bars=4)
     for take in "ac":
@@ -58,7 +58,7 @@ def test_takes_are_compared_at_the_same_place(visit: Callable[..., PageDriver]) 
     assert ann.player("place", player="roll-c") == pytest.approx(9, abs=2)
 
 
-def test_undo_and_redo_go_back_and_forth(visit: Callable[..., PageDriver]) -> None:
+def test_undo_redo_and_the_history_show_other_versions(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=1)
     first = ann.midi
@@ -77,7 +77,7 @@ def test_undo_and_redo_go_back_and_forth(visit: Callable[..., PageDriver]) -> No
     assert ann.midi == first
 
 
-def test_a_piece_is_made_anew_from_a_bar_that_was_clicked(visit: Callable[..., PageDriver]) -> None:
+def test_a_piece_is_composed_again_from_a_clicked_bar(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=4)
     first = ann.midi
@@ -96,34 +96,34 @@ def test_a_piece_is_made_anew_from_a_bar_that_was_clicked(visit: Callable[..., P
     assert [step.bars for step in read_recipe(second).steps] == [2, 2]
 
 
-# -- Taking home -----------------------------------------------------------------------------------
+# -- Downloads ------------------------------------------------------------------------------------
 
 
 @with_sound
-def test_every_file_can_be_taken_home(visit: Callable[..., PageDriver]) -> None:
+def test_every_download_holds_the_piece(visit: Callable[..., PageDriver]) -> None:
     ann = visit()
     ann.compose(bars=2)
-    whole, new = (read_midi(ann.offered(name))[1] for name in ("MIDI", "MIDI, new bars"))
+    whole, new = (read_midi(ann.download(name))[1] for name in ("MIDI", "MIDI, new bars"))
     assert whole.bars == 10
     assert new.bars <= 2
     assert whole.notes == new.notes + 49  # the minuet has 49
-    with zipfile.ZipFile(io.BytesIO(ann.offered("Every track, MIDI"))) as tracks:
+    with zipfile.ZipFile(io.BytesIO(ann.download("Every track, MIDI"))) as tracks:
         assert tracks.namelist()
         for name in tracks.namelist():
             assert read_midi(tracks.read(name))[1].notes
     for name in ("Sound, wav", "Sound, mp3"):
-        samples, rate_hz = soundfile.read(io.BytesIO(ann.offered(name)))
+        samples, rate_hz = soundfile.read(io.BytesIO(ann.download(name)))
         assert len(samples) > 10 * rate_hz
         assert abs(samples).max() > 0.05
-    recipe = Recipe.from_json(ann.offered("Recipe"))
+    recipe = Recipe.from_json(ann.download("Recipe"))
     assert recipe == read_recipe(ann.midi)
 
 
-def test_the_score_can_be_read_by_others(visit: Callable[..., PageDriver]) -> None:
+def test_music21_reads_the_score(visit: Callable[..., PageDriver]) -> None:
     music21 = pytest.importorskip("music21", reason="music21 is not installed")
     ann = visit()
     ann.compose(bars=2)
-    score = music21.converter.parseData(ann.offered("Score, MusicXML").decode())
+    score = music21.converter.parseData(ann.download("Score, MusicXML").decode())
     assert len(score.parts[0].getElementsByClass("Measure")) == 10
 
 
@@ -142,7 +142,7 @@ def test_a_link_makes_the_same_bytes_again(visit: Callable[..., PageDriver], pag
     assert bob.page.get_by_role("checkbox", name="Lock it").is_checked()
 
 
-def test_a_link_to_a_dropped_file_waits_for_that_file(
+def test_a_link_to_an_uploaded_file_waits_for_it(
     visit: Callable[..., PageDriver], midi_file: Callable[..., Path]
 ) -> None:
     ann, bob = visit(), visit()
@@ -152,13 +152,13 @@ def test_a_link_to_a_dropped_file_waits_for_that_file(
     ann.compose(bars=1)
     ann.page.wait_for_function("document.querySelector('#link input, #link textarea').value")
     bob.open(ann.page.locator("#link").locator("input, textarea").input_value())
-    bob.page.get_by_text("drop that file above").wait_for()
+    bob.page.get_by_text("upload that file").wait_for()
     bob.drop(motif)
     bob.done("^1 bar after 2 bars of motif.mid")
     assert bob.midi == ann.midi
 
 
-def test_a_broken_link_is_one_sentence(visit: Callable[..., PageDriver], page_url: str) -> None:
+def test_a_broken_link_shows_a_message(visit: Callable[..., PageDriver], page_url: str) -> None:
     ann = visit()
     ann.open(f"{page_url}?recipe=<b>nonsense")
     ann.page.get_by_text("This link holds no recipe").wait_for()

@@ -1,4 +1,4 @@
-"""Programs that come in by the Model Context Protocol, where its extra is installed."""
+"""MCP clients, where the extra `mcp` is installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytest.importorskip(
     "has an environment of its own: pip install 'musiclstm[app,mcp]' pytest hypothesis",
 )
 
-# What the protocol's own packages and the test's event loop leave behind is not ours to mend.
+# From the mcp packages and the event loop of the test.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -33,7 +33,7 @@ TOOL = "continue_midi"
 
 @pytest.fixture(scope="module")
 def mcp_url(tiny_composer: Composer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the tools of a page are served, without sound."""
+    """URL of the tools of a page without sound."""
     import app
 
     with pytest.MonkeyPatch.context() as patch:
@@ -46,40 +46,40 @@ def mcp_url(tiny_composer: Composer, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def ask(mcp_url: str) -> Callable[[Callable[[Any], Any]], Any]:
-    """A maker of short visits: what a coroutine with a session gives."""
+    """Run a coroutine with an MCP session and return its result."""
     from mcp import ClientSession
     from mcp.client.streamable_http import streamable_http_client
 
-    async def visit(wish: Callable[[Any], Any]) -> Any:
+    async def run(request: Callable[[Any], Any]) -> Any:
         async with (
             streamable_http_client(mcp_url) as (incoming, outgoing, *_),
             ClientSession(incoming, outgoing) as session,
         ):
             await session.initialize()
-            return await wish(session)
+            return await request(session)
 
-    return lambda wish: asyncio.run(visit(wish))
-
-
-def calling(**wishes: Any) -> Callable[[Any], Any]:
-    return lambda session: session.call_tool(TOOL, wishes)
+    return lambda request: asyncio.run(run(request))
 
 
-def said(answer: Any) -> str:
-    """All texts of an answer; Gradio puts several outputs into one."""
+def call(**arguments: Any) -> Callable[[Any], Any]:
+    return lambda session: session.call_tool(TOOL, arguments)
+
+
+def text_of(answer: Any) -> str:
+    """Return all texts of an answer; Gradio puts several outputs into one."""
     return "\n".join(each.text for each in answer.content)
 
 
 def midi_of(answer: Any) -> bytes:
-    (address,) = set(re.findall(r"http://127\.0\.0\.1\S+?\.mid\b", said(answer)))
+    (address,) = set(re.findall(r"http://127\.0\.0\.1\S+?\.mid\b", text_of(answer)))
     with urlopen(address) as file:
         return bytes(file.read())
 
 
-def test_there_is_one_tool_and_its_words_are_whole(ask: Callable[..., Any]) -> None:
+def test_one_tool_documents_all_its_inputs(ask: Callable[..., Any]) -> None:
     (tool,) = ask(lambda session: session.list_tools()).tools
     assert tool.name == TOOL
-    assert tool.description.startswith("Let a MIDI file, a bundled tune or nothing at all go on.")
+    assert tool.description.startswith("Continue a MIDI file")
     assert tool.inputSchema.get("required", []) == []
     inputs = tool.inputSchema["properties"]
     assert list(inputs) == [
@@ -89,23 +89,23 @@ def test_there_is_one_tool_and_its_words_are_whole(ask: Callable[..., Any]) -> N
     assert (inputs["bars"]["type"], inputs["bars"]["default"]) == ("integer", 8)
 
 
-def test_a_tune_goes_on_and_the_answer_says_where_the_files_are(
+def test_a_tune_is_continued_and_the_answer_links_the_files(
     ask: Callable[..., Any], tiny_composer: Composer
 ) -> None:
-    answer = ask(calling(tune=MINUET, bars=2, random_seed=7))
-    assert not answer.isError, said(answer)
+    answer = ask(call(tune=MINUET, bars=2, random_seed=7))
+    assert not answer.isError, text_of(answer)
     expected = tiny_composer.compose(
         bars=2, prompt=example_files()[MINUET], sampling=Sampling(seed=7)
     )
     assert midi_of(answer) == expected.to_midi()
 
 
-def test_a_midi_file_in_the_call_itself_goes_on(
+def test_a_midi_file_in_the_call_is_continued(
     ask: Callable[..., Any], midi_file: Callable[..., Path]
 ) -> None:
     data = base64.b64encode(midi_file("motif.mid", bars=2).read_bytes()).decode()
-    answer = ask(calling(midi=f"data:audio/midi;base64,{data}", bars=1, random_seed=3))
-    assert not answer.isError, said(answer)
+    answer = ask(call(midi=f"data:audio/midi;base64,{data}", bars=1, random_seed=3))
+    assert not answer.isError, text_of(answer)
     _, report = read_midi(midi_of(answer))
     assert report.bars == 2 + 1
     assert read_recipe(midi_of(answer)).steps[0].sampling.seed == 3
@@ -115,13 +115,13 @@ def test_a_midi_file_in_the_call_itself_goes_on(
     ("wrong", "words"),
     [
         ({"bars": 65}, "bars must be"),
-        ({"tune": "Nothing of that name"}, "no bundled seed"),
+        ({"tune": "Nothing of that name"}, "no bundled tune"),
         ({"midi": "data:audio/midi;base64,RGVhciBkaWFyeQ=="}, "not a MIDI file"),
     ],
 )
-def test_a_refusal_is_one_sentence(
+def test_an_invalid_call_is_rejected(
     ask: Callable[..., Any], wrong: dict[str, Any], words: str
 ) -> None:
-    answer = ask(calling(**wrong))
+    answer = ask(call(**wrong))
     assert answer.isError
-    assert words in said(answer)
+    assert words in text_of(answer)
