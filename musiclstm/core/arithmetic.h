@@ -1,6 +1,6 @@
 /* Elementary functions and sums in float32, the same to the last bit on every machine.
  *
- * They are plain loops and branch-free formulas, so that compilers turn them into vector code.
+ * Plain loops and branch-free formulas, which compilers vectorize.
  */
 #ifndef MUSICLSTM_ARITHMETIC_H
 #define MUSICLSTM_ARITHMETIC_H

@@ -1,5 +1,5 @@
-/* Step features, one token at a time; see features.h. Names and order follow the reference,
- * model/step_features.py, which says why everything is as it is.
+/* Step features, one token at a time. Names and order follow the reference,
+ * model/step_features.py, which explains each feature.
  */
 #include "features_state.h"
 
@@ -7,7 +7,7 @@ static const float PART_DECAY = 0x1.f16ca2p-1f;   /* float32 of 0.5 ** (1 / 24) 
 static const float RECENT_DECAY = 0x1.fa7c18p-1f; /* float32 of 0.5 ** (1 / 64) */
 static const float PIECE_DECAY = 0x1.ff4eacp-1f;  /* float32 of 0.5 ** (1 / 512) */
 
-/* Where the stream stands -------------------------------------------------------------------- */
+/* Position in the stream --------------------------------------------------------------------- */
 
 static void open_block(Cursor *c, int32_t program) {
     uint8_t *block = &c->blocks[program - DRUMS];
@@ -161,7 +161,7 @@ static void write_sizes(const Sizes *z, int16_t *out) {
     out[0] = onset->more, out[1] = onset->equal, out[2] = bar->more, out[3] = bar->equal;
 }
 
-/* What may follow ---------------------------------------------------------------------------- */
+/* Tokens that may follow --------------------------------------------------------------------- */
 
 static bool may_be_pitch(const Cursor *c) {
     bool begun = (c->kind == POSITION || c->kind == DURATION) && c->position != NONE;
@@ -218,7 +218,7 @@ static void count_result(CandidateAccuracy *accuracy, const FeatureTable *table,
     *share = (uint16_t)(right ? *share + ((65535 - *share) >> 3) : *share - ((*share + 7) >> 3));
 }
 
-/* All of them -------------------------------------------------------------------------------- */
+/* All features ------------------------------------------------------------------------------- */
 
 int64_t features_state_bytes(void) { return sizeof(FeatureState); }
 
@@ -315,7 +315,7 @@ static void write_step(const FeatureState *s, const FeatureTable *table, const F
     if (out->sizes) write_sizes(&s->sizes, out->sizes + 4 * step);
 }
 
-/* What no token leaves, for the steps from `first` up to `last`. */
+/* The features of FeatureArrays.empty, for the steps from `first` to before `last`. */
 static void write_nothing(const FeatureOutputs *out, int64_t first, int64_t last) {
     int64_t count = last - first;
     size_t steps = (size_t)count;

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-typedef struct FeatureTable FeatureTable; /* what every token means */
+typedef struct FeatureTable FeatureTable; /* kind and value of each token */
 typedef struct FeatureState FeatureState; /* one stream */
 
 /* Where to write the features after each token: arrays of (steps, ...), or NULL to skip one. */
@@ -50,14 +50,14 @@ int64_t features_state_bytes(void);
 int32_t features_make_table(FeatureTable *table, int32_t size, const int32_t *kind,
                             const int32_t *value, const int32_t *unit);
 
-/* Begin a stream. */
+/* Start a stream. */
 void features_begin(FeatureState *state);
 
 /* Read rows of ids (rows, steps), and write the features after each token into arrays of
  * (rows, steps, ...). On an error nothing is read.
  *
- * states: one after the other. lengths: tokens of each row, or NULL for all; beyond them the
- * features are those of no token. reset: rows that begin a stream first, or NULL for none. */
+ * states: one after the other. lengths: tokens of each row, or NULL for all; the features beyond
+ * are those of FeatureArrays.empty. reset: rows that start a stream first, or NULL for none. */
 int32_t features_read_rows(FeatureState *states, const FeatureTable *table, const int64_t *ids,
                            int64_t rows, int64_t steps, const int64_t *lengths,
                            const uint8_t *reset, const FeatureOutputs *out);

@@ -1,8 +1,8 @@
-/* Copy candidates for the tokens, and which earlier notes the last notes of each part resemble.
+/* Matches of the last tokens, and of the last notes of each part.
  *
- * Tokens and notes lie in rings. A context is found through a hash: each bucket is a chain of
- * places in a ring, the latest first and one for each context, and what is found is compared with
- * the context itself, so that the outcome is exact.
+ * Tokens and notes are stored in ring buffers. A hash table finds contexts: each bucket is a chain
+ * of ring indices, the latest first and one per context. Entries are compared with the context
+ * itself, so matches are exact.
  */
 #include "features_state.h"
 
@@ -17,7 +17,7 @@ static uint32_t bucket(uint64_t hash, int bits) {
     return (uint32_t)(hash * 0xd6e8feb86659fd93u >> (64 - bits));
 }
 
-/* The next place of a chain; `mask` is the size of its links less one. */
+/* The next index of a chain; `mask` is the size of its links less one. */
 static int32_t below(const uint16_t *link, uint32_t mask, int32_t place) {
     int32_t step = link[(uint32_t)place & mask];
     return step ? place - step : NONE;
@@ -27,8 +27,8 @@ static uint16_t link_between(int32_t place, int32_t lower) {
     return (uint16_t)(lower >= 0 && place - lower <= HORIZON ? place - lower : 0);
 }
 
-/* Enter a place at the head, and take out the one that it replaces, if any, which is below
- * `above`, or the head where that is NONE. */
+/* Insert an index at the head and remove the one that it replaces, if any. That one follows `above`
+ * in the chain, or is the head if `above` is NONE. */
 static void enter(int32_t *head, uint16_t *link, uint32_t mask, int32_t place, int32_t above,
                   int32_t replaced) {
     if (replaced != NONE) {
@@ -56,8 +56,8 @@ static bool same_tokens(const int16_t *ring, int32_t one, int32_t other, int len
     return true;
 }
 
-/* The first place of a chain, from `place` down, with the same last tokens; NONE without one.
- * `above` becomes the place before it in the chain, unless it is the first. */
+/* The first index of a chain, from `place` down, with the same last tokens; NONE without one.
+ * `above` becomes the index before it in the chain, unless it is the first. */
 static int32_t find_tokens(const TokenChain *chain, const int16_t *ring, int32_t index, int length,
                            int32_t place, int32_t *above) {
     while (place >= 0 && index - place <= HORIZON) {
@@ -68,7 +68,7 @@ static int32_t find_tokens(const TokenChain *chain, const int16_t *ring, int32_t
     return NONE;
 }
 
-/* Enter the present place; return the latest one with the same last tokens, NONE without one. */
+/* Insert the current index; return the latest one with the same last tokens, NONE without one. */
 static int32_t exchange_tokens(TokenChain *chain, const int16_t *ring, int32_t index, int length,
                                uint64_t hash) {
     int32_t *head = &chain->head[bucket(hash, TOKEN_BUCKET_BITS)], above = NONE;
@@ -94,7 +94,7 @@ static int32_t match_tokens(TokenChain chains[2], const int16_t *ring, int32_t i
     return found == NONE ? second : found;
 }
 
-/* Pitches as differences: negative, so that they differ from all ids. */
+/* A token, or a pitch as its interval to the last pitch: negative, so that it differs from ids. */
 static int16_t symbol(const FeatureState *s, int32_t token, int32_t pitch) {
     enum { FIRST_PITCH = -1000 };
     if (pitch == NONE) return (int16_t)token;
@@ -214,7 +214,7 @@ static int32_t exchange_notes(FeatureState *s, NoteChain *chain, int length, uin
     return found;
 }
 
-/* Where a part continues without a match: the note after the one that was matched before. */
+/* Without a new match: the note after the previous match. */
 static int32_t continue_match(FeatureState *s, int32_t slot, int32_t match) {
     if (match < 0 || s->notes - match > NOTE_RING) return NONE;
     const PartNote *old = note_at(s, match);

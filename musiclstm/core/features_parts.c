@@ -1,4 +1,4 @@
-/* What the parts play next: the part_order, the passages that they follow, and homorhythm. */
+/* Candidates from the order of parts, from matched passages and from homorhythm. */
 #include "features_state.h"
 
 /* The order of parts ------------------------------------------------------------------------- */
@@ -15,7 +15,7 @@ static int32_t next_part(const FeatureState *s, int32_t bars) {
     return NONE;
 }
 
-/* `later` is where a new part belongs; afterwards it is the place behind the present part. */
+/* `later` is the index at which a new part is inserted; afterwards the index after it. */
 static void enter_part(PartOrder *r, int32_t slot) {
     int32_t place = 0;
     while (place < r->count && r->order[place] != slot) place++;
@@ -51,7 +51,7 @@ int32_t features_propose_part(const FeatureState *s, const FeatureTable *table) 
     return kind == DURATION ? table->bar : NONE;
 }
 
-/* What follows along the matches ------------------------------------------------------------- */
+/* Matched passages --------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t onset;

@@ -53,7 +53,7 @@ typedef struct {
 } Cursor;
 
 typedef struct {
-    int32_t count, later; /* later: where in the order those begin that follow the present one */
+    int32_t count, later; /* later: index in `order` of the first part after the current one */
     int32_t following, age;
     int32_t last_bar[MAX_PARTS]; /* plus one; 0 for parts that never played */
     uint8_t order[MAX_PARTS];
@@ -138,7 +138,7 @@ struct FeatureState {
     NoteChain follower[4], imitation[3];
 };
 
-/* Short functions for all of them */
+/* Inline functions */
 
 static inline int32_t pitch_id(const FeatureTable *table, int32_t pitch, bool drums) {
     if (pitch < 0 || pitch >= PITCHES) return OUT_OF_RANGE;

@@ -1,4 +1,4 @@
-/* Token tables: what comes from outside is checked here. */
+/* Token tables, built from checked input. */
 #include "features_state.h"
 
 static int32_t check_token(int32_t kind, int32_t value, int32_t unit) {

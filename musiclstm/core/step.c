@@ -1,12 +1,12 @@
-/* One step of the network of modeling_musiclstm.py for a few rows, on int8 weights.
+/* One step of the network of modeling_musiclstm.py for several rows, with int8 weights.
  *
- * A step reads every weight once, and uses it once for each row. So the large matrices are int8, in
- * the order in which they are read (step.py writes them). Vectors are rounded to -127..127 with one
- * scale, sums are exact integers, everything else is float32. What a candidate adds to the input is
- * a table over the vocabulary: one addition of a vector instead of one more product.
- * A row therefore gives the same numbers, bit for bit, whatever other rows there are.
+ * A step reads every weight once and uses it for each row. The large matrices are int8, in the order
+ * in which they are read (step.py writes them). Vectors are quantized to -127..127 with one scale,
+ * products are exact integers, everything else is float32. The projections of the candidates are
+ * tables over the vocabulary, so a candidate costs one vector addition. The results of a row do not
+ * depend on the other rows, bit for bit.
  *
- * No memory is allocated here.
+ * No memory is allocated and nothing is static. A workspace belongs to one caller at a time.
  */
 #include "step.h"
 
@@ -17,7 +17,7 @@
 
 static const float TINY = 1e-36f; /* the largest magnitude of a vector that counts as zero */
 
-/* Returns 0 where the products are right on this machine. */
+/* Returns 0 if the products are correct on this machine. */
 int32_t self_check(void) {
     int8_t w[2 * BLOCK], values[2 * COLUMNS];
     const QuantizedVector x = {values, 1.0f};
@@ -53,7 +53,7 @@ int64_t workspace_bytes(const Network *net, int32_t rows) {
          + 4 * ((int64_t)net->size + CONTEXT_ROWS);
 }
 
-/* The memory arrives filled with zeros, and columns beyond `size` stay zero. */
+/* The memory must be zero at first; columns beyond `size` stay zero. */
 static StepWorkspace carve_workspace(const Network *net, int32_t rows, char *at) {
     int64_t columns = (int64_t)whole_blocks(net->size) * COLUMNS, units = pad4(net->size);
     StepWorkspace work;
@@ -121,7 +121,7 @@ static void add_features(const Network *net, const FeatureOutputs *features, int
 
 /* Stack of LSTM layers ------------------------------------------------------------------------- */
 
-/* All products of a layer, in the order in which the weights lie. */
+/* All products of a layer, in the order of the weights in memory. */
 static void multiply_layer(const Network *net, int32_t layer, int32_t rows, const StepWorkspace *work) {
     const int32_t blocks = whole_blocks(net->size), units = pad4(net->size);
     const int8_t *w = net->weights + (size_t)layer * 4 * units * 2 * blocks * COLUMNS;
@@ -208,12 +208,12 @@ void read_tokens(const Network *net, int32_t rows, const int64_t *ids,
 
 static FeatureOutputs features_at(const FeatureOutputs *features, int64_t step) {
     FeatureOutputs at = *features;
-    at.candidates += CANDIDATES * step, at.parts += 4 * step; /* all that read_tokens looks at */
+    at.candidates += CANDIDATES * step, at.parts += 4 * step; /* read_tokens uses no others */
     return at;
 }
 
-/* Reads `steps` tokens of one row; `features` have one entry for each. The output of the last step
- * remains. */
+/* Reads `steps` tokens of one row; `features` have one entry for each. `output` is that of the last
+ * step. */
 void read_sequence(const Network *net, int64_t steps, const int64_t *ids,
                    const FeatureOutputs *features, float *hidden, float *cell, float *output,
                    char *memory) {
@@ -276,7 +276,7 @@ static void run_context_head(const Network *net, int32_t from, int32_t to, const
     }
 }
 
-/* Adds scores of the differences -backward..forward to a reference to the values they lead to. */
+/* terms[reference + d] += scores[d + backward] for the differences d from -backward to forward */
 static void add_shifted(const float *scores, int32_t reference, int32_t backward, int32_t forward,
                         int32_t values, float *terms) {
     int32_t first = reference - backward, last = reference + forward;
@@ -288,7 +288,7 @@ static void add_shifted(const float *scores, int32_t reference, int32_t backward
 
 /* out[p] += sum over q of source[q] * filter[(p - q) mod 12] */
 static void add_filtered(const float *source, const float *filter, float *out) {
-    float twice[2 * CLASSES]; /* so that no index needs a modulus */
+    float twice[2 * CLASSES]; /* makes the modulus unnecessary */
     for (int32_t i = 0; i < 2 * CLASSES; i++) twice[i] = filter[i % CLASSES];
     for (int32_t q = 0; q < CLASSES; q++)
         for (int32_t p = 0; p < CLASSES; p++) out[p] += source[q] * twice[CLASSES + p - q];

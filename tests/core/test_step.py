@@ -84,7 +84,7 @@ def with_context(weights: Weights, seed: int = 1, **changes: object) -> Weights:
 
 
 def random_features(rows: int, vocab: int, seed: int = 0) -> FeatureArrays:
-    """Any values that the features may have, whether or not they occur together."""
+    """Random values within the range of each feature."""
     rng = np.random.default_rng(seed)
     arrays = FeatureArrays.empty(rows)
     arrays.candidates[:] = rng.integers(-1, vocab, (rows, 6))
@@ -155,7 +155,7 @@ def test_one_step_with_features_equals_the_reference(size, vocab, library) -> No
 
 
 @pytest.mark.parametrize("follows", [0, 1, 2, 3, 4])
-@pytest.mark.parametrize("reference", [-1, 0, 1, 35, 36, 37, 91, 92, 127])
+@pytest.mark.parametrize("reference", [-1, 0, 36, 92, 127])
 def test_context_terms_reach_only_tokens_that_may_follow(follows, reference, library) -> None:
     weights = random_weights(40, 260)
     weights = with_context(
@@ -250,8 +250,8 @@ def test_a_row_does_not_depend_on_the_others(rows, library) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 31, 32, 33, 1_024])
-def test_sums_are_exact_to_the_last_unit(size, library) -> None:
-    # Values and weights are integers up to 127, so the logits are the sums themselves.
+def test_integer_products_are_exact(size, library) -> None:
+    # Values and weights are integers up to 127, so the logits are the sums.
     rng = np.random.default_rng(size)
     head = rng.integers(-127, 128, (10, size)).astype(np.float32)
     head[:, 0] = 127
@@ -268,7 +268,7 @@ def test_sums_are_exact_to_the_last_unit(size, library) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-36, 1e30], ids=str)
-def test_logits_grow_with_the_weights_however_small_or_large(scale, library) -> None:
+def test_logits_scale_with_the_weights(scale, library) -> None:
     weights, logits = random_weights(24, 6, head_bias=np.zeros(6, np.float32)), []
     for head in (weights.head, weights.head * np.float32(scale)):
         network = CompiledNetwork(library, replace(weights, head=head))
@@ -291,7 +291,7 @@ def test_rows_of_zeros_score_their_bias(library) -> None:
 
 
 def test_numbers_without_a_float32_scale_count_as_zero(library) -> None:
-    # Weight decay may leave such numbers in an embedding that no token trains.
+    # Weight decay leaves such numbers in embeddings of unused tokens.
     weights = random_weights(24, 6, norms=[], residual=False)
     weights.embeddings[1] = 0
     weights.embeddings[2] = 1e-40
@@ -320,7 +320,7 @@ def test_gates_saturate(library) -> None:
         np.testing.assert_allclose(cell, 1 if bias[0] > 0 else before, atol=1e-6)
 
 
-def test_a_workspace_outlives_the_variable_of_its_network(library) -> None:
+def test_a_workspace_keeps_its_network_alive(library) -> None:
     found = []
     for held in (True, False):
         network = CompiledNetwork(library, random_weights(64, 32))
@@ -336,46 +336,42 @@ def test_a_workspace_outlives_the_variable_of_its_network(library) -> None:
     assert np.array_equal(*found)
 
 
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
-        ({"head": np.zeros((7, 24), np.float32)}, "head"),
-        ({"head_bias": np.zeros(5, np.float32)}, "head_bias"),
-        ({"biases": [np.zeros(95, np.float32)]}, "biases"),
-        ({"of_input": [np.zeros((96, 23), np.float32)]}, "of_input"),
+def zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
+def test_weights_of_other_shapes_are_refused() -> None:
+    for changes, name in (
+        ({"head": zeros(7, 24)}, "head"),
+        ({"head_bias": zeros(5)}, "head_bias"),
+        ({"biases": [zeros(95)]}, "biases"),
+        ({"of_input": [zeros(96, 23)]}, "of_input"),
         ({"of_hidden": []}, "layers"),
-        ({"norms": [np.zeros((2, 24), np.float32)]}, "layers"),
-    ],
-    ids=str,
-)
-def test_weights_that_do_not_fit_are_refused(changes, name, library) -> None:
-    with pytest.raises(ValueError, match=name):
-        CompiledNetwork(library, random_weights(24, 6, **changes))
+        ({"norms": [zeros(2, 24)]}, "layers"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            random_weights(24, 6, **changes)
 
 
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
+def test_context_weights_out_of_range_are_refused() -> None:
+    for changes, fact in (
         ({"pitch_tokens": np.full(100, 200)}, "pitch_tokens must be from 0 to 199"),
         ({"pitch_tokens": np.full(99, 1)}, "pitch_values"),
         ({"pitch_values": np.full(100, 128)}, "pitch_values must be from 0 to 127"),
         ({"position_tokens": np.full(POSITIONS, -1)}, "position_tokens"),
         ({"position_values": np.full(POSITIONS, 576)}, "position_values must be from 0 to 575"),
-        ({"following": np.zeros((130, 24), np.float32)}, "following"),
-        ({"age": np.zeros((10, 23), np.float32)}, "age"),
         ({"duration_values": np.full(60, 8_192)}, "duration_values must be from 0 to 8191"),
-        ({"head": np.zeros((841, 24), np.float32)}, "head"),
-        ({"gates": np.zeros((5, 42), np.float32)}, "gates"),
-        ({"candidate_inputs": np.zeros((24, 5 * 24), np.float32)}, "candidate_inputs"),
-    ],
-    ids=str,
-)
-def test_context_weights_that_do_not_fit_are_refused(changes, name, library) -> None:
-    with pytest.raises(ValueError, match=name):
-        CompiledNetwork(library, with_context(random_weights(24, 200), **changes))
+        ({"following": zeros(130, 24)}, "following"),
+        ({"age": zeros(10, 23)}, "age"),
+        ({"head": zeros(841, 24)}, "head"),
+        ({"gates": zeros(5, 42)}, "gates"),
+        ({"candidate_inputs": zeros(24, 5 * 24)}, "candidate_inputs"),
+    ):
+        with pytest.raises(ValueError, match=fact):
+            with_context(random_weights(24, 200), **changes)
 
 
-def test_arrays_that_c_would_misread_are_refused(library) -> None:
+def test_arrays_of_another_layout_are_refused(library) -> None:
     network = CompiledNetwork(library, with_context(random_weights(24, 200, layers=2)))
     good = random_features(3, 200)
     hidden, cell = states(2, 3, 24)
@@ -390,33 +386,24 @@ def test_arrays_that_c_would_misread_are_refused(library) -> None:
         network.workspace(hidden, cell)
 
 
-def test_features_beyond_the_tables_count_as_absent(library) -> None:
+def test_features_beyond_the_tables_are_ignored(library) -> None:
     weights = with_context(random_weights(24, 200))
-    found = []
-    for parts, candidates in ((255, 30_000), (None, -1)):
+    tables = {name: zeros(131, 24) for name in ("program", "following")}
+    empty = with_context(random_weights(24, 200), track=zeros(8, 24), age=zeros(10, 24), **tables)
+    outputs = []
+    for each, candidate in ((weights, 30_000), (empty, -1)):
         features = random_features(1, 200)
-        features.candidates[:] = candidates
+        features.candidates[:] = candidate
         features.accuracy[:] = features.runs[:] = 0
-        if parts is not None:
-            features.parts[:] = parts
-        network = CompiledNetwork(
-            library,
-            weights
-            if parts is not None
-            else with_context(
-                random_weights(24, 200),
-                **{name: np.zeros((131, 24), np.float32) for name in ("program", "following")},
-                track=np.zeros((8, 24), np.float32),
-                age=np.zeros((10, 24), np.float32),
-            ),
-        )
-        work = network.workspace(*states(1, 1, 24), features)
+        if each is weights:
+            features.parts[:] = 255
+        work = CompiledNetwork(library, each).workspace(*states(1, 1, 24), features)
         work.read()
-        found.append(work.outputs.copy())
-    assert np.array_equal(*found)
+        outputs.append(work.outputs.copy())
+    assert np.array_equal(*outputs)
 
 
-def test_code_without_vector_instructions_gives_the_same_bits(library, tmp_path) -> None:
+def test_portable_code_gives_the_same_bits(library, tmp_path) -> None:
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
     folder, portable = Path(native.__file__).parent, tmp_path / "portable.so"
     sources = [str(path) for path in folder.glob("*.c")]
@@ -456,7 +443,7 @@ def test_a_sequence_equals_single_steps_bit_for_bit(library) -> None:
     assert np.array_equal(whole.logits, work.logits)
 
 
-def test_a_sequence_that_c_would_misread_is_refused(library) -> None:
+def test_a_sequence_of_another_layout_is_refused(library) -> None:
     network = CompiledNetwork(library, with_context(random_weights(24, 200)))
     features = random_features(5, 200)
     work = network.workspace(*states(1, 1, 24), row_of(features, 0))

@@ -1,7 +1,7 @@
-"""transformers' own common tests, run against our model.
+"""transformers' own common tests, run with this model.
 
-Each of them must pass, or stand in a table below with the reason why not; one that stands there and
-passes after all fails here.
+Each test must pass or be listed below with the reason why not; a listed test that passes is a
+failure here.
 
 The distribution lacks the tests of generation; they run here from a folder that has them too:
 
@@ -34,10 +34,9 @@ try:
 except transformers_sources.UnavailableError as why:
     pytest.skip(str(why), allow_module_level=True)
 
-# The warnings of transformers' tests are not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-# What the tests know built-in models by: a class that stands there is given labels.
+# Registers of built-in models: the tests pass labels to a registered class.
 common.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = {"musiclstm": "MusicLSTMForCausalLM"}
 common.MODEL_MAPPING_NAMES = {"musiclstm": "MusicLSTMModel"}
 
@@ -45,24 +44,24 @@ NO_GENERATION = "GenerationTesterMixin is not in the distribution; test_generati
 AutoModel.register(MusicLSTMConfig, MusicLSTMModel)  # as musiclstm.model.checkpoint does
 # Why a test cannot pass, and its names; checked both ways.
 NOT_FOR_US = {
-    "It has no attention layers, so there is no kind of attention to choose.": (
+    "The model has no attention layers.": (
         *("test_attention_outputs", "test_attn_implementation_*", "test_can_set_attention_*"),
         *("test_eager_matches_sdpa_*", "test_sdpa_can_*", "test_sliding_window_mask"),
         *("test_flash_attn_*", "test_flex_attention_*"),
     ),
-    "It counts no positions: an LSTM reads in order.": (
+    "An LSTM has no position ids.": (
         *("test_model_rope_*", "test_resize_position_*", "test_vision_axial_rope"),
     ),
-    "It has no experts.": (
+    "The model has no experts.": (
         *("test_eager_matches_batched_*", "test_moe_*", "test_output_router_*"),
     ),
-    "It has no encoder.": ("test_encoder_decoder_*",),
-    "Its config has no configs inside.": ("test_internal_model_config_*",),
-    "Its weights are stored under the names they have.": (
+    "The model has no encoder.": ("test_encoder_decoder_*",),
+    "The config has no nested configs.": ("test_internal_model_config_*",),
+    "Weights are stored under their own names.": (
         *("test_can_load_from_already_*", "test_reverse_loading_*"),
     ),
-    "It keeps no weights in float32 when the others are not.": ("test_keep_in_fp32_*",),
-    "It is small: no plan splits it over devices.": ("test_tp_plan_*", "test_tied_head_has_*"),
+    "No weights are kept in float32.": ("test_keep_in_fp32_*",),
+    "There is no tensor-parallel plan.": ("test_tp_plan_*", "test_tied_head_has_*"),
     "torch.compile cannot trace an nn.LSTM as one graph; in parts: tests/model/test_modeling.py.": (
         "test_torch_compile_for_training",
     ),
@@ -77,17 +76,15 @@ NOT_WITH_FEATURES = {
 }
 # The same for the tests of generation.
 GENERATION = {
-    "It has no attention layers, so there is no kind of attention to choose.": (
+    "The model has no attention layers.": (
         *("test_custom_4d_*", "test_*padding_matches_padding_free_*", "test_eager_matches_*"),
         "test_flash_attention_2_*",
     ),
-    "It counts no positions: an LSTM reads in order.": (
-        "test_generate_with_and_without_position*",
-    ),
-    "Its state cannot go back, so no assistant can propose tokens.": (
+    "An LSTM has no position ids.": ("test_generate_with_and_without_position*",),
+    "An LSTM state cannot be cropped, as assisted decoding needs.": (
         *("test_assisted_*", "test_generate_with_mtp"),
     ),
-    "Its state has one size: there is no other cache to choose.": (
+    "An LSTM state has one size; there is no other cache.": (
         *("test_generate_*_static_cache", "test_generate_compil*", "test_static_cache_*"),
         "test_generate_with_quant_cache",
     ),
@@ -113,7 +110,7 @@ NEEDS_ANOTHER_MACHINE = {
 
 
 class Subject:
-    """What the common tests ask of a model: a small config and something to read."""
+    """The `model_tester` of the common tests: a small config and inputs."""
 
     batch_size, seq_length, vocab_size, hidden_size, num_hidden_layers = 3, 7, 99, 32, 2
     is_training = True
@@ -131,7 +128,7 @@ class Subject:
         return self.get_config(), {"input_ids": ids, "attention_mask": torch.ones_like(ids).tril()}
 
 
-# Ours to run where the whole source is at hand (source.WHOLE); the distribution leaves it out.
+# Only with the complete source; the distribution lacks it.
 BASES = (training.TrainingTesterMixin, common.ModelTesterMixin, unittest.TestCase)
 if transformers_sources.has("generation.test_utils"):
     BASES = (generation.GenerationTesterMixin, *BASES)
@@ -155,7 +152,7 @@ class Plain(*BASES):
         names = ["hidden_size", "num_hidden_layers"]
         configs.ConfigTester(self, MusicLSTMConfig, common_properties=names).run_common_tests()
 
-    # The tests of generation know keys and values, and states of convolutions; these are ours.
+    # Overrides for an LSTM state; the originals expect keys and values.
 
     def _check_past_key_values_for_generate(
         self, batch_size, past_key_values, seq_length, config
@@ -172,22 +169,22 @@ class Plain(*BASES):
 
 
 class WithFeatures(Plain):
-    """The same with step features, made from the ids."""
+    """The same with step features."""
 
     model_tester = Subject(token_names=NAMES, vocab_size=VOCAB, tie_word_embeddings=False)
 
 
-# Left out: tests of what is made of images, sounds and videos; they pass for whatever takes none.
-FOR_OTHER_SENSES = "test_get_*_features_*"
+# Omitted: tests of image, audio and video features; they pass for every model without them.
+OTHER_MODALITIES = "test_get_*_features_*"
 NAMES = [
     name
     for name in unittest.defaultTestLoader.getTestCaseNames(Plain)
-    if not fnmatch(name, FOR_OTHER_SENSES)
+    if not fnmatch(name, OTHER_MODALITIES)
 ]
 
 
 def reason(name: str, table: dict[str, tuple[str, ...]]) -> str | None:
-    """Why the table lists `name`; None where it does not."""
+    """Return the reason for which a test is listed; None if it is not."""
     listed = (why for why, names in table.items() if any(fnmatch(name, each) for each in names))
     return next(listed, None)
 
@@ -199,7 +196,7 @@ def test_of_transformers(name, network) -> None:
     network(name).run(result)
     passed = result.wasSuccessful() and not result.skipped
     if listed := reason(name, NOT_FOR_US | (NOT_WITH_FEATURES if network is WithFeatures else {})):
-        assert not passed, f"{name} passes; take it off the table."
+        assert not passed, f"{name} passes; remove it from the table."
         pytest.skip(listed)
     if not passed and (listed := reason(name, NEEDS_ANOTHER_MACHINE)):
         pytest.skip(listed)

@@ -1,4 +1,4 @@
-"""Marks that transformers' tests carry."""
+"""Markers of transformers' tests."""
 
 from __future__ import annotations
 

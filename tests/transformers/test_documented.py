@@ -1,4 +1,4 @@
-"""What docs/transformers.md shows runs, on a toy in place of real weights."""
+"""The snippets of docs/transformers.md run, with a tiny model instead of real weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 @pytest.fixture
 def room(tmp_path, monkeypatch, tiny_checkpoint) -> Path:
-    """A folder in which the reader's own file and model lie."""
+    """A folder with the file and the model that the snippets use."""
     shutil.copy(next(iter(example_files().values())), tmp_path / "motif.mid")
     shutil.copytree(tiny_checkpoint, tmp_path / "runs" / "mine")
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""generate() of transformers: what it can do with our state, and what it refuses.
+"""transformers' generate() with this model: what works and what raises.
 
 Beams, sampling, left padding and continuing from a state are in tests/model/test_modeling.py.
 """

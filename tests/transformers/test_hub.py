@@ -17,7 +17,7 @@ from tests.model.tiny_models import build
 
 
 class FakeHub:
-    """Takes one repository and remembers its files."""
+    """Accepts one repository and stores its files."""
 
     def create_repo(self, repo_id: str, **_) -> SimpleNamespace:
         return SimpleNamespace(repo_id=repo_id)

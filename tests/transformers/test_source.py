@@ -1,4 +1,4 @@
-"""Where transformers' tests come from, and what is said where there is no way to them."""
+"""Loading the tests of transformers, and the message if they are not available."""
 
 from __future__ import annotations
 

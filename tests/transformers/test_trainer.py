@@ -44,7 +44,7 @@ def trainer(
 
 
 def padded(batch: list[Row]) -> Row:
-    """Rows of any lengths side by side: padding is masked, and is no label."""
+    """Pad rows of any lengths; padding is masked and ignored in labels."""
     ids = pad_sequence([row["input_ids"] for row in batch], batch_first=True, padding_value=0)
     labels = pad_sequence([row["labels"] for row in batch], batch_first=True, padding_value=-100)
     return {"input_ids": ids, "labels": labels, "attention_mask": (labels != -100).long()}

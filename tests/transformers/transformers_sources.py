@@ -1,4 +1,4 @@
-"""transformers' own tests: in its source distribution, not in what pip installs.
+"""transformers' own tests, from its source distribution; pip does not install them.
 
 pip fetches the distribution of the installed version once and its tests are unpacked into the
 user's cache; nothing of it is copied into the project. Knows nothing of our model.
@@ -44,7 +44,7 @@ _STAND_INS: dict[str, dict[str, Any]] = {
 
 
 class UnavailableError(Exception):
-    """The tests cannot be had; the message says why."""
+    """The tests are not available; the message has the reason."""
 
 
 def load(name: str) -> ModuleType:
@@ -68,7 +68,7 @@ def load(name: str) -> ModuleType:
 
 
 def has(name: str) -> bool:
-    """Whether the module is transformers' own, and no stand-in of ours."""
+    """Whether the module is transformers' own."""
     return getattr(load(name), "__file__", None) is not None
 
 
@@ -79,7 +79,7 @@ def _make_package(name: str) -> ModuleType:
 
 
 def _folder() -> Path:
-    """The unpacked tests of the installed version; fetched when they are not there yet.
+    """Return the unpacked tests of the installed version; download them if missing.
 
     Where somebody has all of transformers' source, `TRANSFORMERS_TESTS` names its folder `tests`.
     """
@@ -116,7 +116,7 @@ def _download(room: Path) -> Path:
 
 
 def _unpack(archive: Path, room: Path) -> None:
-    """The folder `tests` of the distribution, and nothing else of it."""
+    """Extract only the folder `tests` of the distribution."""
     with tarfile.open(archive) as content:
         for member in content.getmembers():
             parts = Path(member.name).parts
