@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from musiclstm.model import MusicLSTMForCausalLM, TokenKind, TokenTable
-from musiclstm.tokens import MusicTokenizer
 from training.data.features import feature_rows, on_device, table_of
-from training.data.tokenize import count_notes
 from training.pretraining.corpora import EncodedCorpora
+
+if TYPE_CHECKING:  # pre-training runs without symusic and MidiTok, which these import
+    from musiclstm.tokens import MusicTokenizer
 
 MAX_TOKENS = 4_000  # of each piece in `bits_per_note`, from its start
 STEPS = 128  # tokens per forward pass: the fastest on a CPU; the bits do not depend on it
@@ -81,6 +82,8 @@ def measure_bits(
     bits = sum_bits(
         model, streams, pad_id=tokenizer.pad_id, rows=batch_size, steps=STEPS, observer=observer
     )
+    from training.data.tokenize import count_notes  # imports symusic
+
     notes = sum(count_notes(ids, tokenizer) for ids in pieces)
     tokens = sum(len(stream) - 1 for stream in streams)
     return HeldOutBits(bits, notes, tokens, len(streams))

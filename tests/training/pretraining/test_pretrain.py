@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -338,6 +340,11 @@ def test_the_learning_rate_rises_stays_and_falls():
 
 
 # The command.
+
+
+def test_pretraining_imports_neither_miditok_nor_symusic():
+    code = "import sys; sys.modules.update(miditok=None, symusic=None); import training.pretrain"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 @pytest.fixture
