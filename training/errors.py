@@ -89,9 +89,10 @@ def convert_disk_errors(folder: Path, needed: int) -> Iterator[None]:
 def disk_full_error(folder: Path, needed: int) -> TrainingError:
     """Return the error for a folder that needs more bytes than are free."""
     return TrainingError(
-        f"The disk is full: saving {folder.name!r} needs about {_megabytes(needed)} and "
-        f"{_megabytes(free_bytes(folder))} are free; free some space or lower --save_total_limit, "
-        "and run the same command again, which resumes from the last checkpoint."
+        f"The disk is full: saving {folder.name!r} needs about {_format_size(needed)} and "
+        f"{_format_size(free_bytes(folder))} are free; free some space or lower "
+        "--save_total_limit, and run the same command again, which resumes from the last "
+        "checkpoint."
     )
 
 
@@ -102,7 +103,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _megabytes(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size < 10e6 else f"{size / 1e6:,.0f} MB"
 
 

@@ -306,7 +306,7 @@ def as_text(record: Mapping[str, Any]) -> str:
             f"No piece was continued: none has {fewest} bars and enough notes in the prompt."
         )
     if found is not None:
-        parts += [_headline(plan, found), _figure_table(found["figures"])]
+        parts += [_sequence_summary(plan, found), _metric_table(found["figures"])]
         parts += [_baseline_table(found["baseline"])] if "baseline" in found else []
     return "\n\n".join(parts)
 
@@ -319,7 +319,7 @@ def _accuracy_table(accuracy: Mapping[str, Any]) -> str:
     return _table(["most likely token is correct", "share", "tokens"], rows)
 
 
-def _headline(plan: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _sequence_summary(plan: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     short = sum(bars < plan["prompt_bars"] for bars in found["per_piece"]["prompt_bars"])
     examples = "".join(f"\n- {each}" for each in found["failure_examples"])
     return (
@@ -329,7 +329,7 @@ def _headline(plan: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     )
 
 
-def _figure_table(figures: Mapping[str, Any]) -> str:
+def _metric_table(figures: Mapping[str, Any]) -> str:
     rows = [
         [
             name.replace("_", " "),

@@ -57,7 +57,7 @@ from training.trainer.callbacks import (
     EarlyStopCallback,
     LearningCurveCallback,
     SampleCallback,
-    has_stalled,
+    should_stop_early,
     valid_before,
 )
 from training.trainer.checkpoints import (
@@ -208,7 +208,7 @@ def _train(trainer: StatefulTrainer, last: Path | None, patience: int) -> None:
         return
     trainer.timer.resume(last)
     state = TrainerState.load_from_json(str(last / STATE_FILE))
-    if state.global_step < trainer.last_step and not has_stalled(state.log_history, patience):
+    if state.global_step < trainer.last_step and not should_stop_early(state.log_history, patience):
         _say(f"Resuming from {last.name}.")
         trainer.args.eval_on_start = False  # it is already in the log
         trainer.train(resume_from_checkpoint=str(last))

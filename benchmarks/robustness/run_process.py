@@ -28,7 +28,7 @@ from training.trainer.ema import AVERAGE_FILE
 MANY_STEPS = 1_000_000  # more than there will ever be time for
 _STEP = re.compile(r"^step ([\d,]+) of ")
 _RESUMING = re.compile(r"^Resuming from checkpoint-(\d+)\.")
-_ENDED = re.compile(r"^The run had ended at step ([\d,]+);")
+_ENDED = re.compile(r"^The run ended at step ([\d,]+);")
 _EXPORTED = "This run has ended "
 _LEARNT = (WEIGHTS_FILE, AVERAGE_FILE, "lstm_state_0.safetensors")
 _PATIENCE_S = 300.0

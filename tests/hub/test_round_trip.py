@@ -147,7 +147,7 @@ def test_a_failed_upload_can_be_repeated_without_training(hub, trained, tmp_path
     assert finetune(arguments) == 1
     error = capsys.readouterr().err
     assert "(status 503)" in error
-    assert f"Nothing is lost: {folder} holds the model; publish it later with" in error
+    assert f"{folder} holds the finished model; publish it later with" in error
     assert f"`python -m hub.publish '{folder}' {SECOND}`." in error
     assert hub.files(SECOND).keys() == {".gitattributes"}
     hub.clear_faults()

@@ -127,11 +127,11 @@ class EarlyStopCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Request the stop."""
-        if has_stalled(state.log_history, self._patience):
+        if should_stop_early(state.log_history, self._patience):
             control.should_training_stop = True
 
 
-def has_stalled(history: list[dict[str, float]], patience: int) -> bool:
+def should_stop_early(history: list[dict[str, float]], patience: int) -> bool:
     """Return whether the last `patience` evaluations were no better than the best; 0: never.
 
     The evaluation before the first step does not count: the first steps may raise the figure.
@@ -166,7 +166,7 @@ class ConsoleCallback(TrainerCallback):
         self._first_step, self._step_seconds = state.global_step, 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Start the clock of a step; evaluations between steps do not count for tokens/s."""
+        """Start the clock of a step, because evaluations do not count for tokens/s."""
         self._step_start_s = time.monotonic()
 
     def on_step_end(

@@ -21,7 +21,7 @@ from training.trainer.callbacks import (
     SampleCallback,
     draw_curve,
     format_duration,
-    has_stalled,
+    should_stop_early,
 )
 
 HISTORY = [
@@ -50,8 +50,8 @@ def evaluate(callback, folder, *, step=4):
         ((9.0, 9.5, 9.6), 0, False),
     ],
 )
-def test_a_run_stalls_after_as_many_evaluations_without_improvement(bits, patience, stalled):
-    assert has_stalled([{"eval_bits_per_note": each} for each in bits], patience) is stalled
+def test_a_run_stops_after_as_many_evaluations_without_improvement(bits, patience, stalled):
+    assert should_stop_early([{"eval_bits_per_note": each} for each in bits], patience) is stalled
 
 
 @pytest.mark.parametrize(
