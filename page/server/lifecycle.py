@@ -1,4 +1,4 @@
-"""Start and end of the page's server: options for Gradio, trusted proxies, graceful shutdown."""
+"""The page's server around Gradio: middleware, `/healthz`, trusted proxies, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
+from musiclstm import __version__
 from page.server.deadlines import DEADLINES
 from page.server.gradio_private import GradioQueue, force_exit, upload_folder
-from page.server.health import health_route
 from page.server.middleware import RequestGuard
 from page.server.queue_limits import QueueLimits, ServerLimits
 
@@ -49,10 +52,29 @@ def app_options(
         "docs_url": None,
         "redoc_url": None,
         "openapi_url": None,
-        "routes": [health_route(jobs, model)],
+        "routes": [_health_route(jobs, model)],
         "middleware": [Middleware(RequestGuard, jobs=jobs, limits=limits, files=upload_folder())],
         "lifespan": watch_jobs,
     }
+
+
+def _health_route(jobs: QueueLimits, model: str) -> Route:
+    """Create `/healthz`: the state of the server in a few numbers; 503 while it is closing."""
+    started_s = time.monotonic()
+
+    async def answer(_request: Request) -> JSONResponse:
+        report: dict[str, Any] = {
+            "ok": not DEADLINES.closed,
+            "version": __version__,
+            "model": model,
+            "running": jobs.num_running,
+            "waiting": jobs.num_waiting,
+            "uptime_s": round(time.monotonic() - started_s, 1),
+        }
+        status = 200 if report["ok"] else 503
+        return JSONResponse(report, status, {"cache-control": "no-store"})
+
+    return Route("/healthz", answer)
 
 
 def trust_proxy() -> None:

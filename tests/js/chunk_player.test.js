@@ -119,6 +119,16 @@ test("another rendering takes over at the same position", async () => {
   assert.equal(new Set(offsets).size, 1);
 });
 
+test("another rendering takes over after the end too", async () => {
+  player.replace(await renderingOf(2), 2 * BAR);
+  const next = await renderingOf(2, [0, 1], false);
+  player.offer(next);
+  assert.notEqual(player.rendering, next);
+  next.complete = true;
+  player.chunkArrived();
+  assert.equal(player.rendering, next);
+});
+
 test("audio far from the position is freed, and missing again after seeking back", async () => {
   const rendering = await renderingOf(200);
   player.replace(rendering, 100 * BAR);

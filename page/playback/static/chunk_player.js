@@ -41,11 +41,13 @@ export class ChunkPlayer {
   get state() {
     if (!this.wanted) return "paused";
     const now = this.now;
-    const sounds = this.segments.some((each) => each.time <= now + LEAD && now < each.time + each.frames);
+    const sounds = this.segments.some(
+      ({ time, frames }) => time <= now + LEAD && now < time + frames,
+    );
     return sounds && shared().context?.state === "running" ? "playing" : "waiting";
   }
 
-  /** The frame that is heard now. */
+  /** The frame that sounds now. */
   get position() {
     const latency = shared().context?.outputLatency || 0;
     return this.frameAt(this.now - Math.min(latency, 0.5) * SAMPLE_RATE);
@@ -160,7 +162,7 @@ export class ChunkPlayer {
   /** Call this when a chunk is decoded or the rendering is complete. */
   chunkArrived() {
     if (this.wanted) this.pump();
-    else if (this.next?.isReady(this.held)) this.takeNext();
+    else if (this.next?.canTakeOver(this.held)) this.takeNext();
     this.onChange();
   }
 
@@ -181,7 +183,8 @@ export class ChunkPlayer {
   pump() {
     if (!this.wanted) return;
     const now = this.now;
-    if (this.next?.isReady(Math.floor(this.frameAt(now + LEAD)))) this.change(Math.ceil(now) + LEAD);
+    const frame = Math.floor(this.frameAt(now + LEAD));
+    if (this.next?.canTakeOver(frame)) this.change(Math.ceil(now) + LEAD);
     this.dropSegmentsBefore(now - SAMPLE_RATE);
     while (this.tail.time < now + SCHEDULED && this.scheduleNext(now));
     if (this.ended && !this.playableLoop && now >= this.tail.time) this.finish();

@@ -280,7 +280,7 @@ export class Player {
 
   // ---------------------------------------------------------------------------------------- view
 
-  /** The bar that is heard, counted from 0, with the elapsed share of it. */
+  /** The bar that sounds, counted from 0, with the elapsed share of it. */
   get place() {
     const { clock } = this.roll;
     // Half a frame on: the frame nearest to a bar line belongs to the bar that starts there.

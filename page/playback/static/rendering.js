@@ -63,6 +63,11 @@ export class Rendering {
     return state === "ready" || state === "broken";
   }
 
+  /** Return whether playback at a position can change to this rendering. @param {number} frame */
+  canTakeOver(frame) {
+    return this.isReady(frame) || (this.complete && frame >= this.end);
+  }
+
   /**
    * Return the starts of absent chunks in the ranges to keep, those at or after a position first.
    * @param {FrameRange[]} ranges @param {number} frame

@@ -21,14 +21,14 @@ def page_folders(folder: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_a_terminated_server_informs_its_users_and_leaves_no_files(tiny_checkpoint: Path) -> None:
-    told: list[Any] = []
+    results: list[Any] = []
     with served(str(tiny_checkpoint)) as server:
         ann = Listener(server.url)
         ann.set("Endless, until you press Stop", True)
         ann.set("SoundFont", None)
         assert ann.drop("motif.mid", b"no music").ended
         assert page_folders(server.folder)
-        press = threading.Thread(target=lambda: told.append(ann.press()))
+        press = threading.Thread(target=lambda: results.append(ann.press()))
         press.start()
         while ann.http.get("/healthz").json()["running"] == 0:
             time.sleep(0.05)
@@ -37,4 +37,4 @@ def test_a_terminated_server_informs_its_users_and_leaves_no_files(tiny_checkpoi
         press.join(timeout=60)
         assert page_folders(server.folder) == []
         assert server.files() == (0, 0)
-    assert CLOSING in (told[0].sentence, *told[0].troubles)  # before its first bar, or after
+    assert CLOSING in (results[0].sentence, *results[0].troubles)  # before its first bar, or after

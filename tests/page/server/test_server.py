@@ -369,9 +369,9 @@ def test_a_full_queue_refuses_at_once(
     assert [each.join().status_code for each in many[:2]] == [200, 200]
     until(lambda: composer.started == 2)
     assert [each.join().status_code for each in many[2:]] == [200] * 4
-    told = open_session(OTHER).press()
-    assert (told.status, told.ended) == (503, False)
-    assert told.sentence.startswith("The queue is full, 4 are waiting")
+    result = open_session(OTHER).press()
+    assert (result.status, result.ended) == (503, False)
+    assert result.sentence.startswith("The queue is full, 4 are waiting")
     composer.resumed.set()
     until(lambda: composer.ended == 6)
 
@@ -411,8 +411,8 @@ def test_an_unexpected_error_is_one_sentence_and_the_next_job_works(
     user = open_session()
     composer.error = error
     for _ in range(3):  # one more than can run at once
-        told = user.press()
-        assert (told.ended, told.sentence) == (True, UNEXPECTED)
+        result = user.press()
+        assert (result.ended, result.sentence) == (True, UNEXPECTED)
     assert "A job broke" in caplog.text
     composer.error = None
     assert user.press().said[-1].startswith("2 bars after")
@@ -428,10 +428,10 @@ def test_a_job_over_its_time_ends_with_a_reason_and_its_music(
         until(lambda: len(DEADLINES) == 1)
         until(lambda: composer.started == 1)
         DEADLINES.expire(num_waiting=0, now_s=time.monotonic() + 1_000_000)
-        told = press.result(TIMEOUT_S)
-    assert told.sentence == ""
-    assert "after 8 bars" in told.said[-1]
-    assert "Endless music stops" in told.troubles[-1]
+        result = press.result(TIMEOUT_S)
+    assert result.sentence == ""
+    assert "after 8 bars" in result.said[-1]
+    assert "Endless music stops" in result.troubles[-1]
 
 
 def test_closing_informs_running_and_waiting_jobs(
@@ -452,10 +452,10 @@ def test_closing_informs_running_and_waiting_jobs(
             until(lambda: composer.started == 2)
             until(lambda: len(GradioQueue(server.demo).jobs()) == 3)
             close(server.demo)
-            told = [press.result(TIMEOUT_S) for press in presses]
-    assert all(each.ended for each in told)
-    assert sum(CLOSING in " ".join(each.troubles) for each in told) == 2
-    assert sum(each.sentence == CLOSING for each in told) == 1
+            results = [press.result(TIMEOUT_S) for press in presses]
+    assert all(each.ended for each in results)
+    assert sum(CLOSING in " ".join(each.troubles) for each in results) == 2
+    assert sum(each.sentence == CLOSING for each in results) == 1
 
 
 # -- Addresses behind a proxy ----------------------------------------------------------------------
