@@ -1,12 +1,11 @@
-"""`python -m benchmarks.robustness.random_kills`: a training run, killed again and again at random moments.
+"""`python -m benchmarks.robustness.random_kills`: kill a training run at random moments.
 
-Each session is a process of its own that learns, evaluates, averages its weights and saves, ended
-by `kill -9`: most of them some random time after their first step, some while they load and resume.
-The next one must go on from the newest whole checkpoint, which lies at most one save interval back.
-Then some sessions are asked to stop (SIGTERM), which must cost not one step. At last the run is
-killed while it exports its model, and then left alone: the model must be there, and be bit for bit
-that of a run which nobody disturbed. A tiny network that saves every few steps spends much of its
-time saving, so that many kills strike there; `benchmarks.robustness.kill_at_every_write` strikes at every file.
+Each process trains, evaluates, averages its weights and saves until `kill -9`: most at a random
+time after the first step, some while they load. The next process must resume from the newest valid
+checkpoint, at most one save interval back. Then some processes get SIGTERM, which must not lose a
+step. Finally the run is killed during its export and run to its end. The model must equal that of
+an uninterrupted run bit for bit. `benchmarks.robustness.kill_at_every_write` covers every file
+event.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run
-from benchmarks.robustness.run_process import KillError, Session, digests
+from benchmarks.robustness.run_process import KillError, TrainingProcess, digests
 from musiclstm.model import load_checkpoint, read_facts
 from training.trainer.checkpoints import checkpoints, step_of, validation_error
 
-_EARLY = 0.4  # share of the kills that may strike before the first step
+_SHARE_WHILE_LOADING = 0.4  # share of the kills that may strike before the first step
 _EXPORT_KILLS = 3
 _EXPORT_S = 1.0  # what it takes a small network, from its last step on
 _STEPS_TO_EXPORT = 3  # from where the killed sessions got to
-_UNDISTURBED_S = 6 * 3600.0
+_UNINTERRUPTED_S = 6 * 3600.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with a sentence where a session lost too much."""
+    """Run the command; return 1 after an error, such as too many lost steps."""
     options = parser(
         "benchmarks.robustness.random_kills", "Kill a training run and resume it.", data=False
     )
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Kill, look at what is left, resume, so many times; then let the run end, and compare."""
+    """Kill and resume, terminate and resume, export, and compare with an uninterrupted run."""
     if options.kills < 1 or options.save_steps < 1:
         raise ReportError("--kills and --save_steps must be 1 or more.")
     if options.stops < 0:
@@ -54,84 +53,88 @@ def measure(options: argparse.Namespace) -> Report:
     if options.eval_steps < 1 or options.save_steps % options.eval_steps:
         raise ReportError("--eval_steps must divide --save_steps.")
     with tempfile.TemporaryDirectory() as name:
-        ordeal = Ordeal(Path(name) / "run", options)
+        killed = KilledRun(Path(name) / "run", options)
         for _ in range(options.kills):
-            ordeal.strike()
-        stops = [ordeal.stop() for _ in range(options.stops)]
-        export = ordeal.finish()
-        export["sha256"] = ordeal.compare(Path(name) / "undisturbed", export["step"])
-    return _report(options, ordeal.sessions, stops, export)
+            killed.kill_once()
+        stops = [killed.terminate_once() for _ in range(options.stops)]
+        export = killed.kill_during_export()
+        export["sha256"] = killed.compare_with_uninterrupted(
+            Path(name) / "uninterrupted", export["step"]
+        )
+    return _report(options, killed.sessions, stops, export)
 
 
-class Ordeal:
-    """A run whose sessions are killed.
+class KilledRun:
+    """A run whose processes are killed.
 
     Attributes:
-        sessions: What each of them lost, where it got to, and what its end left behind.
+        sessions: For each process the steps lost, the step reached, and the checkpoints left.
     """
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
-        """Take the folder of the run, which is not there yet."""
+        """Set the folder of the run; it does not exist yet."""
         self.sessions: list[dict[str, Any]] = []
         self._folder, self._options = folder, options
-        self._chance = random.Random(options.seed)
+        self._random = random.Random(options.seed)
         self._reached = self._newest = 0
         self._loading_s = 0.0
 
-    def strike(self) -> None:
-        """One session, killed while it loads or while it learns."""
-        early = bool(self.sessions) and self._chance.random() < _EARLY
-        session = Session(self._folder, self._options)
+    def kill_once(self) -> None:
+        """Start a process and kill it while it loads or trains."""
+        early = bool(self.sessions) and self._random.random() < _SHARE_WHILE_LOADING
+        session = TrainingProcess(self._folder, self._options)
         if early:
-            time.sleep(self._chance.uniform(0, self._loading_s))
+            time.sleep(self._random.uniform(0, self._loading_s))
         else:
             begin = time.monotonic()
             session.wait_for_a_step()
             self._loading_s = time.monotonic() - begin
-            time.sleep(self._chance.uniform(0, self._options.seconds))
+            time.sleep(self._random.uniform(0, self._options.seconds))
         session.kill()
         learned = session.step > session.resumed
-        told = {"struck": "while learning" if learned else "while loading"} | self._judge(session)
-        left = what_is_left(self._folder)
+        result = {"killed": "while training" if learned else "while loading"} | self._check_loss(
+            session
+        )
+        left = count_checkpoints(self._folder)
         self._newest = left["newest"]
-        self.sessions.append(told | {"reached": session.step, "left": left})
+        self.sessions.append(result | {"reached": session.step, "left": left})
 
-    def stop(self) -> dict[str, Any]:
-        """One session that is asked to stop while it learns.
+    def terminate_once(self) -> dict[str, Any]:
+        """Start a process and send SIGTERM while it trains.
 
         Raises:
-            KillError: What it learnt is not all in a whole checkpoint.
+            KillError: The newest valid checkpoint is not that of the last step.
         """
-        session = Session(self._folder, self._options)
+        session = TrainingProcess(self._folder, self._options)
         session.wait_for_a_step()
-        time.sleep(self._chance.uniform(0, self._options.seconds))
-        seconds = session.ask()
-        told = self._judge(session)
-        self._newest = what_is_left(self._folder)["newest"]
+        time.sleep(self._random.uniform(0, self._options.seconds))
+        seconds = session.terminate()
+        result = self._check_loss(session)
+        self._newest = count_checkpoints(self._folder)["newest"]
         if self._newest != session.step:
             raise KillError(
-                f"A session was asked to stop at step {session.step}, and the newest whole "
+                f"A process got SIGTERM at step {session.step}, and the newest whole "
                 f"checkpoint is that of step {self._newest}."
             )
-        return told | {"reached": session.step, "seconds": round(seconds, 1)}
+        return result | {"reached": session.step, "seconds": round(seconds, 1)}
 
-    def compare(self, folder: Path, end: int) -> str:
-        """Let the same run learn undisturbed in another folder; the digest of both models.
+    def compare_with_uninterrupted(self, folder: Path, end: int) -> str:
+        """Train without interruption in another folder; return the digest of the model.
 
         Raises:
             KillError: The models, or their last checkpoints, are not the same bit for bit.
         """
-        Session(folder, self._options, end).wait_for_the_end(_UNDISTURBED_S)
+        TrainingProcess(folder, self._options, end).wait_for_the_end(_UNINTERRUPTED_S)
         whole, ours = digests(folder), digests(self._folder)
         if others := [name for name in whole if ours.get(name) != whole[name]]:
             raise KillError(
                 f"The killed run ended with another {' and another '.join(others)} than a run of "
-                f"{end} steps that nobody disturbed."
+                f"{end} steps without interruption."
             )
         return whole["model.safetensors"]
 
-    def _judge(self, session: Session) -> dict[str, Any]:
-        """What a session lost of the one before; nothing is known of one that told nothing.
+    def _check_loss(self, session: TrainingProcess) -> dict[str, Any]:
+        """Return the steps lost since the process before; None if the process reported nothing.
 
         Raises:
             KillError: It lost too much.
@@ -140,17 +143,17 @@ class Ordeal:
             return {"resumed": None, "lost": None}
         number, lost = len(self.sessions), self._reached - session.resumed
         if lost > self._options.save_steps:
-            raise KillError(f"Session {number} lost {lost} steps, more than one save interval.")
+            raise KillError(f"Process {number} lost {lost} steps, more than one save interval.")
         if session.resumed != self._newest:
             raise KillError(
-                f"Session {number} went on from step {session.resumed}, and the newest whole "
+                f"Process {number} resumed from step {session.resumed}, and the newest whole "
                 f"checkpoint was that of step {self._newest}."
             )
         self._reached = session.step
         return {"resumed": session.resumed, "lost": lost}
 
-    def finish(self) -> dict[str, Any]:
-        """A few steps more and the export: killed there, then left alone.
+    def kill_during_export(self) -> dict[str, Any]:
+        """Train a few steps more and export; kill some exports, then let one finish.
 
         Raises:
             KillError: The model is not written, or is not that of the last step.
@@ -158,16 +161,16 @@ class Ordeal:
         end = max(self._reached, self._newest) + _STEPS_TO_EXPORT
         lost, kills = [], 0
         for number in range(_EXPORT_KILLS + 1):
-            session = Session(self._folder, self._options, end)
+            session = TrainingProcess(self._folder, self._options, end)
             session.wait_for_the_export()
-            delay_s = self._chance.uniform(0, _EXPORT_S)
-            if number == _EXPORT_KILLS or session.exported or not session.runs_for(delay_s):
+            delay_s = self._random.uniform(0, _EXPORT_S)
+            if number == _EXPORT_KILLS or session.exported or not session.is_running_after(delay_s):
                 session.wait_for_the_end()
             else:
                 session.kill()
                 kills += 1
-            lost.append(self._judge(session)["lost"])
-            self._newest = what_is_left(self._folder)["newest"]
+            lost.append(self._check_loss(session)["lost"])
+            self._newest = count_checkpoints(self._folder)["newest"]
             if session.has_ended:
                 break
         return {"kills": kills, "lost": lost} | self._model(end)
@@ -181,8 +184,8 @@ class Ordeal:
         return {"step": step, "valid_bits_per_note": facts["valid"]["bits_per_note"]}
 
 
-def what_is_left(folder: Path) -> dict[str, int]:
-    """Whole and torn checkpoints after a kill; every whole one is loaded.
+def count_checkpoints(folder: Path) -> dict[str, int]:
+    """Count valid and torn checkpoints; load every valid one.
 
     Raises:
         CheckpointError: One that says it is whole cannot be read.
@@ -200,13 +203,13 @@ def _report(
     stops: list[dict[str, Any]],
     export: dict[str, Any],
 ) -> Report:
-    told = [each["lost"] for each in [*sessions[1:], *stops[:1]]] + export["lost"]
-    lost = [steps for steps in told if steps is not None]
-    learning = [each for each in sessions if each["struck"] == "while learning"]
-    torn = sum(each["left"]["torn"] for each in learning)
+    result = [each["lost"] for each in [*sessions[1:], *stops[:1]]] + export["lost"]
+    lost = [steps for steps in result if steps is not None]
+    training = [each for each in sessions if each["killed"] == "while training"]
+    torn = sum(each["left"]["torn"] for each in training)
     facts = {
         "kills": len(sessions),
-        "kills_while_loading": len(sessions) - len(learning),
+        "kills_while_loading": len(sessions) - len(training),
         "kills_while_exporting": export["kills"],
         "stops": stops,
         "save_steps": options.save_steps,
@@ -223,7 +226,7 @@ def _report(
         f"{export['kills']} during the export; saved every {options.save_steps} steps, lost at "
         f"most {max(lost)} (mean {facts['lost_in_the_mean']}); {torn} checkpoints were torn by a "
         f"kill and left out, none that counted was unreadable; {_stops(stops)}the model of step "
-        f"{export['step']} is bit for bit that of a run which nobody disturbed "
+        f"{export['step']} is bit for bit that of an uninterrupted run "
         f"(SHA-256 {export['sha256'][:12]}…).",
         facts,
     )

@@ -1,7 +1,4 @@
-"""One session of a training run, as a process that can be waited for, asked to stop, and killed.
-
-Knows nothing of what the run should have learnt; it hears what the session says.
-"""
+"""A training run in a process that can be awaited, terminated and killed."""
 
 from __future__ import annotations
 
@@ -30,33 +27,33 @@ _STEP = re.compile(r"^step ([\d,]+) of ")
 _RESUMING = re.compile(r"^Resuming from checkpoint-(\d+)\.")
 _ENDED = re.compile(r"^The run ended at step ([\d,]+);")
 _EXPORTED = "This run has ended "
-_LEARNT = (WEIGHTS_FILE, AVERAGE_FILE, "lstm_state_0.safetensors")
-_PATIENCE_S = 300.0
+_COMPARED_FILES = (WEIGHTS_FILE, AVERAGE_FILE, "lstm_state_0.safetensors")
+_TIMEOUT_S = 300.0
 
 
 class KillError(MusicLSTMError):
-    """A session did not go on as it should have."""
+    """A training process did not continue as it must."""
 
 
-class Account:
-    """How far a session got, by what it says.
+class TrainingProgress:
+    """Progress of a training process, parsed from its output.
 
     Attributes:
-        step: The last step it told of.
-        resumed: The step it went on from.
-        said: Its lines.
-        exported: Whether it found the model written by the session before.
+        step: Last step that it reported.
+        resumed: Step that it resumed from.
+        lines: Its output.
+        exported: Whether it found a complete model.
     """
 
     def __init__(self) -> None:
-        """Nothing is said yet."""
+        """Start without output."""
         self.step = self.resumed = 0
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.exported = False
 
-    def hear(self, line: str) -> None:
-        """Take in one line."""
-        self.said.append(line)
+    def read_line(self, line: str) -> None:
+        """Parse one line of output."""
+        self.lines.append(line)
         if found := _RESUMING.match(line) or _ENDED.match(line):
             self.resumed = self.step = int(found[1].replace(",", ""))
         if found := _STEP.match(line):
@@ -64,21 +61,21 @@ class Account:
         self.exported |= line.startswith(_EXPORTED)
 
     @property
-    def last_words(self) -> str:
-        """Its last lines, for a sentence about what went wrong."""
-        return " ".join(self.said[-3:]).strip()
+    def last_lines(self) -> str:
+        """Last three lines, for error messages."""
+        return " ".join(self.lines[-3:]).strip()
 
 
-class Session(Account):
-    """One process of the run."""
+class TrainingProcess(TrainingProgress):
+    """One process of `training.finetune`."""
 
     def __init__(self, folder: Path, options: argparse.Namespace, end: int = MANY_STEPS) -> None:
-        """Start it, and read what it says while it runs."""
+        """Start the process and a thread that reads its output."""
         super().__init__()
-        self._end, self._silent = end, False
-        self._heard = threading.Condition()
+        self._end, self._closed = end, False
+        self._changed = threading.Condition()
         self._process = subprocess.Popen(
-            start(folder, options, end),
+            _command_line(folder, options, end),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -90,15 +87,15 @@ class Session(Account):
 
     def _read(self) -> None:
         for line in self._process.stdout or ():
-            with self._heard:
-                self.hear(line)
-                self._heard.notify_all()
-        with self._heard:
-            self._silent = True
-            self._heard.notify_all()
+            with self._changed:
+                self.read_line(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     def wait_for_a_step(self) -> None:
-        """Until it learns.
+        """Wait until it trains.
 
         Raises:
             KillError: It ended before, or it takes too long.
@@ -106,46 +103,46 @@ class Session(Account):
         self._wait(lambda: self.step > self.resumed, "learn")
 
     def wait_for_the_export(self) -> None:
-        """Until it has told of its last step, or that the run has ended.
+        """Wait for its last step, or for the report that the run had ended.
 
         Raises:
             KillError: It ended before, or it takes too long.
         """
         self._wait(lambda: self.exported or self.step >= self._end, "come to its export")
 
-    def _wait(self, until: Callable[[], bool], deed: str) -> None:
-        with self._heard:
-            self._heard.wait_for(lambda: until() or self._silent, _PATIENCE_S)
+    def _wait(self, until: Callable[[], bool], action: str) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: until() or self._closed, _TIMEOUT_S)
             reached = until()
         if not reached:
             self._stop()
-            raise KillError(f"A session did not {deed}; it said: {self.last_words}")
+            raise KillError(f"A process did not {action}; it said: {self.last_lines}")
 
-    def runs_for(self, seconds: float) -> bool:
-        """Wait so long, or until it ends; whether it still runs."""
+    def is_running_after(self, seconds: float) -> bool:
+        """Wait for some seconds or its end; return whether it still runs."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         return not self.has_ended
 
     @property
     def has_ended(self) -> bool:
-        """Whether it came to its own end, and a good one."""
+        """Whether it ended with status 0."""
         return self._process.poll() == 0
 
-    def wait_for_the_end(self, patience_s: float = _PATIENCE_S) -> None:
-        """Until it ends by itself.
+    def wait_for_the_end(self, timeout_s: float = _TIMEOUT_S) -> None:
+        """Wait until it ends by itself.
 
         Raises:
             KillError: It failed, or it takes too long.
         """
-        self.runs_for(patience_s)
+        self.is_running_after(timeout_s)
         ended = self.has_ended
         self._stop()
         if not ended:
-            raise KillError(f"A session did not write its model; it said: {self.last_words}")
+            raise KillError(f"A process did not write its model; it said: {self.last_lines}")
 
     def kill(self) -> None:
-        """End it as a power cut would, its helpers too.
+        """Kill it and its workers with SIGKILL.
 
         Raises:
             KillError: It had ended already.
@@ -153,23 +150,22 @@ class Session(Account):
         ended = self._process.poll() is not None
         self._stop()
         if ended:
-            raise KillError(f"A session ended by itself; it said: {self.last_words}")
+            raise KillError(f"A process ended by itself; it said: {self.last_lines}")
 
-    def ask(self) -> float:
-        """Ask it to stop (SIGTERM); how many seconds it took.
+    def terminate(self) -> float:
+        """Send SIGTERM; return the seconds until it ended.
 
         Raises:
             KillError: It ended otherwise than by saving and stopping.
         """
         begin = time.monotonic()
         self._process.terminate()
-        self.runs_for(_PATIENCE_S)
+        self.is_running_after(_TIMEOUT_S)
         seconds, status = time.monotonic() - begin, self._process.poll()
         self._stop()
         if status != SIGTERM_STATUS:
             raise KillError(
-                f"A session that was asked to stop ended with status {status}; it said: "
-                f"{self.last_words}"
+                f"A process that got SIGTERM ended with status {status}; it said: {self.last_lines}"
             )
         return seconds
 
@@ -182,27 +178,29 @@ class Session(Account):
             self._process.stdout.close()
 
 
-def start(folder: Path, options: argparse.Namespace, end: int) -> list[str]:
-    """The words that start a session."""
-    words = command(folder, end=end, save_steps=options.save_steps, eval_steps=options.eval_steps)
+def _command_line(folder: Path, options: argparse.Namespace, end: int) -> list[str]:
+    """Return the command line of a training process."""
+    words = finetune_arguments(
+        folder, end=end, save_steps=options.save_steps, eval_steps=options.eval_steps
+    )
     return [sys.executable, "-m", "training.finetune", *words]
 
 
-def command(folder: Path, *, end: int, save_steps: int, eval_steps: int) -> list[str]:
-    """What `training.finetune` is told: a tiny network that learns the bundled seeds.
+def finetune_arguments(folder: Path, *, end: int, save_steps: int, eval_steps: int) -> list[str]:
+    """Return arguments of `training.finetune` for a tiny network and the example files.
 
-    Its learning rate does not follow from where it ends, so that a run whose sessions had another
-    end in view learns the same. It learns fast: weights that hardly move would be alike anyway.
+    The learning rate is constant, so it does not depend on the last step; it is high, so that the
+    weights of two runs differ if their data does.
 
     Args:
         folder: Of the run.
-        end: The last step.
+        end: Last step.
         save_steps: Steps between two checkpoints.
-        eval_steps: Steps between two evaluations, a divisor of it.
+        eval_steps: Steps between two evaluations; divides save_steps.
     """
-    seeds = Path(musiclstm.__file__).parent / "examples"
+    examples = Path(musiclstm.__file__).parent / "examples"
     return [
-        *("--data", str(seeds), "--output_dir", str(folder), "--model", "scratch"),
+        *("--data", str(examples), "--output_dir", str(folder), "--model", "scratch"),
         *("--hidden_size", "32", "--num_hidden_layers", "1"),
         *("--window", "32", "--max_steps", str(end), "--save_steps", str(save_steps)),
         *("--learning_rate", "0.01", "--lr_scheduler_type", "constant", "--warmup_steps", "0"),
@@ -216,7 +214,7 @@ def command(folder: Path, *, end: int, save_steps: int, eval_steps: int) -> list
 
 
 def digests(run: Path) -> dict[str, str]:
-    """SHA-256 of the model of a run that has ended, and of what its last checkpoint learnt."""
+    """Return SHA-256 digests of the exported model and of the last checkpoint."""
     last = checkpoints(run)[-1]
-    paths = [run / WEIGHTS_FILE, *(last / name for name in _LEARNT)]
+    paths = [run / WEIGHTS_FILE, *(last / name for name in _COMPARED_FILES)]
     return {str(path.relative_to(run)): sha256(path.read_bytes()).hexdigest() for path in paths}

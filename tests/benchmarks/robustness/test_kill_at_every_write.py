@@ -11,21 +11,21 @@ from pathlib import Path
 import pytest
 
 from benchmarks.robustness import kill_at_every_write
-from benchmarks.robustness.fault_injection import Fault, Watch
-from benchmarks.robustness.kill_at_every_write import Arena, main, points, spread
+from benchmarks.robustness.fault_injection import Fault, FileEvents
+from benchmarks.robustness.kill_at_every_write import FaultyRuns, all_faults, evenly_spaced, main
 from benchmarks.robustness.run_process import KillError
 
 ROOT = Path(__file__).parents[3]
 LINUX = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linux for names")
 
-# What a process writes that is struck: a record, by way of a partial file.
+# What a process writes that is faults: a record, by way of a partial file.
 WRITER = """
 import os, sys
 from pathlib import Path
-from benchmarks.robustness.fault_injection import Fault, Watch
+from benchmarks.robustness.fault_injection import Fault, FileEvents
 folder = Path(sys.argv[1])
-watch = Watch(folder, Fault(sys.argv[2], int(sys.argv[3])))
-watch.begin()
+watch = FileEvents(folder, Fault(sys.argv[2], int(sys.argv[3])))
+watch.install()
 with (folder / "a.partial").open("w") as file:
     file.write("0123456789")
     file.flush()
@@ -37,16 +37,16 @@ with (folder / "a.partial").open("w") as file:
 
 def test_every_event_is_a_point_and_every_file_can_be_torn():
     events = ["open a", "fsync a", "fsync b", "rename a", "write c", "open last"]
-    assert points(events) == [
+    assert all_faults(events) == [
         *(Fault("before", 0), Fault("torn", 0), Fault("before", 1), Fault("before", 3)),
         *(Fault("before", 4), Fault("torn", 4), Fault("before", 5)),
     ]
 
 
 def test_points_are_spread_over_all_of_them():
-    assert spread(range(100), 4) == [12, 37, 62, 87]
-    assert spread("abc", 5) == ["a", "b", "c"]
-    assert spread("abc", 0) == []
+    assert evenly_spaced(range(100), 4) == [12, 37, 62, 87]
+    assert evenly_spaced("abc", 5) == ["a", "b", "c"]
+    assert evenly_spaced("abc", 0) == []
 
 
 @LINUX
@@ -72,17 +72,17 @@ def test_a_strike_leaves_what_was_written_until_then(tmp_path, mode, number, lef
 
 @LINUX
 def test_events_elsewhere_are_not_counted(tmp_path):
-    watch = Watch(tmp_path / "run", None)
-    watch._audit("open", (str(tmp_path / "run" / "a"), "w", os.O_WRONLY))
-    watch._audit("open", (str(tmp_path / "elsewhere"), "w", os.O_WRONLY))
-    watch._audit("open", (str(tmp_path / "run" / "a"), "r", os.O_RDONLY))
-    watch._audit("os.rename", (tmp_path / "b", tmp_path / "run" / "c", -1, -1))
-    watch._audit("os.remove", (bytes(tmp_path / "run" / "c"), -1))
+    watch = FileEvents(tmp_path / "run", None)
+    watch._on_audit_event("open", (str(tmp_path / "run" / "a"), "w", os.O_WRONLY))
+    watch._on_audit_event("open", (str(tmp_path / "elsewhere"), "w", os.O_WRONLY))
+    watch._on_audit_event("open", (str(tmp_path / "run" / "a"), "r", os.O_RDONLY))
+    watch._on_audit_event("os.rename", (tmp_path / "b", tmp_path / "run" / "c", -1, -1))
+    watch._on_audit_event("os.remove", (bytes(tmp_path / "run" / "c"), -1))
     assert watch.events == ["open a", "rename c", "remove c"]
 
 
 @LINUX
-def test_a_run_that_is_struck_ends_with_the_weights_of_an_undisturbed_one(tmp_path, capsys):
+def test_a_killed_run_ends_with_the_weights_of_a_run_without_faults(tmp_path, capsys):
     out = tmp_path / "chaos.json"
     assert main(["--points", "3", "--stops", "1", "--json", str(out)]) == 0
     facts = json.loads(out.read_text())
@@ -91,21 +91,21 @@ def test_a_run_that_is_struck_ends_with_the_weights_of_an_undisturbed_one(tmp_pa
     assert facts["lost_at_most"] <= 2
     assert {"rename finished.json", "write model.safetensors"} <= set(facts["events"])
     said = capsys.readouterr().out
-    assert "all 4 went on" in said
+    assert "all 4 resumed" in said
     assert "| rename | " in said
 
 
-class Played(Arena):
+class Played(FaultyRuns):
     """Sessions that are only played: the second learns something else, or goes too far back."""
 
-    def __init__(self, room, resumed):
-        self._room, self._run = room, room / "run"
+    def __init__(self, folder, resumed):
+        self._folder, self._run = folder, folder / "run"
         self.events, self._resumed = ["open a", "rename b"], resumed
         (self._run / "checkpoint-6").mkdir(parents=True)
         self.digests = {"model.safetensors": "0"}
 
     def _session(self, fault, allowed):
-        account = kill_at_every_write.Account()
+        account = kill_at_every_write.TrainingProgress()
         account.step, account.resumed = 5, 0 if fault else self._resumed
         return (-9 if fault else 0), account
 
@@ -113,10 +113,10 @@ class Played(Arena):
 @pytest.mark.parametrize(
     ("resumed", "sentence"),
     [
-        (2, "A run that was struck (before) at event 1, 'rename b', lost 3 steps."),
+        (2, "A run that was faults (before) at event 1, 'rename b', lost 3 steps."),
         (
             4,
-            "A run that was struck (before) at event 1, 'rename b', ended with another "
+            "A run that was faults (before) at event 1, 'rename b', ended with another "
             "model.safetensors.",
         ),
     ],
@@ -126,20 +126,20 @@ def test_what_a_run_must_not_lose_or_change_is_one_sentence(
 ):
     monkeypatch.setattr(kill_at_every_write, "digests", lambda _: {"model.safetensors": "1"})
     with pytest.raises(KillError) as caught:
-        Played(tmp_path, resumed).strike(Fault("before", 1))
+        Played(tmp_path, resumed).run_with_fault(Fault("before", 1))
     assert str(caught.value) == sentence
 
 
 @LINUX
 def test_a_session_that_does_not_die_is_one_sentence(tmp_path, monkeypatch, capsys):
-    def play(words, folder, notes, fault):
-        (notes / "said.txt").write_text("step 1 of 6\nerror: no music here\n")
+    def play(arguments, folder, notes, fault):
+        (notes / "output.txt").write_text("step 1 of 6\nerror: no music here\n")
         return 1
 
     monkeypatch.setattr(kill_at_every_write, "run", play)
     assert main(["--points", "1"]) == 1
     assert capsys.readouterr().err == (
-        "error: A session ended with status 1; it said: step 1 of 6 error: no music here\n"
+        "error: A process ended with status 1; it said: step 1 of 6 error: no music here\n"
     )
 
 

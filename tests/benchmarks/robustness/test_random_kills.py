@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from benchmarks.robustness import random_kills, run_process
-from benchmarks.robustness.random_kills import Ordeal, main, what_is_left
+from benchmarks.robustness.random_kills import KilledRun, count_checkpoints, main
 from training.trainer.checkpoints import write_manifest
 
 
@@ -33,7 +33,7 @@ def test_a_torn_checkpoint_is_counted_as_torn(tmp_path):
         (folder / "weights").write_bytes(b"x")
         write_manifest(folder)
         (folder / "manifest.json").unlink()
-    left = what_is_left(tmp_path)
+    left = count_checkpoints(tmp_path)
     assert (left["whole"], left["torn"], left["newest"]) == (0, 2, 0)
 
 
@@ -51,29 +51,29 @@ class Ended:
         pass
 
 
-def test_weights_that_differ_from_an_undisturbed_run_are_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(random_kills, "Session", Ended)
-    ordeal = Ordeal(tmp_path / "run", argparse.Namespace(seed=0))
+def test_weights_that_differ_from_an_uninterrupted_run_are_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(random_kills, "TrainingProcess", Ended)
+    killed = KilledRun(tmp_path / "run", argparse.Namespace(seed=0))
     Ended(tmp_path / "run", None, 3)
-    assert len(ordeal.compare(tmp_path / "a", 3)) == 64
+    assert len(killed.compare_with_uninterrupted(tmp_path / "a", 3)) == 64
     (tmp_path / "run" / "checkpoint-3" / "average.safetensors").write_bytes(b"another")
     with pytest.raises(run_process.KillError) as caught:
-        ordeal.compare(tmp_path / "b", 3)
+        killed.compare_with_uninterrupted(tmp_path / "b", 3)
     assert str(caught.value) == (
         "The killed run ended with another checkpoint-3/average.safetensors than a run of 3 steps "
-        "that nobody disturbed."
+        "without interruption."
     )
 
 
 def test_a_session_that_is_asked_to_stop_and_fails_is_one_sentence(tmp_path, monkeypatch):
     deaf = "import time; print('step 1 of 9', flush=True); time.sleep(60)"
-    monkeypatch.setattr(run_process, "start", lambda *_: [sys.executable, "-c", deaf])
-    session = run_process.Session(tmp_path, argparse.Namespace())
+    monkeypatch.setattr(run_process, "_command_line", lambda *_: [sys.executable, "-c", deaf])
+    session = run_process.TrainingProcess(tmp_path, argparse.Namespace())
     session.wait_for_a_step()
     with pytest.raises(run_process.KillError) as caught:
-        session.ask()
+        session.terminate()
     assert str(caught.value).startswith(
-        "A session that was asked to stop ended with status -15; it said: step 1 of 9"
+        "A process that got SIGTERM ended with status -15; it said: step 1 of 9"
     )
 
 
@@ -102,15 +102,15 @@ def test_a_session_that_loses_more_is_one_sentence(monkeypatch, capsys, tmp_path
         def kill(self):
             pass
 
-    monkeypatch.setattr(random_kills, "Session", Forgetful)
+    monkeypatch.setattr(random_kills, "TrainingProcess", Forgetful)
     assert main(["--kills", "2", "--seconds", "0"]) == 1
     error = capsys.readouterr().err
-    assert error == "error: Session 1 lost 50 steps, more than one save interval.\n"
+    assert error == "error: Process 1 lost 50 steps, more than one save interval.\n"
 
 
 def test_a_session_that_does_not_learn_says_what_it_said(monkeypatch, capsys):
     broken = [sys.executable, "-c", "print('error: no music here')"]
-    monkeypatch.setattr(run_process, "start", lambda *_: broken)
+    monkeypatch.setattr(run_process, "_command_line", lambda *_: broken)
     assert main(["--kills", "1"]) == 1
     error = capsys.readouterr().err
-    assert error == "error: A session did not learn; it said: error: no music here\n"
+    assert error == "error: A process did not learn; it said: error: no music here\n"
