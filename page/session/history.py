@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from musiclstm import Composition, ScoreError
-from page.session.settings import PageSettings
 
 LETTERS = "ABCD"  # of the takes of one job
 MAX_VERSIONS = 60
@@ -30,7 +29,6 @@ class Version:
         label: The request in a few words.
         letter: `A` to `D` if it is one of several takes of a job, else empty.
         title: Of the prompt.
-        settings: Of the page's controls. None: unknown.
     """
 
     number: int
@@ -39,7 +37,6 @@ class Version:
     label: str
     letter: str = ""
     title: str = ""
-    settings: PageSettings | None = None
 
     def __str__(self) -> str:
         letter = f"{self.letter}: " if self.letter else ""
@@ -94,7 +91,6 @@ class History:
         parent: int | None = None,
         letter: str = "",
         title: str = "",
-        settings: PageSettings | None = None,
     ) -> History:
         """Return the history with one more version, which is then on display.
 
@@ -103,7 +99,7 @@ class History:
         number = self.created + 1
         if all(each.number != parent for each in self.versions):
             parent = None  # it was removed
-        version = Version(number, parent, piece, label, letter, title, settings)
+        version = Version(number, parent, piece, label, letter, title)
         longer = replace(self, versions=(*self.versions, version), created=number)
         return longer._show(number)._within_limits()
 

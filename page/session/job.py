@@ -94,7 +94,7 @@ class GenerationProgress:
             letter = LETTERS[take] if self.count > 1 else ""
             session.history = session.history.add(
                 self.drafts[take], label=self.label, parent=self.start.parent, letter=letter,
-                title=self.start.prompt.title, settings=self.settings,
+                title=self.start.prompt.title,
             )  # fmt: skip
             assert session.history.current is not None
             session.set_start_point(session.history.current, self.start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 from musiclstm import MusicLSTMError, Sampling
@@ -71,7 +71,7 @@ class PageSettings:
         copy_weight: As in `Sampling`, 0 to 2.
         instruments: Programs that may play, -1 for drums. None: those of the prompt, or any.
         random_seed: 0 to 4294967295. None: a new one.
-        locked: Whether the random seed stays for the next piece, see `after`.
+        locked: Whether the random seed counts; if not, each piece has a new one.
         top_p: As in `Sampling`, from 0.05.
         top_k: As in `Sampling`, to 500.
         min_p: As in `Sampling`.
@@ -160,10 +160,6 @@ class PageSettings:
     def new_bars(self) -> int:
         """Number of bars that the composer is asked for."""
         return ENDLESS_BARS if self.endless else self.bars
-
-    def after(self, random_seed: int) -> PageSettings:
-        """Return the settings for the next piece; a locked random seed stays."""
-        return replace(self, random_seed=random_seed if self.locked else None)
 
     def __str__(self) -> str:
         """One line without the defaults, such as `8 bars, adventurous 1.1, D minor`."""

@@ -237,9 +237,7 @@ class GenerateHandlers:
             uploaded = session.prompt.prompt if isinstance(session.prompt.prompt, bytes) else None
             piece = self.composer_of(session).reproduce(recipe, prompt=uploaded)
             prompt, session.pending_recipe = prompt_of_recipe(recipe, session.prompt), None
-            session.history = session.history.add(
-                piece, label="from a link", title=prompt.title, settings=settings
-            )
+            session.history = session.history.add(piece, label="from a link", title=prompt.title)
             assert session.history.current is not None
             session.set_start_point(session.history.current, StartPoint(prompt))
             yield from self._show(session, settings, job)

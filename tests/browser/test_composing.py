@@ -35,18 +35,6 @@ def test_sound_arrives_before_the_last_bar_is_composed(
     ann.wait_for_player("sound.rendering.complete")
 
 
-def test_the_status_shows_bars_and_time_left(
-    visit: Callable[..., PageDriver], watched: Any
-) -> None:
-    watched.pause_s = 0.3
-    ann = visit()
-    ann.press(bars=64)
-    ann.page.get_by_text(SOME_BARS).wait_for()
-    ann.page.get_by_text(re.compile(r"about \d+ s left")).wait_for()
-    ann.button("Stop").click()
-    ann.done("after")
-
-
 def test_stop_keeps_the_bars_so_far(visit: Callable[..., PageDriver], watched: Any) -> None:
     watched.pause_s = 0.2
     ann = visit()

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from musiclstm import ScoreError
 from page.session.history import MAX_VERSIONS, History
-from page.session.settings import PageSettings
 
 TITLE = "Minuet in G (Petzold)"
 
@@ -73,10 +72,9 @@ def test_changes_do_not_modify_the_history_itself(piece):
 
 
 def test_a_version_stores_its_request(piece):
-    settings = PageSettings(bars=4)
-    history = History().add(piece, label="4 bars", title=TITLE, settings=settings)
+    history = History().add(piece, label="4 bars", title=TITLE)
     version = history.version
-    assert (version.label, version.title, version.settings) == ("4 bars", TITLE, settings)
+    assert (version.label, version.title) == ("4 bars", TITLE)
     assert str(version) == "1. 4 bars"
 
 
