@@ -1,4 +1,4 @@
-"""Logits that lean to one side, as no network would give them, and what a grammar makes of them."""
+"""Extreme logits, and greedy decoding under a grammar with them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _is(*kinds: str) -> np.ndarray:
     return np.isin(_KIND, kinds)
 
 
-TASTES = {
+BIASES = {
     "chance": 0.0 * _NUMBER,
     "notes": 8.0 * _is("Pitch", "PitchDrum"),
     "long and late": np.where(_is("Position"), 3 * _NUMBER, 12 * _LENGTH),
@@ -44,24 +44,24 @@ _HURRY = 1e4 * _is("Bar")
 
 
 def _hurry(bar: Sequence[int]) -> np.ndarray:
-    """Return what leads to the bar line: no new parts but those that have to play."""
+    """Return logits that end the bar: no new parts except those that must play."""
     if _KIND[bar[-1]] == "Program":
         return _HURRY + 1e3 * _is("Position")
     playing: dict[int, bool] = {}
     for token, after in pairwise(bar):
         if _KIND[token] == "Program":
             playing[token] = _KIND[after] == "Position"
-    lean = _HURRY.copy()
-    lean[[token for token, plays in playing.items() if not plays]] = 1e3
-    return lean
+    logits = _HURRY.copy()
+    logits[[token for token, plays in playing.items() if not plays]] = 1e3
+    return logits
 
 
 def play(
-    state: GrammarState, plan: Sequence[Grammar], taste: str, seed: int, most: int = 100
+    state: GrammarState, plan: Sequence[Grammar], bias: str, seed: int, most: int = 100
 ) -> list[list[int]]:
     """Take the most probable permitted token again and again, one bar under each grammar.
 
-    A bar of `most` tokens ends as soon as it may.
+    A bar of more than `most` tokens ends as soon as it may.
     """
     bars = []
     out = np.empty(len(NAMES), np.float32)
@@ -70,7 +70,7 @@ def play(
         state.open_bar(grammar)
         bar: list[int] = []
         while True:
-            logits = TASTES[taste] + 3 * rng.standard_normal(len(NAMES))
+            logits = BIASES[bias] + 3 * rng.standard_normal(len(NAMES))
             logits = (logits + (_hurry(bar) if len(bar) > most else 0)).astype(np.float32)
             token = int(state.mask_logits(logits, out).argmax())
             assert out[token] > -np.inf, f"a dead end after {[NAMES[i] for i in bar[-5:]]}"

@@ -1,4 +1,4 @@
-"""A network without weights: its scores follow from the tokens that a row has read."""
+"""Fake networks: the logits are a function of the tokens that a row has read."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ LOUD = (*SILENT, "Program_0", "Position_0", "Pitch_60", "Duration_1.0.12")
 
 @dataclass(frozen=True)
 class FakeSnapshot:
-    """The tokens that a row has read, and its copy weight."""
+    """Tokens and copy weight of a row."""
 
     ids: tuple[int, ...] = ()
     copy_weight: float = 1.0
 
 
 class ScriptedNetwork:
-    """Wants to write a list of tokens again and again; it is its own stepper.
+    """Prefers the tokens of a list, repeated; it is its own batch.
 
     Attributes:
-        steps: Ids of every step.
+        steps: Token ids of every step.
     """
 
     def __init__(self, *names: str) -> None:
-        self.wanted = [IDS[name] for name in names]
+        self.script = [IDS[name] for name in names]
         self.steps: list[list[int]] = []
         self.rows: list[FakeSnapshot] = []
         self.logits = np.empty((0, VOCAB), np.float32)
 
     def snapshot_after(self, count: int = 0) -> FakeSnapshot:
-        """Return a snapshot after so many tokens of its list."""
+        """Return a snapshot after a number of tokens of the list."""
         return FakeSnapshot((0,) * count)
 
     def logits_of(self, row: FakeSnapshot) -> np.ndarray:
         """Return the logits of a row, (vocab,)."""
         scores = np.zeros(VOCAB, np.float32)
-        scores[self.wanted[len(row.ids) % len(self.wanted)]] = 9
+        scores[self.script[len(row.ids) % len(self.script)]] = 9
         return scores
 
     def start(self, snapshots: Sequence[FakeSnapshot]) -> ScriptedNetwork:
-        """Return itself, with rows of its own."""
+        """Return itself with these rows."""
         self.rows = list(snapshots)
         self._score()
         return self
@@ -65,12 +65,12 @@ class ScriptedNetwork:
         self._score()
 
     def set_copy_weight(self, weight: float, row: int = 0) -> None:
-        """Remember the weight in the snapshots of a row."""
+        """Store the weight in the snapshot of a row."""
         self.rows[row] = replace(self.rows[row], copy_weight=weight)
         self.logits[row] = self.logits_of(self.rows[row])
 
     def snapshot(self, row: int = 0) -> FakeSnapshot:
-        """Return where a row stands."""
+        """Return the state of a row."""
         return self.rows[row]
 
     def select_rows(self, rows: Sequence[int]) -> None:
@@ -80,7 +80,7 @@ class ScriptedNetwork:
 
 
 class NoiseNetwork(ScriptedNetwork):
-    """Random logits that depend on the last tokens only, so every snapshot can be continued."""
+    """Random logits seeded by the last tokens, so every snapshot can be continued."""
 
     def __init__(self, spread: float = 3.0) -> None:
         super().__init__("Bar_None")
@@ -93,7 +93,7 @@ class NoiseNetwork(ScriptedNetwork):
         return (self._spread * noise).astype(np.float32)
 
     def start(self, snapshots: Sequence[FakeSnapshot]) -> NoiseNetwork:
-        """Return another one, so that several loops can run side by side."""
+        """Return another one, so that several loops can run at once."""
         other = NoiseNetwork(self._spread)
         other.rows = list(snapshots)
         other._score()

@@ -1,6 +1,6 @@
-"""A strict reader of token names, and the constraints checked against what it has read.
+"""A strict parser of token streams, and checks of constraints on the parsed notes.
 
-It shares no code with the grammar that it judges.
+It shares no code with the grammar that it tests.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class BarLine:
 
 
 class Referee:
-    """Reads ids strictly: any sequence that no grammar should write is an assertion error."""
+    """Strict parser: a sequence against the grammar is an assertion error."""
 
     def __init__(self, ids: Sequence[int], tracks: dict[int, int] | None = None) -> None:
         """Read ids; `tracks` limits the blocks of a program in a bar."""
@@ -142,7 +142,7 @@ class Referee:
 
 
 def complaints(referee: Referee, constraints: Constraints) -> list[str]:
-    """Return one sentence for each constraint that the music breaks."""
+    """Return a message for each violated constraint."""
     return [
         *_about_bars(referee, constraints),
         *_about_pitches(referee, constraints),

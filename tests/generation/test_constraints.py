@@ -14,7 +14,7 @@ from musiclstm.generation.constraints import SCALES, BarShape, Constraints, Scal
 from musiclstm.generation.decoding.grammar import Grammar
 from musiclstm.generation.decoding.grammar_state import GrammarState
 from musiclstm.tokens import DRUMS
-from tests.generation.adversary import TASTES, play
+from tests.generation.adversary import BIASES, play
 from tests.generation.referee import BarLine, Note, Referee, complaints
 
 BARS = 6
@@ -177,7 +177,7 @@ def random_state(grammar: Grammar, rng: random.Random) -> tuple[GrammarState, di
     return state, {program: tracks.get(program, 1) for program in range(128)}
 
 
-def check_constraints(seed: int, taste: str, bars: int = BARS) -> None:
+def check_constraints(seed: int, bias: str, bars: int = BARS) -> None:
     """A sequence under random constraints has its bars and keeps them."""
     rng = random.Random(seed)
     constraints = random_constraints(rng)
@@ -186,42 +186,42 @@ def check_constraints(seed: int, taste: str, bars: int = BARS) -> None:
     except ValueError:
         return  # too few different notes
     state, tracks = random_state(grammar, rng)
-    found = play(state, [grammar] * bars, taste, seed)
+    found = play(state, [grammar] * bars, bias, seed)
     referee = Referee([token for bar in found for token in bar], tracks)
     assert len(referee.bars) == bars
     assert complaints(referee, constraints) == [], constraints
 
 
-@pytest.mark.parametrize("taste", TASTES)
+@pytest.mark.parametrize("bias", BIASES)
 @settings(max_examples=20)
 @given(seed=SEEDS)
-def test_constraints_hold_for_any_logits(seed, taste) -> None:
-    check_constraints(seed, taste)
+def test_constraints_hold_for_any_logits(seed, bias) -> None:
+    check_constraints(seed, bias)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("taste", TASTES)
-def test_constraints_hold_in_thousands_of_sequences(taste) -> None:
+@pytest.mark.parametrize("bias", BIASES)
+def test_constraints_hold_in_thousands_of_sequences(bias) -> None:
     for seed in range(200):
-        check_constraints(seed, taste)
+        check_constraints(seed, bias)
 
 
 @settings(max_examples=60)
-@given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)), cut=st.integers(1, BARS - 1))
-def test_a_resumed_sequence_continues_like_an_uninterrupted_one(seed, taste, cut) -> None:
+@given(seed=SEEDS, bias=st.sampled_from(sorted(BIASES)), cut=st.integers(1, BARS - 1))
+def test_a_resumed_sequence_continues_like_an_uninterrupted_one(seed, bias, cut) -> None:
     rng = random.Random(seed)
     try:
         grammar = Grammar(random_constraints(rng))
     except ValueError:
         return
-    whole = play(GrammarState(grammar), [grammar] * BARS, taste, seed, most=40)
+    whole = play(GrammarState(grammar), [grammar] * BARS, bias, seed, most=40)
     resumed, uninterrupted = GrammarState(grammar), GrammarState(grammar)
     resumed.replay(whole[:cut])
     for bar in whole[:cut]:
         uninterrupted.open_bar()
         for token in bar:
             uninterrupted.advance(token)
-    rests = [play(state, [grammar] * 2, taste, seed, most=40) for state in (resumed, uninterrupted)]
+    rests = [play(state, [grammar] * 2, bias, seed, most=40) for state in (resumed, uninterrupted)]
     assert rests[0] == rests[1]
 
 
@@ -244,8 +244,8 @@ def random_shape(rng: random.Random) -> BarShape:
 
 
 @settings(max_examples=60)
-@given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)))
-def test_bar_shapes_break_no_constraint(seed, taste) -> None:
+@given(seed=SEEDS, bias=st.sampled_from(sorted(BIASES)))
+def test_bar_shapes_break_no_constraint(seed, bias) -> None:
     rng = random.Random(seed)
     constraints = random_constraints(rng)
     try:
@@ -253,7 +253,7 @@ def test_bar_shapes_break_no_constraint(seed, taste) -> None:
     except ValueError:
         return  # the chord has no pitch in key and range, or there are too few notes
     state, tracks = random_state(plan[0], rng)
-    bars = play(state, plan, taste, seed)
+    bars = play(state, plan, bias, seed)
     referee = Referee([token for bar in bars for token in bar], tracks)
     # A chord on the downbeat has fewer notes, and has to wait where other notes still sound.
     most = (constraints.notes_per_bar or (0, 100_000))[1]
@@ -262,8 +262,8 @@ def test_bar_shapes_break_no_constraint(seed, taste) -> None:
 
 
 @settings(max_examples=50)
-@given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)))
-def test_bars_have_their_shapes(seed, taste) -> None:
+@given(seed=SEEDS, bias=st.sampled_from(sorted(BIASES)))
+def test_bars_have_their_shapes(seed, bias) -> None:
     rng = random.Random(seed)
     # Constraints that leave every shape possible.
     constraints = Constraints(
@@ -279,7 +279,7 @@ def test_bars_have_their_shapes(seed, taste) -> None:
     plan = [Grammar(constraints, shapes[0]), closed, Grammar(constraints, shapes[1])]
     state, tracks = random_state(plan[0], rng)
     state.open_bar(closed)
-    bars = play(state, [closed, *plan], taste, seed, most=40)
+    bars = play(state, [closed, *plan], bias, seed, most=40)
     referee = Referee([token for bar in bars for token in bar], tracks)
     for shape, bar in zip(shapes, referee.bars[1::2], strict=True):
         check_shape(shape, bar)
@@ -308,8 +308,8 @@ def earliest(notes: list[Note]) -> list[Note]:
 
 
 @settings(max_examples=40)
-@given(seed=SEEDS, taste=st.sampled_from(sorted(TASTES)))
-def test_no_note_sounds_across_the_bar_lines_of_the_last_chord(seed, taste) -> None:
+@given(seed=SEEDS, bias=st.sampled_from(sorted(BIASES)))
+def test_no_note_sounds_across_the_bar_lines_of_the_last_chord(seed, bias) -> None:
     rng = random.Random(seed)
     drawn = random_constraints(rng)
     free = {"programs": frozenset({0, 40, DRUMS}), "pitch_ranges": None, "key": None}
@@ -319,7 +319,7 @@ def test_no_note_sounds_across_the_bar_lines_of_the_last_chord(seed, taste) -> N
     shapes = [BarShape()] * 4 + [BarShape(closed=True), chord]
     plan = [Grammar(constraints, shape) for shape in shapes]
     state, tracks = random_state(plan[0], rng)
-    bars = play(state, plan, taste, seed)
+    bars = play(state, plan, bias, seed)
     referee = Referee([token for bar in bars for token in bar], tracks)
     assert complaints(referee, constraints) == [], constraints
     last = referee.bars[-1]

@@ -14,7 +14,7 @@ from musiclstm.generation.constraints import BarShape, Constraints
 from musiclstm.generation.decoding.grammar import IS_PITCH, TOKEN_KINDS, Grammar
 from musiclstm.generation.decoding.grammar_state import GrammarState
 from musiclstm.tokens import DRUMS, MusicTokenizer
-from tests.generation.adversary import TASTES, play
+from tests.generation.adversary import BIASES, play
 from tests.generation.referee import IDS, NAMES, Referee
 
 NOTE = ("Pitch_60", "Duration_1.0.12")
@@ -63,14 +63,12 @@ def kinds(allowed: set[str]) -> set[str]:
 # -- What is permitted can be played ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("taste", TASTES)
+@pytest.mark.parametrize("bias", BIASES)
 @settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_any_permitted_sequence_decodes_to_its_notes(seed, taste) -> None:
+def test_any_permitted_sequence_decodes_to_its_notes(seed, bias) -> None:
     grammar = Grammar()
-    ids = [
-        token for bar in play(GrammarState(grammar), [grammar] * 3, taste, seed) for token in bar
-    ]
+    ids = [token for bar in play(GrammarState(grammar), [grammar] * 3, bias, seed) for token in bar]
     referee = Referee(ids)
     score = MusicTokenizer().decode(ids)
     assert len(referee.bars) == 3
