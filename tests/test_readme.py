@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from musiclstm import example_files
 from musiclstm.cli import main
 from training.pretraining.corpora import BAND_CORPORA, OLDER_CORPORA
 
