@@ -13,7 +13,7 @@ from musiclstm.errors import PublishError
 # Base class of the HTTP library's errors. huggingface_hub changed that library in version 1.0.
 TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 
-_RESUME = "the same command resumes the upload"
+_RESUME = "then run the same command, which resumes the upload"
 
 
 @contextmanager
@@ -46,14 +46,16 @@ def _sentence(error: BaseException, repo: str) -> str:
         return _status_message(error.response.status_code, error.server_message or "", repo)
     if isinstance(error, (TRANSPORT_ERROR, ConnectionError)):
         kind = type(error).__name__
-        return f"The Hub cannot be reached, or the connection was lost ({kind}); {_RESUME}."
+        return (
+            f"The Hub cannot be reached, or the connection was lost ({kind}); check it, {_RESUME}."
+        )
     return f"{repo!r} could not be published: {' '.join(str(error).split()).rstrip('.')}."
 
 
 def _status_message(status: int, server_message: str, repo: str) -> str:
     why = f" ({server_message.rstrip('.')})" if server_message else ""
     if status >= 500:
-        return f"The Hub has an internal error (status {status}); wait: {_RESUME}."
+        return f"The Hub has an internal error (status {status}); wait a minute, {_RESUME}."
     return {
         401: "The Hub does not accept your token; run `hf auth login` again.",
         402: f"The Hub requires a subscription for {repo!r}{why}; see its prices, or choose "
@@ -62,8 +64,11 @@ def _status_message(status: int, server_message: str, repo: str) -> str:
         "name.",
         404: f"{repo!r} does not exist, or you have no access{why}; check the name.",
         412: f"Another user has just changed {repo!r}; check the change and run the command again.",
-        429: f"The Hub received too many requests; wait: {_RESUME}.",
-    }.get(status, f"The Hub refused {repo!r} with status {status}{why}; {_RESUME}.")
+        429: f"The Hub received too many requests; wait a minute, {_RESUME}.",
+    }.get(
+        status,
+        f"The Hub refused {repo!r} with status {status}{why}; check the name, {_RESUME}.",
+    )
 
 
 def _remove_token(token: str, text: str) -> str:

@@ -144,8 +144,8 @@ def test_damaged_facts_are_an_error(tmp_path, capsys):
 
 
 def test_every_figure_of_an_evaluation_has_a_definition():
-    section = music_metrics.section(ScoreTick(480), np.array([0, 1920]))
-    figures = {"overlap", "overlap_with_prompt", *music_metrics.figures(section, section)}
+    table = music_metrics.note_table(ScoreTick(480), np.array([0, 1920]))
+    figures = {"overlap", "overlap_with_prompt", *music_metrics.prompt_metrics(table, table)}
     assert figures == set(DEFINITIONS)
     assert f"- *near repeats*: {DEFINITIONS['near_repeats']}" in model_card(FACTS, name="x")
 

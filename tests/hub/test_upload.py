@@ -209,7 +209,7 @@ def test_received_files_are_not_sent_again(hub, folder) -> None:
     hub.fail("PUT", weights, times=99, cut_after=1_000)
     with pytest.raises(PublishError) as refusal:
         upload_folder(folder, "ann/model")
-    assert "the same command resumes the upload" in str(refusal.value)
+    assert "the same command, which resumes the upload" in str(refusal.value)
     assert hub.history("ann/model") == ["initial commit"]  # no partial upload
     hub.clear_faults()
     hub.requests.clear()
