@@ -1,4 +1,4 @@
-"""Repeatable measurements: commands that print the tables quoted in the documents.
+"""Benchmarks: each is a command that prints a table and, with `--json`, writes its figures.
 
-A document states no figure without the command that prints it. No other package imports these.
+Documents quote only figures that one of these commands prints. No other package imports this one.
 """

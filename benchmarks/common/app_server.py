@@ -1,7 +1,4 @@
-"""The page as anybody starts it, for benchmarks that visit it: `app.py` in a process of its own.
-
-Knows the process, its memory and its files; nothing of what visitors do.
-"""
+"""`app.py` as a server process, with its memory, worker processes and temporary files."""
 
 from __future__ import annotations
 
@@ -22,17 +19,17 @@ import httpx
 from benchmarks.common.report import ReportError
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 180.0
+START_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True)
-class Server:
-    """A page that is served.
+class AppProcess:
+    """A running `app.py`.
 
     Attributes:
-        url: Where, without a slash at the end.
-        process: What serves it.
-        folder: Where it writes uploads and downloads.
+        url: Address of the page, without a trailing slash.
+        process: The server process.
+        folder: Its temporary folder, for uploads and downloads.
     """
 
     url: str
@@ -40,54 +37,72 @@ class Server:
     folder: Path
 
     def memory_bytes(self) -> int:
-        """What it and its helpers hold, as Linux counts it (VmRSS)."""
-        return sum(_held(number) for number in (self.process.pid, *self.helpers()))
+        """Resident memory (VmRSS) of the server and its worker processes; Linux only."""
+        return sum(resident_bytes(pid) for pid in (self.process.pid, *self._worker_pids()))
 
-    def helpers(self) -> list[int]:
-        """The processes that it has started."""
-        place = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        with contextlib.suppress(OSError):
-            return [int(number) for number in place.read_text(encoding="ascii").split()]
-        return []
-
-    def kill_helpers(self) -> int:
-        """Kill them all, without a warning; how many there were."""
+    def kill_workers(self) -> int:
+        """Kill all worker processes with SIGKILL and return their number."""
         killed = 0
-        for number in self.helpers():
+        for pid in self._worker_pids():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
                 killed += 1
         return killed
 
-    def files(self) -> tuple[int, int]:
-        """How many files it keeps, and how many bytes they have."""
+    def count_files(self) -> tuple[int, int]:
+        """Return the number of temporary files and their size in bytes."""
         sizes = []
         for path in self.folder.rglob("*"):
             with contextlib.suppress(OSError):
                 sizes += [path.stat().st_size] if path.is_file() else []
         return len(sizes), sum(sizes)
 
+    def _worker_pids(self) -> list[int]:
+        pid = self.process.pid
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+            return [int(child) for child in children.split()]
+        return []
+
 
 @contextlib.contextmanager
-def served(model: str) -> Iterator[Server]:
-    """Start the page, and end it as a service manager does.
+def run_app(model: str) -> Iterator[AppProcess]:
+    """Start `app.py`, wait until it answers, and terminate it at the end.
 
     Raises:
-        ReportError: This is no Linux, or the page does not come.
+        ReportError: The system is not Linux, or the server does not start.
     """
-    if not sys.platform.startswith("linux"):
-        raise ReportError("This system does not tell what a process holds; use Linux.")
+    require_linux()
     with tempfile.TemporaryDirectory() as folder:
         port = _free_port()
         command = [sys.executable, "app.py", "--port", str(port), "--model", model]
-        told = os.environ | {"GRADIO_TEMP_DIR": folder}
-        with subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.DEVNULL) as process:
-            server = Server(f"http://127.0.0.1:{port}", process, Path(folder))
+        env = os.environ | {"GRADIO_TEMP_DIR": folder}
+        with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL) as process:
+            server = AppProcess(f"http://127.0.0.1:{port}", process, Path(folder))
             try:
-                _wait_for(server)
+                _wait_until_ready(server)
                 yield server
             finally:
                 process.terminate()
+
+
+def require_linux() -> None:
+    """Check that the memory of processes can be read.
+
+    Raises:
+        ReportError: The system is not Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        raise ReportError("The memory of a process can be read on Linux only.")
+
+
+def resident_bytes(pid: int | str = "self") -> int:
+    """Return the resident memory (VmRSS) of a process; 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmRSS:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def _free_port() -> int:
@@ -96,19 +111,11 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _wait_for(server: Server) -> None:
-    until_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until_s and server.process.poll() is None:
+def _wait_until_ready(server: AppProcess) -> None:
+    end_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < end_s and server.process.poll() is None:
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{server.url}/healthz").status_code == 200:
                 return
-        time.sleep(0.2)
+        time.sleep(0.05)
     raise ReportError(f"app.py does not answer at {server.url}; start it by hand to see why.")
-
-
-def _held(number: int) -> int:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{number}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmRSS:"):
-                return 1024 * int(line.split()[1])
-    return 0

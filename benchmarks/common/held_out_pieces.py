@@ -1,7 +1,4 @@
-"""The pieces of a split as scores, in the order and with the splits of `training.data.corpus`.
-
-The corpus keeps tokens; a benchmark that compares with the music itself reads the score again.
-"""
+"""The pieces of a split as scores, in the order and with the splits of `training.data.corpus`."""
 
 from __future__ import annotations
 
@@ -22,15 +19,15 @@ from training.data.splits import evenly_spaced
 def read_split(
     paths: Sequence[str | Path], split: str, *, at_most: int | None = None
 ) -> Iterator[tuple[MidiSource, ScoreTick]]:
-    """Read every piece of a split with its score; report and leave out broken files.
+    """Read every piece of a split with its score; report and skip broken files.
 
     Args:
         paths: As in `training.data.corpus.read_corpus`.
         split: train, valid or test.
-        at_most: Pieces of each corpus, chosen evenly. None: all.
+        at_most: Largest number of pieces of each corpus, evenly spaced. None: all.
 
     Raises:
-        CorpusError: A path is missing, nothing under the paths can be used, or the split is empty.
+        CorpusError: A path is missing, no file under the paths can be used, or the split is empty.
     """
     limits = MidiLimits.training()
     by_corpus: dict[str, list[MidiSource]] = defaultdict(list)
@@ -40,6 +37,6 @@ def read_split(
         try:
             score, _ = read_midi(source.read(limits.bytes), name=source.name, limits=limits)
         except ScoreError as error:
-            sys.stderr.write(f"left out {source.name}: {error}\n")
+            sys.stderr.write(f"skipped {source.name}: {error}\n")
             continue
         yield source, score

@@ -1,7 +1,4 @@
-"""A visitor without a browser: joins the page's queue over HTTP and listens, as the page does.
-
-Knows Gradio's protocol and the page's names for its buttons; measures nothing but time.
-"""
+"""A client of the page without a browser: it joins Gradio's queue and reads its messages."""
 
 from __future__ import annotations
 
@@ -16,45 +13,42 @@ from typing import Any
 import httpx
 
 API = "/gradio_api"
-_FLAC = '"ZkxhQ'  # how every chunk of sound begins, in base64
+_FLAC = '"ZkxhQ'  # the first bytes of every audio chunk, in base64
 _STATUS = re.compile(r'role=\\"status\\">([^<]*)<')
-_TROUBLE = re.compile(r'class=\\"trouble\\">([^<]*)<')
+_WARNING = re.compile(r'class=\\"trouble\\">([^<]*)<')
 
 
 @dataclass(frozen=True)
-class Told:
-    """What became of one press.
+class JobResult:
+    """Result of one job.
 
     Attributes:
-        status: Of the request to join the queue: 200, or why not.
-        sentence: The refusal or the error, as the visitor reads it; empty: all went well.
-        ended: Whether an end was told, good or bad; a press that was let in and has none is lost.
-        first_sound_s: From the press to the first sound; None: none came.
-        end_s: From the press to its end or refusal.
-        updates: How often something was told.
-        said: The texts of the page's status line, one after another.
-        troubles: Those below it.
+        status: HTTP status code of the request that joins the queue; 200: accepted.
+        error: Error message that the user sees; empty: none.
+        ended: Whether the end of the job was reported. An accepted job without it is lost.
+        first_sound_s: Seconds from the request to the first audio; None: no audio.
+        end_s: Seconds from the request to the end or the refusal.
+        statuses: Distinct texts of the page's status line, in order.
+        warnings: Distinct warnings below the status line, in order.
     """
 
     status: int
-    sentence: str = ""
+    error: str = ""
     ended: bool = False
     first_sound_s: float | None = None
     end_s: float = 0.0
-    updates: int = 0
-    said: tuple[str, ...] = field(default=(), repr=False)
-    troubles: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = field(default=(), repr=False)
+    warnings: tuple[str, ...] = ()
 
 
-class Listener:
-    """One visitor with a session and an address of its own.
+class PageClient:
+    """A user session of the page.
 
     Args:
-        url: Of the page.
-        address: Where the visitor seems to come from, by the word of a proxy on this machine;
-            empty: this machine.
-        patience_s: How long to wait for the next word.
-        config: What another listener was told about the page. None: ask for it.
+        url: Address of the page.
+        address: Client address, sent as a proxy sends it; empty: the local address.
+        timeout_s: Longest wait for the next message.
+        config: Gradio's config as read by another client. None: request it.
     """
 
     def __init__(
@@ -62,114 +56,120 @@ class Listener:
         url: str,
         *,
         address: str = "",
-        patience_s: float = 120.0,
+        timeout_s: float = 120.0,
         config: dict[str, Any] | None = None,
     ) -> None:
         headers = {"x-forwarded-for": address} if address else {}
-        self.http = httpx.Client(base_url=url, headers=headers, timeout=patience_s)
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
         self.config: dict[str, Any] = config or self.http.get("/config").raise_for_status().json()
-        self._values = {part["id"]: _value_of(part) for part in self.config["components"]}
+        self._values = {each["id"]: _initial_value(each) for each in self.config["components"]}
         self.session = uuid.uuid4().hex
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self.http.close()
 
     def set(self, label: str, value: Any) -> None:
-        """Turn a control, by the words above it; of several the first.
+        """Set the first component with a label.
 
         Raises:
-            KeyError: There is no such control.
+            KeyError: No component has this label.
         """
-        for part in self.config["components"]:
-            if part["props"].get("label") == label:
-                self._values[part["id"]] = value
+        for component in self.config["components"]:
+            if component["props"].get("label") == label:
+                self._values[component["id"]] = value
                 return
         raise KeyError(label)
 
     def event(self, name: str) -> dict[str, Any]:
-        """An event of the page by its name, such as `compose`.
+        """Return the event with an `api_name`, such as `compose`.
 
         Raises:
-            KeyError: There is none.
+            KeyError: No event has this name.
         """
-        for each in self.config["dependencies"]:
-            if each["api_name"] == name:
-                found: dict[str, Any] = each
+        for dependency in self.config["dependencies"]:
+            if dependency["api_name"] == name:
+                found: dict[str, Any] = dependency
                 return found
         raise KeyError(name)
 
     def join(self, name: str = "compose", data: list[Any] | None = None) -> httpx.Response:
-        """Ask for a job, and do not wait for it."""
+        """Queue a job without waiting for it.
+
+        Args:
+            name: `api_name` of the event.
+            data: Inputs of the event. None: the current values of its components.
+        """
         event = self.event(name)
-        asked = {
+        request = {
             "data": [self._values[each] for each in event["inputs"]] if data is None else data,
             "fn_index": event["id"],
             "session_hash": self.session,
         }
-        return self.http.post(f"{API}/queue/join", json=asked)
+        return self.http.post(f"{API}/queue/join", json=request)
 
-    def press(self, name: str = "compose", data: list[Any] | None = None) -> Told:
-        """Press a button and listen to the end."""
-        begun_s = time.perf_counter()
-        joined = self.join(name, data)
-        if joined.status_code != 200:
-            sentence = str(_json(joined).get("detail", ""))
-            return Told(joined.status_code, sentence, end_s=time.perf_counter() - begun_s)
-        return self._listen(joined.json()["event_id"], begun_s)
+    def run(self, name: str = "compose", data: list[Any] | None = None) -> JobResult:
+        """Queue a job as `join` does and wait for its end."""
+        begin_s = time.perf_counter()
+        response = self.join(name, data)
+        if response.status_code != 200:
+            end_s = time.perf_counter() - begin_s
+            return JobResult(response.status_code, _detail(response), end_s=end_s)
+        return self._wait(response.json()["event_id"], begin_s)
 
-    def drop(self, name: str, data: bytes) -> Told:
-        """Drop a file on the page."""
-        sent = self.http.post(f"{API}/upload", files={"files": (name, data)})
-        if sent.status_code != 200:
-            return Told(sent.status_code, str(_json(sent).get("detail", "")))
-        file = {"path": sent.json()[0], "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-        return self.press("drop", [None, file])
+    def upload(self, name: str, data: bytes) -> JobResult:
+        """Upload a file as a new prompt and wait until it has been read."""
+        response = self.http.post(f"{API}/upload", files={"files": (name, data)})
+        if response.status_code != 200:
+            return JobResult(response.status_code, _detail(response))
+        path = response.json()[0]
+        file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+        return self.run("drop", [None, file])
 
-    def _listen(self, event: str, begun_s: float) -> Told:
+    def messages(self, event_id: str) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yield the server's messages about a job, parsed and as text."""
+        query = {"session_hash": self.session}
+        with self.http.stream("GET", f"{API}/queue/data", params=query) as response:
+            for line in response.iter_lines():
+                if line.startswith("data:"):
+                    message = json.loads(line[5:])
+                    if message.get("event_id") in (event_id, None):
+                        yield message, line
+
+    def _wait(self, event_id: str, begin_s: float) -> JobResult:
         first_s, texts, error, ended = None, [], "", False
-        for word, text in self.words(event):
+        for message, text in self.messages(event_id):
             texts.append(text)
             if first_s is None and _FLAC in text:
-                first_s = time.perf_counter() - begun_s
-            if word["msg"] in ("process_completed", "unexpected_error"):
-                error, ended = _error_of(word), True
+                first_s = time.perf_counter() - begin_s
+            if message["msg"] in ("process_completed", "unexpected_error"):
+                error, ended = _error_in(message), True
                 break
-        end_s = time.perf_counter() - begun_s
-        said, troubles = (_found(pattern, texts) for pattern in (_STATUS, _TROUBLE))
-        return Told(200, error, ended, first_s, end_s, len(texts), said, troubles)
-
-    def words(self, event: str) -> Iterator[tuple[dict[str, Any], str]]:
-        """All that the server says about a job, read and as it came."""
-        asked = {"session_hash": self.session}
-        with self.http.stream("GET", f"{API}/queue/data", params=asked) as answer:
-            for line in answer.iter_lines():
-                if line.startswith("data:"):
-                    word = json.loads(line[5:])
-                    if word.get("event_id") in (event, None):
-                        yield word, line
+        end_s = time.perf_counter() - begin_s
+        statuses, warnings = (_distinct(pattern, texts) for pattern in (_STATUS, _WARNING))
+        return JobResult(200, error, ended, first_s, end_s, statuses, warnings)
 
 
-def _value_of(part: dict[str, Any]) -> Any:
-    return None if part["type"] == "state" else part["props"].get("value")
+def _initial_value(component: dict[str, Any]) -> Any:
+    return None if component["type"] == "state" else component["props"].get("value")
 
 
-def _json(answer: httpx.Response) -> dict[str, Any]:
+def _detail(response: httpx.Response) -> str:
+    """Return the error message of a refused request."""
     try:
-        read = answer.json()
+        content = response.json()
     except ValueError:
-        return {}
-    return read if isinstance(read, dict) else {}
-
-
-def _error_of(word: dict[str, Any]) -> str:
-    if word["msg"] == "unexpected_error":
-        return str(word.get("message") or "The server ended the job without a word.")
-    if word.get("success"):
         return ""
-    return str(word.get("output", {}).get("error") or "The job failed without a word.")
+    return str(content.get("detail", "")) if isinstance(content, dict) else ""
 
 
-def _found(pattern: re.Pattern[str], texts: list[str]) -> tuple[str, ...]:
-    """What a pattern finds, each once, in the order in which it came first."""
+def _error_in(message: dict[str, Any]) -> str:
+    if message["msg"] == "unexpected_error":
+        return str(message.get("message") or "The server ended the job without a message.")
+    if message.get("success"):
+        return ""
+    return str(message.get("output", {}).get("error") or "The job failed without a message.")
+
+
+def _distinct(pattern: re.Pattern[str], texts: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found for text in texts for found in pattern.findall(text)))

@@ -1,7 +1,7 @@
-"""Which note of one score is which note of another.
+"""One-to-one matching of the notes of two scores.
 
-Notes belong together when instrument and pitch are the same and their onsets lie close; the closest
-pairs are joined first, so that repeated notes keep their order. Knows neither tokens nor files.
+Two notes can match if their group (program or track) and pitch are equal and their onsets are
+close. The closest pairs are matched first, so repeated notes keep their order.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from symusic.core import ScoreTick
 
 from musiclstm.midi import DRUMS
 
-_KEYS = 128
+_PITCHES = 128
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Notes:
-    """Notes of a score, in order of time.
+class ScoreNotes:
+    """Notes of a score, sorted by onset.
 
     Attributes:
-        key: Group (program or track) and pitch in one number, (notes,).
-        onset_quarters: In quarter notes, (notes,).
-        duration_quarters: In quarter notes, (notes,).
+        key: Group and pitch in one number, (notes,).
+        onset_quarters: Onsets in quarter notes, (notes,).
+        duration_quarters: Durations in quarter notes, (notes,).
     """
 
     key: Ints
@@ -38,83 +38,84 @@ class Notes:
     def __len__(self) -> int:
         return len(self.key)
 
-    def chosen(self, which: NDArray[np.bool_]) -> Notes:
-        """Only those notes."""
-        return Notes(self.key[which], self.onset_quarters[which], self.duration_quarters[which])
+    def select(self, mask: NDArray[np.bool_]) -> ScoreNotes:
+        """Return the notes where the mask (notes,) is true."""
+        return ScoreNotes(self.key[mask], self.onset_quarters[mask], self.duration_quarters[mask])
 
 
-def notes_of(score: ScoreTick, groups: Sequence[int] | None = None) -> Notes:
-    """Return all notes of a score; quotients of ticks, so that equal times are equal numbers.
+def notes_of(score: ScoreTick, groups: Sequence[int] | None = None) -> ScoreNotes:
+    """Return all notes of a score.
 
     Args:
-        score: Its notes may have any order.
-        groups: A number from 0 on for each track; only notes of one group match. None: tracks of
-            one program are a group, and so are all drums.
+        score: A score with notes in any order.
+        groups: Group of each track, 0 or more; only notes of one group match. None: one group per
+            program, and one for drums.
     """
     columns: list[tuple[Ints, Floats, Floats]] = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))]
     if groups is None:
         groups = [(DRUMS if track.is_drum else track.program) + 1 for track in score.tracks]
     for track, group in zip(score.tracks, groups, strict=True):
         notes = track.notes.numpy()
-        key = group * _KEYS + notes["pitch"].astype(np.int64)
+        key = group * _PITCHES + notes["pitch"].astype(np.int64)
         onset, duration = (notes[name] / score.ticks_per_quarter for name in ("time", "duration"))
         columns.append((key, onset, duration))
     key, onset, duration = (np.concatenate(column) for column in zip(*columns, strict=True))
     order = np.lexsort((duration, key, onset))
-    return Notes(key[order], onset[order], duration[order])
+    return ScoreNotes(key[order], onset[order], duration[order])
 
 
-def match(ours: Notes, theirs: Notes, *, within_quarters: float = 0.5) -> Ints:
-    """For each of our notes the index of its partner among theirs, -1 where it has none.
+def match_notes(first: ScoreNotes, second: ScoreNotes, *, within_quarters: float = 0.5) -> Ints:
+    """Return the index in `second` of the match of each note of `first`; -1: no match.
 
-    Candidates have the same key and onsets at most `within_quarters` apart. The pair whose onsets
-    are closest is joined first, among equals the one whose durations are closest, then the earlier
-    one; every note has one partner at most.
+    Candidates have the same key and onsets at most `within_quarters` apart. Pairs are matched in
+    the order of their onset difference, then of their duration difference, then of their onset.
     """
-    mine, other = _candidates(ours, theirs, within_quarters)
-    apart = np.abs(ours.onset_quarters[mine] - theirs.onset_quarters[other])
-    longer = np.abs(ours.duration_quarters[mine] - theirs.duration_quarters[other])
-    best_first = np.lexsort((mine, longer, apart))
-    partner = np.full(len(ours), -1)
-    taken = np.zeros(len(theirs), bool)
-    for i, j in zip(mine[best_first].tolist(), other[best_first].tolist(), strict=True):
-        if partner[i] < 0 and not taken[j]:
-            partner[i], taken[j] = j, True
-    return partner
+    i_first, i_second = _candidates(first, second, within_quarters)
+    onset_error = np.abs(first.onset_quarters[i_first] - second.onset_quarters[i_second])
+    duration_error = np.abs(first.duration_quarters[i_first] - second.duration_quarters[i_second])
+    order = np.lexsort((i_first, duration_error, onset_error))
+    match = np.full(len(first), -1)
+    used = np.zeros(len(second), bool)
+    for i, j in zip(i_first[order].tolist(), i_second[order].tolist(), strict=True):
+        if match[i] < 0 and not used[j]:
+            match[i], used[j] = j, True
+    return match
 
 
-def nearest(ours: Notes, theirs: Notes) -> tuple[Ints, Floats]:
-    """For each of our notes the nearest of that key among theirs: its index, and how far it begins.
+def nearest_notes(first: ScoreNotes, second: ScoreNotes) -> tuple[Ints, Floats]:
+    """Return the note of `second` with the same key and the nearest onset for each of `first`.
 
-    The distance, in quarter notes, is infinite where they do not have the key at all.
+    Returns:
+        Indices in `second`, and onset differences in quarter notes, (notes,) each. The difference
+        is infinite if `second` has no note with this key.
     """
-    span = _span(ours, theirs)
-    line = theirs.key * span + theirs.onset_quarters
-    order = np.argsort(line, kind="stable")
-    ends = np.concatenate([[-np.inf], line[order], [np.inf]])
-    at = ours.key * span + ours.onset_quarters
-    right = np.searchsorted(ends, at)
-    is_right = ends[right] - at < at - ends[right - 1]
-    away = np.where(is_right, ends[right] - at, at - ends[right - 1])
-    place = np.clip(right - 1 - ~is_right, 0, max(len(theirs) - 1, 0))
-    index = order[place] if len(theirs) else np.full(len(ours), -1)
-    return index, np.where(away > span / 2, np.inf, away)
+    spacing = _key_spacing(first, second)
+    positions = second.key * spacing + second.onset_quarters
+    order = np.argsort(positions, kind="stable")
+    bounded = np.concatenate([[-np.inf], positions[order], [np.inf]])
+    own = first.key * spacing + first.onset_quarters
+    right = np.searchsorted(bounded, own)
+    is_right = bounded[right] - own < own - bounded[right - 1]
+    distance = np.where(is_right, bounded[right] - own, own - bounded[right - 1])
+    rank = np.clip(right - 1 - ~is_right, 0, max(len(second) - 1, 0))
+    index = order[rank] if len(second) else np.full(len(first), -1)
+    return index, np.where(distance > spacing / 2, np.inf, distance)
 
 
-def _candidates(ours: Notes, theirs: Notes, within: float) -> tuple[Ints, Ints]:
-    """All pairs that may be joined, as two lists of indices."""
-    span = _span(ours, theirs)
-    line = theirs.key * span + theirs.onset_quarters
-    order = np.argsort(line, kind="stable")
-    at = ours.key * span + ours.onset_quarters
-    first = np.searchsorted(line[order], at - within - 1e-6)
-    count = np.searchsorted(line[order], at + within + 1e-6, side="right") - first
-    mine = np.repeat(np.arange(len(ours)), count)
-    within_run = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    return mine, order[np.repeat(first, count) + within_run]
+def _candidates(first: ScoreNotes, second: ScoreNotes, within: float) -> tuple[Ints, Ints]:
+    """Return all pairs that can match, as indices in both scores."""
+    spacing = _key_spacing(first, second)
+    positions = second.key * spacing + second.onset_quarters
+    order = np.argsort(positions, kind="stable")
+    own = first.key * spacing + first.onset_quarters
+    start = np.searchsorted(positions[order], own - within - 1e-6)
+    count = np.searchsorted(positions[order], own + within + 1e-6, side="right") - start
+    i_first = np.repeat(np.arange(len(first)), count)
+    offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return i_first, order[np.repeat(start, count) + offset]
 
 
-def _span(ours: Notes, theirs: Notes) -> float:
-    """Room for one key on a line on which all keys stand one behind the other."""
-    ends = [notes.onset_quarters.max(initial=0.0) for notes in (ours, theirs)]
+def _key_spacing(first: ScoreNotes, second: ScoreNotes) -> float:
+    """Return a distance between keys on one axis at which notes of two keys are never close."""
+    ends = [notes.onset_quarters.max(initial=0.0) for notes in (first, second)]
     return float(2 * max(ends) + 64)

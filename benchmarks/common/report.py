@@ -1,7 +1,4 @@
-"""What every benchmark command shares: `--data`, `--json`, a table, one sentence on bad input.
-
-Knows nothing of what is measured.
-"""
+"""Command-line options, tables and error handling of all benchmark commands."""
 
 from __future__ import annotations
 
@@ -17,32 +14,34 @@ from musiclstm.errors import MusicLSTMError
 
 
 class ReportError(MusicLSTMError):
-    """What was measured cannot be written where it was asked for, or an option means nothing."""
+    """An option is invalid, the figures cannot be written, or a measurement failed."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a command found.
+    """Result of a command.
 
     Attributes:
-        text: For people, on standard output.
-        facts: For programs, in the file that `--json` names.
+        text: Text for standard output.
+        facts: JSON content of the file that `--json` names.
+        passed: Whether the exit status is 0.
     """
 
     text: str
     facts: Any
+    passed: bool = True
 
 
 def parser(
     module: str, description: str, *, data: bool = True, split: bool = True
 ) -> argparse.ArgumentParser:
-    """Return a parser with the options that benchmarks share.
+    """Return a parser with the common options.
 
     Args:
-        module: Of the command.
-        description: In its help.
-        data: Whether it reads pieces.
-        split: Whether these are of one split.
+        module: Module of the command.
+        description: First line of the help.
+        data: Whether the command has `--data`.
+        split: Whether a command with `--data` has `--split`.
     """
     found = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     if data:
@@ -56,15 +55,15 @@ def parser(
         found.add_argument(
             "--split", default="test", choices=("train", "valid", "test"), help="which pieces"
         )
-    found.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    found.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     return found
 
 
 def run(measure: Callable[[argparse.Namespace], Report], options: argparse.Namespace) -> int:
-    """Measure and print; 0, or 1 with a sentence on standard error."""
+    """Measure and print the report; return 1 if it did not pass, or after an error message."""
     try:
         if options.json is not None:
-            check_place(options.json)
+            check_writable(options.json, "--json")
         report = measure(options)
         print(report.text)
         if options.json is not None:
@@ -73,25 +72,25 @@ def run(measure: Callable[[argparse.Namespace], Report], options: argparse.Names
     except MusicLSTMError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    return 0
+    return 0 if report.passed else 1
 
 
-def check_place(path: Path) -> None:
-    """Refuse a file that could not be written, before an hour of measuring.
+def check_writable(path: Path, option: str) -> None:
+    """Check the path given after an option before a measurement that may take hours.
 
     Raises:
-        ReportError: It is a folder, or the folder it should lie in does not exist.
+        ReportError: The path is a folder, or its folder does not exist.
     """
     if path.is_dir() or not path.parent.is_dir():
         raise ReportError(
-            f"{str(path)!r} cannot be written: name a file in a folder that exists after --json."
+            f"{str(path)!r} cannot be written: name a file in a folder that exists after {option}."
         )
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows with the same keys as an aligned table that is Markdown as it stands.
+    """Return rows with the same keys as an aligned Markdown table.
 
-    The first column names the row and stands to the left, numbers stand to the right.
+    The first column is aligned to the left, other columns of numbers to the right.
     """
     names = list(rows[0])
     cells = [names, *([str(row[name]) for name in names] for row in rows)]

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.quality.tokenizer_roundtrip`: measure what token ids keep of the music.
+"""`python -m benchmarks.quality.tokenizer_roundtrip`: measure the loss of tokenization.
 
 Each piece is encoded and decoded, and its notes are matched with the decoded ones, track by track.
-Times are compared in ticks of the file and in quarter notes. No network is involved.
+Times are compared in ticks of the file and in quarter notes. No model is used.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from benchmarks.common.held_out_pieces import read_split
-from benchmarks.common.note_matching import Floats, Notes, match, nearest, notes_of
+from benchmarks.common.note_matching import (
+    Floats,
+    ScoreNotes,
+    match_notes,
+    nearest_notes,
+    notes_of,
+)
 from benchmarks.common.report import Report, parser, run, table
 from musiclstm.midi import analysis
 from musiclstm.tokens import POSITIONS_PER_BEAT, MusicTokenizer, supports_time_signature
 
-LONGEST_BEATS = 32  # the longest duration token, in beats of the meter in force
+LONGEST_BEATS = 32  # longest duration token, in beats of the time signature
 ALL = "all"
-_STEP_QUARTERS = 1 / POSITIONS_PER_BEAT  # the coarsest grid; in eighths it is half of that
+_STEP_QUARTERS = 1 / POSITIONS_PER_BEAT  # step of the coarsest grid; half of it in 6/8
 
 
 @dataclass(frozen=True)
@@ -32,21 +38,22 @@ class RoundTrip:
     """Result of encoding and decoding one piece.
 
     Attributes:
-        notes: In the source.
-        kept: Decoded on the same track with the same pitch, (notes,) bool.
-        unison: Lost: another note of that track and pitch begins at the same tick.
-        crowded: Lost: another one begins within the same grid step.
-        shortened: Of both, those that lasted a grid step longer than the note that remains.
-        onset_quarters: Displacement of each kept note.
-        duration_quarters: Change of duration of each kept note.
+        notes: Notes of the source.
+        kept: Notes that are decoded on the same track with the same pitch.
+        unison: Lost notes with another note of their track and pitch at the same tick.
+        crowded: Lost notes with another note of their track and pitch within a grid step.
+        shortened: Notes of `unison` and `crowded` that ended more than a grid step after the kept
+            note.
+        onset_quarters: Onset error of each kept note, (kept,).
+        duration_quarters: Duration error of each kept note, (kept,).
         cut: Kept notes longer than the longest duration token.
-        ticks_per_quarter: Of the source.
+        ticks_per_quarter: Time resolution of the source.
         added: Decoded notes that the source does not have.
-        tokens: Length of the stream.
-        parts: Tracks with notes, after surplus tracks of a program and drum tracks are merged.
-        shared: Parts whose program another part of the piece has too.
-        unknown_meters: Meters without a token.
-        bar_lines: In the source.
+        tokens: Number of tokens.
+        parts: Parts with notes; tracks beyond the limits of a program are merged.
+        shared: Parts whose program another part of the piece also has.
+        unknown_meters: Time signatures without a token.
+        bar_lines: Bar lines of the source.
         bar_lines_kept: Bar lines of the source that are bar lines after decoding.
     """
 
@@ -69,21 +76,21 @@ class RoundTrip:
 
     @property
     def unexplained(self) -> int:
-        """Lost for none of the known reasons."""
+        """Lost notes that are neither `unison` nor `crowded`."""
         return self.notes - self.kept - self.unison - self.crowded
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; return 0, or 1 with a sentence when the data cannot be used."""
-    options = parser("benchmarks.quality.tokenizer_roundtrip", "What token ids keep of the music.")
+    """Run the command; return 1 after an error."""
+    options = parser("benchmarks.quality.tokenizer_roundtrip", "Measure the loss of tokenization.")
     options.add_argument(
-        "--pieces", type=int, metavar="N", help="at most N pieces of each corpus, evenly chosen"
+        "--pieces", type=int, metavar="N", help="at most N pieces of each corpus, evenly spaced"
     )
     return run(measure, options.parse_args(argv))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Measure every piece of the split; report by corpus and for all together."""
+    """Measure every piece of the split; report each corpus and the total."""
     tokenizer = MusicTokenizer()
     trips: dict[str, list[RoundTrip]] = defaultdict(list)
     for source, score in read_split(options.data, options.split, at_most=options.pieces):
@@ -100,7 +107,7 @@ def measure(options: argparse.Namespace) -> Report:
 
 
 def round_trip(score: ScoreTick, tokenizer: MusicTokenizer) -> RoundTrip:
-    """Encode and decode a score and compare.
+    """Encode and decode a score and compare the notes.
 
     Raises:
         ScoreError: The score has no notes.
@@ -111,19 +118,19 @@ def round_trip(score: ScoreTick, tokenizer: MusicTokenizer) -> RoundTrip:
     back = tokenizer.decode(ids)
     before = notes_of(score, _groups(order, len(score.tracks)))
     after = notes_of(back, [parts.index(part) for part in tokenizer.parts_in(ids)])
-    partner = match(before, after)
-    kept = partner >= 0
-    lost, found_again = before.chosen(~kept), before.chosen(kept)
-    durations = after.duration_quarters[partner[kept]]
+    match = match_notes(before, after)
+    kept = match >= 0
+    lost, matched = before.select(~kept), before.select(kept)
+    durations = after.duration_quarters[match[kept]]
     lines, found = _bar_lines(score, back)
     programs = [part.program for part in parts]
     return RoundTrip(
         notes=len(before),
         kept=int(kept.sum()),
-        **_reasons(lost, replace(found_again, duration_quarters=durations)),
-        onset_quarters=after.onset_quarters[partner[kept]] - found_again.onset_quarters,
-        duration_quarters=durations - found_again.duration_quarters,
-        cut=int((before.duration_quarters > _longest(before, back))[kept].sum()),
+        **_count_reasons(lost, replace(matched, duration_quarters=durations)),
+        onset_quarters=after.onset_quarters[match[kept]] - matched.onset_quarters,
+        duration_quarters=durations - matched.duration_quarters,
+        cut=int((before.duration_quarters > _longest_durations(before, back))[kept].sum()),
         ticks_per_quarter=score.ticks_per_quarter,
         added=len(after) - int(kept.sum()),
         tokens=len(ids),
@@ -136,7 +143,7 @@ def round_trip(score: ScoreTick, tokenizer: MusicTokenizer) -> RoundTrip:
 
 
 def _groups(order: Sequence[Sequence[int]], tracks: int) -> list[int]:
-    """Return the part of each track; tracks without encoded notes get a part of their own."""
+    """Return the part of each track; all tracks without encoded notes share one more part."""
     groups = [len(order)] * tracks
     for rank, members in enumerate(order):
         for track in members:
@@ -144,17 +151,15 @@ def _groups(order: Sequence[Sequence[int]], tracks: int) -> list[int]:
     return groups
 
 
-def _reasons(lost: Notes, kept: Notes) -> dict[str, int]:
-    """Count the lost notes that another note of their track and pitch represents.
+def _count_reasons(lost: ScoreNotes, kept: ScoreNotes) -> dict[str, int]:
+    """Count the lost notes whose track and pitch has a kept note within a grid step.
 
-    Args:
-        lost: Notes without a partner, as in the source.
-        kept: The other notes, with decoded durations at their onsets in the source.
+    `lost` has the durations of the source, `kept` the decoded ones at the onsets of the source.
     """
-    stands_in, away = nearest(lost, kept)
-    near = away < _STEP_QUARTERS + 1e-6
-    unison = away < 1e-6
-    missing = lost.duration_quarters[near] - kept.duration_quarters[stands_in[near]]
+    index, distance = nearest_notes(lost, kept)
+    near = distance < _STEP_QUARTERS + 1e-6
+    unison = distance < 1e-6
+    missing = lost.duration_quarters[near] - kept.duration_quarters[index[near]]
     return {
         "unison": int(unison.sum()),
         "crowded": int((near & ~unison).sum()),
@@ -162,13 +167,13 @@ def _reasons(lost: Notes, kept: Notes) -> dict[str, int]:
     }
 
 
-def _longest(notes: Notes, back: ScoreTick) -> Floats:
-    """Return the longest duration with a token where each note begins, in quarters."""
+def _longest_durations(notes: ScoreNotes, back: ScoreTick) -> Floats:
+    """Return the longest duration with a token at the onset of each note, in quarters."""
     meters = sorted(back.time_signatures, key=lambda meter: meter.time)
     starts = np.array([meter.time for meter in meters]) / back.ticks_per_quarter
     beats = np.array([4 / meter.denominator for meter in meters])
-    ruling = np.searchsorted(starts, notes.onset_quarters, side="right") - 1
-    return LONGEST_BEATS * beats[np.maximum(ruling, 0)]
+    current = np.searchsorted(starts, notes.onset_quarters, side="right") - 1
+    return LONGEST_BEATS * beats[np.maximum(current, 0)]
 
 
 def _unknown_meters(score: ScoreTick) -> tuple[str, ...]:
@@ -181,11 +186,11 @@ def _bar_lines(score: ScoreTick, back: ScoreTick) -> tuple[int, int]:
     lines = analysis.bar_starts(score)[:-1] / score.ticks_per_quarter
     end = round(lines[-1] * back.ticks_per_quarter) + 1
     found = analysis.bar_starts(back, end_tick=end) / back.ticks_per_quarter
-    away = np.abs(lines[:, None] - found[np.searchsorted(found, lines)[:, None] - [0, 1]])
-    return len(lines), int((away.min(axis=1) < _STEP_QUARTERS + 1e-6).sum())
+    distance = np.abs(lines[:, None] - found[np.searchsorted(found, lines)[:, None] - [0, 1]])
+    return len(lines), int((distance.min(axis=1) < _STEP_QUARTERS + 1e-6).sum())
 
 
-# Figures and their tables.
+# Figures and tables
 
 
 def _figures(name: str, trips: Sequence[RoundTrip]) -> dict[str, Any]:
@@ -196,7 +201,7 @@ def _figures(name: str, trips: Sequence[RoundTrip]) -> dict[str, Any]:
         for field in ("unison", "crowded", "shortened", "unexplained", "added", "cut")
     }
     lines, lines_kept = sum(t.bar_lines for t in trips), sum(t.bar_lines_kept for t in trips)
-    strange = [trip.unknown_meters for trip in trips if trip.unknown_meters]
+    unknown = [trip.unknown_meters for trip in trips if trip.unknown_meters]
     return {
         "corpus": name,
         "pieces": len(trips),
@@ -213,8 +218,8 @@ def _figures(name: str, trips: Sequence[RoundTrip]) -> dict[str, Any]:
         "bar_lines": lines,
         "bar_lines_kept": lines_kept,
         "pieces_with_moved_bars": sum(t.bar_lines_kept < t.bar_lines for t in trips),
-        "pieces_with_unknown_meters": len(strange),
-        "unknown_meters": sorted({meter for meters in strange for meter in meters}),
+        "pieces_with_unknown_meters": len(unknown),
+        "unknown_meters": sorted({meter for meters in unknown for meter in meters}),
     }
 
 

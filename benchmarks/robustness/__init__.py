@@ -1,1 +1,1 @@
-"""robustness."""
+"""Benchmarks of robustness: killed training runs, failing writes, malformed files."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from symusic.core import ScoreTick
 
-from benchmarks.common.report import Report, ReportError, check_place, parser, run, table
+from benchmarks.common.report import Report, ReportError, check_writable, parser, run, table
 from musiclstm.examples import example_files
 from musiclstm.midi import SandboxPool, read_midi
 from tests.malformed_midi.archive_cases import ARCHIVES, Archive
@@ -66,7 +66,7 @@ def measure(options: argparse.Namespace) -> Report:
     if options.mutants < 0 or options.fuzz < 0:
         raise ReportError("--mutants and --fuzz must be 0 or more.")
     if options.out is not None:
-        check_place(options.out)
+        check_writable(options.out, "--out")
     named = [(each, run_case(each.data)) for each in UPLOADS]
     archives = read_archives()
     facts: dict[str, Any] = {

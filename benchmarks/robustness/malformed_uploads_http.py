@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from benchmarks.common.app_server import Server, served
-from benchmarks.common.http_client import Listener
+from benchmarks.common.app_server import AppProcess, run_app
+from benchmarks.common.http_client import PageClient
 from benchmarks.common.report import Report, parser, run, table
 from tests.malformed_midi.cases import UPLOADS, Upload
 from tests.malformed_midi.midi_builder import READ, REFUSED
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> Report:
     """Upload all files to one server, one after the other."""
-    with served(options.model) as server:
+    with run_app(options.model) as server:
         before = _composes(server)
         results = [(each, _upload(server, each, index)) for index, each in enumerate(UPLOADS)]
         alive = before and server.process.poll() is None and _composes(server)
@@ -66,28 +66,28 @@ def measure(options: argparse.Namespace) -> Report:
     return Report(_text(results, alive, options.faults), _results(results, alive, options.faults))
 
 
-def _client(server: Server, number: int) -> Listener:
-    return Listener(server.url, address=f"198.18.0.{number + 1}")  # reserved for benchmarks
+def _client(server: AppProcess, number: int) -> PageClient:
+    return PageClient(server.url, address=f"198.18.0.{number + 1}")  # reserved for benchmarks
 
 
-def _composes(server: Server) -> bool:
+def _composes(server: AppProcess) -> bool:
     with contextlib.closing(_client(server, 200)) as client:
-        told = client.press()
-        return told.ended and not told.sentence and told.first_sound_s is not None
+        told = client.run()
+        return told.ended and not told.error and told.first_sound_s is not None
 
 
-def _upload(server: Server, upload: Upload, index: int) -> UploadResult:
+def _upload(server: AppProcess, upload: Upload, index: int) -> UploadResult:
     with contextlib.closing(_client(server, index // _UPLOADS_PER_ADDRESS)) as client:
         begin_s = time.perf_counter()
         try:
-            told = client.drop("upload.mid", upload.data)
+            told = client.upload("upload.mid", upload.data)
         except httpx.HTTPError as error:
             return UploadResult(_NO_ANSWER, str(error), time.perf_counter() - begin_s)
     seconds = time.perf_counter() - begin_s
-    text = told.sentence or " ".join(told.troubles)
+    text = told.error or " ".join(told.warnings)
     if told.status == 200 and not told.ended:
         return UploadResult(_NO_ANSWER, text, seconds)
-    return UploadResult(REFUSED if text else READ, text or " ".join(told.said), seconds)
+    return UploadResult(REFUSED if text else READ, text or " ".join(told.statuses), seconds)
 
 
 def _list_faults(upload: Upload, result: UploadResult) -> list[str]:

@@ -1,1 +1,1 @@
-"""speed."""
+"""Benchmarks of speed and memory: decoding, training, reading files, and the page."""

@@ -1,9 +1,8 @@
-"""`python -m benchmarks.speed.corpus_reading`: how fast MIDI becomes tokens, and what it costs in memory.
+"""`python -m benchmarks.speed.corpus_reading`: speed and memory of reading MIDI files.
 
-The same files with one process and with all of them, in turn, each time with an empty cache. Beside
-the seconds stands the time of the processor that they took: on a machine that others use too, only
-that tells what the sharing out itself costs. Then peak memory for few and for many small files made
-by chance, each lot read in a process of its own.
+Reads the same files with one process and with all, alternately, each time with an empty cache.
+Processor time is reported too, because it depends less on other processes of the machine. Peak
+memory is measured for few and for many small random files, each number in a process of its own.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from training.data.tokenize import available_cores
 ROUNDS = 3
 FILES = "500,5000"
 _STATUS = Path("/proc/self/status")
-_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with a sentence when the data cannot be read."""
+    """Run the command; return 1 after an error."""
     options = parser(
-        "benchmarks.speed.corpus_reading", "Speed and memory of reading MIDI.", data=False
+        "benchmarks.speed.corpus_reading", "Speed and memory of reading MIDI files.", data=False
     )
     options.add_argument(
         "--data",
@@ -48,113 +47,110 @@ def main(argv: list[str] | None = None) -> int:
         "--workers", type=int, default=available_cores(), help="processes (one per core)"
     )
     options.add_argument(
-        "--files", default=FILES, help=f"numbers of small files, of which memory is told ({FILES})"
+        "--files", default=FILES, help=f"numbers of small files for peak memory ({FILES})"
     )
     return run(measure, options.parse_args(argv))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Speed first, then memory."""
+    """Measure speed, then peak memory."""
     for name in ("rounds", "workers"):
         if getattr(options, name) < 1:
             raise ReportError(f"--{name} must be 1 or more, got {getattr(options, name)}.")
-    counts = _counts(options.files)
+    counts = _file_counts(options.files)
     facts: dict[str, Any] = {
-        "speed": speed(options.data, rounds=options.rounds, workers=options.workers),
-        "memory": memory(counts, workers=options.workers),
+        "speed": _measure_speed(options.data, rounds=options.rounds, workers=options.workers),
+        "memory": _measure_memory(counts, workers=options.workers),
     }
     return Report(_text(facts), facts)
 
 
-def _counts(text: str) -> list[int]:
+def _file_counts(text: str) -> list[int]:
     numbers = [part.strip() for part in text.split(",")]
     if not all(number.isdecimal() and int(number) > 0 for number in numbers):
         raise ReportError(f"--files must be numbers above 0, such as {FILES}; got {text!r}.")
     return [int(number) for number in numbers]
 
 
-# Speed.
+# Speed --------------------------------------------------------------------------------------------
 
 
-def speed(data: list[str], *, rounds: int, workers: int) -> dict[str, Any]:
-    """Seconds with one process and with `workers`, in turn; the first reading is not counted."""
-    counts = _read(data, workers).counts  # the files are in the memory of the system from here on
+class _TimedRead(NamedTuple):
+    counts: dict[str, int]
+    seconds: float
+    cpu_seconds: float  # workers included
+
+
+def _measure_speed(data: list[str], *, rounds: int, workers: int) -> dict[str, Any]:
+    counts = _read(data, workers).counts  # not timed: fills the page cache of the system
     pairs = [(_read(data, 1), _read(data, workers)) for _ in range(rounds)]
     one, many = ([each.seconds for each in way] for way in zip(*pairs, strict=True))
-    busy_one, busy_many = ([each.busy for each in way] for way in zip(*pairs, strict=True))
+    cpu_one, cpu_many = ([each.cpu_seconds for each in way] for way in zip(*pairs, strict=True))
     return {
         **counts,
         "workers": workers,
         "seconds with one": one,
         "seconds with all": many,
-        "processor seconds with one": busy_one,
-        "processor seconds with all": busy_many,
+        "processor seconds with one": cpu_one,
+        "processor seconds with all": cpu_many,
         "ratios": [a / b for a, b in zip(one, many, strict=True)],
         "times as fast": statistics.median(one) / statistics.median(many),
     }
 
 
-class _Reading(NamedTuple):
-    counts: dict[str, int]
-    seconds: float
-    busy: float  # of the processor, workers included
-
-
-def _read(data: list[str], workers: int) -> _Reading:
+def _read(data: list[str], workers: int) -> _TimedRead:
     with tempfile.TemporaryDirectory() as cache:
-        begin, busy = time.perf_counter(), _busy()
+        begin_s, cpu_s = time.perf_counter(), _cpu_seconds()
         corpus = read_corpus(data, workers=workers, cache=Path(cache))
-        seconds, busy = time.perf_counter() - begin, _busy() - busy
+        seconds, cpu_s = time.perf_counter() - begin_s, _cpu_seconds() - cpu_s
         splits = ("train", "valid", "test")
         tokens = sum(len(piece) for split in splits for piece in corpus.tokens(split))
     notes = sum(piece.notes for piece in corpus.pieces)
     counts = {"pieces": len(corpus.pieces), "notes": notes, "tokens": tokens}
-    return _Reading(counts, seconds, busy)
+    return _TimedRead(counts, seconds, cpu_s)
 
 
-def _busy() -> float:
-    own, children = (
-        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+def _cpu_seconds() -> float:
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in usage)
 
 
-# Memory.
+# Memory -------------------------------------------------------------------------------------------
 
 
-def memory(counts: list[int], *, workers: int) -> dict[str, Any]:
-    """Peak memory of the reading process, and of the largest of its workers, in bytes."""
+def _measure_memory(counts: list[int], *, workers: int) -> dict[str, Any]:
+    """Return peak memory of the reading process, and of the largest of its workers, in bytes."""
     found = []
     for count in counts:
-        with tempfile.TemporaryDirectory() as room:
-            write_small_files(Path(room) / "files", count)
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-                before, after, worker = fresh.submit(_peak, Path(room), workers).result()
-        found.append({"files": count, "before": before, "peak": after, "worker": worker})
-    few, most = found[0], found[-1]
-    more = most["files"] - few["files"]
-    grown = most["peak"] - few["peak"]
-    return {"readings": found, "bytes a file": grown / more if more else None}
+        with tempfile.TemporaryDirectory() as folder:
+            _write_small_files(Path(folder) / "files", count)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                before, peak, worker = pool.submit(_read_peak, Path(folder), workers).result()
+        found.append({"files": count, "before": before, "peak": peak, "worker": worker})
+    more_files = found[-1]["files"] - found[0]["files"]
+    growth = found[-1]["peak"] - found[0]["peak"]
+    return {"readings": found, "bytes a file": growth / more_files if more_files else None}
 
 
-def _peak(room: Path, workers: int) -> tuple[int, int, int]:
-    before = _highest()
-    corpus = read_corpus([room / "files"], workers=workers, cache=room / "cache")
+def _read_peak(folder: Path, workers: int) -> tuple[int, int, int]:
+    """Return peak memory before and after reading, and that of the largest worker, in bytes."""
+    before = _peak_bytes()
+    corpus = read_corpus([folder / "files"], workers=workers, cache=folder / "cache")
     assert corpus.pieces
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _UNIT
-    return before, _highest(), worker
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _MAXRSS_BYTES
+    return before, _peak_bytes(), worker
 
 
-def _highest() -> int:
-    """Peak memory of this process; Linux hands on `ru_maxrss` from whoever started it."""
+def _peak_bytes() -> int:
+    """Return peak memory of this process; on Linux `ru_maxrss` includes the parent's."""
     if not _STATUS.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
-def write_small_files(folder: Path, count: int) -> None:
-    """Different pieces of a few bars."""
+def _write_small_files(folder: Path, count: int) -> None:
+    """Write different random pieces of 8 bars."""
     folder.mkdir()
     rng = random.Random(0)
     for number in range(count):
@@ -174,7 +170,7 @@ def _text(facts: dict[str, Any]) -> str:
         {
             "processes": workers,
             "seconds, median": f"{statistics.median(found[key]):.2f}",
-            "of the processor": f"{statistics.median(found['processor ' + key]):.2f}",
+            "CPU seconds, median": f"{statistics.median(found['processor ' + key]):.2f}",
             "pieces/s": f"{found['pieces'] / statistics.median(found[key]):.0f}",
             "tokens/s": f"{found['tokens'] / statistics.median(found[key]):,.0f}",
         }
@@ -190,12 +186,12 @@ def _text(facts: dict[str, Any]) -> str:
         }
         for each in facts["memory"]["readings"]
     ]
-    a_file = facts["memory"]["bytes a file"]
-    told = "" if a_file is None else f"\n\n{a_file:,.0f} bytes of memory for each file more."
+    per_file = facts["memory"]["bytes a file"]
+    growth = "" if per_file is None else f"\n\n{per_file:,.0f} bytes of memory per additional file."
     return (
         f"{table(rows)}\n\n{found['times as fast']:.2f} times as fast with {found['workers']} "
-        f"(round by round: {ratios}); {found['pieces']:,} pieces, {found['notes']:,} notes, "
-        f"{found['tokens']:,} base tokens.\n\n{table(readings)}{told}"
+        f"(each round: {ratios}); {found['pieces']:,} pieces, {found['notes']:,} notes, "
+        f"{found['tokens']:,} tokens.\n\n{table(readings)}{growth}"
     )
 
 

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.speed.decoding`: time of a decoding step, notes per second, time to first sound.
+"""`python -m benchmarks.speed.decoding`: time of a step, notes per second, time to the first sound.
 
-Everything runs on one thread and is counted in processor time, so that other processes on the
-machine matter less. Compositions come from a `Composer` in a process of their own. With `--old`, a
-git worktree of version 0.2, both versions continue the bundled examples in turn, each with its
+Everything runs on one thread and is measured in processor time, which depends less on other
+processes of the machine. Compositions come from a `Composer` in a process of its own. With `--old`,
+a git worktree of version 0.2, both versions continue the same examples alternately, each with its
 bundled weights, and the ratios are printed.
 """
 
@@ -35,45 +35,45 @@ from musiclstm.tokens import MusicTokenizer
 ROOT = Path(__file__).parents[2]
 ROWS = (1, 4, 16)
 NEW, OLD = "this version", "version 0.2"
-KINDS = {"one take": "notes/s", "four takes": "notes/s", "first bar": "ms", "first sound": "ms"}
+KINDS = {
+    "one sequence": "notes/s",
+    "four sequences": "notes/s",
+    "first bar": "ms",
+    "first sound": "ms",
+}
 _GENERATED = 192  # tokens of `generate()`
 _REPEATS = 10
 
-# Runs in the folder of either version. One line in: a round over the bundled examples; one line
-# out: notes, seconds and tokens of one take and of four takes, and for each example the seconds
-# from the bytes of its file until the first bar is composed, and until it is rendered (None: no
-# renderer).
-_COMPOSING = """
+# Runs in the folder of either version, with the paths of MIDI files as arguments. For each line of
+# input it composes once from each file and prints: notes, seconds and tokens of one sequence and of
+# four sequences; and for each file the seconds from reading it until the first bar is composed and
+# until it is rendered (None: no renderer).
+_COMPOSE = """
 import json, sys, time
 import torch
-from musiclstm import Composer, Sampling
-from musiclstm.errors import RenderError
-from musiclstm.midi.reader import read_midi
-from musiclstm.audio.rendering import render
-from musiclstm.examples import bundled_seeds
+from musiclstm import Composer, RenderError, Sampling, read_midi, render
 
 torch.set_num_threads(1)
 model, bars, prompt_bars = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 composer = Composer.from_pretrained(model)
-files = [file.read_bytes() for file in bundled_seeds().values()][: int(sys.argv[4])]
-common = {"prompt_bars": prompt_bars, "sampling": Sampling(seed=0)}
-
-def notes_in(pieces):
-    return sum(len(track.notes) for piece in pieces for track in piece.continuation.tracks)
+compose_many = getattr(composer, "compose_many", None) or composer.takes  # takes: version 0.2
+files = [open(path, "rb").read() for path in sys.argv[4:]]
+common = {"bars": bars, "prompt_bars": prompt_bars, "sampling": Sampling(seed=0)}
 
 def timed(count):
     begin, pieces = time.process_time(), []
     for file in files:
-        pieces += composer.compose_many(count, bars=bars, prompt=read_midi(file)[0], **common)
+        pieces += compose_many(count, prompt=read_midi(file)[0], **common)
     seconds = time.process_time() - begin
-    return [notes_in(pieces), seconds, sum(len(piece.tokens) for piece in pieces)]
+    notes = sum(len(track.notes) for piece in pieces for track in piece.continuation.tracks)
+    return [notes, seconds, sum(len(piece.tokens) for piece in pieces)]
 
 def first_bar(file):
     begin = time.process_time()
-    draft = next(iter(composer.stream(bars=bars, prompt=read_midi(file)[0], **common)))
+    piece = next(iter(composer.stream(prompt=read_midi(file)[0], **common)))
     composed = time.process_time() - begin
     try:
-        render(draft.continuation)
+        render(piece.continuation)
     except RenderError:
         return [composed, None]
     return [composed, time.process_time() - begin]
@@ -84,15 +84,15 @@ for line in sys.stdin:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; return 0, or 1 after a sentence on standard error."""
+    """Run the command; return 1 after an error."""
     options = parser("benchmarks.speed.decoding", "Steps, notes per second, first bar.", data=False)
     add = options.add_argument
     add("--model", default="default", help="default, a checkpoint folder, or a Hub id")
     add("--old", type=Path, metavar="FOLDER", help="worktree of version 0.2 to compare with")
-    add("--bars", type=int, default=16, help="of each continuation (16)")
-    add("--prompt_bars", type=int, default=8, help="that are read (8)")
-    add("--examples", type=int, default=8, help="of the bundled ones that are continued (8)")
-    add("--rounds", type=int, default=3, help="over the examples (3)")
+    add("--bars", type=int, default=16, help="length of each continuation (16)")
+    add("--prompt_bars", type=int, default=8, help="length of each prompt (8)")
+    add("--examples", type=int, default=8, help="number of bundled examples to continue (8)")
+    add("--rounds", type=int, default=3, help="rounds over the examples (3)")
     return run(measure, options.parse_args(argv))
 
 
@@ -123,7 +123,7 @@ def measure(options: argparse.Namespace) -> Report:
 
 
 def _step_times(network: InferenceModel, tokenizer: MusicTokenizer, rows: int) -> dict[str, float]:
-    """Return microseconds of a step and of its features, for each of so many rows."""
+    """Return the time of a step and of its features, in microseconds per row of the batch."""
     ids = [token for prompt in _prompts(tokenizer) for token in prompt][: 1_600 // rows]
     batch = network.start([network.prefill(ids[:1])] * rows)
 
@@ -131,13 +131,14 @@ def _step_times(network: InferenceModel, tokenizer: MusicTokenizer, rows: int) -
         for token in ids:
             batch.step([token] * rows)
 
-    whole = 1e6 * _fastest(step) / len(ids) / rows
-    part = 1e6 * _features_s(network, ids, rows) / len(ids) / rows
-    return {"rows": rows, "step us": whole, "features us": part, "share": part / whole}
+    step_us = 1e6 * _fastest_s(step) / len(ids) / rows
+    features_us = 1e6 * _features_s(network, ids, rows) / len(ids) / rows
+    share = features_us / step_us
+    return {"rows": rows, "step us": step_us, "features us": features_us, "share": share}
 
 
 def _features_s(network: InferenceModel, ids: Sequence[int], rows: int) -> float:
-    """Return the seconds that the step features of these tokens take; 0 without compiled core."""
+    """Return the seconds of the step features of these tokens; 0 without the compiled core."""
     names = network.config.token_names
     if names is None or network.engine != "compiled":
         return 0.0
@@ -148,15 +149,15 @@ def _features_s(network: InferenceModel, ids: Sequence[int], rows: int) -> float
         for column in columns:
             states.read(column, out=out)
 
-    return _fastest(features)
+    return _fastest_s(features)
 
 
 def _prompts(tokenizer: MusicTokenizer) -> Iterator[list[int]]:
     return (tokenizer.encode(symusic.Score(file)) for file in example_files().values())
 
 
-def _fastest(call: Callable[[], None]) -> float:
-    """Return the seconds of the fastest of some calls."""
+def _fastest_s(call: Callable[[], None]) -> float:
+    """Return the seconds of the fastest of `_REPEATS` calls."""
     times = []
     for _ in range(_REPEATS):
         begin = time.process_time()
@@ -187,11 +188,11 @@ def _generated_per_s(model: MusicLSTMForCausalLM, tokenizer: MusicTokenizer) -> 
 
 # Composing ----------------------------------------------------------------------------------------
 
-Round = list[Any]  # what `_COMPOSING` prints
+Round = list[Any]  # one line of output of `_COMPOSE`
 
 
 def _compose(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Let all versions compose in turn; return their speeds by name."""
+    """Let all versions compose alternately; return their speeds by name."""
     folders = {NEW: ROOT}
     if options.old is not None:
         if not (options.old / "musiclstm" / "kernel.c").is_file():
@@ -213,47 +214,48 @@ def _compose(options: argparse.Namespace) -> dict[str, dict[str, float]]:
 def _composer(
     name: str, folder: Path, options: argparse.Namespace
 ) -> Iterator[Callable[[], Round]]:
-    """Give a function that lets one version compose a round in its own process."""
+    """Start a process that composes with one version; yield a function that runs a round."""
     model = "default"
     if name == NEW:
         model = (
             str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model
         )
-    numbers = (str(options.bars), str(options.prompt_bars), str(options.examples))
-    command = [sys.executable, "-c", _COMPOSING, model, *numbers]
+    examples = [str(path) for path in example_files().values()][: options.examples]
+    lengths = (str(options.bars), str(options.prompt_bars))
+    command = [sys.executable, "-c", _COMPOSE, model, *lengths, *examples]
     environment = os.environ | {"PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        into, out = child.stdin, child.stdout
+        stdin, stdout = child.stdin, child.stdout
 
         def compose() -> Round:
-            into.write("\n")
-            into.flush()
-            line = out.readline()
+            stdin.write("\n")
+            stdin.flush()
+            line = stdout.readline()
             if not line:
-                raise ReportError(f"{name.capitalize()} does not compose in this environment.")
+                raise ReportError(f"{name.capitalize()} does not run in this environment.")
             found: Round = json.loads(line)
             return found
 
         try:
-            compose()  # the first round builds and loads
+            compose()  # not timed: builds and loads
             yield compose
         finally:
-            into.close()
+            stdin.close()
 
 
 def _speeds(rounds: Sequence[Round]) -> dict[str, float]:
-    """Return medians of the rounds; tokens a note of all of them."""
+    """Return the medians over the rounds, and tokens per note over all rounds."""
     one, four, first = zip(*rounds, strict=True)
     bars, sounds = zip(*(each for found in first for each in found), strict=True)
     speeds = {
-        "one take": median(notes / seconds for notes, seconds, _ in one),
-        "four takes": median(notes / seconds for notes, seconds, _ in four),
+        "one sequence": median(notes / seconds for notes, seconds, _ in one),
+        "four sequences": median(notes / seconds for notes, seconds, _ in four),
         "first bar": 1000 * median(bars),
         "tokens/s": median(tokens / seconds for _, seconds, tokens in one),
-        "tokens a note": sum(each[2] for each in one) / max(1, sum(each[0] for each in one)),
+        "tokens per note": sum(each[2] for each in one) / max(1, sum(each[0] for each in one)),
     }
     return speeds if None in sounds else speeds | {"first sound": 1000 * median(sounds)}
 
@@ -273,8 +275,8 @@ def _text(facts: dict[str, Any]) -> str:
     steps = [
         {
             "rows": str(row["rows"]),
-            "step, us a row": f"{row['step us']:.0f}",
-            "features, us a row": f"{row['features us']:.1f}",
+            "step, us per row": f"{row['step us']:.0f}",
+            "features, us per row": f"{row['features us']:.1f}",
             "share of features": f"{100 * row['share']:.1f} %",
         }
         for row in facts["steps"]
@@ -285,13 +287,13 @@ def _text(facts: dict[str, Any]) -> str:
             f"{kind}, {unit}": f"{found[kind]:,.0f}" if kind in found else "-"
             for kind, unit in KINDS.items()
         }
-        | {"tokens a note": f"{found['tokens a note']:.2f}"}
+        | {"tokens per note": f"{found['tokens per note']:.2f}"}
         for name, found in facts["composing"].items()
     ]
     lines = [f"Steps ({facts['engine']}):", "", table(steps), "", table(composing), ""]
     lines.append(
         f"The composer writes {facts['composer / generate()']:.1f} times as many tokens per second "
-        "as generate() of transformers with the same weights, one take each."
+        "as generate() of transformers with the same weights, one sequence each."
     )
     lines += [f"{NEW} / {OLD}, {kind}: {ratio:.2f}" for kind, ratio in facts["ratios"].items()]
     return "\n".join(lines)

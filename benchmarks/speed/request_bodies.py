@@ -1,7 +1,4 @@
-"""Large bodies and stalled uploads against a served page: what it answers, and what it holds.
-
-One part of `python -m benchmarks.speed.page_load`.
-"""
+"""Oversized request bodies and stalled uploads; a part of `benchmarks.speed.page_load`."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from benchmarks.common.app_server import Server
+from benchmarks.common.app_server import AppProcess
 from benchmarks.common.http_client import API
 
 ROUTES = (
@@ -38,14 +35,14 @@ _PART = b"x" * 100_000
 
 
 @dataclass(frozen=True)
-class Stalled:
-    """What became of uploads that never end.
+class StalledUploads:
+    """Result of `stall_uploads`.
 
     Attributes:
-        opened: How many there were.
-        closed: How many of them the server closed.
-        seconds: Until the last of those was closed.
-        page_s: How long the page took to answer meanwhile, again and again.
+        opened: Number of uploads.
+        closed: Number of uploads that the server closed.
+        seconds: Seconds until the last of them was closed.
+        page_s: Response times of the page in the meantime.
     """
 
     opened: int
@@ -54,75 +51,79 @@ class Stalled:
     page_s: list[float]
 
 
-def large(server: Server, size_bytes: int) -> list[dict[str, Any]]:
-    """Send a large body of every kind to every route that takes one.
+def send_large_bodies(server: AppProcess, size_bytes: int) -> list[dict[str, Any]]:
+    """Send a large body of every kind to every route that accepts a body.
 
     Returns:
-        For each: `route`, `kind`, `status` (0: cut off without an answer), `seconds` and
-        `grown_bytes`, by which the server's memory was larger afterwards than before all of them.
+        For each request: `route`, `kind`, `status` (0: closed without a response), `seconds`, and
+        `grown_bytes`, the growth of the server's memory since before the first request.
     """
     before = server.memory_bytes()
     found = []
     with httpx.Client(base_url=server.url, timeout=120) as http:
         for route in ROUTES:
-            for kind, (mime, begin) in KINDS.items():
-                begun_s = time.perf_counter()
-                status = _sent(http, f"{API}/{route}", mime, _parts(begin, size_bytes))
-                spent_s = time.perf_counter() - begun_s
+            for kind, (mime, head) in KINDS.items():
+                begin_s = time.perf_counter()
+                status = _post(http, f"{API}/{route}", mime, _body(head, size_bytes))
+                seconds = time.perf_counter() - begin_s
                 grown = server.memory_bytes() - before
                 found.append(
-                    {"route": route, "kind": kind, "status": status, "seconds": spent_s,
+                    {"route": route, "kind": kind, "status": status, "seconds": seconds,
                      "grown_bytes": grown}
                 )  # fmt: skip
     return found
 
 
-def _sent(http: httpx.Client, path: str, mime: str, parts: Iterator[bytes]) -> int:
+def _post(http: httpx.Client, path: str, mime: str, body: Iterator[bytes]) -> int:
     try:
-        return http.post(path, content=parts, headers={"content-type": mime}).status_code
+        return http.post(path, content=body, headers={"content-type": mime}).status_code
     except httpx.TransportError:
         return 0
 
 
-def _parts(begin: bytes, size_bytes: int) -> Iterator[bytes]:
-    yield begin
+def _body(head: bytes, size_bytes: int) -> Iterator[bytes]:
+    yield head
     for _ in range(size_bytes // len(_PART)):
         yield _PART
 
 
-def stalled(server: Server, count: int, *, patience_s: float = 60.0) -> Stalled:
-    """Begin uploads and never go on with them."""
-    mime, begin = KINDS["file"]
-    head = f"POST {API}/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: {mime}"
+def stall_uploads(server: AppProcess, count: int, *, timeout_s: float = 60.0) -> StalledUploads:
+    """Start uploads without finishing them, and request the page until all are closed."""
+    mime, head = KINDS["file"]
+    request = (
+        f"POST {API}/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+        f"Content-Type: {mime}\r\n\r\n"
+    )
     host, port = urlsplit(server.url).hostname, urlsplit(server.url).port
     with contextlib.ExitStack() as stack:
-        lines = []
+        connections = []
         for _ in range(count):
-            line = stack.enter_context(socket.create_connection((host, port), timeout=10))
-            line.sendall(head.encode() + b"\r\n\r\n" + begin)
-            line.setblocking(False)
-            lines.append(line)
-        return _watched(server, lines, patience_s)
+            connection = socket.create_connection((host, port), timeout=10)
+            connections.append(stack.enter_context(connection))
+            connection.sendall(request.encode() + head)
+            connection.setblocking(False)
+        return _wait_until_closed(server, connections, timeout_s)
 
 
-def _watched(server: Server, lines: list[socket.socket], patience_s: float) -> Stalled:
-    """Ask for the page twice a second until all lines are closed."""
-    begun_s, last_s = time.perf_counter(), 0.0
-    open_lines, page_s = set(lines), []
-    while open_lines and time.perf_counter() - begun_s < patience_s:
-        asked_s = time.perf_counter()
+def _wait_until_closed(
+    server: AppProcess, connections: list[socket.socket], timeout_s: float
+) -> StalledUploads:
+    begin_s, last_s = time.perf_counter(), 0.0
+    is_open, page_s = set(connections), []
+    while is_open and time.perf_counter() - begin_s < timeout_s:
+        request_s = time.perf_counter()
         httpx.get(f"{server.url}/", timeout=60)
-        page_s.append(time.perf_counter() - asked_s)
-        closed = {line for line in open_lines if _is_closed(line)}
-        last_s = time.perf_counter() - begun_s if closed else last_s
-        open_lines -= closed
+        page_s.append(time.perf_counter() - request_s)
+        closed = {connection for connection in is_open if _is_closed(connection)}
+        last_s = time.perf_counter() - begin_s if closed else last_s
+        is_open -= closed
         time.sleep(0.5)
-    return Stalled(len(lines), len(lines) - len(open_lines), last_s, page_s)
+    return StalledUploads(len(connections), len(connections) - len(is_open), last_s, page_s)
 
 
-def _is_closed(line: socket.socket) -> bool:
+def _is_closed(connection: socket.socket) -> bool:
     try:
-        while line.recv(4096):
+        while connection.recv(4096):
             pass
     except BlockingIOError:
         return False
@@ -131,17 +132,17 @@ def _is_closed(line: socket.socket) -> bool:
     return True
 
 
-def in_words(bodies: list[dict[str, Any]], size_bytes: int, waits: Stalled) -> str:
-    """Both, in a few sentences."""
+def describe(bodies: list[dict[str, Any]], size_bytes: int, stalled: StalledUploads) -> str:
+    """Return both results as text."""
     statuses = sorted({int(each["status"]) for each in bodies})
     slowest = max(float(each["seconds"]) for each in bodies)
     grown = max(int(each["grown_bytes"]) for each in bodies)
-    page_s = waits.page_s or [0.0]
+    page_s = stalled.page_s or [0.0]
     return (
-        f"{len(bodies)} bodies of {size_bytes / 1e6:.0f} MB: answered "
-        f"{', '.join(map(str, statuses))}, the slowest after {slowest:.2f} s; memory grew by "
-        f"{grown / 1e6:.0f} MB at most.\n"
-        f"{waits.opened} stalled uploads: {waits.closed} closed, the last after "
-        f"{waits.seconds:.0f} s; the page answered meanwhile in {statistics.median(page_s):.2f} s "
-        f"(median) to {max(page_s):.2f} s."
+        f"{len(bodies)} bodies of {size_bytes / 1e6:.0f} MB: status "
+        f"{', '.join(map(str, statuses))}, the slowest response after {slowest:.2f} s; memory grew "
+        f"by {grown / 1e6:.0f} MB at most.\n"
+        f"{stalled.opened} stalled uploads: {stalled.closed} closed, the last after "
+        f"{stalled.seconds:.0f} s; response time of the page meanwhile "
+        f"{statistics.median(page_s):.2f} s (median), {max(page_s):.2f} s (maximum)."
     )

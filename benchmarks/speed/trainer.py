@@ -1,9 +1,9 @@
-"""`python -m benchmarks.speed.trainer`: how fast the Trainer is, compared with a bare PyTorch loop.
+"""`python -m benchmarks.speed.trainer`: speed of the Trainer, compared with a bare PyTorch loop.
 
-Both train twin networks on the same batches of the bundled examples, and take turns: one step of
-the Trainer, one of the bare loop, so that a machine that slows down slows both. On a GPU a bare
-cuDNN LSTM of the same shape, without step features, takes its turn too. The figure is the median of
-the pairs. The share of the step features is measured in the bare loop.
+Both train copies of one model on the same batches of the bundled examples, alternately: one step
+of the Trainer, one step of the bare loop, so that other load on the machine slows both. On a GPU a
+cuDNN LSTM of the same shape, without step features, trains alternately too. The ratio is the median
+over the steps. The share of the step features is measured in the bare loop.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ from training.networks import config_for
 from training.trainer.malloc import keep_freed_memory
 from training.trainer.trainer import StatefulTrainer
 
-_WARM_UP = 3  # steps that do not count
+_WARM_UP = 3  # steps that are not counted
 _WEIGHT_DECAY, _DROPOUT = 0.01, 0.1
 
-Step = Callable[[dict[str, Tensor]], None]
+TrainStep = Callable[[dict[str, Tensor]], None]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with a sentence where it cannot be measured."""
-    options = parser("benchmarks.speed.trainer", "Tokens per second while learning.", data=False)
+    """Run the command; return 1 after an error."""
+    options = parser("benchmarks.speed.trainer", "Tokens per second of training.", data=False)
     options.add_argument("--steps", type=int, default=40, help="pairs of steps (40)")
     options.add_argument("--rows", type=int, default=4, help="windows in a batch (4)")
     options.add_argument("--window", type=int, default=256, help="tokens in a window (256)")
     options.add_argument("--hidden_size", type=int, default=384, help="width (384)")
     options.add_argument("--layers", type=int, default=4, help="LSTM layers (4)")
     options.add_argument(
-        "--ema_decay", type=float, default=0.0, help="average of both; 0: none (0)"
+        "--ema_decay", type=float, default=0.0, help="decay of the EMA of the weights; 0: none (0)"
     )
-    options.add_argument("--bf16", action="store_true", help="as the presets do")
+    options.add_argument("--bf16", action="store_true", help="train in bfloat16, as the presets do")
     return run(measure, options.parse_args(argv))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Let Trainer and bare loops take turns over the same batches."""
+    """Train the Trainer and the bare loops alternately on the same batches."""
     if options.steps < 2:
         raise ReportError(f"--steps must be 2 or more, got {options.steps}.")
     logging.set_verbosity_error()
@@ -67,14 +67,14 @@ def measure(options: argparse.Namespace) -> Report:
         trainer = _trainer(options, copy.deepcopy(model), folder)
         device = trainer.args.device
         bare = BareLoop(model, device, options)
-        rivals: dict[str, Step] = {"bare loop": bare}
+        loops: dict[str, TrainStep] = {"bare loop": bare}
         if device.type == "cuda":
-            rivals["bare cuDNN"] = BareCudnn(options, device)
-        turns = Turns(trainer.windows, rivals, options.rows, device)
+            loops["bare cuDNN"] = BareCudnn(options, device)
+        timing = StepTimingCallback(trainer.windows, loops, options.rows, device)
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(turns)
+        trainer.add_callback(timing)
         trainer.train()
-    return _report(options, turns, device, bare.features_s)
+    return _report(options, timing.seconds, device, bare.features_s)
 
 
 def _config(options: argparse.Namespace) -> MusicLSTMConfig:
@@ -114,7 +114,7 @@ def _trainer(
 
 
 def _windows(options: argparse.Namespace, steps: int) -> StatefulWindowDataset:
-    """Return one long piece in every lane: the bundled examples, each lane from another place."""
+    """Return the bundled examples as one long piece per row, each with another start."""
     tokenizer, tokens = MusicTokenizer(), steps * options.window - 1
     ids = [tokenizer.encode(symusic.Score(file)) for file in example_files().values()]
     all_ids = np.array([token for piece in ids for token in piece])
@@ -125,26 +125,25 @@ def _windows(options: argparse.Namespace, steps: int) -> StatefulWindowDataset:
     )
 
 
-class BareAverage:
-    """The same running average as the Trainer's; with a decay of 0 none."""
+class BareEma:
+    """Exponential moving average of the weights, as the Trainer's; none with a decay of 0."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """Begin at the weights as they are."""
         self._decay, self._steps = decay, 0
         self._weights: list[Tensor] = [p.detach() for p in model.parameters()]
-        self.weights = [weight.clone() for weight in self._weights] if decay else []
+        self._average = [weight.clone() for weight in self._weights] if decay else []
 
     def update(self) -> None:
-        """Take in the weights after a step."""
+        """Add the current weights."""
         if not self._decay:
             return
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        torch._foreach_lerp_(self.weights, self._weights, 1 - decay)
+        torch._foreach_lerp_(self._average, self._weights, 1 - decay)
 
 
 class BareLoop:
-    """The shortest loop that trains the same: state, features, clipped gradient, AdamW, average.
+    """The shortest equivalent loop: state, features, gradient clipping, AdamW, average.
 
     Attributes:
         features_s: Seconds that the step features of each step took.
@@ -153,61 +152,58 @@ class BareLoop:
     def __init__(
         self, model: MusicLSTMForCausalLM, device: torch.device, options: argparse.Namespace
     ) -> None:
-        """Take the twin of the Trainer's network."""
         nn.Module.to(model, device)
         self.model, self._bf16 = model.train(), options.bf16
-        self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=1e-3, weight_decay=_WEIGHT_DECAY, fused=True
-        )
+        self._optimizer = _optimizer(model)
         self._state: LSTMState | None = None
         table = TokenTable(MusicTokenizer().token_names)
         self._features = StatefulFeatures(table, options.rows)
         self.features_s: list[float] = []
-        self.average = BareAverage(model, options.ema_decay)
+        self._ema = BareEma(model, options.ema_decay)
 
     def __call__(self, batch: dict[str, Tensor]) -> None:
-        """One step."""
-        begin = time.perf_counter()
+        """Train one step."""
+        begin_s = time.perf_counter()
         features = self._features.read(batch["input_ids"], batch["reset"])
-        self.features_s.append(time.perf_counter() - begin)
+        self.features_s.append(time.perf_counter() - begin_s)
         state = self._state and self._state.detach().reset_rows(batch["reset"])
         with _autocast(batch["labels"].device, self._bf16):
             output = self.model(batch["input_ids"], features=features, past_key_values=state)
         self._state = output.past_key_values
-        _learn(output.logits, batch["labels"], self.model, self._optimizer)
-        self.average.update()
+        _update(output.logits, batch["labels"], self.model, self._optimizer)
+        self._ema.update()
 
 
 class BareCudnn:
-    """`nn.LSTM` of as many layers between an embedding and an output matrix, and nothing else."""
+    """`nn.LSTM` with as many layers between tied embeddings."""
 
     def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
-        """Build it with fresh weights."""
-        size = options.hidden_size
+        size, vocab_size = options.hidden_size, len(MusicTokenizer())
         self._bf16 = options.bf16
-        vocab_size = len(MusicTokenizer())
         self.embedding = nn.Embedding(vocab_size, size)
         self.lstm = nn.LSTM(size, size, options.layers, batch_first=True)
         self.head = nn.Linear(size, vocab_size, bias=False)
         self.head.weight = self.embedding.weight
-        self._all = nn.ModuleList([self.embedding, self.lstm, self.head]).to(device).train()
-        self._optimizer = torch.optim.AdamW(
-            self._all.parameters(), lr=1e-3, weight_decay=_WEIGHT_DECAY, fused=True
-        )
+        self._model = nn.ModuleList([self.embedding, self.lstm, self.head]).to(device).train()
+        self._optimizer = _optimizer(self._model)
         self._state: tuple[Tensor, Tensor] | None = None
-        self.average = BareAverage(self._all, options.ema_decay)
+        self._ema = BareEma(self._model, options.ema_decay)
 
     def __call__(self, batch: dict[str, Tensor]) -> None:
-        """One step."""
+        """Train one step."""
         with _autocast(batch["labels"].device, self._bf16):
-            read, (hidden, cell) = self.lstm(self.embedding(batch["input_ids"]), self._state)
-            logits = self.head(read)
+            x, (hidden, cell) = self.lstm(self.embedding(batch["input_ids"]), self._state)
+            logits = self.head(x)
         self._state = hidden.detach(), cell.detach()
-        _learn(logits, batch["labels"], self._all, self._optimizer)
-        self.average.update()
+        _update(logits, batch["labels"], self._model, self._optimizer)
+        self._ema.update()
 
 
-def _learn(
+def _optimizer(model: nn.Module) -> torch.optim.AdamW:
+    return torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=_WEIGHT_DECAY, fused=True)
+
+
+def _update(
     logits: Tensor, labels: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
     loss = nn.functional.cross_entropy(
@@ -223,41 +219,40 @@ def _autocast(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
-class Turns(TrainerCallback):
-    """After every step of the Trainer, lets the rivals take the same batch.
+class StepTimingCallback(TrainerCallback):
+    """Runs the bare loops on the same batch after every step of the Trainer.
 
     Attributes:
-        seconds: Of every step that counts, by who took it.
+        seconds: Seconds of each step, by the name of the loop.
     """
 
     def __init__(
         self,
         windows: StatefulWindowDataset,
-        rivals: dict[str, Step],
+        loops: dict[str, TrainStep],
         rows: int,
         device: torch.device,
     ) -> None:
-        """Take the rivals by name."""
         self._batches = _batches(windows, rows)
-        self._rivals, self._device = rivals, device
-        self.seconds: dict[str, list[float]] = {name: [] for name in ("Trainer", *rivals)}
-        self._begin = 0.0
+        self._loops, self._device = loops, device
+        self.seconds: dict[str, list[float]] = {name: [] for name in ("Trainer", *loops)}
+        self._begin_s = 0.0
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """The first turn begins."""
-        self._begin = self._now()
+        """Start the clock of the Trainer."""
+        self._begin_s = self._now_s()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Everything since the rivals ended is the Trainer's: data, step, books."""
-        self.seconds["Trainer"].append(self._now() - self._begin)
+        """Record the Trainer's step, loading of data included; run the other loops."""
+        self.seconds["Trainer"].append(self._now_s() - self._begin_s)
         rows = next(self._batches)
-        for name, step in self._rivals.items():
-            begin = self._now()
+        for name, step in self._loops.items():
+            begin_s = self._now_s()
             step({key: value.to(self._device) for key, value in _collate(rows).items()})
-            self.seconds[name].append(self._now() - begin)
-        self._begin = self._now()
+            self.seconds[name].append(self._now_s() - begin_s)
+        self._begin_s = self._now_s()
 
-    def _now(self) -> float:
+    def _now_s(self) -> float:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter()
@@ -273,9 +268,12 @@ def _collate(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _report(
-    options: argparse.Namespace, turns: Turns, device: torch.device, features_s: list[float]
+    options: argparse.Namespace,
+    all_seconds: dict[str, list[float]],
+    device: torch.device,
+    features_s: list[float],
 ) -> Report:
-    seconds = {name: times[_WARM_UP:] for name, times in turns.seconds.items()}
+    seconds = {name: times[_WARM_UP:] for name, times in all_seconds.items()}
     tokens = options.rows * options.window
     speeds = {name: tokens / statistics.median(times) for name, times in seconds.items()}
     ratios = {
@@ -302,7 +300,7 @@ def _report(
         {
             "loop": name,
             "tokens/s": f"{speeds[name]:,.0f}",
-            "Trainer ÷ it": f"{ratios[name]:.3f}",
+            "Trainer ÷ loop": f"{ratios[name]:.3f}",
         }
         for name in seconds
     ]

@@ -1,4 +1,4 @@
-"""Two small corpora with manifests, made by chance."""
+"""Two small random corpora with manifests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _pack(folder: Path, invented, *, programs, meter, first_seed) -> None:
 
 @pytest.fixture
 def data(corpora):
-    """What `--data` is given for both."""
+    """Value of `--data` for both corpora."""
     return f"{corpora / 'duets'},{corpora / 'waltzes'}"
 
 

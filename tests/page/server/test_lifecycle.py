@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.common.app_server import served
-from benchmarks.common.http_client import Listener
+from benchmarks.common.app_server import run_app
+from benchmarks.common.http_client import PageClient
 from page.server.deadlines import CLOSING
 
 
@@ -22,13 +22,13 @@ def page_folders(folder: Path) -> list[Path]:
 @pytest.mark.slow
 def test_a_terminated_server_informs_its_users_and_leaves_no_files(tiny_checkpoint: Path) -> None:
     results: list[Any] = []
-    with served(str(tiny_checkpoint)) as server:
-        ann = Listener(server.url)
+    with run_app(str(tiny_checkpoint)) as server:
+        ann = PageClient(server.url)
         ann.set("Endless, until you press Stop", True)
         ann.set("SoundFont", None)
-        assert ann.drop("motif.mid", b"no music").ended
+        assert ann.upload("motif.mid", b"no music").ended
         assert page_folders(server.folder)
-        press = threading.Thread(target=lambda: results.append(ann.press()))
+        press = threading.Thread(target=lambda: results.append(ann.run()))
         press.start()
         while ann.http.get("/healthz").json()["running"] == 0:
             time.sleep(0.05)
@@ -36,5 +36,5 @@ def test_a_terminated_server_informs_its_users_and_leaves_no_files(tiny_checkpoi
         assert server.process.wait(timeout=60) == 0
         press.join(timeout=60)
         assert page_folders(server.folder) == []
-        assert server.files() == (0, 0)
-    assert CLOSING in (results[0].sentence, *results[0].troubles)  # before its first bar, or after
+        assert server.count_files() == (0, 0)
+    assert CLOSING in (results[0].error, *results[0].warnings)  # before its first bar, or after

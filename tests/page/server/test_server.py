@@ -18,7 +18,7 @@ import httpx
 import pytest
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from benchmarks.common.http_client import Listener
+from benchmarks.common.http_client import PageClient
 from musiclstm import Composer, __version__
 from page.server.deadlines import CLOSING, DEADLINES
 from page.server.gradio_private import GradioQueue
@@ -102,11 +102,11 @@ def impatient(
 
 
 @pytest.fixture
-def open_session(server: Server) -> Iterator[Callable[..., Listener]]:
+def open_session(server: Server) -> Iterator[Callable[..., PageClient]]:
     opened = []
 
-    def open_one(address: str = "", *, to: Server = server) -> Listener:
-        opened.append(Listener(to.url, address=address))
+    def open_one(address: str = "", *, to: Server = server) -> PageClient:
+        opened.append(PageClient(to.url, address=address))
         opened[-1].set("New bars", 2)
         opened[-1].set("SoundFont", None)  # silent and quick
         return opened[-1]
@@ -167,7 +167,7 @@ def test_routes_that_the_page_does_not_need_are_closed(server: Server) -> None:
 
 
 def test_the_queue_cannot_be_bypassed(
-    open_session: Callable[..., Listener], composer: ControlledComposer
+    open_session: Callable[..., PageClient], composer: ControlledComposer
 ) -> None:
     user = open_session()
     event = user.event("compose")
@@ -236,7 +236,7 @@ def test_every_allowed_route_exists() -> None:
 
 
 def test_the_health_route_counts_jobs(
-    server: Server, open_session: Callable[..., Listener], composer: ControlledComposer
+    server: Server, open_session: Callable[..., PageClient], composer: ControlledComposer
 ) -> None:
     def health() -> dict[str, Any]:
         return dict(httpx.get(server.url + "/healthz").raise_for_status().json())
@@ -249,10 +249,10 @@ def test_the_health_route_counts_jobs(
     composer.resumed.clear()
     users = [open_session() for _ in range(3)]
     with ThreadPoolExecutor() as pool:
-        presses = [pool.submit(each.press) for each in users]
+        presses = [pool.submit(each.run) for each in users]
         until(lambda: (health()["running"], health()["waiting"]) == (2, 1))
         composer.resumed.set()
-        assert all(press.result().sentence == "" for press in presses)
+        assert all(press.result().error == "" for press in presses)
     until(lambda: health()["running"] == 0)
 
 
@@ -349,35 +349,35 @@ def test_many_uploads_are_cleaned_up(impatient: Server) -> None:
 
 
 def test_one_address_cannot_occupy_the_queue(
-    open_session: Callable[..., Listener], composer: ControlledComposer
+    open_session: Callable[..., PageClient], composer: ControlledComposer
 ) -> None:
     composer.resumed.clear()
     greedy, user = open_session(CLIENT), open_session(OTHER)
     statuses = [greedy.join().status_code for _ in range(30)]
     assert sorted(statuses) == [200] * 3 + [429] * 27
     with ThreadPoolExecutor() as pool:
-        press = pool.submit(user.press)
+        press = pool.submit(user.run)
         composer.resumed.set()
-        assert press.result(TIMEOUT_S).said[-1].startswith("2 bars after")
+        assert press.result(TIMEOUT_S).statuses[-1].startswith("2 bars after")
 
 
 def test_a_full_queue_refuses_at_once(
-    open_session: Callable[..., Listener], composer: ControlledComposer, server: Server
+    open_session: Callable[..., PageClient], composer: ControlledComposer, server: Server
 ) -> None:
     composer.resumed.clear()
     many = [open_session(f"203.0.113.{number}") for number in range(6)]
     assert [each.join().status_code for each in many[:2]] == [200, 200]
     until(lambda: composer.started == 2)
     assert [each.join().status_code for each in many[2:]] == [200] * 4
-    result = open_session(OTHER).press()
+    result = open_session(OTHER).run()
     assert (result.status, result.ended) == (503, False)
-    assert result.sentence.startswith("The queue is full, 4 are waiting")
+    assert result.error.startswith("The queue is full, 4 are waiting")
     composer.resumed.set()
     until(lambda: composer.ended == 6)
 
 
 def test_a_job_without_a_listener_ends(
-    open_session: Callable[..., Listener], composer: ControlledComposer, impatient: Server
+    open_session: Callable[..., PageClient], composer: ControlledComposer, impatient: Server
 ) -> None:
     user = open_session(to=impatient)
     user.set("Endless, until you press Stop", True)
@@ -388,12 +388,12 @@ def test_a_job_without_a_listener_ends(
 
 
 def test_closing_the_page_ends_the_job(
-    open_session: Callable[..., Listener], composer: ControlledComposer
+    open_session: Callable[..., PageClient], composer: ControlledComposer
 ) -> None:
     user = open_session()
     user.set("Endless, until you press Stop", True)
-    words = user.words(user.join().json()["event_id"])
-    while "bar 1" not in next(words)[1]:
+    messages = user.messages(user.join().json()["event_id"])
+    while "bar 1" not in next(messages)[1]:
         pass
     words.close()
     user.close()
@@ -403,7 +403,7 @@ def test_closing_the_page_ends_the_job(
 
 @pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("y"), MemoryError()])
 def test_an_unexpected_error_is_one_sentence_and_the_next_job_works(
-    open_session: Callable[..., Listener],
+    open_session: Callable[..., PageClient],
     composer: ControlledComposer,
     error: Exception,
     caplog: pytest.LogCaptureFixture,
@@ -411,32 +411,32 @@ def test_an_unexpected_error_is_one_sentence_and_the_next_job_works(
     user = open_session()
     composer.error = error
     for _ in range(3):  # one more than can run at once
-        result = user.press()
-        assert (result.ended, result.sentence) == (True, UNEXPECTED)
+        result = user.run()
+        assert (result.ended, result.error) == (True, UNEXPECTED)
     assert "A job broke" in caplog.text
     composer.error = None
-    assert user.press().said[-1].startswith("2 bars after")
+    assert user.run().statuses[-1].startswith("2 bars after")
 
 
 def test_a_job_over_its_time_ends_with_a_reason_and_its_music(
-    open_session: Callable[..., Listener], composer: ControlledComposer
+    open_session: Callable[..., PageClient], composer: ControlledComposer
 ) -> None:
     user = open_session()
     user.set("Endless, until you press Stop", True)
     with ThreadPoolExecutor() as pool:
-        press = pool.submit(user.press)
+        press = pool.submit(user.run)
         until(lambda: len(DEADLINES) == 1)
         until(lambda: composer.started == 1)
         DEADLINES.expire(num_waiting=0, now_s=time.monotonic() + 1_000_000)
         result = press.result(TIMEOUT_S)
-    assert result.sentence == ""
-    assert "after 8 bars" in result.said[-1]
-    assert "Endless music stops" in result.troubles[-1]
+    assert result.error == ""
+    assert "after 8 bars" in result.statuses[-1]
+    assert "Endless music stops" in result.warnings[-1]
 
 
 def test_closing_informs_running_and_waiting_jobs(
     composer: ControlledComposer,
-    open_session: Callable[..., Listener],
+    open_session: Callable[..., PageClient],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -448,14 +448,14 @@ def test_closing_informs_running_and_waiting_jobs(
         for each in users:
             each.set("Endless, until you press Stop", True)
         with ThreadPoolExecutor() as pool:
-            presses = [pool.submit(each.press) for each in users]
+            presses = [pool.submit(each.run) for each in users]
             until(lambda: composer.started == 2)
             until(lambda: len(GradioQueue(server.demo).jobs()) == 3)
             close(server.demo)
             results = [press.result(TIMEOUT_S) for press in presses]
     assert all(each.ended for each in results)
-    assert sum(CLOSING in " ".join(each.troubles) for each in results) == 2
-    assert sum(each.sentence == CLOSING for each in results) == 1
+    assert sum(CLOSING in " ".join(each.warnings) for each in results) == 2
+    assert sum(each.error == CLOSING for each in results) == 1
 
 
 # -- Addresses behind a proxy ----------------------------------------------------------------------
