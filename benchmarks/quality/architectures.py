@@ -1,15 +1,15 @@
-"""The networks that `benchmarks.quality.compare_architectures` compares, all called as `MusicLSTMForCausalLM` is.
+"""Networks for `benchmarks.quality.compare_architectures`, called as `MusicLSTMForCausalLM` is.
 
-- ours: the network of musiclstm; also without step features (as wide, so with fewer weights), and
-  with some of them masked.
-- transformer: Llama's body (Touvron et al. 2023) between tied embeddings, with about as many
-  weights as ours. With features, it has the inputs and outputs of ours around that body.
-- seed 1: an obvious first try. Embedding, four layers of `nn.LSTM`, an output matrix of its own; no
-  norm, no residual connections, ordinary dropout (Srivastava et al. 2014) of a half between layers
-  and before the output; every window begins with a zero state. About as many weights as ours.
-- Performance RNN: the same with three layers of 512 (Oore, Simon, Dieleman, Eck and Simonyan 2018,
-  "This Time with Feeling"), its state carried, without dropout, as in the authors' code
-  (`magenta/models/performance_rnn/performance_model.py`, dropout_keep_prob=1.0). As large as it is.
+- ours: the network of musiclstm; also without step features (same width, so fewer weights), and
+  with some features masked.
+- transformer: the layers of Llama (Touvron et al. 2023) between tied embeddings, with about as many
+  weights as ours. With features, it has the inputs and outputs of ours around these layers.
+- stacked LSTM: embedding, four layers of `nn.LSTM`, an untied output matrix; no normalization, no
+  residual connections, dropout (Srivastava et al. 2014) of 0.5 between layers and before the
+  output; every window starts from a zero state. About as many weights as ours.
+- Performance RNN: the same with three layers of 512 units (Oore, Simon, Dieleman, Eck and Simonyan
+  2018, "This Time with Feeling"), with carried state and without dropout, as in the authors' code
+  (`magenta/models/performance_rnn/performance_model.py`, dropout_keep_prob=1.0). Original size.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ from musiclstm.model import (
 
 OURS, OURS_PLAIN = "ours", "ours without features"
 TRANSFORMER, TRANSFORMER_FEATURES = "transformer", "transformer with features"
-SEED_1, PERFORMANCE_RNN = "seed 1", "Performance RNN"
-TOLERANCE = 0.05  # of "about as many weights"
-_SEED_1_LAYERS, _SEED_1_DROPOUT = 4, 0.5
+STACKED_LSTM, PERFORMANCE_RNN = "stacked LSTM", "Performance RNN"
+TOLERANCE = 0.05  # largest relative difference in the number of weights
+_STACKED_LAYERS, _STACKED_DROPOUT = 4, 0.5
 _OORE_LAYERS, _OORE_WIDTH = 3, 512
-# Of a batch. Most pieces end before the context does, so these are about as many tokens as 16
+# Batch size. Most pieces are shorter than the context, so a batch has about as many tokens as 16
 # windows of 128.
 _TRANSFORMER_ROWS = 2
 _NONE = -1
 
 Features: TypeAlias = Mapping[str, Tensor]
-# What is done to step features before a network reads them; None: it gets none.
-Change: TypeAlias = Callable[[Features], "Features | None"]
+# Changes step features before a network reads them; None: no features.
+Mask: TypeAlias = Callable[[Features], "Features | None"]
 
 
-class Reading(NamedTuple):
-    """What a network makes of some tokens: logits (batch, steps, vocab), and its state."""
+class NetworkOutput(NamedTuple):
+    """Output of a network: logits (batch, steps, vocab) and the state for the next call."""
 
     logits: Tensor
     past_key_values: Any
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One network before training.
+class Architecture:
+    """An untrained network and how it is trained.
 
     Attributes:
-        name: For tables.
-        build: Makes it, from the random numbers of torch as they stand.
-        rows, steps: Of a training batch.
-        uses_features: Whether it reads step features.
-        measured_steps: Tokens read at once when it is measured.
-        rate_of: The contender whose pilot chooses the learning rate.
+        name: Name in tables.
+        build: Builds the network with random weights from torch's global generator.
+        rows, steps: Shape of a training batch.
+        uses_features: Whether the network reads step features.
+        measured_steps: Tokens per call in the evaluation.
+        rate_of: Name of the architecture whose learning-rate search is used.
     """
 
     name: str
@@ -77,24 +77,24 @@ class Contender:
     rate_of: str = OURS
 
 
-def contenders(
+def architectures(
     config: MusicLSTMConfig, *, rows: int, steps: int, context: int, transformer_layers: int
-) -> list[Contender]:
-    """Return ours and its rivals.
+) -> list[Architecture]:
+    """Return ours and the baseline architectures.
 
     Args:
-        config: Of ours, with token names.
-        rows: Of a batch of the recurrent networks.
-        steps: Of their windows.
-        context: Tokens that the transformers learn from and look back on, even.
-        transformer_layers: Of both transformers.
+        config: Config of ours, with token names.
+        rows: Batch size of the recurrent networks.
+        steps: Window length of the recurrent networks, in tokens.
+        context: Context length of the transformers, in tokens, even.
+        transformer_layers: Number of layers of both transformers.
 
     Raises:
-        ReportError: No rival of a shape that makes sense has about as many weights.
+        ReportError: A baseline cannot be built with about as many weights.
     """
-    weights = weights_of(MusicLSTMForCausalLM(config))
-    plain = _changed(config, token_names=None)
-    width = _plain_width(weights, config.vocab_size, _SEED_1_LAYERS)
+    weights = count_weights(MusicLSTMForCausalLM(config))
+    plain = _with_fields(config, token_names=None)
+    width = _plain_width(weights, config.vocab_size, _STACKED_LAYERS)
     small: dict[str, Any] = {"rows": rows, "steps": steps}
     large: dict[str, Any] = {
         "rows": _TRANSFORMER_ROWS,
@@ -107,35 +107,35 @@ def contenders(
         return lambda: Transformer(*shape, context=context)
 
     found = [
-        Contender(OURS, lambda: MusicLSTMForCausalLM(config), uses_features=True, **small),
-        Contender(
+        Architecture(OURS, lambda: MusicLSTMForCausalLM(config), uses_features=True, **small),
+        Architecture(
             OURS_PLAIN,
-            lambda: Changed(MusicLSTMForCausalLM(plain), lambda _: None),
+            lambda: MaskedFeatures(MusicLSTMForCausalLM(plain), lambda _: None),
             uses_features=False,
             rate_of=OURS_PLAIN,
             **small,
         ),
-        Contender(
+        Architecture(
             TRANSFORMER, transformer(plain), uses_features=False, rate_of=TRANSFORMER, **large
         ),
-        Contender(
+        Architecture(
             TRANSFORMER_FEATURES,
             transformer(config),
             uses_features=True,
             rate_of=TRANSFORMER_FEATURES,
             **large,
         ),
-        Contender(
-            SEED_1,
+        Architecture(
+            STACKED_LSTM,
             lambda: PlainLSTM(
-                plain, width, _SEED_1_LAYERS, dropout=_SEED_1_DROPOUT, carries_state=False
+                plain, width, _STACKED_LAYERS, dropout=_STACKED_DROPOUT, carries_state=False
             ),
             uses_features=False,
             measured_steps=steps,
-            rate_of=SEED_1,
+            rate_of=STACKED_LSTM,
             **small,
         ),
-        Contender(
+        Architecture(
             PERFORMANCE_RNN,
             lambda: PlainLSTM(plain, _OORE_WIDTH, _OORE_LAYERS),
             uses_features=False,
@@ -147,60 +147,60 @@ def contenders(
     return found
 
 
-def ablations(config: MusicLSTMConfig, *, rows: int, steps: int) -> list[Contender]:
-    """Return ours with some step features masked, one contender for each of `MASKS`."""
+def ablations(config: MusicLSTMConfig, *, rows: int, steps: int) -> list[Architecture]:
+    """Return ours with some step features masked, one architecture for each of `MASKS`."""
 
-    def masked(change: Change) -> Callable[[], Changed]:
-        return lambda: Changed(MusicLSTMForCausalLM(config), change)
+    def masked(mask: Mask) -> Callable[[], MaskedFeatures]:
+        return lambda: MaskedFeatures(MusicLSTMForCausalLM(config), mask)
 
     return [
-        Contender(f"without {name}", masked(change), rows=rows, steps=steps, uses_features=True)
-        for name, change in MASKS.items()
+        Architecture(f"without {name}", masked(mask), rows=rows, steps=steps, uses_features=True)
+        for name, mask in MASKS.items()
     ]
 
 
-def weights_of(network: nn.Module) -> int:
-    """Count the weights; tied ones count once."""
+def count_weights(network: nn.Module) -> int:
+    """Return the number of weights; tied weights count once."""
     return sum(p.numel() for p in network.parameters())
 
 
-def _check_weights(found: Sequence[Contender], wanted: int) -> None:
-    for contender in found:
-        own = weights_of(contender.build())
-        free = contender.name in (PERFORMANCE_RNN, OURS_PLAIN)
+def _check_weights(found: Sequence[Architecture], wanted: int) -> None:
+    for architecture in found:
+        own = count_weights(architecture.build())
+        free = architecture.name in (PERFORMANCE_RNN, OURS_PLAIN)
         if not free and abs(own / wanted - 1) > TOLERANCE:
             raise ReportError(
-                f"No {contender.name} has within {TOLERANCE:.0%} of the {wanted:,} weights of ours "
-                f"(the nearest: {own:,}); choose another --hidden_size, --layers or "
+                f"No {architecture.name} has within {TOLERANCE:.0%} of the {wanted:,} weights of "
+                f"ours (the nearest: {own:,}); choose another --hidden_size, --layers or "
                 "--transformer_layers."
             )
 
 
-def _changed(config: MusicLSTMConfig, **fields: Any) -> MusicLSTMConfig:
+def _with_fields(config: MusicLSTMConfig, **fields: Any) -> MusicLSTMConfig:
     return MusicLSTMConfig.from_dict(config.to_dict() | fields)
 
 
 # Masks --------------------------------------------------------------------------------------------
 
 
-def _without(**values: tuple[float, Sequence[int] | None]) -> Change:
-    """Return a change that sets features to a value: some columns of the last dimension, or all."""
+def _without(**values: tuple[float, Sequence[int] | None]) -> Mask:
+    """Return a mask that sets features to a value: some columns of the last dimension, or all."""
 
-    def change(features: Features) -> Features:
+    def mask(features: Features) -> Features:
         found = dict(features)
         for name, (value, columns) in values.items():
             found[name] = array = features[name].clone()
             array[(..., list(columns)) if columns is not None else ...] = value
         return found
 
-    return change
+    return mask
 
 
-def _without_candidates(columns: Sequence[int]) -> Change:
+def _without_candidates(columns: Sequence[int]) -> Mask:
     return _without(candidates=(_NONE, columns), runs=(0, columns), accuracy=(0, columns))
 
 
-MASKS: dict[str, Change] = {
+MASKS: dict[str, Mask] = {
     **{f"candidate {name}": _without_candidates([i]) for i, name in enumerate(CANDIDATES)},
     "all candidates": _without_candidates(range(len(CANDIDATES))),
     "reference pitches": _without(pitches=(_NONE, None)),
@@ -208,7 +208,7 @@ MASKS: dict[str, Change] = {
     "histogram of the part": _without(part=(0, None)),
     "histograms of rhythm": _without(onsets=(0, None), durations=(0, None)),
     "numbers of notes and onsets": _without(sizes=(0, None)),
-    # The network reads these as logarithms and by circular filters; a mask takes both away.
+    # The network reads these as logarithms and through circular filters; a mask removes both.
     "recent and piece pitch classes": _without(recent=(0, None), piece=(0, None)),
     "sounding pitch classes": _without(sounding=(0, None)),
     "all pitch classes": _without(recent=(0, None), piece=(0, None), sounding=(0, None)),
@@ -217,34 +217,34 @@ MASKS: dict[str, Change] = {
 }
 
 
-class Changed(nn.Module):
-    """A network that reads changed step features, or none."""
+class MaskedFeatures(nn.Module):
+    """A network with masked step features."""
 
-    def __init__(self, network: MusicLSTMForCausalLM, change: Change) -> None:
+    def __init__(self, network: MusicLSTMForCausalLM, mask: Mask) -> None:
         super().__init__()
-        self.network, self._change = network, change
+        self.network, self._mask = network, mask
 
     @property
     def config(self) -> MusicLSTMConfig:
-        """That of the network."""
+        """Config of the network."""
         return self.network.config
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
         return self.network.device
 
     def forward(self, input_ids: Tensor, features: Features | None = None, **kwargs: Any) -> Any:
-        """Read as the network does."""
-        changed = None if features is None else self._change(features)
-        return self.network(input_ids, features=changed, **kwargs)
+        """Call the network with masked features."""
+        masked = None if features is None else self._mask(features)
+        return self.network(input_ids, features=masked, **kwargs)
 
 
 # Plain LSTMs --------------------------------------------------------------------------------------
 
 
 class PlainLSTM(nn.Module):
-    """Embedding, `nn.LSTM`, an output matrix of its own; initial weights are those of torch."""
+    """Embedding, `nn.LSTM` and an untied output matrix, with the default initialization."""
 
     def __init__(
         self,
@@ -255,14 +255,14 @@ class PlainLSTM(nn.Module):
         dropout: float = 0.0,
         carries_state: bool = True,
     ) -> None:
-        """Build it.
+        """Build the network.
 
         Args:
-            config: For the size of the vocabulary and the ids of special tokens.
-            width: Of embedding and layers.
+            config: Gives the vocabulary size and the ids of special tokens.
+            width: Width of the embedding and of the layers.
             layers: Number of layers.
-            dropout: Share of the outputs of a layer that are set to 0 in training.
-            carries_state: Whether a call continues from the state after the call before.
+            dropout: Probability that an output of a layer is dropped in training.
+            carries_state: Whether a call continues from the state of the last call.
         """
         super().__init__()
         self.config, self._carries = config, carries_state
@@ -273,23 +273,23 @@ class PlainLSTM(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
         return self.head.weight.device
 
     def forward(
         self, input_ids: Tensor, past_key_values: LSTMState | None = None, **_: Any
-    ) -> Reading:
-        """Read (batch, steps) from a state; None: zeros."""
+    ) -> NetworkOutput:
+        """Read tokens (batch, steps) from a state; None: zeros."""
         state = past_key_values if self._carries else None
         x, (hidden, cell) = self.lstm(
             self.embedding(input_ids), None if state is None else (state.h, state.c)
         )
         layers = [LSTMLayerState(*each) for each in zip(hidden, cell, strict=True)]
-        return Reading(self.head(self.dropout(x)), LSTMState(layers))
+        return NetworkOutput(self.head(self.dropout(x)), LSTMState(layers))
 
 
 def _plain_width(weights: int, vocab_size: int, layers: int) -> int:
-    """Return the width at which a `PlainLSTM` comes nearest to so many weights."""
+    """Return the width of the `PlainLSTM` whose number of weights is nearest to `weights`."""
 
     def count(width: int) -> int:
         return vocab_size * (2 * width + 1) + layers * 8 * width * (width + 1)
@@ -298,43 +298,45 @@ def _plain_width(weights: int, vocab_size: int, layers: int) -> int:
 
 
 def _widths(step: int, wide_step: int) -> list[int]:
-    """Return widths to try: above 64 only multiples of a larger step, which are faster."""
+    """Return widths to try; above 64 only multiples of a larger step, which are faster."""
     return [*range(step, 64, step), *range(64, 4096, wide_step)]
 
 
 # The transformer ----------------------------------------------------------------------------------
 
 
-class Seen(NamedTuple):
-    """The last tokens that a transformer read, and their step features.
+class TransformerState(NamedTuple):
+    """Context tokens of a transformer and their step features.
 
     Attributes:
-        ids: (batch, kept).
-        features: (batch, kept, ...), by name; empty without features.
+        ids: Token ids, (batch, kept).
+        features: Step features by name, (batch, kept, ...); empty without features.
     """
 
     ids: Tensor
     features: dict[str, Tensor]
 
-    def detached(self) -> Seen:
-        """The same: nothing here has a gradient."""
+    def detached(self) -> TransformerState:
+        """Return self; the state has no gradient."""
         return self
 
-    def rows(self, index: Tensor) -> Seen:
-        """Return chosen rows."""
-        return Seen(self.ids[index], {name: x[index] for name, x in self.features.items()})
+    def rows(self, index: Tensor) -> TransformerState:
+        """Return some rows of the batch."""
+        return TransformerState(
+            self.ids[index], {name: x[index] for name, x in self.features.items()}
+        )
 
-    def reset_rows(self, fresh: Tensor) -> Seen:
-        """The same: in training every window starts from nothing."""
+    def reset_rows(self, fresh: Tensor) -> TransformerState:
+        """Return self; in training the state is always empty."""
         return self
 
 
 class Transformer(MusicLSTMForCausalLM):
-    """Llama's body in place of the LSTMs of ours.
+    """Ours with the layers of Llama in place of the LSTM layers.
 
-    In training every row of a batch is a window with a context of its own, read without its
-    padding. When it is measured, half a context at a time, a token is predicted from all tokens
-    before it, at least from the last half context.
+    In training, each row of a batch is one context, read without its padding. In the evaluation a
+    call reads half a context, so a token is predicted from all tokens before it, at most a whole
+    context and at least half of it.
     """
 
     def __init__(self, config: MusicLSTMConfig, body: LlamaConfig, *, context: int) -> None:
@@ -347,13 +349,15 @@ class Transformer(MusicLSTMForCausalLM):
         self,
         input_ids: Tensor,
         features: Features | None = None,
-        past_key_values: Seen | None = None,
+        past_key_values: TransformerState | None = None,
         **_: Any,
-    ) -> Reading:
-        """Read (batch, steps) tokens, when measured at most half a context."""
+    ) -> NetworkOutput:
+        """Read tokens (batch, steps), in the evaluation at most half a context."""
         given = {} if self.model.step_inputs is None or features is None else dict(features)
         if self.training:
-            return Reading(self._read_rows(input_ids, given), Seen(input_ids[:, :0], {}))
+            return NetworkOutput(
+                self._read_rows(input_ids, given), TransformerState(input_ids[:, :0], {})
+            )
         steps = input_ids.shape[1]
         if past_key_values is not None:
             input_ids = torch.cat([past_key_values.ids, input_ids], dim=1)
@@ -361,7 +365,7 @@ class Transformer(MusicLSTMForCausalLM):
             given = {name: torch.cat([before[name], x], dim=1) for name, x in given.items()}
         logits = self._read(input_ids, given)[:, -steps:]
         kept = {name: x[:, -self._kept :] for name, x in given.items()}
-        return Reading(logits, Seen(input_ids[:, -self._kept :], kept))
+        return NetworkOutput(logits, TransformerState(input_ids[:, -self._kept :], kept))
 
     def _read(self, input_ids: Tensor, features: Features) -> Tensor:
         x = self.model.embed_tokens(input_ids)
@@ -371,7 +375,7 @@ class Transformer(MusicLSTMForCausalLM):
         return self._logits(hidden, features or None, 1.0)
 
     def _read_rows(self, input_ids: Tensor, features: Features) -> Tensor:
-        """Logits of every row, 0 in its padding."""
+        """Return the logits of each row, 0 for padding."""
         lengths = input_ids.ne(self.config.pad_token_id or 0).sum(1).clamp(min=1).tolist()
         rows = [
             self._read(
@@ -388,13 +392,13 @@ class Transformer(MusicLSTMForCausalLM):
 def _transformer_shape(
     config: MusicLSTMConfig, weights: int, *, layers: int
 ) -> tuple[MusicLSTMConfig, LlamaConfig]:
-    """Return the configs of a `Transformer` of so many weights, in the usual proportion.
+    """Return the configs of a `Transformer` with a number of weights.
 
-    The inner width of SwiGLU is 8/3 of the width (Shazeer 2020, Touvron et al. 2023), heads are 64
-    wide; both as nearly as so many weights allow.
+    The inner width of SwiGLU is near 8/3 of the width (Shazeer 2020, Touvron et al. 2023), and
+    heads are 64 wide.
 
     Raises:
-        ReportError: Even the narrowest is too large.
+        ReportError: Even the narrowest network has more weights.
     """
     found = []
     for width in _widths(8, 64):
@@ -412,8 +416,8 @@ def _transformer_shape(
 
 
 def _inner_width(config: MusicLSTMConfig, weights: int, width: int, layers: int) -> int:
-    """Return the inner width that gives so many weights; below 1: there is none."""
-    least = weights_of(Transformer(*_transformer_configs(config, width, 1, layers), context=2))
+    """Return the inner width for a number of weights; below 1: none is small enough."""
+    least = count_weights(Transformer(*_transformer_configs(config, width, 1, layers), context=2))
     inner = 1 + (weights - least) // (3 * width * layers)
     return inner - inner % 8 if inner > 64 else inner  # multiples of eight are faster
 
@@ -422,7 +426,7 @@ def _transformer_configs(
     config: MusicLSTMConfig, width: int, inner: int, layers: int
 ) -> tuple[MusicLSTMConfig, LlamaConfig]:
     body = LlamaConfig(
-        vocab_size=1,  # embeddings are those of ours
+        vocab_size=1,  # the embeddings of ours are used
         hidden_size=width,
         intermediate_size=inner,
         num_hidden_layers=layers,
@@ -431,7 +435,7 @@ def _transformer_configs(
         eos_token_id=None,
         pad_token_id=None,
     )
-    outer = _changed(
+    outer = _with_fields(
         config, hidden_size=width, num_hidden_layers=1, dropout=0.0, embedding_dropout=0.0
     )
     return outer, body

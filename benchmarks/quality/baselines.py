@@ -1,8 +1,7 @@
-"""`python -m benchmarks.quality.baselines`: what a network has to beat, in held-out bits per note.
+"""`python -m benchmarks.quality.baselines`: held-out bits per note of a model and of baselines.
 
-The same pieces, tokens and number of notes for all: every token equally likely, every token as
-often as it occurs, the last four tokens (a 5-gram, see ngram.py), and a checkpoint. Counts come
-from the train split only.
+All predictors read the same pieces and tokens: a uniform distribution, token frequencies, a 5-gram
+(ngram.py), and a checkpoint. Frequencies are counted in the train split only.
 """
 
 from __future__ import annotations
@@ -24,10 +23,8 @@ ORDER = 5
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with a sentence when the data or the model cannot be used."""
-    options = parser(
-        "benchmarks.quality.baselines", "Bits per note of a model and of simpler ones."
-    )
+    """Run the command; return 1 after an error."""
+    options = parser("benchmarks.quality.baselines", "Bits per note of a model and of baselines.")
     options.add_argument(
         "--model", default="default", help="default, a checkpoint folder, or a Hub id"
     )
@@ -38,26 +35,26 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Every predictor on every piece of the split."""
+    """Measure every predictor on every piece of the split."""
     if options.order < 1:
         raise ReportError(f"--order must be 1 or more, got {options.order}.")
     model, tokenizer = load_checkpoint(options.model)
     corpus = read_corpus(options.data)
     for split in ("train", options.split):
         require_split([piece.split for piece in corpus.pieces], split)
-    found = counted(corpus, tokenizer, split=options.split, order=options.order)
+    found = measure_baselines(corpus, tokenizer, split=options.split, order=options.order)
     found[str(options.model)] = measure_bits(model, tokenizer, corpus.tokens(options.split))
     return Report(_text(found, tokenizer), _facts(found, options, tokenizer))
 
 
-def counted(
+def measure_baselines(
     corpus: Corpus, tokenizer: MusicTokenizer, *, split: str, order: int = ORDER
 ) -> dict[str, HeldOutBits]:
-    """What the predictors that only count make of a split, by name."""
+    """Return the bits of each baseline on a split, by name."""
     streams = _streams(corpus, tokenizer, split)
     notes, tokens = corpus.notes(split), sum(len(stream) - 1 for stream in streams)
-    nothing_known = tokens * math.log2(len(tokenizer))
-    found = {"uniform": HeldOutBits(nothing_known, notes, tokens, len(streams))}
+    uniform_bits = tokens * math.log2(len(tokenizer))
+    found = {"uniform": HeldOutBits(uniform_bits, notes, tokens, len(streams))}
     train = _streams(corpus, tokenizer, "train")
     for length in sorted({1, order}):
         model = NGram(train, order=length, vocab_size=len(tokenizer), bos_id=tokenizer.bos_id)
@@ -69,7 +66,7 @@ def counted(
 
 
 def _streams(corpus: Corpus, tokenizer: MusicTokenizer, split: str) -> list[list[int]]:
-    """As `training.evaluation.bits_per_note.measure_bits` reads them: from BOS to EOS."""
+    """Return the pieces of a split from BOS to EOS, as `measure_bits` reads them."""
     pieces = corpus.tokens(split)
     return [[tokenizer.bos_id, *map(int, ids), tokenizer.eos_id] for ids in pieces]
 
@@ -86,7 +83,7 @@ def _text(found: dict[str, HeldOutBits], tokenizer: MusicTokenizer) -> str:
     each = found["uniform"]
     return (
         f"{table(rows)}\n\n{each.pieces:,} pieces, {each.notes:,} notes, {each.tokens:,} tokens of "
-        f"a vocabulary of {len(tokenizer):,}; every piece to its end token."
+        f"a vocabulary of {len(tokenizer):,}; end tokens included."
     )
 
 

@@ -1,7 +1,6 @@
-"""Whether music keeps its constraints, read from the score alone, and constraints made by chance.
+"""Checks of a score against `Constraints`, and random constraints.
 
-Shared by tests and by the command that composes thousands of takes. Knows nothing of tokens, masks
-or how the promises are kept, so it can judge them.
+The checks read the score only. They use no tokens, masks or generation code, so they can test them.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from musiclstm.tokens import DRUMS, normalize_time_signature
 
 _TONICS = ("C", "C#", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _METERS = ((4, 4), (3, 4), (2, 4), (6, 8), (12, 8), (5, 8), (1, 8), (2, 2), (3, 16), (7, 16))
-_PROGRAMS = (DRUMS, 0, 6, 24, 33, 40, 48, 56, 73)  # of every kind; all are trained
+_PROGRAMS = (DRUMS, 0, 6, 24, 33, 40, 48, 56, 73)  # instruments of every family
 
 
-class _Note(NamedTuple):
+class _CheckedNote(NamedTuple):
     program: int
     track: int
     pitch: int
@@ -33,43 +32,40 @@ class _Note(NamedTuple):
     end: int
 
 
-def holds(score: ScoreTick, constraints: Constraints, *, bars: int) -> list[str]:
-    """What is wrong with a piece that should have so many bars and keep to constraints.
+def find_violations(score: ScoreTick, constraints: Constraints, *, bars: int) -> list[str]:
+    """Return one sentence for each violation of the constraints.
 
     Args:
-        score: From the first bar line on, in ticks.
-        constraints: What it should keep to; a key must be named.
-        bars: How many bars it should have.
-
-    Returns:
-        Complaints, one sentence each; none where every promise is kept.
+        score: A score that starts at a bar line.
+        constraints: Constraints with a resolved key.
+        bars: Expected number of bars.
     """
-    notes = sorted(_notes_of(score), key=lambda note: (note.start, note.program, note.pitch))
+    notes = sorted(_read_notes(score), key=lambda note: (note.start, note.program, note.pitch))
     far = analysis.last_note_end(score) + bars * 16 * score.ticks_per_quarter
     lines = [int(line) for line in analysis.bar_starts(score, end_tick=far)[: bars + 1]]
     return [
-        *_about_time(score, notes, lines, constraints),
-        *_about_pitches(notes, constraints),
-        *_about_crowds(notes, constraints),
-        *_about_bars(notes, lines, constraints),
+        *_check_times(score, notes, lines, constraints),
+        *_check_pitches(notes, constraints),
+        *_check_simultaneous_notes(notes, constraints),
+        *_check_bars(notes, lines, constraints),
     ]
 
 
-def _notes_of(score: ScoreTick) -> Iterator[_Note]:
-    """All notes, each cut off where its key is struck again."""
+def _read_notes(score: ScoreTick) -> Iterator[_CheckedNote]:
+    """Yield all notes, each ended by the next onset of its pitch."""
     for number, track in enumerate(score.tracks):
         program = DRUMS if track.is_drum else track.program
         by_pitch = sorted(track.notes, key=lambda note: (note.pitch, note.time))
         for pitch, group in groupby(by_pitch, key=lambda note: note.pitch):
             same = list(group)
-            starts = [note.time for note in same[1:]] + [2**31]
-            for note, again in zip(same, starts, strict=True):
-                end = min(note.time + note.duration, max(again, note.time))
-                yield _Note(program, number, pitch, note.time, end)
+            next_starts = [note.time for note in same[1:]] + [2**31]
+            for note, next_start in zip(same, next_starts, strict=True):
+                end = min(note.time + note.duration, max(next_start, note.time))
+                yield _CheckedNote(program, number, pitch, note.time, end)
 
 
-def _about_time(
-    score: ScoreTick, notes: list[_Note], lines: list[int], constraints: Constraints
+def _check_times(
+    score: ScoreTick, notes: list[_CheckedNote], lines: list[int], constraints: Constraints
 ) -> Iterator[str]:
     if constraints.meter is not None:
         wanted = normalize_time_signature(*constraints.meter)
@@ -91,44 +87,46 @@ def _about_time(
             yield f"{note} has no length."
 
 
-def _about_pitches(notes: list[_Note], constraints: Constraints) -> Iterator[str]:
+def _check_pitches(notes: list[_CheckedNote], constraints: Constraints) -> Iterator[str]:
     allowed = {note.program: frozenset[int]() for note in notes}
     for program in allowed:
         allowed[program] = frozenset(constraints.pitches(program))
     for note in notes:
         if constraints.programs is not None and note.program not in constraints.programs:
-            yield f"{note} is of an instrument that may not play."
+            yield f"{note} has an instrument that is not allowed."
         if note.pitch not in allowed[note.program]:
             yield f"{note} is out of range or key."
 
 
-def _about_crowds(notes: list[_Note], constraints: Constraints) -> Iterator[str]:
-    struck = Counter((note.start, note.track, note.pitch) for note in notes)
-    for (start, track, pitch), count in struck.items():
+def _check_simultaneous_notes(notes: list[_CheckedNote], constraints: Constraints) -> Iterator[str]:
+    onsets = Counter((note.start, note.track, note.pitch) for note in notes)
+    for (start, track, pitch), count in onsets.items():
         if count > 1:
-            yield f"Pitch {pitch} of track {track} is struck {count} times at tick {start}."
+            yield f"Pitch {pitch} of track {track} starts {count} times at tick {start}."
     for start, count in Counter(note.start for note in notes).items():
         if count > constraints.max_notes_at_once:
-            yield f"{count} notes are struck at tick {start}."
+            yield f"{count} notes start at tick {start}."
     if constraints.max_polyphony is None or not notes:
         return
     starts = np.sort([note.start for note in notes])
     ends = np.sort([note.end for note in notes])
-    begun = np.searchsorted(starts, starts, side="right")
-    sounding = begun - np.searchsorted(ends, starts, side="right")
+    started = np.searchsorted(starts, starts, side="right")
+    sounding = started - np.searchsorted(ends, starts, side="right")
     for start, count in zip(starts, sounding, strict=True):
         if count > constraints.max_polyphony:
             yield f"{count} notes sound at tick {start}."
 
 
-def _about_bars(notes: list[_Note], lines: list[int], constraints: Constraints) -> Iterator[str]:
+def _check_bars(
+    notes: list[_CheckedNote], lines: list[int], constraints: Constraints
+) -> Iterator[str]:
     starts = [note.start for note in notes]
     counts = np.histogram(starts, bins=lines)[0].tolist() if len(lines) > 1 else []
     run = 0
     for bar, count in enumerate(counts):
         run = 0 if count else run + 1
         if run > constraints.max_empty_bars:
-            yield f"Bar {bar} is the {run}th empty one in a row."
+            yield f"Bar {bar} is empty, number {run} in a row."
         if constraints.notes_per_bar is not None:
             fewest, most = constraints.notes_per_bar
             if constraints.ending and bar == len(counts) - 1:
@@ -137,18 +135,18 @@ def _about_bars(notes: list[_Note], lines: list[int], constraints: Constraints) 
                 yield f"Bar {bar} has {count} notes, not {fewest} to {most}."
 
 
-# Constraints made by chance -----------------------------------------------------------------------
+# Random constraints -------------------------------------------------------------------------------
 
 
 def random_constraints(rng: random.Random) -> Constraints:
-    """Return constraints without contradictions; each is set about every second time."""
+    """Return random constraints that do not contradict each other."""
     try:
-        return _any_constraints(rng)
+        return _draw_constraints(rng)
     except ValueError:  # too many notes for a short bar
         return random_constraints(rng)
 
 
-def _any_constraints(rng: random.Random) -> Constraints:
+def _draw_constraints(rng: random.Random) -> Constraints:
     programs = frozenset(rng.sample(_PROGRAMS, rng.randint(1, 4))) if rng.random() < 0.7 else None
     fewest = rng.choice((rng.randint(0, 12), rng.randint(0, 40)))
     return Constraints(
@@ -169,7 +167,7 @@ def _any_constraints(rng: random.Random) -> Constraints:
 def _random_ranges(
     rng: random.Random, programs: frozenset[int] | None
 ) -> dict[int, tuple[int, int]]:
-    """For some programs a range that has a tone of every scale."""
+    """Return pitch ranges of some programs; each contains a pitch of every scale."""
     found = {}
     for program in programs or rng.sample(_PROGRAMS, 3):
         if rng.random() < 0.6:

@@ -1,9 +1,8 @@
-"""`python -m benchmarks.quality.finetuning`: what fine-tuning makes of a few pieces of a corpus.
+"""`python -m benchmarks.quality.finetuning`: bits per note before and after fine-tuning.
 
-As many pieces as asked for, the first of the train split, are laid into a folder as a musician
-would have them; the command is run on that folder as anyone would run it. Before and after, the
-model reads the held-out pieces of the corpus, of which the run has seen none. Whatever stands
-behind `--` goes to the command, so that recipes can be compared.
+Copies the first pieces of the train split into a folder and runs `training.finetune` on it. The
+held-out pieces of the corpus, which the run does not read, are evaluated before and after. Options
+after `--` go to `training.finetune`, so that settings can be compared.
 """
 
 from __future__ import annotations
@@ -26,45 +25,45 @@ from training.trainer.callbacks import CURVE_FILES
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with a sentence where the fine-tuning failed."""
-    given, further = _split(sys.argv[1:] if argv is None else argv)
+    """Run the command; return 1 after an error."""
+    own, further = _split_options(sys.argv[1:] if argv is None else argv)
     options = parser(
-        "benchmarks.quality.finetuning", "Fine-tune on a few pieces, measure on others."
+        "benchmarks.quality.finetuning", "Fine-tune on some pieces, evaluate on others."
     )
-    options.add_argument("--pieces", type=int, default=100, help="to learn from (100)")
-    options.add_argument("--model", default="default", help="to start from (default)")
-    options.add_argument("--preset", default="cpu-quick", help="of training.finetune (cpu-quick)")
-    options.add_argument("--keep", type=Path, metavar="FOLDER", help="the checkpoint folder")
-    options.add_argument("--curve", type=Path, metavar="FOLDER", help="for the learning curve")
+    options.add_argument("--pieces", type=int, default=100, help="number of training pieces (100)")
+    options.add_argument("--model", default="default", help="model to fine-tune (default)")
+    options.add_argument(
+        "--preset", default="cpu-quick", help="preset of training.finetune (cpu-quick)"
+    )
+    options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the checkpoint here")
+    options.add_argument(
+        "--curve", type=Path, metavar="FOLDER", help="copy the learning curve here"
+    )
     options.set_defaults(further=further)
-    return run(measure, options.parse_args(given))
+    return run(measure, options.parse_args(own))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Read, learn, read again."""
+    """Evaluate, fine-tune, evaluate again."""
     if options.pieces < 3:
         raise ReportError(f"--pieces must be 3 or more, got {options.pieces}.")
     pieces = read_corpus(options.data).tokens(options.split)
-    before = _read(options.model, pieces)
-    with tempfile.TemporaryDirectory() as room:
-        lay_out(options.data, options.pieces, Path(room) / "pieces")
-        folder = options.keep or Path(room) / "run"
+    before = _evaluate(options.model, pieces)
+    with tempfile.TemporaryDirectory() as temporary:
+        _copy_pieces(options.data, options.pieces, Path(temporary) / "pieces")
+        folder = options.keep or Path(temporary) / "run"
         begin = time.perf_counter()
-        _finetune(options, Path(room) / "pieces", folder)
+        _finetune(options, Path(temporary) / "pieces", folder)
         minutes = (time.perf_counter() - begin) / 60
-        after, facts = _read(folder, pieces), read_facts(folder)
+        after, facts = _evaluate(folder, pieces), read_facts(folder)
         if options.curve:
             for name in CURVE_FILES:
                 shutil.copy(folder / name, options.curve / name)
     return _report(options, before, after, minutes, facts)
 
 
-def lay_out(data: list[str], count: int, folder: Path) -> None:
-    """The first pieces of the train split as files in a folder, without a manifest.
-
-    Raises:
-        ReportError: There are not so many.
-    """
+def _copy_pieces(data: list[str], count: int, folder: Path) -> None:
+    """Write the first pieces of the train split into a folder, without a manifest."""
     folder.mkdir()
     found = 0
     for source, score in read_split(data, "train"):
@@ -76,7 +75,7 @@ def lay_out(data: list[str], count: int, folder: Path) -> None:
         found += 1
     if found < count:
         raise ReportError(
-            f"--pieces asks for {count}, and only {found} are there to learn from; lower it."
+            f"--pieces is {count}, but the train split has only {found} pieces; lower it."
         )
 
 
@@ -87,17 +86,17 @@ def _finetune(options: argparse.Namespace, data: Path, folder: Path) -> None:
         *options.further,
     ]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
-        raise ReportError("The fine-tuning failed; what it said stands above.")
+        raise ReportError("training.finetune failed; its message is above.")
 
 
-def _read(model: str | Path, pieces: Any) -> HeldOutBits:
+def _evaluate(model: str | Path, pieces: Any) -> HeldOutBits:
     network, tokenizer = load_checkpoint(model)
     return measure_bits(network.eval(), tokenizer, pieces)
 
 
-def _split(argv: list[str]) -> tuple[list[str], list[str]]:
-    at = argv.index("--") if "--" in argv else len(argv)
-    return argv[:at], argv[at + 1 :]
+def _split_options(argv: list[str]) -> tuple[list[str], list[str]]:
+    index = argv.index("--") if "--" in argv else len(argv)
+    return argv[:index], argv[index + 1 :]
 
 
 def _report(

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.quality.int8`: what int8 steps change, in bits per note and per token.
+"""`python -m benchmarks.quality.int8`: change of bits per note by int8 inference.
 
-The compiled steps in int8 and the model in float32 read the same pieces. Reported are the bits per
-note of both and the Kullback-Leibler divergence of the steps from the model. That PyTorch steps
-compute the logits of the model is shown on the first pieces.
+The compiled int8 steps and the float32 model read the same pieces. The command reports bits per
+note of both, and the Kullback-Leibler divergence of the steps from the model. On the first pieces,
+the logits of PyTorch steps are compared with those of the model.
 """
 
 from __future__ import annotations
@@ -23,64 +23,71 @@ from training.data.corpus import read_corpus
 from training.data.splits import evenly_spaced, require_split
 from training.data.tokenize import count_notes
 
-COMPARED = 4
-LONGEST = 2048  # tokens of a piece
+TORCH_PIECES = 4
+MAX_TOKENS = 2048  # of a piece
 _LN2 = float(np.log(2))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; return 0, or 1 after a sentence where data or model cannot be used."""
-    options = parser("benchmarks.quality.int8", "int8 steps against the model in float32.")
+    """Run the command; return 1 after an error."""
+    options = parser("benchmarks.quality.int8", "Compare int8 inference with the float32 model.")
     options.add_argument("--model", default="default", help="a checkpoint folder or a Hub id")
-    options.add_argument("--pieces", type=int, default=0, help="at most so many; 0: all")
+    options.add_argument(
+        "--pieces", type=int, default=0, help="largest number of pieces; 0: all (0)"
+    )
     return run(measure, options.parse_args(argv))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Read every piece with the model and with steps."""
+    """Read every piece with the model and with int8 steps."""
     if options.pieces < 0:
         raise ReportError(f"--pieces must be 0 or more, got {options.pieces}.")
     model, tokenizer = load_checkpoint(options.model)
     corpus = read_corpus(options.data)
     require_split([piece.split for piece in corpus.pieces], options.split)
     pieces = evenly_spaced(corpus.tokens(options.split), options.pieces or None)
-    streams = [[tokenizer.bos_id, *map(int, ids)][:LONGEST] for ids in pieces]
-    facts = _compared(model, streams)
+    streams = [[tokenizer.bos_id, *map(int, ids)][:MAX_TOKENS] for ids in pieces]
+    facts = _compare(model, streams)
     notes = sum(count_notes(stream, tokenizer) for stream in streams)
     facts["bits per note"] = {name: bits / notes for name, bits in facts.pop("bits").items()}
     facts |= {"split": options.split, "pieces": len(streams), "notes": notes}
     return Report(_text(facts), facts)
 
 
-def _compared(model: MusicLSTMForCausalLM, streams: Sequence[list[int]]) -> dict[str, Any]:
-    steps, plain = InferenceModel(model), InferenceModel(model, engine="torch")
+def _compare(model: MusicLSTMForCausalLM, streams: Sequence[list[int]]) -> dict[str, Any]:
+    steps, torch_steps = InferenceModel(model), InferenceModel(model, engine="torch")
     bits = {"float32": 0.0, "steps": 0.0}
     divergence: list[Tensor] = []
-    furthest = 0.0
+    max_error = 0.0
     for number, stream in enumerate(streams):
         with torch.inference_mode():
             logits = model(torch.tensor([stream])).logits[0, :-1]
         exact = logits.double().log_softmax(-1)
         rounded = step_logits(steps, stream).double().log_softmax(-1)
-        following = torch.tensor(stream[1:])[:, None]
+        next_tokens = torch.tensor(stream[1:])[:, None]
         for name, found in (("float32", exact), ("steps", rounded)):
-            bits[name] -= float(found.gather(1, following).sum()) / _LN2
+            bits[name] -= float(found.gather(1, next_tokens).sum()) / _LN2
         divergence.append((exact.exp() * (exact - rounded)).sum(-1) / _LN2)
-        if number < COMPARED:
-            furthest = max(furthest, float((step_logits(plain, stream) - logits).abs().max()))
-    every = torch.cat(divergence)
+        if number < TORCH_PIECES:
+            max_error = max(
+                max_error, float((step_logits(torch_steps, stream) - logits).abs().max())
+            )
+    all_tokens = torch.cat(divergence)
     return {
         "engine": steps.engine,
-        "tokens": len(every),
+        "tokens": len(all_tokens),
         "bits": bits,
         "worse by": bits["steps"] / bits["float32"] - 1,
-        "divergence bits a token": {"mean": float(every.mean()), "max": float(every.max())},
-        "torch steps furthest from the model": furthest,
+        "divergence bits a token": {
+            "mean": float(all_tokens.mean()),
+            "max": float(all_tokens.max()),
+        },
+        "torch steps furthest from the model": max_error,
     }
 
 
 def step_logits(network: InferenceModel, stream: Sequence[int]) -> Tensor:
-    """Return the logits after each token but the last, read one by one, (tokens - 1, vocab)."""
+    """Return the logits after each token except the last, step by step, (tokens - 1, vocab)."""
     batch = network.start([network.prefill(stream[:1])])
     found = [batch.logits[0].copy()]
     for token in stream[1:-1]:
@@ -91,7 +98,7 @@ def step_logits(network: InferenceModel, stream: Sequence[int]) -> Tensor:
 
 def _text(facts: dict[str, Any]) -> str:
     rows = [
-        {"read by": name, "bits per note": f"{bits:.4f}"}
+        {"inference": name, "bits per note": f"{bits:.4f}"}
         for name, bits in facts["bits per note"].items()
     ]
     divergence = facts["divergence bits a token"]
@@ -99,7 +106,7 @@ def _text(facts: dict[str, Any]) -> str:
         f"{table(rows)}\n\n{facts['pieces']} pieces, {facts['notes']:,} notes, "
         f"{facts['tokens']:,} tokens.\nSteps ({facts['engine']}) are "
         f"{100 * facts['worse by']:+.2f} % worse than the model in float32; their divergence is "
-        f"{divergence['mean']:.1e} bits a token on average and {divergence['max']:.1e} at most. "
+        f"{divergence['mean']:.1e} bits per token on average and {divergence['max']:.1e} at most. "
         f"Logits of PyTorch steps are within "
         f"{facts['torch steps furthest from the model']:.1e} of those of the model."
     )

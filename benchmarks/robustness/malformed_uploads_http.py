@@ -27,7 +27,7 @@ _NO_ANSWER = "no answer"
 _UPLOADS_PER_ADDRESS = 40  # because the server limits them
 
 
-class UploadResult(NamedTuple):
+class UploadAnswer(NamedTuple):
     """Answer to one upload.
 
     Attributes:
@@ -76,21 +76,21 @@ def _composes(server: AppProcess) -> bool:
         return told.ended and not told.error and told.first_sound_s is not None
 
 
-def _upload(server: AppProcess, upload: Upload, index: int) -> UploadResult:
+def _upload(server: AppProcess, upload: Upload, index: int) -> UploadAnswer:
     with contextlib.closing(_client(server, index // _UPLOADS_PER_ADDRESS)) as client:
         begin_s = time.perf_counter()
         try:
             told = client.upload("upload.mid", upload.data)
         except httpx.HTTPError as error:
-            return UploadResult(_NO_ANSWER, str(error), time.perf_counter() - begin_s)
+            return UploadAnswer(_NO_ANSWER, str(error), time.perf_counter() - begin_s)
     seconds = time.perf_counter() - begin_s
     text = told.error or " ".join(told.warnings)
     if told.status == 200 and not told.ended:
-        return UploadResult(_NO_ANSWER, text, seconds)
-    return UploadResult(REFUSED if text else READ, text or " ".join(told.statuses), seconds)
+        return UploadAnswer(_NO_ANSWER, text, seconds)
+    return UploadAnswer(REFUSED if text else READ, text or " ".join(told.statuses), seconds)
 
 
-def _list_faults(upload: Upload, result: UploadResult) -> list[str]:
+def _list_faults(upload: Upload, result: UploadAnswer) -> list[str]:
     found = []
     if result.kind != upload.expected:
         found.append(f"{upload}: {result.kind}, not {upload.expected}: {result.text}")
@@ -100,13 +100,13 @@ def _list_faults(upload: Upload, result: UploadResult) -> list[str]:
 
 
 def _results(
-    results: list[tuple[Upload, UploadResult]], alive: bool, faults: list[str]
+    results: list[tuple[Upload, UploadAnswer]], alive: bool, faults: list[str]
 ) -> dict[str, Any]:
     files = [{"file": str(upload), **each._asdict()} for upload, each in results]
     return {"same process": alive, "faults": faults, "files": files}
 
 
-def _text(results: list[tuple[Upload, UploadResult]], alive: bool, faults: list[str]) -> str:
+def _text(results: list[tuple[Upload, UploadAnswer]], alive: bool, faults: list[str]) -> str:
     seconds = [each.seconds for _, each in results]
     kinds = Counter(each.kind for _, each in results)
     row = {

@@ -15,13 +15,13 @@ from benchmarks.quality.architectures import (
     OURS,
     OURS_PLAIN,
     PERFORMANCE_RNN,
-    SEED_1,
+    STACKED_LSTM,
     TRANSFORMER,
     TRANSFORMER_FEATURES,
-    Changed,
-    weights_of,
+    MaskedFeatures,
+    count_weights,
 )
-from benchmarks.quality.compare_architectures import WHOLE
+from benchmarks.quality.compare_architectures import ALL_FEATURES
 from musiclstm import MusicLSTMConfig, MusicLSTMForCausalLM, MusicTokenizer
 from musiclstm.model.modeling_musiclstm import feature_tensors
 from musiclstm.model.step_features import StepFeatures, TokenTable
@@ -29,7 +29,7 @@ from training.evaluation.bits_per_note import bits_per_note
 from training.prepare import prepare
 from training.pretraining.corpora import EncodedCorpora
 
-NAMES = [OURS, OURS_PLAIN, TRANSFORMER, TRANSFORMER_FEATURES, SEED_1, PERFORMANCE_RNN]
+NAMES = [OURS, OURS_PLAIN, TRANSFORMER, TRANSFORMER_FEATURES, STACKED_LSTM, PERFORMANCE_RNN]
 CONTEXT = 32
 
 
@@ -74,7 +74,7 @@ def networks():
     """One of each contender, in evaluation mode, by name."""
     names = MusicTokenizer().token_names
     torch.manual_seed(0)
-    found = architectures.contenders(
+    found = architectures.architectures(
         config_of(names), rows=2, steps=16, context=CONTEXT, transformer_layers=2
     )
     return {each.name: (each, each.build().eval()) for each in found}
@@ -113,12 +113,12 @@ def test_every_network_is_trained_for_as_long_and_measured_on_the_same_pieces(
     tiny, tmp_path, capsys
 ):
     masks = "without reference pitches"
-    only = ",".join([*NAMES, WHOLE, masks])
+    only = ",".join([*NAMES, ALL_FEATURES, masks])
     out = tmp_path / "quality.json"
     assert compare_architectures.main([*tiny, "--only", only, "--json", str(out)]) == 0
     facts = json.loads(out.read_text())
     assert [row["network"] for row in facts["rivals"]] == NAMES
-    assert [row["network"] for row in facts["ablations"]] == [WHOLE, masks]
+    assert [row["network"] for row in facts["ablations"]] == [ALL_FEATURES, masks]
     for row in [*facts["rivals"], *facts["ablations"]]:
         assert row["minutes"] >= 0.002
         assert row["tokens"] > 0
@@ -127,11 +127,11 @@ def test_every_network_is_trained_for_as_long_and_measured_on_the_same_pieces(
     expected = {name: bits[OURS] / bits[name] for name in NAMES if name != OURS}
     found = {name: ratios["newer"] for name, ratios in facts["ours / rival"].items()}
     assert found == pytest.approx(expected)
-    assert f"ours ÷ {SEED_1}: newer {found[SEED_1]:.3f}" in capsys.readouterr().out
+    assert f"ours ÷ {STACKED_LSTM}: newer {found[STACKED_LSTM]:.3f}" in capsys.readouterr().out
 
 
 def test_results_that_are_kept_are_not_measured_again(tiny, monkeypatch, capsys):
-    arguments = [*tiny, "--only", f"{OURS},{SEED_1}"]
+    arguments = [*tiny, "--only", f"{OURS},{STACKED_LSTM}"]
     assert compare_architectures.main(arguments) == 0
     first = capsys.readouterr().out
     monkeypatch.setattr(compare_architectures, "_Training", None)
@@ -156,19 +156,20 @@ def test_a_pilot_chooses_the_rate_with_the_fewest_bits(tiny, tmp_path):
 
 def test_without_ablations_ours_needs_no_pilot(tiny, tmp_path):
     assert (
-        compare_architectures.main([*tiny, "--learning_rates", "1e-3,3e-3", "--only", SEED_1]) == 0
+        compare_architectures.main([*tiny, "--learning_rates", "1e-3,3e-3", "--only", STACKED_LSTM])
+        == 0
     )
     record = json.loads((tmp_path / "kept" / compare_architectures.RECORD).read_text())
-    assert list(record["pilots"]) == [SEED_1]
+    assert list(record["pilots"]) == [STACKED_LSTM]
 
 
 # -- Rivals --------------------------------------------------------------------------------------
 
 
 def test_rivals_have_about_as_many_weights_as_ours(networks):
-    ours = weights_of(networks[OURS][1])
-    for name in (TRANSFORMER, TRANSFORMER_FEATURES, SEED_1):
-        assert weights_of(networks[name][1]) == pytest.approx(ours, rel=architectures.TOLERANCE)
+    ours = count_weights(networks[OURS][1])
+    for name in (TRANSFORMER, TRANSFORMER_FEATURES, STACKED_LSTM):
+        assert count_weights(networks[name][1]) == pytest.approx(ours, rel=architectures.TOLERANCE)
 
 
 @pytest.mark.parametrize("name", [OURS, OURS_PLAIN, PERFORMANCE_RNN])
@@ -179,7 +180,7 @@ def test_a_network_that_carries_its_state_reads_in_parts_as_at_once(networks, mu
 
 
 def test_seed_1_begins_anew_with_every_call(networks, music):
-    network = networks[SEED_1][1]
+    network = networks[STACKED_LSTM][1]
     ids, features = music
     second = {name: x[:, 16:] for name, x in features.items()}
     parts = read(network, ids, features, 16)
@@ -223,7 +224,7 @@ def test_only_networks_with_features_depend_on_them(networks, music, name):
 
 
 def test_bits_of_a_new_network_are_near_those_of_chance(networks, corpora):
-    contender, network = networks[SEED_1]
+    contender, network = networks[STACKED_LSTM]
     pieces = corpora.pieces_of("test")
     found = bits_per_note(network, corpora, pieces, max_tokens=200, steps=contender.measured_steps)
     streams = [corpora.piece(index)[:200] for index in pieces]
@@ -259,7 +260,7 @@ def test_a_masked_network_reads_masked_features(music):
     ids, features = music
     torch.manual_seed(0)
     network = MusicLSTMForCausalLM(config_of(MusicTokenizer().token_names)).eval()
-    masked = Changed(network, MASKS["all candidates"])
+    masked = MaskedFeatures(network, MASKS["all candidates"])
     found = read(masked, ids, features, 100)
     torch.testing.assert_close(found, read(network, ids, MASKS["all candidates"](features), 100))
     assert not torch.equal(found, read(network, ids, features, 100))

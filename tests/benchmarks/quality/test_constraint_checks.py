@@ -1,4 +1,4 @@
-"""The judge of promises complains about everything that can be broken, and about nothing else."""
+"""Checks of scores against constraints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import pytest
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from benchmarks.quality.constraint_checks import holds, random_constraints
+from benchmarks.quality.constraint_checks import find_violations, random_constraints
 from musiclstm import Constraints
 from musiclstm.tokens import DRUMS
 
@@ -34,8 +34,8 @@ def piece(*notes: tuple[int, int, float, float], meter=(4, 4), tempos=()) -> Sco
 C, E, G = (0, 60, 0, 4), (0, 64, 1, 1), (0, 67, 4, 1)
 
 
-def test_a_piece_that_keeps_everything_is_left_alone() -> None:
-    wish = Constraints(
+def test_a_score_that_satisfies_all_constraints_has_no_violations() -> None:
+    constraints = Constraints(
         programs={0},
         meter=(2, 2),
         tempo_bpm=100,
@@ -46,65 +46,67 @@ def test_a_piece_that_keeps_everything_is_left_alone() -> None:
         notes_per_bar=(1, 2),
         max_empty_bars=0,
     )
-    assert holds(piece(C, E, G, tempos=[(0, 100)]), wish, bars=2) == []
+    assert find_violations(piece(C, E, G, tempos=[(0, 100)]), constraints, bars=2) == []
 
 
 BROKEN = [
     (piece(C, E, G), Constraints(), 1, "begins outside the bars"),
-    (piece(C), Constraints(programs={1}), 1, "of an instrument that may not play"),
+    (piece(C), Constraints(programs={1}), 1, "has an instrument that is not allowed"),
     (piece(C, meter=(3, 4)), Constraints(meter=(4, 4)), 1, "The bar at tick 0 is a 3/4."),
     (piece(C, E, tempos=[(0, 90), (1, 95)]), Constraints(tempo_changes=False), 1, "tempo changes"),
     (piece(C, tempos=[(0, 90)]), Constraints(tempo_bpm=91), 1, r"The tempo is \[90.0\], not 91."),
     (piece((0, 61, 0, 1)), Constraints(key="C major"), 1, "out of range or key"),
     (piece(C), Constraints(pitch_ranges={0: (61, 90)}), 1, "out of range or key"),
     (piece(C, E), Constraints(max_polyphony=1), 1, "2 notes sound at tick 48."),
-    (piece(C, (1, 60, 0, 1)), Constraints(max_notes_at_once=1), 1, "2 notes are struck at tick 0."),
-    (piece(C, C), Constraints(), 1, "Pitch 60 of track 0 is struck 2 times at tick 0."),
+    (piece(C, (1, 60, 0, 1)), Constraints(max_notes_at_once=1), 1, "2 notes start at tick 0."),
+    (piece(C, C), Constraints(), 1, "Pitch 60 of track 0 starts 2 times at tick 0."),
     (piece(C, E), Constraints(notes_per_bar=(3, 4)), 1, "Bar 0 has 2 notes, not 3 to 4."),
     (piece(C, E), Constraints(notes_per_bar=(0, 1)), 1, "Bar 0 has 2 notes, not 0 to 1."),
-    (piece(C), Constraints(max_empty_bars=1), 3, "Bar 2 is the 2th empty one in a row."),
+    (piece(C), Constraints(max_empty_bars=1), 3, "Bar 2 is empty, number 2 in a row."),
 ]
 
 
-@pytest.mark.parametrize(("score", "wish", "bars", "complaint"), BROKEN, ids=[b[3] for b in BROKEN])
-def test_every_broken_promise_is_found(score, wish, bars, complaint) -> None:
-    complaints = holds(score, wish, bars=bars)
-    assert any(re.search(complaint, each) for each in complaints), complaints
+@pytest.mark.parametrize(
+    ("score", "constraints", "bars", "fact"), BROKEN, ids=[b[3] for b in BROKEN]
+)
+def test_every_violation_is_found(score, constraints, bars, fact) -> None:
+    found = find_violations(score, constraints, bars=bars)
+    assert any(re.search(fact, each) for each in found), found
 
 
-def test_two_tracks_of_an_instrument_may_strike_the_same_key() -> None:
+def test_two_tracks_of_an_instrument_may_start_the_same_pitch_together() -> None:
     score = piece(C)
     score.tracks.append(score.tracks[0].copy())
-    assert holds(score, Constraints(), bars=1) == []
+    assert find_violations(score, Constraints(), bars=1) == []
 
 
-def test_a_key_struck_again_ends_the_older_note() -> None:
-    wish = Constraints(max_polyphony=1)
-    assert holds(piece(C, (0, 60, 1, 1)), wish, bars=1) == []
-    assert holds(piece(C, (1, 60, 1, 1)), wish, bars=1) != []
+def test_the_next_onset_of_a_pitch_ends_its_note() -> None:
+    constraints = Constraints(max_polyphony=1)
+    assert find_violations(piece(C, (0, 60, 1, 1)), constraints, bars=1) == []
+    assert find_violations(piece(C, (1, 60, 1, 1)), constraints, bars=1) != []
 
 
-def test_a_note_that_ends_where_another_begins_does_not_sound_with_it() -> None:
-    assert holds(piece((0, 60, 0, 1), E), Constraints(max_polyphony=1), bars=1) == []
+def test_a_note_that_ends_at_the_start_of_another_does_not_overlap_it() -> None:
+    assert find_violations(piece((0, 60, 0, 1), E), Constraints(max_polyphony=1), bars=1) == []
 
 
 def test_drums_have_no_key() -> None:
-    assert holds(piece((DRUMS, 37, 0, 1)), Constraints(key="C major"), bars=1) == []
+    assert find_violations(piece((DRUMS, 37, 0, 1)), Constraints(key="C major"), bars=1) == []
 
 
 def test_the_last_chord_of_an_ending_may_be_small_but_not_missing() -> None:
-    wish = Constraints(notes_per_bar=(2, 9), ending=True, max_empty_bars=3)
-    assert holds(piece(C, E, G), wish, bars=2) == []
-    assert holds(piece(C, E), wish, bars=2) == ["Bar 1 has 0 notes, not 1 to 9."]
-    assert holds(piece(G, C), wish, bars=2) == ["Bar 0 has 1 notes, not 2 to 9."]
+    constraints = Constraints(notes_per_bar=(2, 9), ending=True, max_empty_bars=3)
+    assert find_violations(piece(C, E, G), constraints, bars=2) == []
+    assert find_violations(piece(C, E), constraints, bars=2) == ["Bar 1 has 0 notes, not 1 to 9."]
+    assert find_violations(piece(G, C), constraints, bars=2) == ["Bar 0 has 1 notes, not 2 to 9."]
 
 
-def test_constraints_made_by_chance_are_many_and_valid() -> None:
-    made = {random_constraints(random.Random(seed)) for seed in range(300)}
-    assert len(made) == 300
+def test_random_constraints_are_different_and_valid() -> None:
+    constraint_sets = {random_constraints(random.Random(seed)) for seed in range(300)}
+    assert len(constraint_sets) == 300
     for name in ("programs", "meter", "tempo_bpm", "key", "pitch_ranges", "max_polyphony"):
-        values = {getattr(wish, name) for wish in made}
+        values = {getattr(each, name) for each in constraint_sets}
         assert None in values
         assert len(values) > 5
-    assert {wish.ending for wish in made} == {True, False}
+    assert {each.ending for each in constraint_sets} == {True, False}
     assert random_constraints(random.Random(7)) == random_constraints(random.Random(7))

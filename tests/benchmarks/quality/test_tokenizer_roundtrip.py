@@ -57,7 +57,7 @@ def test_parts_beyond_eight_of_a_program_are_merged(tokenizer):
     [
         ([(0, 0, 240, 60), (0, 0, 960, 60)], (1, 1, 0, 0)),
         ([(0, 0, 240, 60), (0, 10, 960, 60)], (1, 0, 1, 1)),
-        ([(0, 0, 10, 60), (0, 12, 468, 60)], (1, 0, 1, 0)),
+        ([(0, 0, 10, 60), (0, 12, 468, 60)], (1, 0, 1, 1)),
     ],
 )
 def test_lost_notes_are_counted_by_reason(tokenizer, notes, expected):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks.robustness import malformed_uploads_http
-from benchmarks.robustness.malformed_uploads_http import UploadResult
+from benchmarks.robustness.malformed_uploads_http import UploadAnswer
 from tests.malformed_midi.cases import UPLOADS
 from tests.malformed_midi.midi_builder import READ, REFUSED
 
@@ -19,11 +19,11 @@ def upload_of(expected: str) -> malformed_uploads_http.Upload:
 @pytest.mark.parametrize(
     ("result", "faults"),
     [
-        (UploadResult(READ, "8 bars", 0.1), 0),
-        (UploadResult(REFUSED, "Not a MIDI file.", 0.1), 1),
-        (UploadResult("no answer", "", 0.1), 1),
-        (UploadResult(READ, "8 bars", 2.1), 1),
-        (UploadResult("no answer", "", 30.0), 2),
+        (UploadAnswer(READ, "8 bars", 0.1), 0),
+        (UploadAnswer(REFUSED, "Not a MIDI file.", 0.1), 1),
+        (UploadAnswer("no answer", "", 0.1), 1),
+        (UploadAnswer(READ, "8 bars", 2.1), 1),
+        (UploadAnswer("no answer", "", 30.0), 2),
     ],
 )
 def test_an_unexpected_or_slow_answer_is_a_fault(result, faults) -> None:

@@ -395,7 +395,7 @@ def test_closing_the_page_ends_the_job(
     messages = user.messages(user.join().json()["event_id"])
     while "bar 1" not in next(messages)[1]:
         pass
-    words.close()
+    messages.close()
     user.close()
     until(lambda: (composer.started, composer.ended) == (1, 1))
     until(lambda: len(DEADLINES) == 0)
