@@ -1,8 +1,8 @@
-"""`python -m benchmarks.model_card --data …`: measure all that the bundled model's card says.
+"""`python -m benchmarks.model_card --data …`: measure all figures of the bundled model's card.
 
-Runs the commands that the card names, one after the other, prints their output and keeps it in the
-`facts.json` of the bundled weights; `python -m hub.model_card` renders it (`make card` does both).
-`--only` runs some of them. The rivals take hours: they are measured only with `--slow`.
+Runs the commands that the card names, prints their output and stores it in `facts.json` of the
+bundled checkpoint; `python -m hub.model_card` renders it (`make card` does both). `--only` selects
+commands. The comparison of architectures takes hours and runs only with `--slow`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from training.pretraining.corpora import BAND_CORPORA, OLDER_CORPORA
 from training.trainer.checkpoints import write_record
 
 RESULTS = Path(__file__).parent / "results"
-# What the card shows in place of paths.
+# Placeholders for paths in the card.
 _DATA, _TOKENS = "DATA", "TOKENS"
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A run of `training.evaluate`; its records go to `evaluation` of facts.json.
+class CardEvaluation:
+    """A run of `training.evaluate`; its records are stored as `evaluation` in facts.json.
 
     Attributes:
         split: test, valid or both.
-        options: More options of the command.
-        corpora: Those of `--data` that it reads; None: all.
+        options: Further options of the command.
+        corpora: Names of the corpora of `--data` to read; None: all.
     """
 
     split: str
@@ -45,8 +45,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A section of the card: its heading, and the command that prints it."""
+class CardSection:
+    """A section of the card: its title, and the command that prints it."""
 
     title: str
     command: tuple[str, ...]
@@ -54,20 +54,20 @@ class Measured:
 
 
 EVALUATIONS = {
-    "continuations": Evaluation(
+    "continuations": CardEvaluation(
         "test",
         (
             *("--no-bits", "--pieces", "200", "--takes", "2"),
             *("--baseline", str(RESULTS / "continuations-0.2-test.json")),
         ),
     ),
-    "older": Evaluation("both", ("--pieces", "0"), OLDER_CORPORA),
-    "bands": Evaluation("both", ("--pieces", "0"), BAND_CORPORA),
+    "older": CardEvaluation("both", ("--pieces", "0"), OLDER_CORPORA),
+    "bands": CardEvaluation("both", ("--pieces", "0"), BAND_CORPORA),
 }
 SECTIONS = {
-    "novelty": Measured("Does it copy?", ("benchmarks.quality.memorization", "--data", _DATA)),
-    "rivals": Measured(
-        "Beside other networks after the same processor time",
+    "novelty": CardSection("Memorization", ("benchmarks.quality.memorization", "--data", _DATA)),
+    "rivals": CardSection(
+        "Architectures at equal processor time",
         (
             "benchmarks.quality.compare_architectures",
             "--tokens",
@@ -79,15 +79,15 @@ SECTIONS = {
         ),
         slow=True,
     ),
-    "speed": Measured("How fast it composes", ("benchmarks.speed.decoding", "--rounds", "3")),
-    "precision": Measured(
-        "What int8 changes", ("benchmarks.quality.int8", "--data", _DATA, "--split", "valid")
+    "speed": CardSection("Speed", ("benchmarks.speed.decoding", "--rounds", "3")),
+    "precision": CardSection(
+        "int8 inference", ("benchmarks.quality.int8", "--data", _DATA, "--split", "valid")
     ),
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the commands; 0, or 1 with a sentence where one fails."""
+    """Run the commands; return 1 if one fails, or after an error."""
     options = parser(
         "benchmarks.model_card", "Measure what the bundled model's card says.", split=False
     )
@@ -96,19 +96,19 @@ def main(argv: list[str] | None = None) -> int:
         metavar="NAMES",
         help=f"some of {', '.join((*EVALUATIONS, *SECTIONS))}, separated by commas; default: all",
     )
-    options.add_argument("--slow", action="store_true", help="the rivals too, which takes hours")
-    options.add_argument("--tokens", type=Path, help="the file of training.prepare, for --slow")
     options.add_argument(
-        "--gallery", type=Path, help="a folder of benchmarks.quality.sample_gallery to show"
+        "--slow", action="store_true", help="also compare architectures, which takes hours"
     )
+    options.add_argument("--tokens", type=Path, help="output of training.prepare, for --slow")
+    options.add_argument("--gallery", type=Path, help="output of benchmarks.quality.sample_gallery")
     options.add_argument(
-        "--checkpoints", type=Path, help="where the rivals are kept, to resume a killed run"
+        "--checkpoints", type=Path, help="folder to resume a killed comparison, for --slow"
     )
     return run(measure, options.parse_args(argv))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Measure, and keep each figure as soon as it is known."""
+    """Run the commands and store the output of each as soon as it ends."""
     chosen = _chosen(options.only)
     if options.slow and options.tokens is None:
         raise ReportError("--slow needs --tokens, a file that training.prepare wrote.")
@@ -117,14 +117,14 @@ def measure(options: argparse.Namespace) -> Report:
     for name, paths in data.items():
         _evaluate(name, paths, folder)
     if options.gallery is not None:
-        _keep(folder, samples=_samples(options.gallery, folder))
+        _store(folder, samples=_samples(options.gallery, folder))
     for section in (each for name, each in SECTIONS.items() if name in chosen):
         if not section.slow or options.slow or section.title not in _titles(folder):
             report = _report(section, options)
             others = [
                 r for r in read_facts(folder).get("reports", []) if r["title"] != report["title"]
             ]
-            _keep(folder, reports=_in_order([*others, report]))
+            _store(folder, reports=_sorted_reports([*others, report]))
     facts = read_facts(folder)
     return Report(f"Wrote {folder.name}/{FACTS_FILE}.", facts)
 
@@ -140,8 +140,8 @@ def _chosen(text: str | None) -> set[str]:
     return chosen
 
 
-def _data(evaluation: Evaluation, paths: Sequence[str]) -> list[str]:
-    """Return the paths of its corpora, which must all be there."""
+def _data(evaluation: CardEvaluation, paths: Sequence[str]) -> list[str]:
+    """Return the paths of the corpora of an evaluation."""
     if evaluation.corpora is None:
         return list(paths)
     path_of = {Path(path).name: path for path in paths}
@@ -154,7 +154,7 @@ def _data(evaluation: Evaluation, paths: Sequence[str]) -> list[str]:
 
 
 def _evaluate(name: str, paths: Sequence[str], folder: Path) -> None:
-    """Keep the records with figures per piece in `RESULTS`, and without them in facts.json."""
+    """Store the records with figures per piece in `RESULTS`, and without them in facts.json."""
     evaluation = EVALUATIONS[name]
     out = RESULTS / f"{name}-{__version__.rpartition('.')[0]}-{evaluation.split}.json"
     command = ("training.evaluate", "--data", ",".join(paths), "--split", evaluation.split)
@@ -164,7 +164,7 @@ def _evaluate(name: str, paths: Sequence[str], folder: Path) -> None:
 
 
 def _run(command: Sequence[str]) -> str:
-    """Run a command and return what it prints; its progress is let through."""
+    """Run a command; print and return its output."""
     sys.stderr.write(f"… python -m {command[0]}\n")
     done = subprocess.run(
         [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, check=False
@@ -179,7 +179,7 @@ def _titles(folder: Path) -> list[str]:
     return [report["title"] for report in read_facts(folder).get("reports", [])]
 
 
-def _report(section: Measured, options: argparse.Namespace) -> dict[str, str]:
+def _report(section: CardSection, options: argparse.Namespace) -> dict[str, str]:
     shown = f"python -m {' '.join(section.command)}"
     if section.slow and not options.slow:
         return {"title": section.title, "command": shown, "printed": "Not measured."}
@@ -190,13 +190,13 @@ def _report(section: Measured, options: argparse.Namespace) -> dict[str, str]:
     return {"title": section.title, "command": shown, "printed": _run(command)}
 
 
-def _in_order(reports: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+def _sorted_reports(reports: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     titles = [section.title for section in SECTIONS.values()]
     known = [each for each in reports if each["title"] in titles]
     return sorted(known, key=lambda each: titles.index(each["title"]))
 
 
-def _keep(folder: Path, **facts: Any) -> None:
+def _store(folder: Path, **facts: Any) -> None:
     write_record(folder / FACTS_FILE, {**read_facts(folder), **facts})
 
 
@@ -206,7 +206,7 @@ _SHOWN = 5
 
 
 def _samples(gallery: Path, card: Path) -> list[dict[str, Any]]:
-    """The first of every style, with places of files as seen from the card."""
+    """Return the first sample of each style, with paths relative to the card."""
     rows = json.loads((gallery / "gallery.json").read_text(encoding="utf-8"))
     style = {row["name"].partition("-")[2]: row for row in reversed(rows)}
     shown = sorted(style.values(), key=lambda row: row["name"])[:_SHOWN]

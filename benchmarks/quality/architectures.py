@@ -316,11 +316,11 @@ class TransformerState(NamedTuple):
     ids: Tensor
     features: dict[str, Tensor]
 
-    def detached(self) -> TransformerState:
+    def detach(self) -> TransformerState:
         """Return self; the state has no gradient."""
         return self
 
-    def rows(self, index: Tensor) -> TransformerState:
+    def index_select(self, index: Tensor) -> TransformerState:
         """Return some rows of the batch."""
         return TransformerState(
             self.ids[index], {name: x[index] for name, x in self.features.items()}

@@ -48,26 +48,26 @@ def measure(options: argparse.Namespace) -> Report:
     begin = time.monotonic()
     violations = Counter[str]()
     examples: list[dict[str, Any]] = []
-    takes = bars = notes = 0
+    count = bars = notes = 0
     for settings, pieces, failure in _compose_random(options.model, random.Random(options.seed)):
         if failure:
             violations["composing failed"] += 1
             examples.append({**settings, "wrong": [failure]})
-            takes += min(BATCH, options.takes - takes)
-        for piece in pieces[: options.takes - takes]:
+            count += min(BATCH, options.takes - count)
+        for piece in pieces[: options.takes - count]:
             score = ScoreTick.from_midi(piece.to_midi(only_new=True))
             wrong = _violations(piece, score)
             violations.update({each.split(":")[0] for each in wrong})
-            takes, bars = takes + 1, bars + piece.bars
+            count, bars = count + 1, bars + piece.bars
             notes += score.note_num()
             if wrong and len(examples) < 10:
                 examples.append({**settings, "seed": piece.sampling.seed, "wrong": wrong})
-        if takes % (50 * BATCH) == 0:
-            sys.stderr.write(f"… {takes:,} sequences\n")
-        if takes == options.takes:
+        if count % (50 * BATCH) == 0:
+            sys.stderr.write(f"… {count:,} sequences\n")
+        if count == options.takes:
             break
     facts = {
-        "takes": takes,
+        "takes": count,
         "bars": bars,
         "notes": notes,
         "broken promises": dict(violations),

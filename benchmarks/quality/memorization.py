@@ -1,16 +1,13 @@
-"""`python -m benchmarks.quality.memorization`: how much of what is composed stands in the training pieces.
+"""`python -m benchmarks.quality.memorization`: passages of generated music in the training pieces.
 
-Held-out pieces go on, as in `training.evaluate`. Of the new bars (never of the seed) the longest
-passage is sought that stands in any piece of the train split, in whatever transposition; copies.py
-says what a passage is and which ones are too plain to count. Nobody composes without formulas that
-others have used, so the figure means something only beside another: what the held-out piece itself
-plays in these bars, which is as near to the training pieces as music of its style is anyway.
-The longer the music, the longer the passage that is found by chance, so each take and its original
-are cut to the same number of notes.
+Held-out pieces are continued, as in `training.evaluate`. For the new bars (not the prompt) the
+longest passage is found that occurs in a training piece, in any transposition; passage_matching.py
+defines passages. Music of one style shares formulas, so the figure is compared with that of the
+held-out piece itself in the same bars. Longer music has longer passages by chance, so each sequence
+and its original are cut to the same number of notes.
 
-To be trusted at the 95th percentile it takes some hundred pieces; takes of one piece are alike. So
-the verdict is told with how often it would be yes if other pieces of the kind had been drawn.
-Here are the command, its figures and its table.
+The 95th percentile needs some hundred pieces, because sequences of one piece are similar. The
+result is therefore given with its frequency over bootstrap resamplings of the pieces.
 """
 
 from __future__ import annotations
@@ -24,7 +21,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from benchmarks.quality.passage_matching import Copied, Copies, Ints, Notes, TokenReader
+from benchmarks.quality.passage_matching import (
+    CopiedPassage,
+    Ints,
+    PassageIndex,
+    PitchedNotes,
+    TokenReader,
+)
 from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer, Sampling
 from musiclstm.model import DEFAULT
 from musiclstm.tokens import MusicTokenizer
@@ -39,7 +42,7 @@ from training.evaluation.continuations import (
     plan_from,
 )
 
-PIECES, TAKES, PROMPT_BARS, BARS, SEED = 200, 2, 8, 16, 7
+PIECES, SEQUENCES, PROMPT_BARS, BARS, SEED = 200, 2, 8, 16, 7
 TRAIN = "train"
 _RESAMPLINGS = 1_000
 _NAMES = ("composed", "original")
@@ -52,46 +55,45 @@ _BOUNDS = {
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A take and what its piece plays itself there, cut to equally many pitched notes."""
+class ComparedPair:
+    """A generated sequence and the original bars, cut to the same number of pitched notes."""
 
-    piece: int  # its number
-    composed: Notes
-    original: Notes
+    piece: int  # index of the piece
+    composed: PitchedNotes
+    original: PitchedNotes
 
     @classmethod
-    def of(cls, take: ContinuationResult, piece: PromptedPiece) -> Pair:
-        """Both from their first note on, as far as the shorter one goes."""
-        both = Notes.of(take.music), Notes.of(piece.original)
+    def of(cls, sequence: ContinuationResult, piece: PromptedPiece) -> ComparedPair:
+        """Cut both to the length of the shorter one."""
+        both = PitchedNotes.of(sequence.music), PitchedNotes.of(piece.original)
         count = min(map(len, both))
-        return cls(take.piece, *(notes.first(count) for notes in both))
+        return cls(sequence.piece, *(notes.first(count) for notes in both))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 1 with a sentence on bad input."""
+    """Run the command; return 1 after an error."""
     options = parser(
-        "benchmarks.quality.memorization", "Passages of continuations that training pieces have."
+        "benchmarks.quality.memorization", "Find passages of training pieces in continuations."
     )
     add = options.add_argument
     add("--model", default=DEFAULT, help="default, a checkpoint folder, or a Hub id")
     add("--pieces", type=int, default=PIECES, help=f"pieces to continue ({PIECES})")
-    add("--takes", type=int, default=TAKES, help=f"continuations of each ({TAKES})")
-    add("--prompt_bars", type=int, default=PROMPT_BARS, help=f"bars that are read ({PROMPT_BARS})")
-    add("--bars", type=int, default=BARS, help=f"bars that are composed ({BARS})")
-    add("--temperature", type=float, default=Sampling.temperature, help="of the sampling (1)")
+    add("--takes", type=int, default=SEQUENCES, help=f"continuations of each ({SEQUENCES})")
+    add("--prompt_bars", type=int, default=PROMPT_BARS, help=f"bars of each prompt ({PROMPT_BARS})")
+    add("--bars", type=int, default=BARS, help=f"bars of each continuation ({BARS})")
+    add("--temperature", type=float, default=Sampling.temperature, help="sampling temperature (1)")
     add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
-    add("--seed", type=int, default=SEED, help=f"of random numbers and choice of pieces ({SEED})")
+    add(
+        "--seed",
+        type=int,
+        default=SEED,
+        help=f"random seed, also for the choice of pieces ({SEED})",
+    )
     return run(measure, options.parse_args(argv))
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Compose, look everything up in the training pieces, compare.
-
-    Raises:
-        CheckpointError: The model cannot be used.
-        CorpusError: The data cannot be used, or one of the two splits is empty.
-        ReportError: An option means nothing, or no held-out piece serves as seed.
-    """
+    """Continue the held-out pieces and compare them with their originals."""
     plan = _plan(options)
     composer = Composer.from_pretrained(options.model)
     corpus = read_corpus(options.data)
@@ -103,10 +105,10 @@ def measure(options: argparse.Namespace) -> Report:
             f"No piece of the split {options.split!r} has {plan.prompt_bars + plan.bars} bars and "
             "a prompt with enough notes; lower --prompt_bars or --bars."
         )
-    takes = continue_pieces(composer, pieces, plan)
+    sequences = continue_pieces(composer, pieces, plan)
     facts = {"model": options.model, "split": options.split, "plan": plan.facts()}
-    facts |= compared([Pair.of(take, pieces[take.piece]) for take in takes], corpus)
-    return Report(as_text(facts), facts)
+    facts |= compare([ComparedPair.of(each, pieces[each.piece]) for each in sequences], corpus)
+    return Report(_text(facts), facts)
 
 
 def _plan(options: argparse.Namespace) -> ContinuationPlan:
@@ -123,11 +125,13 @@ def _plan(options: argparse.Namespace) -> ContinuationPlan:
 # Figures ------------------------------------------------------------------------------------------
 
 
-def compared(pairs: Sequence[Pair], corpus: Corpus) -> dict[str, Any]:
-    """Figures of what was composed beside those of the originals, ready for JSON."""
+def compare(pairs: Sequence[ComparedPair], corpus: Corpus) -> dict[str, Any]:
+    """Return the figures of the sequences and of the originals, as JSON content."""
     reader = TokenReader(MusicTokenizer())
     training = [reader.read(ids).steps() for ids in corpus.tokens(TRAIN)]
-    copies = Copies([pair.composed for pair in pairs] + [pair.original for pair in pairs], training)
+    index = PassageIndex(
+        [pair.composed for pair in pairs] + [pair.original for pair in pairs], training
+    )
     names = [f"{p.name} ({p.corpus})" for p in corpus.pieces if p.split == TRAIN]
     piece_of = np.array([pair.piece for pair in pairs])
     return {
@@ -135,33 +139,35 @@ def compared(pairs: Sequence[Pair], corpus: Corpus) -> dict[str, Any]:
         "notes": sum(len(pair.composed) for pair in pairs),
         "training_pieces": len(training),
         "training_notes": sum(map(len, training)),
-        **_both(copies.longest(), piece_of, names),
-        "without_figures": _both(copies.longest(figures=False), piece_of, names),
+        **_compare_halves(index.longest(), piece_of, names),
+        "without_figures": _compare_halves(index.longest(figures=False), piece_of, names),
     }
 
 
-def _both(copies: Sequence[Copied], piece_of: Ints, names: Sequence[str]) -> dict[str, Any]:
-    """Figures of the first half, which was composed, and of the second, the originals."""
+def _compare_halves(
+    copies: Sequence[CopiedPassage], piece_of: Ints, names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the figures of the first half (sequences) and of the second half (originals)."""
     half = len(piece_of)
     composed, original = _figures(copies[:half], names), _figures(copies[half:], names)
     return {
         "composed": composed,
         "original": original,
         "no_longer": composed["notes"]["p95"] <= original["notes"]["p95"],
-        "no_longer_share": _share(np.array([each.notes for each in copies]), piece_of),
+        "no_longer_share": _bootstrap_share(np.array([each.notes for each in copies]), piece_of),
     }
 
 
-def _share(notes: Ints, piece_of: Ints) -> float:
-    """In which share of `_RESAMPLINGS` of the pieces the p95 of the first half is no longer."""
+def _bootstrap_share(notes: Ints, piece_of: Ints) -> float:
+    """Return the share of resamplings with no larger 95th percentile in the first half."""
     rng, both = np.random.default_rng(SEED), notes.reshape(2, -1)
-    takes = [np.flatnonzero(piece_of == piece) for piece in np.unique(piece_of)]
-    drawn = rng.integers(0, len(takes), (_RESAMPLINGS, len(takes)))
-    p95 = [np.percentile(both[:, np.concatenate([takes[i] for i in d])], 95, axis=1) for d in drawn]
+    rows = [np.flatnonzero(piece_of == piece) for piece in np.unique(piece_of)]
+    drawn = rng.integers(0, len(rows), (_RESAMPLINGS, len(rows)))
+    p95 = [np.percentile(both[:, np.concatenate([rows[i] for i in d])], 95, axis=1) for d in drawn]
     return float(np.mean([composed <= original for composed, original in p95]))
 
 
-def _figures(copies: Sequence[Copied], names: Sequence[str]) -> dict[str, Any]:
+def _figures(copies: Sequence[CopiedPassage], names: Sequence[str]) -> dict[str, Any]:
     longest = max(copies, key=lambda each: (each.notes, each.quarters))
     return {
         "notes": _spread([each.notes for each in copies]),
@@ -177,32 +183,32 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median, "p95": p95, "longest": longest}
 
 
-# Telling it ---------------------------------------------------------------------------------------
+# Text ---------------------------------------------------------------------------------------------
 
 
-def as_text(facts: dict[str, Any]) -> str:
-    """The figures for people: a table that is Markdown as it stands, and the verdict."""
+def _text(facts: dict[str, Any]) -> str:
+    """Return the figures as a Markdown table with the result below."""
     plan, varied = facts["plan"], facts["without_figures"]
     return "\n".join(
         [
-            f"{facts['pairs']:,} continuations of {plan['bars']} bars beside their originals, "
-            f"{facts['notes']:,} notes on either side, looked up in "
+            f"{facts['pairs']:,} continuations of {plan['bars']} bars and their originals, "
+            f"{facts['notes']:,} notes each, searched in "
             f"{facts['training_pieces']:,} training pieces of {facts['training_notes']:,} notes "
-            "(drums left out).",
+            "(without drums).",
             "",
             table(
                 [_row(name, facts[name]) for name in _NAMES]
-                + [_row(f"{name}, no figure three times", varied[name]) for name in _NAMES]
+                + [_row(f"{name}, without repeated figures", varied[name]) for name in _NAMES]
             ),
             "",
-            _verdict(facts),
-            f"No figure three times: {_verdict(varied)}",
+            _result(facts),
+            f"Without repeated figures: {_result(varied)}",
             *(_longest_line(name, facts[name]["longest"]) for name in _NAMES),
         ]
     )
 
 
-def _verdict(both: dict[str, Any]) -> str:
+def _result(both: dict[str, Any]) -> str:
     composed, original = (both[name]["notes"]["p95"] for name in _NAMES)
     answer = "yes" if both["no_longer"] else "no"
     return (
@@ -219,14 +225,14 @@ def _row(name: str, figures: dict[str, Any]) -> dict[str, str]:
         for key, unit in units.items()
         for value, head in heads.items()
     }
-    return {"longest passage that training has": name, **cells}
+    return {"longest passage in a training piece": name, **cells}
 
 
 def _longest_line(name: str, longest: dict[str, Any]) -> str:
     if longest["source"] is None:
-        return f"Nothing {name} stands in a training piece."
+        return f"No {name} passage occurs in a training piece."
     return (
-        f"The longest one {name}: {longest['notes']} notes over {longest['quarters']:.1f} beats, "
+        f"Longest {name} passage: {longest['notes']} notes over {longest['quarters']:.1f} beats, "
         f"{longest['different']} different steps, in {longest['source']}."
     )
 

@@ -1,4 +1,4 @@
-"""All that the card says is measured by one command, and kept as soon as it is known."""
+"""The command that measures the figures of the model card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import model_card
-from benchmarks.model_card import Evaluation, Measured
+from benchmarks.model_card import CardEvaluation, CardSection
 from musiclstm import __version__
 from musiclstm.model.checkpoint import read_facts
 
@@ -18,7 +18,7 @@ RECORD = {"data": ["duets"], "held_out": {"bits_per_note": 2.5}, "continuations"
 
 @pytest.fixture
 def commands(tmp_path, monkeypatch):
-    """The bundled folder is an empty one, and commands are only written down."""
+    """Use an empty checkpoint folder, and record commands instead of running them."""
     ran = []
     folder, results = tmp_path / "pretrained", tmp_path / "results"
     for each in (folder, results):
@@ -36,13 +36,13 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.setattr(model_card, "_run", run)
     monkeypatch.setattr(model_card, "RESULTS", results)
     evaluations = {
-        "all": Evaluation("test", ("--pieces", "3")),
-        "waltzes": Evaluation("both", ("--pieces", "0"), ("waltzes",)),
+        "all": CardEvaluation("test", ("--pieces", "3")),
+        "waltzes": CardEvaluation("both", ("--pieces", "0"), ("waltzes",)),
     }
     monkeypatch.setattr(model_card, "EVALUATIONS", evaluations)
     sections = {
-        "copies": Measured("Copies", ("benchmarks.quality.memorization", "--data", "DATA")),
-        "rivals": Measured(
+        "copies": CardSection("Copies", ("benchmarks.quality.memorization", "--data", "DATA")),
+        "rivals": CardSection(
             "Rivals", ("benchmarks.quality.compare_architectures", "--tokens", "TOKENS"), slow=True
         ),
     }
@@ -50,7 +50,7 @@ def commands(tmp_path, monkeypatch):
     return folder, ran
 
 
-def test_everything_is_measured_and_kept(commands, data):
+def test_the_output_of_all_commands_is_stored(commands, data):
     folder, ran = commands
     slow = ["--slow", "--tokens", "runs/all.npz", "--checkpoints", "runs/q"]
     assert model_card.main(["--data", data, *slow]) == 0
@@ -68,7 +68,7 @@ def test_everything_is_measured_and_kept(commands, data):
     assert data not in json.dumps(facts["reports"])  # no path of this machine
 
 
-def test_an_evaluation_reads_its_own_corpora_and_keeps_every_split(commands, data, tmp_path):
+def test_an_evaluation_reads_its_corpora_and_stores_every_split(commands, data, tmp_path):
     folder, ran = commands
     assert model_card.main(["--data", data, "--only", "all,waltzes"]) == 0
     waltzes = data.split(",")[1]
@@ -89,7 +89,7 @@ def test_an_evaluation_reads_its_own_corpora_and_keeps_every_split(commands, dat
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "fact"),
     [
         (["--only", "waltzes"], "--data has no folder waltzes; add it, or name"),
         (
@@ -98,15 +98,13 @@ def test_an_evaluation_reads_its_own_corpora_and_keeps_every_split(commands, dat
         ),
     ],
 )
-def test_what_cannot_be_measured_is_refused_before_anything_is(
-    commands, data, options, sentence, capsys
-):
+def test_invalid_options_are_refused_before_measuring(commands, data, options, fact, capsys):
     assert model_card.main(["--data", data.split(",")[0], *options]) == 1
-    assert sentence in capsys.readouterr().err
+    assert fact in capsys.readouterr().err
     assert commands[1] == []
 
 
-def test_what_takes_hours_stays_as_it_was(commands, data):
+def test_slow_sections_are_kept_without_slow(commands, data):
     folder, ran = commands
     assert model_card.main(["--data", data, "--slow", "--tokens", "all.npz"]) == 0
     ran.clear()
@@ -115,37 +113,28 @@ def test_what_takes_hours_stays_as_it_was(commands, data):
     assert [report["title"] for report in read_facts(folder)["reports"]] == ["Copies", "Rivals"]
 
 
-def test_what_takes_hours_and_was_never_measured_is_told_so(commands, data):
-    folder, ran = commands
-    assert model_card.main(["--data", data]) == 0
-    assert "benchmarks.quality.compare_architectures" not in [command[0] for command in ran]
-    assert read_facts(folder)["reports"][1]["printed"] == "Not measured."
-
-
-def test_rivals_without_a_token_file_are_refused_before_anything_is_measured(
-    commands, data, capsys
-):
+def test_slow_sections_need_a_token_file(commands, data, capsys):
     assert model_card.main(["--data", data, "--slow"]) == 1
     assert "--slow needs --tokens" in capsys.readouterr().err
     assert commands[1] == []
 
 
-def test_one_sample_of_each_style_is_shown_from_where_the_card_lies(commands, data, tmp_path):
+def test_one_sample_of_each_style_is_shown(commands, data, tmp_path):
     rows = [
         {"name": f"{n:02}-{style}", "files": {"roll": f"{n:02}-{style}.svg"}}
         for n, style in enumerate(["song", "song", "band"], start=1)
     ]
-    gallery = tmp_path / "heard"
+    gallery = tmp_path / "gallery"
     gallery.mkdir()
     (gallery / "gallery.json").write_text(json.dumps(rows))
     assert model_card.main(["--data", data, "--gallery", str(gallery)]) == 0
     shown = read_facts(commands[0])["samples"]
     assert [each["files"]["roll"] for each in shown] == [
-        "../heard/01-song.svg",
-        "../heard/03-band.svg",
+        "../gallery/01-song.svg",
+        "../gallery/03-band.svg",
     ]
 
 
-def test_a_command_that_fails_is_told(data, capsys):
-    with pytest.raises(model_card.ReportError, match=r"benchmarks\.nothing failed"):
-        model_card._run(["benchmarks.nothing"])
+def test_a_failing_command_is_an_error():
+    with pytest.raises(model_card.ReportError, match=r"benchmarks\.missing failed"):
+        model_card._run(["benchmarks.missing"])

@@ -413,7 +413,7 @@ def test_an_unexpected_error_is_one_sentence_and_the_next_job_works(
     for _ in range(3):  # one more than can run at once
         result = user.run()
         assert (result.ended, result.error) == (True, UNEXPECTED)
-    assert "A job broke" in caplog.text
+    assert "An event handler failed" in caplog.text
     composer.error = None
     assert user.run().statuses[-1].startswith("2 bars after")
 
