@@ -208,7 +208,7 @@ def test_a_tokenizer_file_with_other_tokens(files, hub, tiny_model) -> None:
     assert refusal() == (
         f"miditok_remi.json of '{NAME}' has other tokens than this version of musiclstm "
         "(fingerprint '0123456789abcdef' instead of '3d8650d5562d7a19'); use the file "
-        "saved together with the weights."
+        "saved with the weights."
     )
     hub.put(NAME, {"miditok_remi.json": files["miditok_remi.json"]})
     assert loads(tiny_model)
