@@ -18,14 +18,12 @@ from benchmarks.quality.architectures import (
     STACKED_LSTM,
     TRANSFORMER,
     TRANSFORMER_FEATURES,
-    MaskedFeatures,
     count_weights,
 )
 from benchmarks.quality.compare_architectures import ALL_FEATURES
-from musiclstm import MusicLSTMConfig, MusicLSTMForCausalLM, MusicTokenizer
+from musiclstm import MusicLSTMConfig, MusicTokenizer
 from musiclstm.model.modeling_musiclstm import feature_tensors
 from musiclstm.model.step_features import StepFeatures, TokenTable
-from training.evaluation.bits_per_note import bits_per_note
 from training.prepare import prepare
 from training.pretraining.corpora import EncodedCorpora
 
@@ -168,14 +166,6 @@ def test_reading_in_parts_equals_reading_at_once(networks, music, name):
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
 
 
-def test_the_stacked_lstm_starts_each_call_from_zero(networks, music):
-    network = networks[STACKED_LSTM][1]
-    ids, features = music
-    second = {name: x[:, 16:] for name, x in features.items()}
-    parts = read(network, ids, features, 16)
-    torch.testing.assert_close(parts[:, 16:32], read(network, ids[:, 16:], second, 16)[:, :16])
-
-
 @pytest.mark.parametrize("name", [TRANSFORMER, TRANSFORMER_FEATURES])
 def test_a_transformer_reads_at_most_one_context(networks, music, name):
     architecture, network = networks[name]
@@ -187,22 +177,6 @@ def test_a_transformer_reads_at_most_one_context(networks, music, name):
     torch.testing.assert_close(found[:, 64:80], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_padding_of_one_row_does_not_change_its_logits(networks, music):
-    network = networks[TRANSFORMER_FEATURES][1]
-    ids, features = music
-    padded = torch.cat([ids[:, :20], ids[:, :20]])
-    padded[1, 12:] = network.config.pad_token_id
-    both = {name: torch.cat([x[:, :20]] * 2) for name, x in features.items()}
-    network.train()
-    try:
-        found = network(padded, features=both).logits.detach()
-    finally:
-        network.eval()
-    expected = read(network, ids[:, :12], {name: x[:, :12] for name, x in features.items()}, 12)
-    torch.testing.assert_close(found[1, :12], expected[0], rtol=1e-4, atol=1e-4)
-    assert found.shape == (2, 20, len(MusicTokenizer()))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_only_networks_with_features_depend_on_them(networks, music, name):
     architecture, network = networks[name]
@@ -210,19 +184,6 @@ def test_only_networks_with_features_depend_on_them(networks, music, name):
     others = features | {"candidates": torch.full_like(features["candidates"], 60)}
     one, two = (read(network, ids, each, 16) for each in (features, others))
     assert torch.equal(one, two) != architecture.uses_features
-
-
-def test_bits_of_an_untrained_network_are_near_the_uniform_ones(networks, corpora):
-    architecture, network = networks[STACKED_LSTM]
-    pieces = corpora.pieces_of("test")
-    found = bits_per_note(
-        network, corpora, pieces, max_tokens=200, steps=architecture.measured_steps
-    )
-    streams = [corpora.piece(index)[:200] for index in pieces]
-    names = corpora.token_names
-    notes = sum(names[token].startswith("Duration") for ids in streams for token in ids)
-    chance = np.log2(len(names)) * sum(map(len, streams)) / notes
-    assert found["bits_per_note"] == pytest.approx(chance, rel=0.03)
 
 
 # -- Masks ---------------------------------------------------------------------------------------
@@ -240,16 +201,6 @@ def test_a_mask_does_not_change_its_input(music, name):
     assert all(torch.equal(before[key], features[key]) for key in features)
 
 
-def test_a_masked_network_reads_masked_features(music):
-    ids, features = music
-    torch.manual_seed(0)
-    network = MusicLSTMForCausalLM(config_of(MusicTokenizer().token_names)).eval()
-    masked = MaskedFeatures(network, MASKS["all candidates"])
-    found = read(masked, ids, features, 100)
-    torch.testing.assert_close(found, read(network, ids, MASKS["all candidates"](features), 100))
-    assert not torch.equal(found, read(network, ids, features, 100))
-
-
 # -- Errors --------------------------------------------------------------------------------------
 
 
@@ -265,9 +216,3 @@ def test_a_masked_network_reads_masked_features(music):
 def test_invalid_options_are_refused(tiny, options, fact, capsys):
     assert compare_architectures.main([*tiny, *options]) == 1
     assert fact in capsys.readouterr().err
-
-
-def test_a_file_that_holds_no_tokens_is_refused(tiny, tmp_path, capsys):
-    (tmp_path / "tokens.npz").write_text("no tokens")
-    assert compare_architectures.main(tiny) == 1
-    assert "is not a file that training.prepare wrote" in capsys.readouterr().err

@@ -55,13 +55,6 @@ def test_pieces_and_not_sequences_are_resampled():
     assert share == pytest.approx(1 / 4, abs=0.05)
 
 
-def test_music_without_passages_has_a_report(data):
-    empty = PitchedNotes(*np.zeros((3, 0), np.int64))
-    facts = compare([ComparedPair(0, empty, empty)], read_corpus(data.split(","), workers=1))
-    assert facts["no_longer"]
-    assert "No composed passage" in memorization._text({**facts, "plan": {"bars": 8}})
-
-
 def test_continuations_are_compared_with_their_originals(data, tiny_checkpoint, tmp_path, capsys):
     path = tmp_path / "figures.json"
     options = ["--pieces", "2", "--takes", "2", "--prompt_bars", "2", "--bars", "3"]

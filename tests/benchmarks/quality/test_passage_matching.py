@@ -65,21 +65,6 @@ def test_a_planted_copy_five_semitones_higher_is_found_at_its_exact_length():
     assert found.quarters == (training.onset[129] - training.onset[100]) / UNIT
 
 
-def test_a_changed_note_splits_a_copy():
-    rows = [(24 * i, pitch) for i, (_, pitch) in enumerate(melody(41, seed=5))]
-    assert longest(notes(*rows), notes(*rows)).notes == 41
-    broken = [*rows[:25], (rows[25][0], rows[25][1] + 1), *rows[26:]]
-    assert longest(notes(*broken), notes(*rows)).notes == 25
-
-
-def test_another_rhythm_is_not_a_copy():
-    pitches = [pitch for _, pitch in melody(20, seed=6)]
-    even = notes(*((24 * i, pitch) for i, pitch in enumerate(pitches)))
-    swung = notes(*((24 * i + 8 * (i % 2), pitch) for i, pitch in enumerate(pitches)))
-    assert longest(even, even).notes == 20
-    assert longest(even, swung).notes == 0
-
-
 def test_a_passage_ends_with_its_piece_and_its_instrument():
     rows = [(24 * i, pitch) for i, (_, pitch) in enumerate(melody(20, seed=7))]
     halves = notes(*rows[:12]), notes(*rows[12:])
@@ -94,24 +79,6 @@ def test_a_passage_ends_with_its_piece_and_its_instrument():
 def test_repeated_notes_trills_and_scales_in_even_notes_do_not_count(figure):
     music = run_of(figure * 6)
     assert longest(music, music).notes == 0
-
-
-def test_a_passage_ends_in_a_tremolo():
-    rows = [(1, 24), (4, 12), (-2, 36), (5, 24)]
-    music = run_of(rows + [(0, 6)] * 40)
-    found = longest(music, music)
-    # The last window with three different steps has two of the melody.
-    assert found.notes == 2 + WINDOW + 1
-    odd_at_the_end = run_of([(0, 6)] * 40 + rows)
-    assert longest(odd_at_the_end, odd_at_the_end).notes < 40 / 2
-
-
-def test_a_figure_of_three_different_steps_counts():
-    music = run_of([(4, 12), (3, 12), (-7, 12)] * 5)
-    found = longest(music, music)
-    assert (found.notes, found.different) == (16, 3)
-    apart = longest(music, music, figures=False)
-    assert apart.notes == 3 * REPEATS  # one step less than three repetitions
 
 
 def test_windows_of_a_passage_have_three_different_steps():

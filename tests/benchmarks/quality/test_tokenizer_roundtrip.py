@@ -46,12 +46,6 @@ def test_times_are_rounded_to_the_grid(tokenizer):
     assert sorted(np.rint(trip.duration_quarters * 480)) == [0, 13]
 
 
-def test_parts_beyond_eight_of_a_program_are_merged(tokenizer):
-    notes = [(track, 480 * track, 480, 60 + track) for track in range(10)]
-    trip = round_trip(piece(*notes, (9, 0, 480, 67), programs=[7] * 10), tokenizer)
-    assert (trip.parts, trip.notes, trip.kept, trip.added) == (8, 11, 11, 0)
-
-
 @pytest.mark.parametrize(
     ("notes", "expected"),
     [
