@@ -48,7 +48,7 @@ class Api:
         meter: str = AS_PROMPT,
         random_seed: int = -1,
     ) -> Iterator[tuple[str, str | None, str]]:
-        """Continue a MIDI file or a bundled tune, or compose a new piece.
+        """Continue a MIDI file or an example, or compose a new piece; yield one result.
 
         Args:
             midi: A MIDI file of at most 2 MB; over MCP its address, or data:audio/midi;base64,…

@@ -70,7 +70,7 @@ class PageClient:
         self.http.close()
 
     def set(self, label: str, value: Any) -> None:
-        """Set the first component with a label.
+        """Set the value of the first component with a label, for later requests.
 
         Raises:
             KeyError: No component has this label.

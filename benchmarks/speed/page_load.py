@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> Report:
-    """Run all loads on one server."""
+    """Measure one server for each number of users, in a burst and in a wave."""
     counts = _user_counts(options.listeners)
     facts: dict[str, Any] = {"rows": []}
     with run_app(options.model) as server:

@@ -67,7 +67,7 @@ __getattr__, __dir__ = lazy_imports(
         ),
         "general_midi": (
             "DRUMS",
-                    "instrument_name",
+            "instrument_name",
         ),
         "reader": ("MidiLimits", "clean_text", "read_bounded", "read_midi"),
         "sandbox": ("SandboxPool",),

@@ -170,7 +170,7 @@ class Cursor:
 
     @property
     def now(self) -> int:
-        """Time of the last onset of the block, or of the bar line before it."""
+        """Time of the last Position token of the block; without one, of the bar line."""
         return self.start + max(self.position, 0) * self.unit
 
     @property

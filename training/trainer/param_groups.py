@@ -125,7 +125,10 @@ def split_groups(
     rates: LearningRates,
     rate: float,
 ) -> list[dict[str, Any]]:
-    """Split parameter groups by part, the top first, whose learning rate the log shows."""
+    """Split parameter groups by part and set the learning rate of each.
+
+    The top part is first, because the log shows the rate of the first group.
+    """
     parts = parts_of(model)
     names: dict[nn.Parameter, str] = {p: part_of(name) for name, p in model.named_parameters()}
     found = []

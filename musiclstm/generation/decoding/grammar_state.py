@@ -269,9 +269,8 @@ class GrammarState:
         before = self._note_ends.pop((program, self._track, pitch), 0)
         self._onsets_left[position] -= 1
         if self._counts_voices:
-            self._voices_left[position : -(-before // self._unit)] += (
-                1  # started again, it ends here
-            )
+            # The earlier note of this pitch ends where it starts again.
+            self._voices_left[position : -(-before // self._unit)] += 1
             self._voices_left[position] -= 1
             self._update_free_onsets()
         elif self._onsets_left[position] >= 0:
