@@ -36,7 +36,8 @@ from musiclstm.generation.recipe_schema import (
 )
 from musiclstm.midi.embedded_text import extract_text
 
-FORMAT = 3  # formats 1 and 2 belong to the network of version 0.2
+FORMAT = 4  # formats 1 and 2 belong to the network of version 0.2
+_COPY_WEIGHT_OF_FORMAT_3 = 0.95  # its default; it is 1 since format 4
 MAX_STEPS, MAX_BARS_IN_ALL = 512, 16_384
 MAX_CHARACTERS = 200_000
 
@@ -171,6 +172,8 @@ class Recipe:
         except (ValueError, RecursionError) as error:
             raise RecipeError("This is not a recipe: it is not JSON. Copy it unchanged.") from error
         _check_format(content)
+        if content["format"] == 3:
+            _add_copy_weight(content)
         return read_record(_recipe, content, _CHECKS, where="text", required=_REQUIRED)
 
     @classmethod
@@ -345,11 +348,20 @@ def _check_format(content: Any) -> None:
             f"This recipe has format {shorten(found)}, and this musiclstm reads up to {FORMAT}; "
             "update musiclstm."
         )
-    if found < FORMAT:
+    if found < 3:
         raise RecipeError(
             "This recipe was made with musiclstm 0.2, which has another network; reproduce it "
             "with musiclstm 0.2, or keep the MIDI file itself."
         )
+
+
+def _add_copy_weight(content: dict[str, Any]) -> None:
+    """State the default of format 3 in every step that left it out."""
+    steps = content.get("steps")
+    for step in steps if isinstance(steps, list) else ():
+        sampling = step.get("sampling") if isinstance(step, dict) else None
+        if isinstance(sampling, dict):
+            sampling.setdefault("copy_weight", _COPY_WEIGHT_OF_FORMAT_3)
 
 
 def _decompressed(data: bytes) -> bytes:

@@ -82,7 +82,7 @@ def test_json_and_link_round_trip(steps, source) -> None:
 
 def test_a_recipe_without_defaults_is_short() -> None:
     assert json.loads(PLAIN.to_json()) == {
-        "format": 3,
+        "format": 4,
         "musiclstm": "0.3.0",
         "model": "default",
         "weights": "0123456789abcdef",
@@ -125,7 +125,7 @@ def test_defaults_are_those_of_the_format() -> None:
     assert repr(Sampling()) == (
         "Sampling(temperature=1.0, top_p=0.97, top_k=0, seed=None, min_p=0.0, "
         "epsilon_cutoff=0.0, pitch_temperature=None, rhythm_temperature=None, "
-        "repetition_penalty=1.5, repetition_bars=8, copy_weight=0.95)"
+        "repetition_penalty=1.5, repetition_bars=8, copy_weight=1.0)"
     )
     assert repr(Constraints()) == (
         "Constraints(programs=None, meter=None, tempo_bpm=None, tempo_changes=True, key=None, "
@@ -146,6 +146,15 @@ def test_a_link_of_this_format_stays_readable() -> None:
     model_info = ModelInfo("default", "7bad8ebddd76c25e", "int8", "0.3.0")
     steps = (Step(128, Sampling(seed=1, copy_weight=0.5)),)
     assert Recipe.from_link(LINK) == Recipe(model_info, steps, music="89abcdef")
+
+
+def test_a_recipe_of_format_3_has_its_default_copy_weight() -> None:
+    text = PLAIN.to_json().replace('"format":4', '"format":3')
+    (step,) = Recipe.from_json(text).steps
+    assert step.sampling == Sampling(seed=7, copy_weight=0.95)
+    assert Recipe.from_json(PLAIN.to_json()).steps[0].sampling.copy_weight == 1.0
+    with pytest.raises(RecipeError):
+        Recipe.from_json('{"format":3,"steps":[1,{"sampling":2}]}')
 
 
 def test_a_link_of_version_0_2_is_refused() -> None:
@@ -202,8 +211,8 @@ INVALID = {
     "[]": "does not state its format",
     '{"format": true}': "does not state its format",
     '{"format": 0}': "does not state its format",
-    '{"format": 4}': "has format 4, and this musiclstm reads up to 3; update musiclstm",
-    '{"format": 3}': "has no 'musiclstm'",
+    '{"format": 5}': "has format 5, and this musiclstm reads up to 4; update musiclstm",
+    '{"format": 4}': "has no 'musiclstm'",
     '{"format": 2}': "was made with musiclstm 0.2, .* with musiclstm 0.2",
     '{"format": 1, "steps": []}': "was made with musiclstm 0.2",
     " " * 200_001: "longer than 200,000 characters",

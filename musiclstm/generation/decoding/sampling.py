@@ -72,7 +72,7 @@ class Sampling:
     rhythm_temperature: float | None = None
     repetition_penalty: float = 1.5
     repetition_bars: int = 8
-    copy_weight: float = 0.95
+    copy_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
