@@ -159,13 +159,13 @@ class MusicArguments:
         0.0, "Decay of the running average of the weights, such as 0.99; 0: no average."
     )
     freeze: str = _option(
-        "", "Parts that are not trained: embeddings, 1 (lowest layer) to 4, head."
+        "", "Parts that are not trained: embeddings, 1 (lowest layer) to 3, head."
     )
     layer_decay: float = _option(
         1.0, "Learning rate of a part relative to the part above it; 1: equal rates."
     )
     layer_learning_rates: str = _option(
-        "", "Learning rates of single parts, such as embeddings=1e-5,4=1e-3."
+        "", "Learning rates of single parts, such as embeddings=1e-5,3=1e-3."
     )
     early_stopping_patience: int = _option(
         0, "Stop after this many evaluations without improvement; 0: never."

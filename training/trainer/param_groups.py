@@ -78,7 +78,7 @@ def parse_parts(text: str, parts: Sequence[str], option: str) -> list[str]:
 
 
 def parse_rates(text: str, parts: Sequence[str], decay: float = 1.0) -> LearningRates:
-    """Parse learning rates such as `embeddings=1e-5,4=1e-3`.
+    """Parse learning rates such as `embeddings=1e-5,3=1e-3`.
 
     Raises:
         ValueError: The text has another form, or the network has no such part.
@@ -99,7 +99,7 @@ def _parse_rate(text: str, pair: str) -> float:
         rate = -1.0
     if not 0 <= rate < float("inf"):
         raise ValueError(
-            f"--layer_learning_rates takes pairs such as embeddings=1e-5,4=1e-3, got {pair!r}."
+            f"--layer_learning_rates takes pairs such as embeddings=1e-5,3=1e-3, got {pair!r}."
         )
     return rate
 
