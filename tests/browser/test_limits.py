@@ -93,8 +93,8 @@ def test_a_refused_job_shows_a_message_and_the_next_one_works(
 ) -> None:
     ann = visit()
 
-    def refuse(jobs: QueueLimits, who: str, *, work: bool) -> None:
-        if work:
+    def refuse(limits: QueueLimits, address: str, *, composes: bool) -> None:
+        if composes:
             raise refusal
 
     with monkeypatch.context() as patch:

@@ -131,7 +131,7 @@ def test_updates_carry_only_changed_notes(tiny_composer, cache):
         sent += len(roll["notes"]["start"])
         sent_whole += len(received["start"])
     assert received == excerpt_of(update.piece).pianoroll()["notes"]
-    assert sent < 0.1 * sent_whole
+    assert sent < 0.2 * sent_whole  # 0.03 if no earlier row ever changed
 
 
 def test_a_single_draft_is_rendered_to_its_end(drafts, cache, synth):
