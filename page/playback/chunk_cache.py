@@ -17,7 +17,7 @@ _MAX_ANSWER_BYTES = 2_000_000  # of audio in one answer; the browser requests th
 
 
 @dataclass
-class _Stream:
+class _CachedStream:
     """What the cache holds of one stream."""
 
     chunks: dict[tuple[int, int], bytes] = field(default_factory=dict)  # (rendering, start frame)
@@ -40,7 +40,7 @@ class ChunkCache:
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be 1 or more, got {max_bytes}.")
         self._max_bytes = max_bytes
-        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._streams: OrderedDict[str, _CachedStream] = OrderedDict()
         self._num_bytes = 0
         self._lock = threading.Lock()
 
@@ -57,10 +57,10 @@ class ChunkCache:
             cached.roll = number, roll
 
     @contextmanager
-    def _changing(self, name: str) -> Iterator[_Stream]:
+    def _changing(self, name: str) -> Iterator[_CachedStream]:
         """Yield a stream to change, then evict others if the cache is too large."""
         with self._lock:
-            stream = self._streams.setdefault(name, _Stream())
+            stream = self._streams.setdefault(name, _CachedStream())
             self._num_bytes -= stream.num_bytes
             yield stream
             self._num_bytes += stream.num_bytes
@@ -110,11 +110,11 @@ class ChunkCache:
             roll = self._use(_parse(request)[0]).roll
         return None if roll is None else {"number": roll[0], "roll": roll[1]}
 
-    def _use(self, name: str) -> _Stream:
+    def _use(self, name: str) -> _CachedStream:
         """A stream, which becomes the most recently used; empty if unknown."""
         if name in self._streams:
             self._streams.move_to_end(name)
-        return self._streams.get(name, _Stream())
+        return self._streams.get(name, _CachedStream())
 
 
 def _parse(request: Any) -> tuple[str, int, list[int]]:
