@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from matplotlib import pyplot as plt
 from symusic import Score
 from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -209,6 +210,7 @@ def test_samples_have_audio(toy, tmp_path):
 def test_samples_of_mixed_precision_weights_equal_those_of_full_precision(
     toy, pieces, tmp_path, silent
 ):
+    AcceleratorState._reset_state(reset_partial_state=True)  # what earlier tests have set
     model = Accelerator(cpu=True, mixed_precision="bf16").prepare_model(export_copy(toy[0]))
     mixed, _ = write_samples(tmp_path, (model, toy[1]), pieces, count=2)
     full, _ = write_samples(tmp_path / "full", toy, pieces, count=2)
