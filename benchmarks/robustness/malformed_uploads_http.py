@@ -72,22 +72,22 @@ def _client(server: AppProcess, number: int) -> PageClient:
 
 def _composes(server: AppProcess) -> bool:
     with contextlib.closing(_client(server, 200)) as client:
-        told = client.run()
-        return told.ended and not told.error and told.first_sound_s is not None
+        result = client.run()
+        return result.ended and not result.error and result.first_sound_s is not None
 
 
 def _upload(server: AppProcess, upload: Upload, index: int) -> UploadAnswer:
     with contextlib.closing(_client(server, index // _UPLOADS_PER_ADDRESS)) as client:
         begin_s = time.perf_counter()
         try:
-            told = client.upload("upload.mid", upload.data)
+            result = client.upload("upload.mid", upload.data)
         except httpx.HTTPError as error:
             return UploadAnswer(_NO_ANSWER, str(error), time.perf_counter() - begin_s)
     seconds = time.perf_counter() - begin_s
-    text = told.error or " ".join(told.warnings)
-    if told.status == 200 and not told.ended:
+    text = result.error or " ".join(result.warnings)
+    if result.status == 200 and not result.ended:
         return UploadAnswer(_NO_ANSWER, text, seconds)
-    return UploadAnswer(REFUSED if text else READ, text or " ".join(told.statuses), seconds)
+    return UploadAnswer(REFUSED if text else READ, text or " ".join(result.statuses), seconds)
 
 
 def _list_faults(upload: Upload, result: UploadAnswer) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from functools import lru_cache
 
 from musiclstm import Composer, ScoreError
 
@@ -19,8 +19,8 @@ class ModelRegistry:
 
     def __init__(self, default: Composer) -> None:
         self.default = default
-        self._composers: OrderedDict[str, Composer] = OrderedDict()
-        self._lock = threading.Lock()
+        self._load = lru_cache(MAX_MODELS)(lambda name: Composer.from_pretrained(name))
+        self._lock = threading.Lock()  # two requests for one model load it once
 
     def get(self, name: str) -> Composer:
         """Return the composer of a checkpoint folder or a Hub id; empty: the default one.
@@ -35,8 +35,4 @@ class ModelRegistry:
         if len(name) > 200:
             raise ScoreError("A model's name has at most 200 letters; copy it from its page.")
         with self._lock:
-            composer = self._composers.pop(name, None) or Composer.from_pretrained(name)
-            self._composers[name] = composer
-            while len(self._composers) > MAX_MODELS:
-                self._composers.popitem(last=False)
-        return composer
+            return self._load(name)

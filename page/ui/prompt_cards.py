@@ -1,4 +1,4 @@
-"""Cards to choose a prompt: one per bundled tune with a small piano roll, and one for nothing."""
+"""Cards to choose a prompt: one per example with a small piano roll, and one without a prompt."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ mark();
 def prompt_cards(tunes: Mapping[str, AnyScore], *, chosen: str) -> gr.HTML:
     """Create one component with all cards; its value is the title of the chosen one.
 
-    It triggers `choose` with `title` in its event data. The card for nothing, a button with the
-    id `surprise`, triggers `surprise`.
+    It triggers `choose` with `title` in its event data. The card without a prompt, a button
+    with the id `surprise`, triggers `surprise`.
 
     Args:
         tunes: Title -> music, in the order of the cards.

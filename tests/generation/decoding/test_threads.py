@@ -50,3 +50,13 @@ def test_two_threads_compose_what_one_composes(model) -> None:
 @pytest.mark.slow
 def test_fifty_pairs_of_concurrent_compositions_equal_serial_ones(model) -> None:
     check_pairs(model, pairs=50, bars=4)
+
+
+@pytest.mark.slow
+def test_fifty_pairs_of_pieces_composed_in_two_threads_equal_serial_ones(tiny_composer) -> None:
+    def midi(seed: int) -> bytes:
+        return tiny_composer.compose(bars=2, sampling=Sampling(seed=seed)).to_midi()
+
+    expected = [midi(seed) for seed in range(100)]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(midi, range(100))) == expected
