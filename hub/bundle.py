@@ -20,11 +20,21 @@ from musiclstm.errors import MusicLSTMError, RenderError
 from musiclstm.examples import example_files
 from musiclstm.export import pianoroll_svg
 from musiclstm.generation import Composer, Composition, Sampling
-from musiclstm.model import FACTS_FILE, WEIGHTS_FILE, load_checkpoint, read_facts
+from musiclstm.model import (
+    BAR_SCORE_FILE,
+    FACTS_FILE,
+    MEMORIZATION_FILE,
+    WEIGHTS_FILE,
+    load_checkpoint,
+    read_facts,
+)
 from musiclstm.tokens import TOKENIZER_FILE
 
 CONFIG_FILE = "config.json"
-CODE_FILES = ("configuration_musiclstm.py", "modeling_musiclstm.py", "step_features.py")
+CODE_FILES = (
+    *("config_fields.py", "configuration_musiclstm.py"),
+    *("modeling_musiclstm.py", "step_features.py"),
+)
 AUTO_MAP = {
     "AutoConfig": "configuration_musiclstm.MusicLSTMConfig",
     "AutoModel": "modeling_musiclstm.MusicLSTMModel",
@@ -34,7 +44,7 @@ SAMPLES_FOLDER, SAMPLE_BARS, PROMPT_BARS = "samples", 16, 8
 MAX_SAMPLES = len(example_files())
 
 _REQUIRED_FILES = (WEIGHTS_FILE, TOKENIZER_FILE)
-_OPTIONAL_FILES = ("generation_config.json", CURVE_FILE)
+_OPTIONAL_FILES = ("generation_config.json", CURVE_FILE, BAR_SCORE_FILE, MEMORIZATION_FILE)
 
 
 def write_bundle(

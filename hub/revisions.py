@@ -18,13 +18,12 @@ from huggingface_hub.errors import (
 )
 
 from hub.errors import TRANSPORT_ERROR
-from musiclstm import MusicLSTMConfig
 from musiclstm.errors import PublishError
-from musiclstm.model import FACTS_FILE, WEIGHTS_FILE
+from musiclstm.model import BAR_SCORE_FILE, FACTS_FILE, MODEL_TYPE, WEIGHTS_FILE
 from musiclstm.tokens import TOKENIZER_FILE
 
 _REQUIRED_FILES = ("config.json", WEIGHTS_FILE, TOKENIZER_FILE)
-_LOADED_FILES = (*_REQUIRED_FILES, "generation_config.json", FACTS_FILE)
+_LOADED_FILES = (*_REQUIRED_FILES, "generation_config.json", FACTS_FILE, BAR_SCORE_FILE)
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,8 @@ def _check_model_type(name: str, config: Path) -> None:
         model_type = json.loads(config.read_text(encoding="utf-8"))["model_type"]
     except (ValueError, TypeError, KeyError):
         model_type = None
-    if model_type != MusicLSTMConfig.model_type:
+    if model_type != MODEL_TYPE:
         raise PublishError(
-            f"{name!r} is a model of type {model_type!r}, not {MusicLSTMConfig.model_type!r}; use "
+            f"{name!r} is a model of type {model_type!r}, not {MODEL_TYPE!r}; use "
             "one that hub.publish sent."
         )

@@ -1,6 +1,7 @@
 """Publishing of the page: `python -m hub.space REPO --model USER/MODEL` creates or updates a Space.
 
 The model is pinned to a commit, a folder is staged and started on this machine, and then uploaded.
+With `--static` it is the page without a server.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hub.revisions import PinnedModel, pin_model
-from hub.space_files import PYTHON_VERSION, stage
+from hub.space_files import PYTHON_VERSION, stage, stage_static
 from hub.space_smoke_test import clean_interpreter, smoke_test
+from hub.static_check import check_page
 from hub.upload import UploadResult, require_token, upload_folder
 from musiclstm.errors import MusicLSTMError, PublishError
 
@@ -40,12 +42,18 @@ def publish_space(options: argparse.Namespace) -> None:
     title = _checked_title(options.title or options.repo.rpartition("/")[2])
     with TemporaryDirectory(prefix="musiclstm-space-") as name:
         folder, model = Path(name), pin_model(options.model, options.revision)
-        stage(folder, model, title=title)
+        if options.static:
+            stage_static(folder, model, title=title)
+        else:
+            stage(folder, model, title=title)
         _print_staged(folder, model)
+        if options.static:
+            _test_static(folder, skip=options.no_boot)
         if options.dry_run:
             print(f"Would go to {_upload(folder, model, options).url}. Nothing was sent.")
             return
-        _test(folder, skip=options.no_boot)
+        if not options.static:
+            _test(folder, skip=options.no_boot)
         result = _upload(folder, model, options)
         print(f"Sent {len(result.files)} files as commit {result.commit}. Building: {result.url}")
 
@@ -55,7 +63,7 @@ def _upload(folder: Path, model: PinnedModel, options: argparse.Namespace) -> Up
         folder,
         options.repo,
         repo_type="space",
-        space_sdk="gradio",
+        space_sdk="static" if options.static else "gradio",
         private=options.private or None,
         overwrite=options.overwrite,
         message=f"Play {model.name} at {model.revision[:7]}",
@@ -95,6 +103,14 @@ def _test(folder: Path, *, skip: bool) -> None:
     print(f"It started and composed a bar ({len(midi):,} bytes of MIDI).")
 
 
+def _test_static(folder: Path, *, skip: bool) -> None:
+    if skip:
+        print("Not opened in Chromium, because of --no_boot.")
+        return
+    print("Opening it in Chromium …", flush=True)
+    print(f"It composed a bar; its loudest sample is {check_page(folder):.2f}.")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m hub.space", description="Create or update a Space that serves the page."
@@ -102,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("repo", metavar="REPO", help="the Space, such as user/name")
     parser.add_argument("--model", required=True, help="the model on the Hub, such as user/model")
     parser.add_argument("--revision", help="branch, tag or commit of the model (newest of main)")
+    parser.add_argument(
+        "--static", action="store_true", help="the page without a server, with free hosting"
+    )
     parser.add_argument("--title", help="title of the Space (the name in REPO)")
     parser.add_argument("--private", action="store_true", help="make the Space private")
     parser.add_argument("--overwrite", action="store_true", help="replace files changed by others")

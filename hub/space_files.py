@@ -8,10 +8,12 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from huggingface_hub import SpaceCardData
 
 from hub.revisions import PinnedModel
+from hub.static_page import build
 from musiclstm.errors import PublishError
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +21,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 APP_FILE = "space.py"
 REQUIREMENTS_FILE = "requirements.txt"
 PYTHON_VERSION = "3.11"  # the version that requirements.txt was tested with
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 # Without the bundled weights: a Space loads the pinned model.
 ALLOWED = (
@@ -34,9 +35,15 @@ ALLOWED = (
     "musiclstm/core/*.c",
     "musiclstm/core/*.h",
     "musiclstm/examples/*.mid",
+    "musiclstm/pretrained/bar_score.json",  # of models without their own
 )
+_STATIC = Path("page/static")  # the page without a server, which `stage_static` builds
 _REQUIRED = ("app.py", "packages.txt", "page/ui/layout.py", "musiclstm/core/step.c")
-_EXTRAS = ("app", "notation")  # of pyproject.toml: what the page needs besides the library
+_EXTRAS = (
+    "page",
+    "sound",
+    "notation",
+)  # of pyproject.toml
 
 
 def stage(folder: Path, model: PinnedModel, *, title: str, source: Path = ROOT) -> list[Path]:
@@ -69,9 +76,35 @@ def stage(folder: Path, model: PinnedModel, *, title: str, source: Path = ROOT) 
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
 
+def stage_static(folder: Path, model: PinnedModel, *, title: str) -> None:
+    """Write the files of a Space with the page without a server into a folder.
+
+    Args:
+        folder: Created if it does not exist.
+        model: Its weights are packed into the Space.
+        title: Title of the Space.
+
+    Raises:
+        PublishError: A tool that builds the page is missing.
+        CheckpointError: The model cannot be downloaded or read.
+    """
+    build(folder, model.name, model.revision)
+    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
+    text = _fill_template(
+        "space_static.md",
+        metadata=_static_settings(model, title).to_yaml(),
+        title=title,
+        model=model.name,
+        revision=model.revision,
+        short=model.revision[:7],
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
 def _allowed_files(source: Path) -> Iterable[Path]:
     found = {path for pattern in ALLOWED for path in source.glob(pattern) if path.is_file()}
-    return sorted(path.relative_to(source) for path in found)
+    relative = {path.relative_to(source) for path in found}
+    return sorted(path for path in relative if not path.is_relative_to(_STATIC))
 
 
 def _generated_files(model: PinnedModel, title: str, source: Path) -> dict[str, str]:
@@ -92,15 +125,10 @@ def _fill_template(template: str, **values: str) -> str:
 
 
 def requirements(source: Path = ROOT) -> str:
-    """Return requirements.txt of the Space: the packages of the page, with PyTorch for the CPU.
-
-    On Linux, PyPI has PyTorch with gigabytes of CUDA libraries; the build `+cpu` is on PyTorch's
-    own index. For other systems PyPI has a build without CUDA.
-    """
+    """Return requirements.txt of the Space: the packages of the page."""
     versions = pinned_versions(source)
-    lines = [line for name in _page_packages(source) for line in _requirement(name, versions)]
-    head = ["# Packages of the page, in tested versions.", f"--extra-index-url {CPU_INDEX}"]
-    return "\n".join([*head, *lines]) + "\n"
+    lines = [_requirement(name, versions) for name in _page_packages(source)]
+    return "\n".join(["# Packages of the page, in tested versions.", *lines]) + "\n"
 
 
 def pinned_versions(source: Path = ROOT) -> dict[str, str]:
@@ -112,21 +140,16 @@ def pinned_versions(source: Path = ROOT) -> dict[str, str]:
 def _page_packages(source: Path) -> list[str]:
     project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = [project["dependencies"], *(project["optional-dependencies"][e] for e in _EXTRAS)]
-    return sorted({re.split(r"[^\w.-]", line)[0] for group in groups for line in group})
+    names = {re.split(r"[^\w.-]", line)[0] for group in groups for line in group}
+    return sorted(names - {project["name"]})  # an extra may name other extras of the project
 
 
-def _requirement(name: str, versions: dict[str, str]) -> list[str]:
+def _requirement(name: str, versions: dict[str, str]) -> str:
     if name not in versions:
         raise PublishError(
             f"requirements.txt has no line '{name}==…', which the page needs; add one."
         )
-    version = versions[name]
-    if name != "torch":
-        return [f"{name}=={version}"]
-    return [
-        f'torch=={version}+cpu; sys_platform == "linux"',
-        f'torch=={version}; sys_platform != "linux"',
-    ]
+    return f"{name}=={versions[name]}"
 
 
 # -- README.md -------------------------------------------------------------------------------------
@@ -146,18 +169,28 @@ def readme(model: PinnedModel, *, title: str, source: Path = ROOT) -> str:
 
 def _settings(model: PinnedModel, title: str, *, gradio: str) -> SpaceCardData:
     return SpaceCardData(
-        title=title,
+        **_common_settings(model, title),
         sdk="gradio",
         sdk_version=gradio,
         python_version=PYTHON_VERSION,
         app_file=APP_FILE,
-        license="apache-2.0",
-        models=[model.name],
-        tags=["music", "midi", "music-generation", "lstm", "musiclstm"],
-        emoji="🎹",
-        colorFrom="indigo",
-        colorTo="pink",
-        short_description="Continue a MIDI file bar by bar",
         suggested_hardware="cpu-basic",
         preload_from_hub=[f"{model.name} {','.join(model.files)} {model.revision}"],
     )
+
+
+def _static_settings(model: PinnedModel, title: str) -> SpaceCardData:
+    return SpaceCardData(**_common_settings(model, title), sdk="static", app_file="index.html")
+
+
+def _common_settings(model: PinnedModel, title: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "license": "apache-2.0",
+        "models": [model.name],
+        "tags": ["music", "midi", "music-generation", "lstm", "musiclstm"],
+        "emoji": "🎹",
+        "colorFrom": "indigo",
+        "colorTo": "pink",
+        "short_description": "Continue a MIDI file bar by bar",
+    }

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from musiclstm import read_recipe
+from musiclstm.midi import ACCEPT
 from tests.browser.page_driver import MINUET, PageDriver, with_sound
 
 pytestmark = [
@@ -186,3 +187,39 @@ def test_the_page_fits_a_phone(scheme: Any, visit: Callable[..., PageDriver]) ->
     assert len(wide) == 4
     assert max(wide) <= 390
     assert ann.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+
+
+@with_sound
+def test_a_closed_audio_context_is_made_anew_on_the_next_press(
+    visit: Callable[..., PageDriver],
+) -> None:
+    ann = visit()
+    ann.press()
+    ann.wait_for_player("state === 'playing'")
+    ann.wait_for_player("sound.rendering.complete")
+    ann.page.evaluate("musiclstm.context.close()")
+    ann.wait_for_player("state === 'paused'")
+    before = ann.player("sound.position")
+    ann.page.locator("#roll-a .play").click()
+    ann.wait_for_player("state === 'playing'")
+    ann.wait_for_player(f"sound.position > {before}")
+    assert ann.page.evaluate("musiclstm.context.state") == "running"
+
+
+@pytest.mark.parametrize("name", ["tune.kar", "tune.smf", "tune.MID", "tune", ".mid"])
+def test_midi_files_of_any_name_are_taken(
+    name: str, visit: Callable[..., PageDriver], midi_file: Callable[..., Path]
+) -> None:
+    ann = visit()
+    ann.drop(midi_file(name, bars=3))
+    ann.page.locator("#about").get_by_text("3 bars of").wait_for()
+    field = ann.page.locator("#drop input[type=file]")
+    ann.page.locator("#about").click()
+    assert field.count() == 0 or field.first.get_attribute("accept") == ACCEPT
+
+
+def test_the_upload_field_lists_endings_and_types(visit: Callable[..., PageDriver]) -> None:
+    ann = visit()
+    with ann.page.expect_file_chooser() as chooser:
+        ann.page.get_by_role("button", name="Click to upload or drop files").click()
+    assert chooser.value.element.get_attribute("accept") == ACCEPT

@@ -7,11 +7,13 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 
 from musiclstm import Recipe, read_midi, read_recipe
+from musiclstm.generation import Assessment
 from tests.browser.page_driver import PageDriver, with_sound
 
 pytestmark = [
@@ -56,6 +58,46 @@ def test_another_take_plays_from_the_same_position(visit: Callable[..., PageDriv
     ann.wait_for_player("state === 'playing'", player="roll-c")
     assert ann.player("state") == "paused"
     assert ann.player("place", player="roll-c") == pytest.approx(9, abs=2)
+
+
+def test_complete_takes_are_in_the_order_of_their_places_with_reasons(
+    visit: Callable[..., PageDriver],
+) -> None:
+    ann = visit()
+    ann.compose("Four takes", bars=3)
+    takes = ann.page.locator("#takes .take:visible").evaluate_all(
+        r"""all => all.map((each) => ({
+            at: [each.offsetTop, each.offsetLeft],
+            place: each.querySelector(".said").className.match(/place-(\d)/)[1],
+            why: each.querySelector(".why")?.innerText ?? "",
+        }))"""
+    )
+    places = [take["place"] for take in sorted(takes, key=lambda take: take["at"])]
+    assert places == ["1", "2", "3", "4"]
+    assert any(take["why"] for take in takes)
+
+
+@with_sound
+def test_a_collapsed_take_disappears_and_is_silent(
+    visit: Callable[..., PageDriver], watched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = iter([True])
+
+    def assess(piece: Any, **options: Any) -> Assessment:
+        return Assessment(float(piece.sampling.seed), (), is_collapsed=next(first, False))
+
+    monkeypatch.setattr(watched, "assess", assess, raising=False)
+    watched.held_at = 4
+    ann = visit()
+    ann.press("Four takes", bars=4)
+    ann.wait_for_player("state === 'playing'")
+    ann.page.evaluate("musiclstm.players.get('roll-a').toggleLoop()")  # it does not end by itself
+    watched.held_at = None
+    ann.done("4 bars after")
+    ann.page.locator("#take-a").wait_for(state="hidden")
+    ann.wait_for_player("state === 'paused'")
+    assert ann.page.locator("#takes .take:visible").count() == 3
+    assert ann.button("Continue from here").is_visible()
 
 
 def test_undo_redo_and_the_history_show_other_versions(visit: Callable[..., PageDriver]) -> None:

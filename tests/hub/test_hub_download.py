@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from musiclstm import CheckpointError, Composer, MusicLSTMForCausalLM, Sampling
-from musiclstm.model.checkpoint import find_checkpoint, load_checkpoint
+from musiclstm.model.checkpoint import load_checkpoint
+from musiclstm.model.checkpoint_files import find_checkpoint
 
 NAME = "ann/toy"
 WEIGHTS = "model.safetensors"
@@ -69,9 +70,10 @@ def test_nothing_is_fetched_twice(hub, files) -> None:
 
 
 def test_code_and_pickles_are_not_downloaded(hub, files) -> None:
-    hub.put(NAME, {"pytorch_model.bin": b"pickle", "samples/one.mp3": b"sound"})
+    index = "memorization_index.npz"
+    hub.put(NAME, {"pytorch_model.bin": b"pickle", "samples/one.mp3": b"sound", index: b"PK"})
     wanted = {"config.json", WEIGHTS, "miditok_remi.json", "generation_config.json", "facts.json"}
-    assert {path.name for path in find_checkpoint(NAME).iterdir()} == wanted
+    assert {path.name for path in find_checkpoint(NAME).iterdir()} == wanted | {index}
     assert hub.count("GET", r"\.py|\.bin|samples") == 0
 
 

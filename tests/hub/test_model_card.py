@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from symusic.core import ScoreTick
 
 from hub.model_card import DEFINITIONS, UNKNOWN, main, model_card, write_card
-from musiclstm.model.checkpoint import read_facts
+from musiclstm.model.checkpoint_files import read_facts
 from training.evaluation import music_metrics
 
 EVALUATION = {

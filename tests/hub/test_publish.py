@@ -20,7 +20,10 @@ from musiclstm.model.checkpoint import load_checkpoint
 
 TOKEN = "hf_" + "LoopbackTokenOfNobody" + "1234567890"
 NAME = "ann/toy"
-CODE = ("configuration_musiclstm.py", "modeling_musiclstm.py", "step_features.py")
+CODE = (
+    *("config_fields.py", "configuration_musiclstm.py"),
+    *("modeling_musiclstm.py", "step_features.py"),
+)
 PLAIN = {
     *(".gitattributes", ".musiclstm.json", "README.md", "config.json", "facts.json"),
     *("generation_config.json", "model.safetensors", "miditok_remi.json", *CODE),
@@ -38,6 +41,7 @@ def trained(tiny_checkpoint, tmp_path):
     (folder / "training_args.bin").write_bytes(b"pickle")
     (folder / "checkpoint-2").mkdir()
     (folder / "checkpoint-2" / "optimizer.pt").write_bytes(b"pickle")
+    (folder / "memorization_index.npz").write_bytes(b"names of pieces")
     (folder / "learning_curve.png").write_bytes(b"\x89PNG a picture")
     (folder / "modeling_musiclstm.py").write_text("raise SystemExit('not the code of the library')")
     config = json.loads((folder / "config.json").read_text())
@@ -49,7 +53,7 @@ def trained(tiny_checkpoint, tmp_path):
 def test_only_the_needed_files_are_published(hub, trained) -> None:
     publish(trained, NAME, samples=0)
     files = hub.files(NAME)
-    assert files.keys() == PLAIN | {"learning_curve.png"}
+    assert files.keys() == PLAIN | {"learning_curve.png", "memorization_index.npz"}
     assert hub.history(NAME) == ["Publish a model made with musiclstm", "initial commit"]
     for name in ("model.safetensors", "miditok_remi.json"):
         assert files[name] == (trained / name).read_bytes()
@@ -185,7 +189,7 @@ def test_a_dry_run_prints_what_it_would_send(hub, trained, capsys, monkeypatch) 
     assert main([str(trained), NAME, "--dry_run", "--samples", "0"]) == 0
     printed = capsys.readouterr().out
     assert "  model.safetensors\n" in printed
-    assert f"Would be sent to {hub.endpoint}/{NAME} (11 files, " in printed
+    assert f"Would be sent to {hub.endpoint}/{NAME} (13 files, " in printed
     assert hub.requests == []
 
 

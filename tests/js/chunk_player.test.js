@@ -165,3 +165,35 @@ test("a chunk that cannot be decoded is silence", async () => {
   assert.equal(player.state, "playing");
   assert.equal(context.started.length, 0);
 });
+
+test("a closed context is replaced by the next press, at the same position", async () => {
+  player.replace(await renderingOf(4), 0);
+  player.play();
+  advance(BAR);
+  const { position } = player;
+  const former = context;
+  former.state = "closed";
+  player.pump();
+  assert.equal(player.state, "paused");
+  assert.equal(player.position, position);
+  player.play();
+  const { context: anew } = window.musiclstm;
+  assert.notEqual(anew, former);
+  assert.equal(player.output.context, anew);
+  assert.equal(player.state, "playing");
+  assert.ok(Math.abs(player.position - position) <= RATE / 10);
+});
+
+test("a player in a context that another player has replaced stops there", async () => {
+  player.replace(await renderingOf(4), 0);
+  player.play();
+  advance(BAR);
+  const { position } = player;
+  context.state = "closed";
+  const other = new ChunkPlayer(() => {});
+  other.replace(await renderingOf(4), 0);
+  other.play();
+  player.pump();
+  assert.equal(player.state, "paused");
+  assert.equal(player.position, position);
+});

@@ -36,7 +36,7 @@ class FakeContext {
   createGain() {
     const nothing = () => {};
     const gain = new Proxy({}, { get: () => nothing });
-    return { gain, connect: nothing };
+    return { gain, connect: nothing, context: this };
   }
 
   createBufferSource() {
@@ -53,6 +53,6 @@ class FakeContext {
 export function openPage() {
   const context = new FakeContext();
   const musiclstm = { players: new Map(), context, volume: 0.8, listening: true };
-  globalThis.window = { musiclstm, setInterval: () => 0 };
+  globalThis.window = { musiclstm, setInterval: () => 0, AudioContext: FakeContext };
   return context;
 }
