@@ -24,7 +24,7 @@ WITH_TORCH = $(or $(TORCH_INDEX),$(shell scripts/pytorch_index.sh $(PY)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install check fix test test-all card demo smoke have-python have-sound have-browser
+.PHONY: help install check fix test test-all card wasm demo static smoke have-python have-sound have-browser
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -54,8 +54,18 @@ card: have-sound $(INSTALLED_DEV)  ## measures the bundled weights on DATA and w
 	$(PY) -m benchmarks.model_card --data "$(DATA)" --gallery docs/weights $(if $(ONLY),--only $(ONLY))
 	$(PY) -m hub.model_card musiclstm/pretrained --name musiclstm
 
+wasm:  ## builds musiclstm/core/core.wasm; needs clang and lld
+	scripts/build_wasm.sh
+
 demo: install  ## the page, on http://127.0.0.1:7860
 	$(PY) app.py
+
+static: install node_modules  ## the page without a server, on http://127.0.0.1:7861
+	$(PY) -m hub.static_page build/static --serve
+
+node_modules: package.json package-lock.json
+	npm ci
+	@touch $@
 
 smoke: have-sound $(INSTALLED)  ## a tiny corpus, two training steps, compose, render
 	@set -e; room=$$(mktemp -d); trap 'rm -rf "$$room"' EXIT; set -x; \

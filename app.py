@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
-import torch
 
 from musiclstm import Composer, MusicLSTMError, RenderError
 from musiclstm.audio import load_instruments
@@ -51,6 +51,7 @@ def serve(
     port: int | None,
     mcp: bool = False,
     model: str = "",
+    root_path: str = "",
     limits: ServerLimits | None = None,
 ) -> str:
     """Start the server and return.
@@ -61,6 +62,8 @@ def serve(
         port: None: the first free one from 7860.
         mcp: Whether to serve the Model Context Protocol too; needs the extra `mcp`.
         model: Name of the model, for `/healthz`.
+        root_path: Path under which a proxy serves the page, such as `/music`, or its URL. Empty:
+            GRADIO_ROOT_PATH, else the root.
         limits: Limits of requests and jobs. None: the defaults of `ServerLimits`.
 
     Returns:
@@ -72,6 +75,7 @@ def serve(
     _, url, _ = demo.launch(
         server_name=host,
         server_port=port,
+        root_path=root_path or None,
         prevent_thread_lock=True,
         quiet=True,
         show_error=False,
@@ -114,7 +118,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "pip install -r requirements.txt 'gradio[mcp]'"
         )
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    torch.set_num_threads(1)  # a step is too small to split; two users have a core each
     try:
         composer = Composer.from_pretrained(options.model, revision=options.revision)
     except MusicLSTMError as error:
@@ -125,8 +128,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     with temp_dir():
         demo = build_demo(composer, model_box=options.model_box)
         try:
-            model = composer.name or ""
-            url = serve(demo, host=options.host, port=options.port, mcp=options.mcp, model=model)
+            url = serve(
+                demo,
+                host=options.host,
+                port=options.port,
+                mcp=options.mcp,
+                model=composer.name or "",
+                root_path=options.root_path,
+            )
         except OSError:
             return _fail(
                 f"Nothing can be served at {options.host}:{options.port}; "
@@ -151,9 +160,26 @@ def _parser() -> argparse.ArgumentParser:
         help="users come through a proxy in this private network, as on a Hugging Face Space",
     )
     parser.add_argument(
+        "--root-path",
+        type=_root_path,
+        default="",
+        metavar="/music",
+        help="path under which a proxy serves the page, see docs/proxy.md (default: the root)",
+    )
+    parser.add_argument(
         "--mcp", action="store_true", help="serve MCP clients too; needs gradio[mcp]"
     )
     return parser
+
+
+def _root_path(text: str) -> str:
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(https?://[^/\s?#]+)?(/[\w.~%-]+)*", path):
+        raise argparse.ArgumentTypeError(
+            f"expected a path such as /music, or a URL such as https://example.org/music, got "
+            f"{text!r}"
+        )
+    return path
 
 
 def _fail(sentence: str) -> int:

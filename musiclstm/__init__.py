@@ -5,8 +5,8 @@
 >>> piece = composer.compose(prompt="motif.mid", bars=8)
 >>> piece.save_midi("continued.mid")
 
-Names are imported from their modules at first use, so that a process that only reads MIDI starts
-fast and without torch. docs/architecture.md describes the packages.
+Names are imported from their modules at first use: torch with the network as a `PreTrainedModel`,
+and nothing but numpy and symusic to compose. docs/architecture.md describes the packages.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from musiclstm.audio import Audio, render
     from musiclstm.errors import (
         CheckpointError,
+        CoreMissingError,
         CorpusError,
+        MissingPackageError,
         MusicLSTMError,
         PublishError,
         RecipeError,
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     )
     from musiclstm.tokens import MusicTokenizer
 
-__version__ = "0.3.0"
+__version__ = "0.3.1"
 
 __all__ = [
     "Audio",
@@ -52,11 +54,13 @@ __all__ = [
     "Composer",
     "Composition",
     "Constraints",
+    "CoreMissingError",
     "CorpusError",
     "GeneratedBar",
     "LSTMState",
     "MidiLimits",
     "MidiSummary",
+    "MissingPackageError",
     "MusicLSTMConfig",
     "MusicLSTMError",
     "MusicLSTMForCausalLM",
@@ -90,7 +94,9 @@ __getattr__, __dir__ = lazy_imports(
         "generation.composition": ("Composition", "NoteProbability", "GeneratedBar"),
         "errors": (
             "CheckpointError",
+            "CoreMissingError",
             "CorpusError",
+            "MissingPackageError",
             "MusicLSTMError",
             "PublishError",
             "RecipeError",

@@ -9,6 +9,11 @@ from functools import wraps
 from importlib import import_module
 from typing import Any, TypeVar
 
+from musiclstm.errors import MissingPackageError
+
+# What the network as a `PreTrainedModel` needs besides the library's own dependencies.
+_PACKAGES_OF_TORCH = ("torch", "transformers")
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -34,7 +39,16 @@ def lazy_imports(
             return getattr(sys.modules[package], new_name[name])
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{module_of[name]}"), name)
+        try:
+            module = import_module(f"{package}.{module_of[name]}")
+        except ModuleNotFoundError as error:
+            if error.name not in _PACKAGES_OF_TORCH:
+                raise
+            raise MissingPackageError(
+                f"{name} needs the Python package {error.name}, which is missing; install it with: "
+                "pip install 'musiclstm[torch]'"
+            ) from error
+        value = getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -16,6 +16,10 @@ class CheckpointError(MusicLSTMError):
     """Weights, tokenizer or configuration are missing or do not match."""
 
 
+class CoreMissingError(MusicLSTMError):
+    """There is neither a C compiler nor a WebAssembly runtime for the core."""
+
+
 class RecipeError(MusicLSTMError):
     """The recipe cannot be read, or needs another prompt, other weights or a newer version."""
 
@@ -34,6 +38,10 @@ class SoundfontNotFoundError(RenderError):
 
 class RendererMissingError(RenderError):
     """The FluidSynth library is not installed."""
+
+
+class MissingPackageError(MusicLSTMError, ImportError):
+    """A Python package of an extra is not installed."""
 
 
 class PublishError(MusicLSTMError):

@@ -1,16 +1,26 @@
-"""Documented endpoint for `gradio_client` and MCP clients: typed inputs, files as outputs."""
+"""Documented endpoints for `gradio_client` and MCP clients: typed inputs, files as outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 
-from musiclstm import Composer, Composition, RenderError, ScoreError
-from page.downloads import file_of
+from musiclstm import (
+    Composer,
+    Composition,
+    Constraints,
+    RenderError,
+    ScoreError,
+    render,
+)
+from musiclstm.errors import shorten
+from musiclstm.generation import KEY_OF_PROMPT, EditedPiece, read_programs
+from musiclstm.midi import slice_score
+from page.downloads import file_of, safe_name
 from page.server.deadlines import DEADLINES
 from page.session.composer_options import constraints_of, sampling_of, surprise_of
 from page.session.job import stop_when_done
@@ -26,9 +36,11 @@ from page.session.settings import (
 )
 from page.ui.errors import show_errors_to_user
 
+MAX_EDITED_BARS = 64
+
 
 class Api:
-    """The endpoint.
+    """The endpoints.
 
     Args:
         composer: Composer of all requests.
@@ -41,7 +53,7 @@ class Api:
         self,
         midi: str | None = None,
         tune: str = "",
-        bars: int = 8,
+        bars: int = PageSettings.bars,
         adventurous: float = PageSettings.adventurous,
         surprise: float = 0.0,
         key: str = FREE,
@@ -77,6 +89,109 @@ class Api:
             recipe = piece.recipe.to_json() if piece.recipe else ""
             yield str(midi_file), _wav_of(piece, folder, prompt.title), recipe
 
+    def regenerate_midi(
+        self,
+        midi: str | None = None,
+        tune: str = "",
+        bars: str = "",
+        parts: str = "",
+        adventurous: float = PageSettings.adventurous,
+        key: str = FREE,
+        random_seed: int = -1,
+    ) -> Iterator[tuple[str, str | None, int]]:
+        """Compose some bars or parts of a MIDI file again and keep the rest; yield one result.
+
+        Args:
+            midi: A MIDI file of at most 2 MB; over MCP its address, or data:audio/midi;base64,…
+            tune: Title of a bundled tune, if no file is given.
+            bars: First and last bar to compose, such as 5-8, at most 64; empty: all.
+            parts: Parts to compose by number or name, such as 2,Violin; empty: all.
+            adventurous: Sampling temperature, 0 (always the likeliest note) to 1.5 (bold).
+            key: Of the new notes: "free", "as the prompt", or a name such as "D minor".
+            random_seed: 0 to 4294967295; equal seeds give equal music. -1: a new one.
+
+        Returns:
+            the whole piece as a MIDI file
+            the sound of the composed bars as a WAV file, or null if the server has no SoundFont
+            the random seed
+        """
+        with show_errors_to_user(), TemporaryDirectory(prefix="musiclstm-") as name:
+            settings = _settings_of(adventurous, key, random_seed)
+            prompt = _piece_of(midi, tune)
+            span = _bars_of(bars) or (1, _bars_in(prompt))
+            _check_length(span[1] - span[0] + 1)
+            yield self._edited(
+                self.composer.regenerate,
+                prompt,
+                settings,
+                Path(name),
+                bars=span,
+                parts=_parts_of(parts),
+            )
+
+    def accompany_midi(
+        self,
+        midi: str | None = None,
+        tune: str = "",
+        parts: str = "",
+        programs: str = "",
+        adventurous: float = PageSettings.adventurous,
+        key: str = FREE,
+        random_seed: int = -1,
+    ) -> Iterator[tuple[str, str | None, int]]:
+        """Keep parts of a MIDI file of at most 64 bars, compose others to them; yield one result.
+
+        Args:
+            midi: A MIDI file of at most 2 MB; over MCP its address, or data:audio/midi;base64,…
+            tune: Title of a bundled tune, if no file is given.
+            parts: Parts to keep by number or name, such as 1,Flute; empty: all.
+            programs: Names or MIDI programs of new parts, -1 for drums, such as 32,flute; empty:
+                the parts that are not kept are composed again.
+            adventurous: Sampling temperature, 0 (always the likeliest note) to 1.5 (bold).
+            key: Of the new notes: "free", "as the prompt", or a name such as "D minor".
+            random_seed: 0 to 4294967295; equal seeds give equal music. -1: a new one.
+
+        Returns:
+            the whole piece as a MIDI file
+            its sound as a WAV file, or null if the server has no SoundFont
+            the random seed
+        """
+        with show_errors_to_user(), TemporaryDirectory(prefix="musiclstm-") as name:
+            settings = _settings_of(adventurous, key, random_seed)
+            prompt = _piece_of(midi, tune)
+            _check_length(_bars_in(prompt))
+            yield self._edited(
+                self.composer.accompany,
+                prompt,
+                settings,
+                Path(name),
+                parts=_parts_of(parts),
+                programs=_programs_of(programs),
+            )
+
+    def _edited(
+        self,
+        edit: Callable[..., EditedPiece],
+        prompt: PromptChoice,
+        settings: PageSettings,
+        folder: Path,
+        **chosen: Any,
+    ) -> tuple[str, str | None, int]:
+        key = {FREE: None, AS_PROMPT: KEY_OF_PROMPT}.get(settings.key, settings.key)
+        constraints = Constraints(key=key)
+        sampling = sampling_of(settings)
+        with DEADLINES.track() as job:
+            piece = edit(prompt.prompt, sampling=sampling, constraints=constraints, **chosen)
+        if job.reason:
+            raise ScoreError(job.reason)
+        name = f"musiclstm-{safe_name(prompt.title)}-{piece.seed}"
+        midi_file = piece.save_midi(folder / f"{name}.mid")
+        try:
+            sound = render(slice_score(piece.score, piece.start_tick, piece.end_tick))
+        except RenderError:
+            return str(midi_file), None, piece.seed
+        return str(midi_file), str(sound.save(folder / f"{name}.wav")), piece.seed
+
     def _compose(self, prompt: PromptChoice, settings: PageSettings) -> Composition:
         constraints = constraints_of(
             settings, composer=self.composer, prompt=prompt.prompt, selection=prompt.selection
@@ -96,7 +211,7 @@ class Api:
 
 
 def register_api(composer: Composer) -> None:
-    """Add the endpoint; call it within `gr.Blocks`."""
+    """Add the endpoints; call it within `gr.Blocks`."""
 
     def choices(names: tuple[str, ...], default: str, label: str) -> gr.Dropdown:
         return gr.Dropdown([*names, OLD_AS_PROMPT], value=default, label=label)
@@ -115,8 +230,23 @@ def register_api(composer: Composer) -> None:
         ]
         outputs = [gr.File(label="midi"), gr.File(label="wav"), gr.Textbox(label="recipe")]
         button = gr.Button("continue")
-    handler = Api(composer).continue_midi
-    button.click(handler, inputs, outputs, api_name="continue", concurrency_id="work")
+    api = Api(composer)
+    button.click(api.continue_midi, inputs, outputs, api_name="continue", concurrency_id="work")
+    with gr.Column(visible=False):
+        for name, handler, texts in (
+            ("regenerate", api.regenerate_midi, ("bars", "parts")),
+            ("accompany", api.accompany_midi, ("parts", "programs")),
+        ):
+            inputs = [
+                gr.File(label="midi"),
+                *(gr.Textbox("", label=text, max_length=200) for text in ("tune", *texts)),
+                gr.Number(default.adventurous, label="adventurous"),
+                choices(KEYS, default.key, "key"),
+                gr.Number(-1, precision=0, label="random seed"),
+            ]
+            outputs = [gr.File(label="midi"), gr.File(label="wav"), gr.Number(label="random seed")]
+            button = gr.Button(name)
+            button.click(handler, inputs, outputs, api_name=name, concurrency_id="work")
 
 
 def _prompt_of(midi: str | None, tune: str) -> PromptChoice:
@@ -130,3 +260,50 @@ def _wav_of(piece: Composition, folder: Path, title: str) -> str | None:
         return str(file_of(piece, kind="wav", folder=folder, title=title))
     except RenderError:
         return None
+
+
+# Bars and parts -----------------------------------------------------------------------------------
+
+
+def _settings_of(adventurous: float, key: str, random_seed: int) -> PageSettings:
+    seed = None if random_seed == -1 else random_seed
+    return from_values({"adventurous": adventurous, "key": key, "random_seed": seed})
+
+
+def _piece_of(midi: str | None, tune: str) -> PromptChoice:
+    prompt = _prompt_of(midi, tune)
+    if prompt.summary is None:
+        raise ScoreError("There is no piece to change; pass a MIDI file, or a bundled tune.")
+    return prompt
+
+
+def _bars_in(prompt: PromptChoice) -> int:
+    assert prompt.summary is not None
+    return prompt.summary.bars
+
+
+def _check_length(bars: int) -> None:
+    if bars > MAX_EDITED_BARS:
+        raise ScoreError(
+            f"At most {MAX_EDITED_BARS} bars can be composed at once, and these are {bars}; choose "
+            "fewer bars or a shorter file."
+        )
+
+
+def _bars_of(text: str) -> tuple[int, int] | None:
+    first, _, last = text.partition("-")
+    try:
+        return (int(first), int(last or first)) if text else None
+    except ValueError as error:
+        raise ScoreError(f"bars must be numbers such as 5-8, got {shorten(text)}.") from error
+
+
+def _parts_of(text: str) -> list[str] | None:
+    return text.split(",") if text else None
+
+
+def _programs_of(text: str) -> list[int] | None:
+    try:
+        return read_programs(text) if text else None
+    except ValueError as error:
+        raise ScoreError(f"programs: {error}.") from error

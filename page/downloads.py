@@ -12,7 +12,7 @@ from musiclstm import Composition, Recipe, RecipeError, ScoreError, render
 from musiclstm.audio import Mix
 from musiclstm.export import to_musicxml
 from musiclstm.generation import FILE
-from musiclstm.midi import split_parts
+from musiclstm.midi import split_parts, write_midi
 from page.playback.excerpt import excerpt_of
 
 KINDS = {
@@ -92,7 +92,7 @@ def _zip_of_tracks(piece: Composition) -> bytes:
         for number, (name, part) in enumerate(parts.items(), 1):
             entry = zipfile.ZipInfo(f"{number:02} {name}.mid")  # with a constant date
             entry.compress_type = zipfile.ZIP_DEFLATED
-            files.writestr(entry, bytes(part.dumps_midi()))
+            files.writestr(entry, write_midi(part))
     return archive.getvalue()
 
 

@@ -3,7 +3,8 @@
 Writes weights (float16), config, tokenizer and facts into `musiclstm/pretrained/`, without the code
 files that a checkpoint for the Hub contains. A checkpoint of `training.pretrain` has no facts.json;
 its facts are collected from progress.json and from the MANIFEST.json of each corpus. NOTICE.txt
-beside the weights must mention every corpus.
+beside the weights must mention every corpus. The index of the training pieces is written afterwards
+by `python -m training.memorization default --data …`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 #
 # python   Python 3.11 or newer that can make a virtual environment; PYTHON names it
 # sound    libfluidsynth and a General MIDI SoundFont
-# speed    a C compiler, which builds musiclstm/core; without it decoding is many times slower
+# speed    a C compiler, which builds musiclstm/core; without it composing is slower
 # browser  Chromium for the tests of the page; they are skipped where it cannot be had
 #
 # Knows apt (with sudo when not root) and Homebrew. Elsewhere one sentence says what to install.
@@ -40,6 +40,9 @@ has_soundfont() {
 }
 
 has_compiler() { has cc || has gcc || has clang; }
+
+# What the page without a server plays; cut into one file a program by scripts/cut_soundfont.py.
+has_page_sound() { dpkg -s fluidr3mono-gm-soundfont > /dev/null 2>&1; }
 
 has_chromium() { has chromium || has chromium-browser || has google-chrome; }
 
@@ -89,14 +92,15 @@ install_compiler() {  # never a reason to stop: see musiclstm/core/native.py
   if has apt-get && ! has_compiler && { [ "$(id -u)" -eq 0 ] || has sudo; }; then
     { as_root apt-get update && apt_install gcc libc6-dev; } || true
   fi
-  has_compiler || echo "No C compiler is here: composing works, but is many times slower."
+  has_compiler || echo "No C compiler is here: composing uses WebAssembly, which is slower."
 }
 
 # Ubuntu has Chromium as a snap only; there the tests of the page are skipped, and say so.
 # Playwright, which steers it, brings a program that needs libatomic.
 install_browser() {
-  if grep -qs '^ID=debian' /etc/os-release && ! { has_chromium && has_library atomic; }; then
-    { as_root apt-get update && apt_install chromium libatomic1; } || true
+  if grep -qs '^ID=debian' /etc/os-release &&
+    ! { has_chromium && has_library atomic && has_page_sound; }; then
+    { as_root apt-get update && apt_install chromium libatomic1 fluidr3mono-gm-soundfont; } || true
   fi
   has_chromium || echo "Chromium is not here: the tests of the page in a browser are skipped."
 }

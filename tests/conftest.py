@@ -144,9 +144,10 @@ def tiny_network(tiny_tokenizer: Any) -> Callable[..., Any]:
 
     def build(*, seed: int = 0, **values: Any) -> MusicLSTMForCausalLM:
         torch.manual_seed(seed)
-        sizes = {"hidden_size": 16, "num_hidden_layers": 1}
         names = list(tiny_tokenizer.token_names)
-        config = MusicLSTMConfig(vocab_size=len(names), token_names=names, **(sizes | values))
+        fields = {"vocab_size": len(names), "token_names": names}
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1}
+        config = MusicLSTMConfig(**(fields | sizes | values))
         model = MusicLSTMForCausalLM(config).eval()
         with torch.no_grad():
             model.lm_head.bias[tiny_tokenizer.ids["Bar_None"]] = 3.0

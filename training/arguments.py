@@ -170,6 +170,11 @@ class MusicArguments:
     early_stopping_patience: int = _option(
         0, "Stop after this many evaluations without improvement; 0: never."
     )
+    bar_score_pieces: int = _option(
+        0,
+        "Training pieces to which the score of candidates is fitted, about one second each, see "
+        "training.bar_score; 0: the score of the starting point.",
+    )
     samples: int = _option(2, "Pieces composed at each evaluation; 0: none.")
     config: str | None = _option(
         None, "A .json or .yaml file of options; the command line overrides it."

@@ -178,7 +178,7 @@ def evaluate(options: argparse.Namespace, plan: ContinuationPlan) -> list[dict[s
         pieces = choose_pieces(paths, split, plan, workers=workers) if plan.pieces else []
         continuations = _continuations(composer, pieces, split, plan, baseline)
         if continuations is not None and baseline is not None:
-            continuations["baseline"]["file"] = options.baseline.as_posix()
+            continuations["baseline"]["file"] = _recorded_path(options.baseline)
         records.append(_record(options, plan, split) | bits | {"continuations": continuations})
     return records
 
@@ -205,6 +205,12 @@ def _bits(composer: Composer, corpus: Corpus, split: str) -> dict[str, Any]:
     statistics = TokenStatistics.of_tokenizer(composer.tokenizer)
     found = measure_bits(composer.model, composer.tokenizer, streams, observer=statistics)
     return {"held_out": found.facts(), "accuracy": statistics.accuracy()}
+
+
+def _recorded_path(path: Path) -> str:
+    """Return a path without the folders of this machine."""
+    path, here = path.resolve(), Path.cwd().resolve()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.name
 
 
 def _continuations(

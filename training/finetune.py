@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import shutil
 import sys
 import unicodedata
 from contextlib import nullcontext
@@ -26,8 +27,11 @@ from transformers.utils import logging
 
 from hub.publish import check_ready, publish
 from musiclstm.errors import CorpusError, MusicLSTMError, PublishError
+from musiclstm.generation import Sampling
 from musiclstm.midi import clean_text
 from musiclstm.model import (
+    BAR_SCORE_FILE,
+    MEMORIZATION_FILE,
     MusicLSTMForCausalLM,
     TokenTable,
     find_checkpoint,
@@ -37,6 +41,7 @@ from musiclstm.model import (
 )
 from musiclstm.tokens import MusicTokenizer
 from training.arguments import SCRATCH, MusicArguments, parse, parse_overrides
+from training.bar_score import BARS, PROMPT_BARS, fit_pieces, store
 from training.data.augmentation import Augmentation, AugmentationSettings
 from training.data.band_arrangement import DrumGrooves
 from training.data.corpus import Corpus, read_corpus, require_pieces
@@ -49,6 +54,8 @@ from training.errors import (
     convert_memory_errors,
 )
 from training.evaluation.bits_per_note import measure_bits
+from training.evaluation.continuations import ContinuationPlan
+from training.memorization import index_of
 from training.networks import config_for, export_copy, set_dropout
 from training.report.data_report import as_text, describe, write_report
 from training.report.time_estimate import time_short_run
@@ -235,6 +242,8 @@ def _export(
     needed = 2 * facts["parameters"] + 1_000_000
     with convert_disk_errors(folder, needed):
         save_checkpoint(folder, trainer.network, tokenizer, facts=facts)
+        index_of(corpus, base=_base_folder(music.model)).save(folder / MEMORIZATION_FILE)
+        _write_bar_score(folder, music, corpus)
         mark_finished(folder, trainer.state.global_step, trainer.last_step)
     _say(f"Saved {folder}: {_summary(facts)}")
     before, best = facts["runs"][-1]["valid_before"], trainer.state.best_metric
@@ -243,6 +252,24 @@ def _export(
             f"The held-out pieces did not improve ({before:.3f} bits per note before training): "
             "add pieces, or lower --learning_rate or --max_steps."
         )
+
+
+def _write_bar_score(folder: Path, music: MusicArguments, corpus: Corpus) -> None:
+    """Write the score of candidates: that of the starting point, or one fitted to the pieces."""
+    base = _base_folder(music.model)
+    if base is not None and (base / BAR_SCORE_FILE).is_file():
+        shutil.copyfile(base / BAR_SCORE_FILE, folder / BAR_SCORE_FILE)
+    if not music.bar_score_pieces:
+        return
+    plan = ContinuationPlan(music.bar_score_pieces, 1, PROMPT_BARS, BARS, Sampling(seed=1))
+    try:
+        names = {f"{piece.corpus}/{piece.name}" for piece in corpus.pieces}
+        found = fit_pieces(folder, music.data.split(","), plan, names=names)
+    except CorpusError as error:
+        _say(f"The score of candidates stays that of the starting point: {error}")
+        return
+    store(folder, found)
+    _say(f"Score of candidates: AUC {found.auc['all']:.2f} on {found.pieces} pieces")
 
 
 def _publish(folder: Path, music: MusicArguments, training: TrainingArguments) -> None:
@@ -439,15 +466,13 @@ def _facts(
         "device": str(training.device),
         **environment(),
     }
-    before = (
-        [] if music.model == SCRATCH else read_facts(find_checkpoint(music.model)).get("runs", [])
-    )
+    base = _base_folder(music.model)
     facts: dict[str, Any] = {
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "vocabulary": len(tokenizer),
         "data": corpus.summary(),
         "left_out": len(corpus.skipped),
-        "runs": [*before, run],
+        "runs": [*([] if base is None else read_facts(base).get("runs", [])), run],
     }
     network = export_copy(trainer.network)  # as it will be loaded
     torch.nn.Module.to(network, training.device)
@@ -456,6 +481,11 @@ def _facts(
         if pieces:
             facts[split] = measure_bits(network, tokenizer, pieces).facts()
     return facts
+
+
+def _base_folder(model: str) -> Path | None:
+    """Return the folder of the weights from which training starts; None: from scratch."""
+    return None if model == SCRATCH else find_checkpoint(model)
 
 
 def _model_name(model: str) -> str:

@@ -27,7 +27,7 @@ MAX_INSTRUMENTS = 256  # one MIDI channel each, so that every track keeps its ow
 
 
 class EventKind(IntEnum):
-    """Kind of event. Events of one frame are sent in this order."""
+    """Kind of event. Those of one frame are sent in this order, of a kind in that of the score."""
 
     NOTE_OFF = 0  # before NOTE_ON, so that a repeated note is released before it starts again
     CONTROL = 1
@@ -51,6 +51,7 @@ class Instrument(NamedTuple):
     channel: int  # 0..255
     program: int  # General MIDI program, 0..127; number of the kit for drums
     is_drum: bool
+    bank: int = 0  # 0..127, of variations of the program; not for drums
 
     @property
     def mix_program(self) -> int:
@@ -78,9 +79,10 @@ class EventList(NamedTuple):
     end_frame: int  # end of the last note
 
 
-# Without bank, mode and "all sound off" messages, which affect more than their own channel.
-_CONTROLS = frozenset({1, 7, 10, 11, 64, 66, 67, 91, 93})
-_SUSTAIN = 64
+# Without bank, mode and "all sound off" messages, which affect more than their own channel. 6, 38,
+# 100 and 101 set registered parameters, such as the range of pitch bends.
+_CONTROLS = frozenset({1, 6, 7, 10, 11, 38, 64, 66, 67, 91, 93, 100, 101})
+_BANK, _SUSTAIN = 0, 64
 
 
 def build_event_list(
@@ -124,7 +126,8 @@ def apply_mix(event_list: EventList, mix: Mix) -> EventList:
 def _with_mix_program(instrument: Instrument, mix: Mix) -> Instrument:
     if instrument.is_drum:
         return instrument
-    return instrument._replace(program=mix.programs.get(instrument.program, instrument.program))
+    program = mix.programs.get(instrument.program)
+    return instrument if program is None else instrument._replace(program=program, bank=0)
 
 
 def frame_at(score: AnyScore, tick: int, *, sample_rate_hz: int) -> int:
@@ -151,7 +154,8 @@ def _tracks_on_channels(score: ScoreTick, channels: Channels) -> list[tuple[int,
 
 
 def _instrument(track: TrackTick, channel: int) -> Instrument:
-    return Instrument(channel, min(max(track.program, 0), 127), track.is_drum)
+    bank = next((control.value for control in track.controls if control.number == _BANK), 0)
+    return Instrument(channel, min(max(track.program, 0), 127), track.is_drum, bank)
 
 
 def _note_events(track: TrackTick, channel: int, to_frames: ToFrames) -> Iterator[Event]:

@@ -15,8 +15,9 @@ import numpy as np
 
 from musiclstm.audio.event_list import apply_mix, build_event_list
 from musiclstm.audio.mix import Mix
-from musiclstm.audio.synthesizer import Synth, check_sample_rate
-from musiclstm.audio.waveform import FADE_S, Audio, fade_out, loudness_gain
+from musiclstm.audio.soundfonts import find_soundfont
+from musiclstm.audio.synthesizer import Synth, check_sample_rate, import_fluidsynth
+from musiclstm.audio.waveform import FADE_S, Audio, fade_out, import_soundfile, loudness_gain
 from musiclstm.errors import RenderError
 
 if TYPE_CHECKING:
@@ -84,6 +85,21 @@ def render(
     samples *= loudness_gain(samples, sample_rate_hz=sample_rate_hz, gain_db=mix.gain_db)
     fade_out(samples, frames=round(min(tail_s, FADE_S) * sample_rate_hz))
     return Audio(samples, sample_rate_hz)
+
+
+def check_renderer(soundfont: str | Path | None = None) -> None:
+    """Check that sound can be rendered and saved, without rendering any.
+
+    Args:
+        soundfont: As in `render`.
+
+    Raises:
+        SoundfontNotFoundError: There is no SoundFont at the given path, or none on this machine.
+        RendererMissingError: libfluidsynth, pyfluidsynth or soundfile is not installed.
+    """
+    import_fluidsynth()
+    import_soundfile()
+    find_soundfont(soundfont)
 
 
 def check_tail(tail_s: float) -> None:

@@ -6,6 +6,7 @@ FluidSynth's own MIDI player is not used: a file of a few bytes can make it play
 from __future__ import annotations
 
 import ctypes
+import sys
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -111,7 +112,7 @@ class Synth:
         chorus: float = DEFAULT_CHORUS,
     ) -> None:
         self.frame = 0
-        self._library = _fluidsynth()
+        self._library = import_fluidsynth()
         self._name = soundfont.name
         settings = _REVERB | {
             "synth.reverb.active": int(reverb > 0),
@@ -162,15 +163,17 @@ class Synth:
     def select_instruments(self, instruments: Iterable[Instrument]) -> None:
         """Select the program of each channel.
 
-        The piano replaces a program that the SoundFont lacks, the standard kit a drum kit.
+        Bank 0 replaces a bank that the SoundFont lacks, the piano a program, and the standard kit a
+        drum kit.
 
         Raises:
             RenderError: The SoundFont lacks these too.
         """
         self._check_open()
-        for channel, program, is_drum in instruments:
-            bank = _DRUM_BANK if is_drum else 0
-            if not any(self._select(channel, bank, candidate) for candidate in (program, 0)):
+        for channel, program, is_drum, variation in instruments:
+            banks = (_DRUM_BANK, _DRUM_BANK) if is_drum else (variation, 0)
+            choices = ((banks[0], program), (banks[1], program), (banks[1], 0))
+            if not any(self._select(channel, *choice) for choice in choices):
                 pitched = f"neither {instrument_name(program)} nor a piano"
                 missing = "no drum kit" if is_drum else pitched
                 raise RenderError(
@@ -230,11 +233,22 @@ class Synth:
                 self._synth.noteon(event.channel, event.number, event.value)
 
 
-def _fluidsynth() -> ModuleType:
-    """Import pyfluidsynth at first use, because everything but sound works without it."""
+def import_fluidsynth() -> ModuleType:
+    """Import pyfluidsynth at first use, because everything but sound works without it.
+
+    Raises:
+        RendererMissingError: It or libfluidsynth is missing, or `fluidsynth` is another package.
+    """
     try:
         import fluidsynth
+
+        set_log_function = fluidsynth._fl.fluid_set_log_function
+        fluidsynth.Synth  # noqa: B018  # another package may lack it
+    except (AttributeError, NameError, SyntaxError, TypeError) as error:
+        raise _other_fluidsynth() from error
     except ModuleNotFoundError as error:
+        if error.name != "fluidsynth":
+            raise _other_fluidsynth() from error
         raise RendererMissingError(
             "Sound needs the Python package pyfluidsynth, which is missing; install it with: "
             "pip install pyfluidsynth"
@@ -245,5 +259,15 @@ def _fluidsynth() -> ModuleType:
             f"{install_commands().library}"
         ) from error
     for level in range(5):  # from panic to debug; failures are raised as errors instead
-        fluidsynth._fl.fluid_set_log_function(level, None, None)
+        set_log_function(level, None, None)
     return fluidsynth
+
+
+def _other_fluidsynth() -> RendererMissingError:
+    """Return the error for a module of that name that is not pyfluidsynth's, as PyPI has one."""
+    where = getattr(sys.modules.get("fluidsynth"), "__file__", None) or "see pip list"
+    return RendererMissingError(
+        f"Sound needs the Python package pyfluidsynth, and 'fluidsynth' is another package "
+        f"({where}); remove it, for example with pip uninstall fluidsynth, and run: "
+        "pip install --force-reinstall pyfluidsynth"
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,8 @@ FORMATS = {
     "ogg": ("OGG", "VORBIS"),
     "flac": ("FLAC", "PCM_16"),
 }
+_MEDIA_TYPES = {"mp3": "mpeg", "ogg": "ogg"}
+MAX_PLAYER_S = 300  # of a player in a notebook, which stores its sound in the file
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 # libsndfile's Vorbis encoder overflows the stack when it is given a long file in one call.
@@ -45,7 +49,7 @@ class Audio:
         sample_rate_hz: Frames per second.
     """
 
-    samples: NDArray[np.float32]
+    samples: NDArray[np.float32] = field(repr=False)
     sample_rate_hz: int
 
     def __post_init__(self) -> None:
@@ -88,12 +92,26 @@ class Audio:
         self._check_writable(format.lower())
         container, encoding = FORMATS[format.lower()]
         file = io.BytesIO()
-        with _soundfile().SoundFile(
+        with import_soundfile().SoundFile(
             file, "w", self.sample_rate_hz, channels=2, format=container, subtype=encoding
         ) as sound:
             for start in range(0, len(self.samples), _WRITE_FRAMES):
                 sound.write(self.samples[start : start + _WRITE_FRAMES])
         return file.getvalue()
+
+    def _repr_html_(self) -> str:
+        """Return an HTML player for notebooks, of at most five minutes and some megabytes."""
+        frames = self.samples[: MAX_PLAYER_S * self.sample_rate_hz]
+        format = "mp3" if self.sample_rate_hz in MP3_RATES_HZ else "ogg"
+        try:
+            data = Audio(frames, self.sample_rate_hz).to_bytes(format)
+        except RenderError as error:
+            return f"<p>{html.escape(str(error))}</p>"
+        source = f"data:audio/{_MEDIA_TYPES[format]};base64,{base64.b64encode(data).decode()}"
+        player = f'<audio controls preload="metadata" style="width:100%" src="{source}"></audio>'
+        if len(frames) == len(self.samples):
+            return player
+        return f"{player}<p>The first {MAX_PLAYER_S // 60} of {self.seconds / 60:.0f} minutes.</p>"
 
     def _check_writable(self, format: str) -> None:
         if format not in FORMATS:
@@ -185,7 +203,12 @@ def _peak(samples: NDArray[np.float32]) -> float:
     return float(max(samples.max(initial=0), -samples.min(initial=0)))
 
 
-def _soundfile() -> ModuleType:
+def import_soundfile() -> ModuleType:
+    """Import soundfile at first use.
+
+    Raises:
+        RendererMissingError: It is missing.
+    """
     try:
         import soundfile
     except (ImportError, OSError) as error:

@@ -24,7 +24,7 @@ static void open_block(Cursor *c, int32_t program) {
     c->position = c->pitch = NONE;
 }
 
-static void move_cursor(Cursor *c, const FeatureTable *table, int32_t token) {
+static void move_cursor(Cursor *c, const TokenTable *table, int32_t token) {
     int32_t value = table->value[token];
     c->index++;
     c->kind = table->kind[token];
@@ -103,7 +103,7 @@ static void start_note(Context *x, const Cursor *c, int32_t duration) {
         x->held[x->held_count++] = (HeldNote){now(c), end, c->pitch, c->slot};
 }
 
-static void update_context(FeatureState *s, const FeatureTable *table, int32_t token) {
+static void update_context(FeatureState *s, const TokenTable *table, int32_t token) {
     const Cursor *c = &s->cursor;
     Context *x = &s->context;
     if (c->kind == BAR || c->kind == PROGRAM || c->kind == POSITION) finish_chord(x);
@@ -205,11 +205,11 @@ static void write_positions(const FeatureState *s, int16_t *out) {
 
 /* Accuracy of the candidates ----------------------------------------------------------------- */
 
-static int32_t proposed_kind(const CandidateAccuracy *accuracy, const FeatureTable *table) {
+static int32_t proposed_kind(const CandidateAccuracy *accuracy, const TokenTable *table) {
     return accuracy->proposal == OUT_OF_RANGE ? PITCH : table->kind[accuracy->proposal];
 }
 
-static void count_result(CandidateAccuracy *accuracy, const FeatureTable *table, int32_t token) {
+static void count_result(CandidateAccuracy *accuracy, const TokenTable *table, int32_t token) {
     if (accuracy->proposal == NONE) return;
     bool right = accuracy->proposal == token;
     uint16_t *share = &accuracy->shares[proposed_kind(accuracy, table)];
@@ -239,7 +239,7 @@ void features_begin(FeatureState *s) {
     }
 }
 
-static void push(FeatureState *s, const FeatureTable *table, int32_t token) {
+void features_push(FeatureState *s, const TokenTable *table, int32_t token) {
     Cursor *c = &s->cursor;
     for (int i = 0; i < CANDIDATES; i++) count_result(&s->accuracy[i], table, token);
     move_cursor(c, table, token);
@@ -279,7 +279,7 @@ static void write_histogram(const FeatureState *s, const float *histograms, int3
         memcpy(out, histograms + s->cursor.slot * count, (size_t)count * sizeof *out);
 }
 
-static void write_candidates(const FeatureState *s, const FeatureTable *table,
+static void write_candidates(const FeatureState *s, const TokenTable *table,
                              const FeatureOutputs *out, int64_t step) {
     for (int i = 0; i < CANDIDATES; i++) {
         const CandidateAccuracy *accuracy = &s->accuracy[i];
@@ -293,8 +293,8 @@ static void write_candidates(const FeatureState *s, const FeatureTable *table,
     }
 }
 
-static void write_step(const FeatureState *s, const FeatureTable *table, const FeatureOutputs *out,
-                       int64_t step) {
+void features_write(const FeatureState *s, const TokenTable *table, const FeatureOutputs *out,
+                    int64_t step) {
     const Cursor *c = &s->cursor;
     const Context *x = &s->context;
     write_candidates(s, table, out, step);
@@ -338,37 +338,37 @@ static void write_nothing(const FeatureOutputs *out, int64_t first, int64_t last
     if (out->durations) memset(out->durations + RHYTHM_STEPS * first, 0, rhythm);
 }
 
-static int32_t check_ids(const FeatureState *s, const FeatureTable *table, const int64_t *ids,
-                         int64_t count) {
-    if (count > INT32_MAX - 2 - (s ? (int64_t)s->cursor.index : -1)) return FEATURES_TOO_LONG;
+static int32_t check_stream(const FeatureState *s, const TokenTable *table, const int64_t *ids,
+                            int64_t count) {
+    if (count > INT32_MAX - 2 - (s ? (int64_t)s->cursor.index : -1)) return CORE_TOO_LONG;
     for (int64_t i = 0; i < count; i++)
-        if (ids[i] < 0 || ids[i] >= table->size) return FEATURES_BAD_TOKEN;
-    return FEATURES_OK;
+        if (ids[i] < 0 || ids[i] >= table->size) return CORE_BAD_TOKEN;
+    return CORE_OK;
 }
 
-static void read_row(FeatureState *s, const FeatureTable *table, const int64_t *ids, int64_t count,
+static void read_row(FeatureState *s, const TokenTable *table, const int64_t *ids, int64_t count,
                      const FeatureOutputs *out, int64_t first) {
     for (int64_t i = 0; i < count; i++) {
-        push(s, table, (int32_t)ids[i]);
-        write_step(s, table, out, first + i);
+        features_push(s, table, (int32_t)ids[i]);
+        features_write(s, table, out, first + i);
     }
 }
 
-static int32_t check_rows(const FeatureState *states, const FeatureTable *table, const int64_t *ids,
+static int32_t check_rows(const FeatureState *states, const TokenTable *table, const int64_t *ids,
                           int64_t rows, int64_t steps, const int64_t *lengths,
                           const uint8_t *reset) {
-    if (rows < 0 || steps < 0) return FEATURES_BAD_LENGTH;
+    if (rows < 0 || steps < 0) return CORE_BAD_LENGTH;
     for (int64_t row = 0; row < rows; row++) {
         int64_t count = lengths ? lengths[row] : steps;
-        if (count < 0 || count > steps) return FEATURES_BAD_LENGTH;
+        if (count < 0 || count > steps) return CORE_BAD_LENGTH;
         const FeatureState *state = reset && reset[row] ? NULL : &states[row];
-        int32_t error = check_ids(state, table, ids + row * steps, count);
+        int32_t error = check_stream(state, table, ids + row * steps, count);
         if (error) return error;
     }
-    return FEATURES_OK;
+    return CORE_OK;
 }
 
-int32_t features_read_rows(FeatureState *states, const FeatureTable *table, const int64_t *ids,
+int32_t features_read_rows(FeatureState *states, const TokenTable *table, const int64_t *ids,
                            int64_t rows, int64_t steps, const int64_t *lengths,
                            const uint8_t *reset, const FeatureOutputs *out) {
     int32_t error = check_rows(states, table, ids, rows, steps, lengths, reset);

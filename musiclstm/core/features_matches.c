@@ -101,7 +101,7 @@ static int16_t symbol(const FeatureState *s, int32_t token, int32_t pitch) {
     return (int16_t)(s->last_pitch == NONE ? FIRST_PITCH : pitch - s->last_pitch - PITCHES);
 }
 
-void features_store_token(FeatureState *s, const FeatureTable *table, int32_t token) {
+void features_store_token(FeatureState *s, const TokenTable *table, int32_t token) {
     uint32_t at = in_ring(s->cursor.index);
     int32_t pitch = table->kind[token] == PITCH ? table->value[token] : NONE;
     s->ids[at] = (int16_t)token;
@@ -115,7 +115,7 @@ int32_t features_propose_exact(FeatureState *s) {
     return match == NONE ? NONE : s->ids[in_ring(match + 1)];
 }
 
-int32_t features_propose_transposed(FeatureState *s, const FeatureTable *table) {
+int32_t features_propose_transposed(FeatureState *s, const TokenTable *table) {
     int32_t match = match_tokens(s->transposed, s->symbols, s->cursor.index, 5);
     if (match == NONE) return NONE;
     int32_t token = s->ids[in_ring(match + 1)], then = s->pitches[in_ring(match)];

@@ -42,7 +42,7 @@ void features_update_part_order(FeatureState *s) {
     r->age = r->following == NONE ? 0 : c->bar - (r->last_bar[r->following] - 1);
 }
 
-int32_t features_propose_part(const FeatureState *s, const FeatureTable *table) {
+int32_t features_propose_part(const FeatureState *s, const TokenTable *table) {
     enum { CANDIDATE_BARS = 2 };
     int32_t kind = s->cursor.kind;
     if (kind != DURATION && kind != TIME_SIGNATURE && kind != TEMPO) return NONE;
@@ -86,7 +86,7 @@ static bool plays(const FeatureState *s, bool imitation, int32_t slot) {
            note.onset < bar_end(&s->cursor);
 }
 
-static int32_t following_part(const FeatureState *s, const FeatureTable *table, bool imitation) {
+static int32_t following_part(const FeatureState *s, const TokenTable *table, bool imitation) {
     const PartOrder *r = &s->part_order;
     for (int32_t i = r->later; i < r->count; i++)
         if (plays(s, imitation, r->order[i]))
@@ -94,7 +94,7 @@ static int32_t following_part(const FeatureState *s, const FeatureTable *table, 
     return table->bar;
 }
 
-static int32_t first_position(const FeatureState *s, const FeatureTable *table, bool imitation) {
+static int32_t first_position(const FeatureState *s, const TokenTable *table, bool imitation) {
     const Cursor *c = &s->cursor;
     const PartOrder *r = &s->part_order;
     PredictedNote note;
@@ -106,7 +106,7 @@ static int32_t first_position(const FeatureState *s, const FeatureTable *table, 
     return NONE;
 }
 
-static int32_t after_note(const FeatureState *s, const FeatureTable *table, bool imitation) {
+static int32_t after_note(const FeatureState *s, const TokenTable *table, bool imitation) {
     const Cursor *c = &s->cursor;
     PredictedNote note;
     if (!next_note(s, imitation, c->slot, now(c), &note) || note.onset >= bar_end(c))
@@ -115,7 +115,7 @@ static int32_t after_note(const FeatureState *s, const FeatureTable *table, bool
     return position_id(table, note.onset - c->start, c->unit);
 }
 
-static int32_t pitch_now(const FeatureState *s, const FeatureTable *table, bool imitation) {
+static int32_t pitch_now(const FeatureState *s, const TokenTable *table, bool imitation) {
     const Cursor *c = &s->cursor;
     PredictedNote note;
     bool comes = next_note(s, imitation, c->slot, now(c), &note) && note.onset == now(c);
@@ -131,7 +131,7 @@ static int32_t duration_now(const FeatureState *s, bool imitation) {
     return last ? last->duration : NONE;
 }
 
-int32_t features_propose_notes(const FeatureState *s, const FeatureTable *table, bool imitation) {
+int32_t features_propose_notes(const FeatureState *s, const TokenTable *table, bool imitation) {
     const Cursor *c = &s->cursor;
     switch (c->kind) {
     case BAR: return c->time_signature;
@@ -211,13 +211,13 @@ static const PartNote *model_note(const FeatureState *s, int64_t earliest, int64
     return found;
 }
 
-static int32_t parallel_pitch(const FeatureState *s, const FeatureTable *table, const PartNote *model) {
+static int32_t parallel_pitch(const FeatureState *s, const TokenTable *table, const PartNote *model) {
     const PartNote *own = last_note(s, s->cursor.slot);
     if (!model || !own || s->cursor.programs[s->homorhythm.model] == DRUMS) return NONE;
     return pitch_id(table, own->pitch + model->step, false);
 }
 
-int32_t features_propose_rhythm(const FeatureState *s, const FeatureTable *table) {
+int32_t features_propose_rhythm(const FeatureState *s, const TokenTable *table) {
     const Cursor *c = &s->cursor;
     const PartNote *note = NULL;
     if (s->homorhythm.model == NONE || c->slot == NONE) return NONE;

@@ -2,10 +2,7 @@
 #ifndef MUSICLSTM_FEATURES_STATE_H
 #define MUSICLSTM_FEATURES_STATE_H
 
-#include "features.h"
-
-#include <stdbool.h>
-#include <string.h>
+#include "token_table.h"
 
 enum {
     HORIZON = 16384,
@@ -15,32 +12,11 @@ enum {
     NOTE_LINKS = HORIZON / 2,
     TOKEN_BUCKET_BITS = 13,
     NOTE_BUCKET_BITS = 12,
-    MAX_VOCAB = 4096,
-    PITCHES = 128,
-    POSITIONS = 192,
-    RHYTHM_STEPS = 192,
-    PROGRAMS = 129,
-    MAX_TRACKS = 8,
     MAX_PARTS = 64,
     MAX_HELD = 1024,
-    CANDIDATES = 6,
-    REFERENCE_PITCHES = 5,
     FARTHEST_END = 255,
-    MAX_METER = 8191,
     MOST_NOTES = 16,
     MOST_ONSETS = 64,
-    NONE = -1,
-    OUT_OF_RANGE = -2,
-    DRUMS = -1,
-};
-
-enum { OTHER, BAR, TIME_SIGNATURE, TEMPO, PROGRAM, POSITION, PITCH, DRUM, DURATION, KINDS };
-
-struct FeatureTable {
-    int32_t size, bar;
-    uint8_t kind[MAX_VOCAB], unit[MAX_VOCAB];
-    int16_t value[MAX_VOCAB];
-    int16_t pitch_ids[PITCHES], drum_ids[PITCHES], position_ids[POSITIONS], program_ids[PROGRAMS];
 };
 
 typedef struct {
@@ -140,24 +116,6 @@ struct FeatureState {
 
 /* Inline functions */
 
-static inline int32_t pitch_id(const FeatureTable *table, int32_t pitch, bool drums) {
-    if (pitch < 0 || pitch >= PITCHES) return OUT_OF_RANGE;
-    return drums ? table->drum_ids[pitch] : table->pitch_ids[pitch];
-}
-
-static inline int32_t position_id(const FeatureTable *table, int64_t offset, int32_t unit) {
-    if (offset % unit || offset / unit >= POSITIONS) return NONE;
-    return table->position_ids[offset / unit];
-}
-
-static inline int32_t program_id(const FeatureTable *table, int32_t program) {
-    return table->program_ids[program - DRUMS];
-}
-
-static inline bool within(int32_t value, int32_t low, int32_t high) {
-    return low <= value && value <= high;
-}
-
 static inline bool is_drums(const Cursor *c) { return c->slot != NONE && c->program == DRUMS; }
 
 static inline int64_t now(const Cursor *c) {
@@ -179,18 +137,23 @@ static inline const PartNote *last_note(const FeatureState *s, int32_t slot) {
 
 static inline int32_t between(uint32_t onset, uint32_t later) { return (int32_t)(later - onset); }
 
+/* features.c: read one token; write the features after it */
+void features_push(FeatureState *s, const TokenTable *table, int32_t token);
+void features_write(const FeatureState *s, const TokenTable *table, const FeatureOutputs *out,
+                    int64_t step);
+
 /* features_matches.c */
-void features_store_token(FeatureState *s, const FeatureTable *table, int32_t token);
+void features_store_token(FeatureState *s, const TokenTable *table, int32_t token);
 int32_t features_propose_exact(FeatureState *s);
-int32_t features_propose_transposed(FeatureState *s, const FeatureTable *table);
+int32_t features_propose_transposed(FeatureState *s, const TokenTable *table);
 void features_add_note(FeatureState *s, int32_t duration);
 void features_match_notes(FeatureState *s);
 
 /* features_parts.c */
 void features_update_part_order(FeatureState *s);
-int32_t features_propose_part(const FeatureState *s, const FeatureTable *table);
-int32_t features_propose_notes(const FeatureState *s, const FeatureTable *table, bool imitation);
+int32_t features_propose_part(const FeatureState *s, const TokenTable *table);
+int32_t features_propose_notes(const FeatureState *s, const TokenTable *table, bool imitation);
 void features_update_homorhythm(FeatureState *s);
-int32_t features_propose_rhythm(const FeatureState *s, const FeatureTable *table);
+int32_t features_propose_rhythm(const FeatureState *s, const TokenTable *table);
 
 #endif

@@ -1,7 +1,7 @@
 """Compile the C sources of this folder into a shared library at first use, and load it.
 
 The library is built for this machine's processor and stored in the user's cache folder. Without a C
-compiler `load` returns None, and callers use Python instead.
+compiler `load` returns None.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-SWITCH = "MUSICLSTM_KERNEL"  # "off": never built, never loaded
+KERNEL_VARIABLE = "MUSICLSTM_KERNEL"
+CHOICES = ANY, NATIVE, WASM, OFF = "any", "native", "wasm", "off"  # of how the core is run
 CACHE_VARIABLE = "MUSICLSTM_CACHE"
 
 _FOLDER = Path(__file__).parent
@@ -38,12 +39,12 @@ _log = logging.getLogger(__name__)
 def load() -> ctypes.CDLL | None:
     """Return the library, built if necessary; None if it cannot be built."""
     frozen = getattr(sys, "frozen", False) or not sys.executable  # the self check needs Python
-    if os.environ.get(SWITCH) == "off" or sys.platform == "win32" or frozen:
+    if os.environ.get(KERNEL_VARIABLE) in (OFF, WASM) or sys.platform == "win32" or frozen:
         return None
     try:
         return ctypes.CDLL(str(_built()))
     except (OSError, subprocess.SubprocessError) as error:
-        _log.info("No compiled core on this machine (%s); Python is used instead.", error)
+        _log.info("The core cannot be compiled on this machine (%s).", error)
         return None
 
 
@@ -83,7 +84,7 @@ def _build(compiler: str, library: Path) -> None:
     """
     sources = [str(source) for source in _sources("*.c")]
     for flag in _PROCESSOR_FLAGS:
-        command = [compiler, *_FLAGS, flag, *sources, "-lm", "-o", str(library)]
+        command = [compiler, *_FLAGS, flag, *sources, "-o", str(library)]
         done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
         if done.returncode == 0:
             break
@@ -110,18 +111,21 @@ def _processor() -> str:
 
 
 def _private_folder() -> Path:
-    """Return a cache folder that only this user can write to."""
+    """Return a folder for libraries that only this user can write to."""
+    return cache_folder("kernels") or _folder_of_this_process()
+
+
+def cache_folder(name: str) -> Path | None:
+    """Return a folder in the user's cache that only this user can write to; None: there is none."""
     try:
         named = os.environ.get(CACHE_VARIABLE)
-        usual = (Path(named) if named else Path.home() / ".cache" / "musiclstm") / "kernels"
-        usual.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = usual.stat()
+        folder = (Path(named) if named else Path.home() / ".cache" / "musiclstm") / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
         ours = status.st_uid == os.getuid() and not status.st_mode & 0o022
-        if ours and os.access(usual, os.W_OK):
-            return usual
-    except (OSError, RuntimeError):  # not writable, or no home folder
-        pass
-    return _folder_of_this_process()
+        return folder if ours and os.access(folder, os.W_OK) else None
+    except (OSError, RuntimeError, AttributeError):  # not writable, no home folder, or Windows
+        return None
 
 
 @cache

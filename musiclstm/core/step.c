@@ -21,11 +21,13 @@ static const float TINY = 1e-36f; /* the largest magnitude of a vector that coun
 int32_t self_check(void) {
     int8_t w[2 * BLOCK], values[2 * COLUMNS];
     const QuantizedVector x = {values, 1.0f};
-    int32_t found[4], wrong = 0;
-    for (int i = 0; i < 2 * BLOCK; i++) w[i] = (int8_t)(i % 3 ? 127 - i % 5 : i % 7 - 127);
+    int32_t found[4], sums[4] = {0}, wrong = 0;
+    for (int i = 0; i < 2 * BLOCK; i++)
+        w[i] = (int8_t)(i % 3 ? MAX_WEIGHT - i % 5 : i % 7 - MAX_WEIGHT);
     for (int i = 0; i < 2 * COLUMNS; i++)
         values[i] = (int8_t)(i % 4 ? 127 - i % 2 : i % 3 - 127);
-    dot_four_rows(w, &x, 2, found);
+    for (int i = 0; i < 2 * BLOCK; i++) sums[i % BLOCK / COLUMNS] += w[i];
+    dot_four_rows(w, &x, 2, sums, 0, found);
     for (int row = 0; row < 4; row++)
         for (int i = 0; i < 2 * COLUMNS; i++)
             found[row] -= w[i / COLUMNS * BLOCK + row * COLUMNS + i % COLUMNS] * values[i];
@@ -43,7 +45,8 @@ typedef struct {
     float *context;          /* (CONTEXT_ROWS) */
 } StepWorkspace;
 
-static int32_t whole_blocks(int32_t size) { return (size + COLUMNS - 1) / COLUMNS; }
+/* Blocks of a row, an even number. */
+static int32_t whole_blocks(int32_t size) { return (size + 2 * COLUMNS - 1) / (2 * COLUMNS) * 2; }
 
 static int32_t pad4(int32_t size) { return (size + 3) / 4 * 4; }
 
@@ -105,15 +108,14 @@ static void add_part(const float *table, int32_t rows, int32_t row, int32_t size
     if (row < rows) add_row(table, row, size, x);
 }
 
-static void add_features(const Network *net, const FeatureOutputs *features, int32_t row,
-                         float *x) {
-    const uint8_t *parts = features->parts + 4 * row;
+static void add_features(const Network *net, const FeatureOutputs *features, float *x) {
+    const uint8_t *parts = features->parts;
     add_part(net->program, net->programs, parts[0], net->size, x);
     add_part(net->track, net->tracks, parts[1], net->size, x);
     add_part(net->following, net->programs, parts[2], net->size, x);
     add_part(net->age, net->ages, parts[3], net->size, x);
     for (int32_t c = 0; c < CANDIDATES; c++) {
-        const int32_t token = features->candidates[CANDIDATES * row + c];
+        const int32_t token = features->candidates[c];
         if (token >= 0 && token < net->vocab)
             add_row(net->candidate_inputs, c * net->vocab + token, net->size, x);
     }
@@ -125,12 +127,14 @@ static void add_features(const Network *net, const FeatureOutputs *features, int
 static void multiply_layer(const Network *net, int32_t layer, int32_t rows, const StepWorkspace *work) {
     const int32_t blocks = whole_blocks(net->size), units = pad4(net->size);
     const int8_t *w = net->weights + (size_t)layer * 4 * units * 2 * blocks * COLUMNS;
+    const int32_t *w_sums = net->weight_sums + (size_t)layer * 4 * units * 2;
     for (int32_t unit = 0; unit < units; unit += 4) {
-        for (int32_t gate = 0; gate < 4; gate++, w += 2 * blocks * BLOCK) {
+        for (int32_t gate = 0; gate < 4; gate++, w += 2 * blocks * BLOCK, w_sums += 8) {
             for (int32_t row = 0; row < rows; row++) {
                 int32_t *sums = work->sums + (size_t)row * 8 * units + gate * units + unit;
-                dot_four_rows(w, work->input + row, blocks, sums);
-                dot_four_rows(w + blocks * BLOCK, work->hidden + row, blocks, sums + 4 * units);
+                dot_four_rows(w, work->input + row, blocks, w_sums, !row, sums);
+                dot_four_rows(w + blocks * BLOCK, work->hidden + row, blocks, w_sums + 4, !row,
+                              sums + 4 * units);
             }
         }
     }
@@ -160,101 +164,75 @@ static void lstm_cell(const float *restrict gates, int32_t size, int32_t units, 
     }
 }
 
-static void run_layer(const Network *net, int32_t layer, int32_t rows, const StepWorkspace *work,
-                      float *hidden, float *cell, float *x) {
+static void run_layer(const Network *net, int32_t layer, int32_t rows, const NetworkRow *row,
+                      const StepWorkspace *work) {
     const int32_t size = net->size;
-    for (int32_t row = 0; row < rows; row++) {
-        const float *input = x + (size_t)row * size;
+    const size_t at = (size_t)layer * size;
+    for (int32_t r = 0; r < rows; r++) {
+        const float *input = row[r].output;
         if (net->layer_norm) {
-            const float *norm = net->norms + (size_t)layer * 2 * size;
-            normalize(input, norm, size, net->epsilon, work->normed);
+            normalize(input, net->norms + 2 * at, size, net->epsilon, work->normed);
             input = work->normed;
         }
-        quantize(input, size, work->input + row);
-        quantize(hidden + (size_t)row * size, size, work->hidden + row);
+        quantize(input, size, work->input + r);
+        quantize(row[r].hidden + at, size, work->hidden + r);
     }
     multiply_layer(net, layer, rows, work);
-    for (int32_t row = 0; row < rows; row++) {
-        size_t at = (size_t)row * size;
-        dequantize_gates(net, layer, row, work);
-        lstm_cell(work->gates, size, pad4(size), (float)net->residual, hidden + at,
-                    cell + at, x + at);
+    for (int32_t r = 0; r < rows; r++) {
+        dequantize_gates(net, layer, r, work);
+        lstm_cell(work->gates, size, pad4(size), (float)net->residual, row[r].hidden + at,
+                  row[r].cell + at, row[r].output);
     }
 }
 
-/* Reads one token for each row. hidden, cell: (layers, rows, size), updated in place; outputs:
- * (rows, size), after the final norm. `features` are not read by a network without them. */
-void read_tokens(const Network *net, int32_t rows, const int64_t *ids,
-                 const FeatureOutputs *features, float *hidden, float *cell, float *outputs,
-                 char *memory) {
+void network_read(const Network *net, int32_t rows, const NetworkRow *row, char *workspace) {
     const int32_t size = net->size;
-    const StepWorkspace work = carve_workspace(net, rows, memory);
-    for (int32_t row = 0; row < rows; row++) {
-        float *x = outputs + (size_t)row * size;
-        for (int32_t i = 0; i < size; i++) x[i] = net->embeddings[(size_t)ids[row] * size + i];
-        if (net->has_features) add_features(net, features, row, x);
+    const StepWorkspace work = carve_workspace(net, rows, workspace);
+    for (int32_t r = 0; r < rows; r++) {
+        const float *embedding = net->embeddings + (size_t)row[r].token * size;
+        for (int32_t i = 0; i < size; i++) row[r].output[i] = embedding[i];
+        if (net->has_features) add_features(net, &row[r].features, row[r].output);
     }
-    for (int32_t layer = 0; layer < net->layers; layer++) {
-        size_t at = (size_t)layer * rows * size;
-        run_layer(net, layer, rows, &work, hidden + at, cell + at, outputs);
-    }
-    if (!net->layer_norm) return;
-    for (int32_t row = 0; row < rows; row++) {
-        float *x = outputs + (size_t)row * size;
-        normalize(x, net->norms + (size_t)net->layers * 2 * size, size, net->epsilon, work.normed);
-        for (int32_t i = 0; i < size; i++) x[i] = work.normed[i];
-    }
-}
-
-static FeatureOutputs features_at(const FeatureOutputs *features, int64_t step) {
-    FeatureOutputs at = *features;
-    at.candidates += CANDIDATES * step, at.parts += 4 * step; /* read_tokens uses no others */
-    return at;
-}
-
-/* Reads `steps` tokens of one row; `features` have one entry for each. `output` is that of the last
- * step. */
-void read_sequence(const Network *net, int64_t steps, const int64_t *ids,
-                   const FeatureOutputs *features, float *hidden, float *cell, float *output,
-                   char *memory) {
-    for (int64_t step = 0; step < steps; step++) {
-        const FeatureOutputs at = net->has_features ? features_at(features, step) : *features;
-        read_tokens(net, 1, ids + step, &at, hidden, cell, output, memory);
+    for (int32_t layer = 0; layer < net->layers; layer++) run_layer(net, layer, rows, row, &work);
+    for (int32_t r = 0; net->layer_norm && r < rows; r++) {
+        const float *norm = net->norms + (size_t)net->layers * 2 * size;
+        normalize(row[r].output, norm, size, net->epsilon, work.normed);
+        for (int32_t i = 0; i < size; i++) row[r].output[i] = work.normed[i];
     }
 }
 
 /* Output --------------------------------------------------------------------------------------- */
 
-static void score_all_tokens(const Network *net, int32_t rows, const StepWorkspace *work,
-                             float *logits) {
+static void score_all_tokens(const Network *net, int32_t rows, const NetworkRow *row,
+                             const StepWorkspace *work) {
     const int32_t blocks = whole_blocks(net->size);
     for (int32_t token = 0; token < net->vocab; token += 4) {
-        for (int32_t row = 0; row < rows; row++) {
+        const int8_t *weights = net->head + (size_t)token * blocks * COLUMNS;
+        for (int32_t r = 0; r < rows; r++) {
+            const QuantizedVector *output = work->input + r;
             int32_t sums[4];
-            dot_four_rows(net->head + (size_t)token * blocks * COLUMNS, work->input + row, blocks,
-                          sums);
+            dot_four_rows(weights, output, blocks, net->head_sums + token, !r, sums);
             for (int i = 0; i < 4; i++)
-                logits[(size_t)row * net->vocab + token + i] =
-                    sums[i] * (work->input[row].scale * net->head_scales[token + i])
+                row[r].logits[token + i] =
+                    sums[i] * (output->scale * net->head_scales[token + i])
                     + net->head_bias[token + i];
         }
     }
 }
 
 /* Adds the gate of each candidate to the logit of its token. */
-static void add_copies(const Network *net, const FeatureOutputs *features, int32_t row,
-                       float weight, const float *output, float *logits) {
-    const int32_t first = CANDIDATES * row;
+static void add_copies(const Network *net, const FeatureOutputs *features, float weight,
+                       const float *output, float *logits) {
     float inputs[3 * CANDIDATES];
     for (int32_t c = 0; c < CANDIDATES; c++) {
-        const float present = features->candidates[first + c] >= 0;
-        inputs[c] = natural_log(1.0f + features->runs[first + c]);
+        const float present = features->candidates[c] >= 0;
+        inputs[c] = natural_log(1.0f + features->runs[c]);
         inputs[CANDIDATES + c] = present;
         inputs[2 * CANDIDATES + c] =
-            present * (3.0f * (features->accuracy[first + c] / 255.0f) - 1.5f);
+            present * (3.0f * (features->accuracy[c] / 255.0f) - 1.5f);
     }
     for (int32_t c = 0; c < CANDIDATES; c++) {
-        const int32_t token = features->candidates[first + c];
+        const int32_t token = features->candidates[c];
         if (token < 0 || token >= net->vocab) continue;
         const float *gate = net->gates + (size_t)c * (net->size + 3 * CANDIDATES);
         float sum = dot_product(gate, output, net->size) + net->gate_bias[c];
@@ -269,7 +247,8 @@ static void run_context_head(const Network *net, int32_t from, int32_t to, const
     const int32_t blocks = whole_blocks(net->size);
     for (int32_t at = from; at < to; at += 4) {
         int32_t sums[4];
-        dot_four_rows(net->context + (size_t)at * blocks * COLUMNS, output, blocks, sums);
+        dot_four_rows(net->context + (size_t)at * blocks * COLUMNS, output, blocks,
+                      net->context_sums + at, 1, sums);
         for (int i = 0; i < 4; i++)
             context[at + i] = sums[i] * (output->scale * net->context_scales[at + i])
                             + net->context_bias[at + i];
@@ -305,17 +284,16 @@ static void add_histogram(const float *histogram, float weight, const float *fil
 }
 
 /* Terms of the twelve pitch classes. */
-static void score_classes(const FeatureOutputs *features, int32_t row, const float *context,
-                          float *classes) {
+static void score_classes(const FeatureOutputs *features, const float *context, float *classes) {
     const float *weights = context + HISTOGRAM_AT, *filters = context + FILTERS_AT;
     float sounding[CLASSES];
     for (int32_t q = 0; q < CLASSES; q++) {
         classes[q] = 0.0f;
-        sounding[q] = (float)(features->sounding[row] >> q & 1);
+        sounding[q] = (float)(features->sounding[0] >> q & 1);
     }
-    add_histogram(features->recent + CLASSES * row, weights[1], filters, classes);
-    add_histogram(features->piece + CLASSES * row, weights[2], filters + CLASSES, classes);
-    if (features->sounding[row]) add_filtered(sounding, filters + 2 * CLASSES, classes);
+    add_histogram(features->recent, weights[1], filters, classes);
+    add_histogram(features->piece, weights[2], filters + CLASSES, classes);
+    if (features->sounding[0]) add_filtered(sounding, filters + 2 * CLASSES, classes);
 }
 
 /* counts: of cases with more, and with as many; see Sizes in step_features.py. */
@@ -323,22 +301,22 @@ static float log_odds(const int16_t *counts) {
     return natural_log(counts[0] + 25.0f) - natural_log(counts[1] + 25.0f);
 }
 
-static void add_pitches(const Network *net, const FeatureOutputs *features, int32_t row,
+static void add_pitches(const Network *net, const FeatureOutputs *features,
                         const QuantizedVector *output, float *context, float *logits) {
     float terms[PITCHES] = {0}, classes[CLASSES];
     run_context_head(net, HISTOGRAM_AT, PITCH_ROWS, output, context);
     for (int32_t r = 0; r < REFERENCE_PITCHES; r++) {
-        const int32_t reference = features->pitches[REFERENCE_PITCHES * row + r];
+        const int32_t reference = features->pitches[r];
         const int32_t at = r * RELATIVE_PITCH_ROWS;
         if (reference < 0) continue;
         run_context_head(net, at, at + RELATIVE_PITCH_ROWS, output, context);
         add_shifted(context + at, reference, PITCH_REACH, PITCH_REACH, PITCHES, terms);
     }
-    const float *part = features->part + (size_t)PITCHES * row, weight = context[HISTOGRAM_AT];
+    const float *part = features->part, weight = context[HISTOGRAM_AT];
     for (int32_t p = 0; p < PITCHES; p++)
         terms[p] += weight * (natural_log(part[p] + 1e-3f) + 6.9f);
-    score_classes(features, row, context, classes);
-    const float more = context[HISTOGRAM_AT + 3] * log_odds(features->sizes + 4 * row);
+    score_classes(features, context, classes);
+    const float more = context[HISTOGRAM_AT + 3] * log_odds(features->sizes);
     for (int32_t i = 0; i < net->pitches; i++) {
         const int32_t p = net->pitch_values[i];
         logits[net->pitch_tokens[i]] += terms[p] + classes[p % CLASSES] + more;
@@ -355,9 +333,9 @@ static void add_rhythm(const float *histogram, float weight, int32_t count, cons
         logits[tokens[i]] += terms[values[i] < RHYTHM_STEPS ? values[i] : RHYTHM_STEPS - 1];
 }
 
-static void add_positions(const Network *net, const FeatureOutputs *features, int32_t row,
+static void add_positions(const Network *net, const FeatureOutputs *features,
                           const QuantizedVector *output, float *context, float *logits) {
-    const int32_t onset = features->positions[2 * row], end = features->positions[2 * row + 1];
+    const int32_t onset = features->positions[0], end = features->positions[1];
     float terms[POSITION_LIMIT] = {0};
     if (onset >= 0) {
         run_context_head(net, FORWARD_AT, AROUND_AT, output, context);
@@ -369,37 +347,31 @@ static void add_positions(const Network *net, const FeatureOutputs *features, in
                     terms);
     }
     run_context_head(net, RHYTHM_AT, CONTEXT_ROWS, output, context);
-    const float more = context[RHYTHM_AT + 2] * log_odds(features->sizes + 4 * row + 2);
+    const float more = context[RHYTHM_AT + 2] * log_odds(features->sizes + 2);
     for (int32_t i = 0; i < net->positions; i++)
         logits[net->position_tokens[i]] += terms[net->position_values[i]] + more;
-    add_rhythm(features->onsets + (size_t)RHYTHM_STEPS * row, context[RHYTHM_AT], net->positions,
+    add_rhythm(features->onsets, context[RHYTHM_AT], net->positions,
                net->position_tokens, net->position_values, logits);
 }
 
-static void add_durations(const Network *net, const FeatureOutputs *features, int32_t row,
+static void add_durations(const Network *net, const FeatureOutputs *features,
                           const QuantizedVector *output, float *context, float *logits) {
     run_context_head(net, RHYTHM_AT, CONTEXT_ROWS, output, context);
-    add_rhythm(features->durations + (size_t)RHYTHM_STEPS * row, context[RHYTHM_AT + 1],
+    add_rhythm(features->durations, context[RHYTHM_AT + 1],
                net->durations, net->duration_tokens, net->duration_values, logits);
 }
 
-/* Scores the next token of each row. copy_weights: (rows), scales of the gates; outputs:
- * (rows, size), of read_tokens; logits: (rows, vocab). */
-void score_tokens(const Network *net, int32_t rows, const FeatureOutputs *features,
-                  const float *copy_weights, const float *outputs, float *logits, char *memory) {
-    const StepWorkspace work = carve_workspace(net, rows, memory);
-    for (int32_t row = 0; row < rows; row++)
-        quantize(outputs + (size_t)row * net->size, net->size, work.input + row);
-    score_all_tokens(net, rows, &work, logits);
-    for (int32_t row = 0; net->has_features && row < rows; row++) {
-        float *own = logits + (size_t)row * net->vocab;
-        const QuantizedVector *output = work.input + row;
-        add_copies(net, features, row, copy_weights[row], outputs + (size_t)row * net->size, own);
-        if (features->follows[row] & 1)
-            add_pitches(net, features, row, output, work.context, own);
-        if (features->follows[row] & 2)
-            add_positions(net, features, row, output, work.context, own);
-        if (features->follows[row] & 4)
-            add_durations(net, features, row, output, work.context, own);
+void network_score(const Network *net, int32_t rows, const NetworkRow *row, char *workspace) {
+    const StepWorkspace work = carve_workspace(net, rows, workspace);
+    for (int32_t r = 0; r < rows; r++) quantize(row[r].output, net->size, work.input + r);
+    score_all_tokens(net, rows, row, &work);
+    for (int32_t r = 0; net->has_features && r < rows; r++) {
+        const FeatureOutputs *features = &row[r].features;
+        const QuantizedVector *output = work.input + r;
+        float *logits = row[r].logits;
+        add_copies(net, features, row[r].copy_weight, row[r].output, logits);
+        if (features->follows[0] & 1) add_pitches(net, features, output, work.context, logits);
+        if (features->follows[0] & 2) add_positions(net, features, output, work.context, logits);
+        if (features->follows[0] & 4) add_durations(net, features, output, work.context, logits);
     }
 }

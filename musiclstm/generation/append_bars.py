@@ -17,13 +17,15 @@ from symusic.core import (
     TrackTick,
 )
 
+from musiclstm.generation.key_signatures import add_key_signatures
 from musiclstm.midi import analysis
 from musiclstm.tokens import PartName, normalize_time_signature, program_of
 
 if TYPE_CHECKING:
     from musiclstm.generation.composition import GeneratedBar
 
-_PEDAL, _VOLUME, _EXPRESSION = 64, 7, 11  # controller numbers
+PEDAL = 64  # controller number
+_DEFAULT_LEVELS = {7: 100, 11: 127}  # of volume and expression
 
 _Events = TypeVar("_Events", TempoTickList, NoteTickList)
 
@@ -104,18 +106,22 @@ def concat_prompt(
     for tempo in new.tempos:
         whole.tempos.append(TempoTick(round(tempo.time * scale) + at, mspq=tempo.mspq))
     _add_meters(whole, new, at, scale)
+    add_key_signatures(whole, new, at, scale)
     return whole, added
 
 
 def _reset_controls(track: TrackTick, at: int) -> None:
     """Release the pedal, center the pitch bend and undo a fade-out at a tick."""
-    pedal = [control.value for control in track.controls if control.number == _PEDAL]
+    pedal = [control.value for control in track.controls if control.number == PEDAL]
     if pedal and pedal[-1]:
-        track.controls.append(ControlChangeTick(at, _PEDAL, 0))
+        track.controls.append(ControlChangeTick(at, PEDAL, 0))
     if len(track.pitch_bends) and track.pitch_bends[-1].value:
         track.pitch_bends.append(PitchBendTick(at, 0))
-    for number in (_VOLUME, _EXPRESSION):
-        levels = [control.value for control in track.controls if control.number == number]
+    for number, default in _DEFAULT_LEVELS.items():
+        own = [control for control in track.controls if control.number == number]
+        levels = [control.value for control in own]
+        if own and own[0].time > 0:  # until then the default
+            levels.insert(0, default)
         if levels and levels[-1] < max(levels) / 2:  # a fade-out
             track.controls.append(ControlChangeTick(at, number, max(levels)))
 
@@ -135,13 +141,13 @@ def _distribute(tracks: Sequence[TrackTick], notes: dict[str, np.ndarray]) -> No
     """Append each note to the track with the nearest median pitch."""
     if not tracks:
         return
-    medians = np.array([_median_pitch(track) for track in tracks])
+    medians = np.array([median_pitch(track) for track in tracks])
     nearest = np.abs(notes["pitch"][:, None] - medians).argmin(axis=1)
     for index, track in enumerate(tracks):
         chosen = {name: values[nearest == index] for name, values in notes.items()}
         track.notes.extend(NoteTickList.from_numpy(*chosen.values()))
 
 
-def _median_pitch(track: TrackTick) -> float:
+def median_pitch(track: TrackTick) -> float:
     """Return the median pitch of a track; 60 without notes."""
     return float(np.median(track.notes.numpy()["pitch"])) if len(track.notes) else 60.0

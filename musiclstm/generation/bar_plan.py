@@ -5,16 +5,33 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from numbers import Real
 from typing import Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
 from musiclstm.generation.constraints import BarShape, Constraints, Scale
-from musiclstm.generation.decoding.grammar import Grammar
+from musiclstm.generation.decoding.bar_rules import bar_rules
 from musiclstm.generation.decoding.sampling import Sampling
 
 Bars: TypeAlias = Sequence[tuple[int, ...]]
-Plan: TypeAlias = Callable[[int, Bars], tuple[Grammar, Sampling]]
+
+
+class BarPlan(NamedTuple):
+    """How one bar is written.
+
+    Attributes:
+        rules: `BarRules` of core.h.
+        sampling: Sampling with a random seed.
+        velocity_gain: Factor on the velocities of the bar, see `BarShape`.
+    """
+
+    rules: np.ndarray
+    sampling: Sampling
+    velocity_gain: float
+
+
+Plan: TypeAlias = Callable[[int, Bars], BarPlan]
 DeviationKind = Literal["entropy", "off_beat", "off_mode"]
 
 FORCED: tuple[DeviationKind, ...] = ("off_beat", "off_mode")
@@ -166,29 +183,26 @@ class GenerationRequest:
 
 
 def plan_bars(request: GenerationRequest) -> Plan:
-    """Return a function of bar index and earlier bars that returns grammar and sampling.
+    """Return a function of bar index and earlier bars that returns the plan of the bar.
 
     Raises:
         ValueError: The constraints contradict each other.
     """
-    _grammar(request.constraints, _PLAIN)
+    bar_rules(request.constraints, _PLAIN)
     if request.end is not None:
         for shape in _closing(request.key(())):
-            _grammar(request.constraints, shape)
+            bar_rules(request.constraints, shape)
 
-    def rules(bar: int, before: Bars) -> tuple[Grammar, Sampling]:
-        shape, sampling = _rules(request, bar, before)
-        return _grammar(request.constraints, shape), sampling
+    def plan(bar: int, before: Bars) -> BarPlan:
+        shape, sampling = _shape_and_sampling(request, bar, before)
+        return BarPlan(bar_rules(request.constraints, shape), sampling, shape.velocity_gain)
 
-    return rules
-
-
-@lru_cache(maxsize=64)
-def _grammar(constraints: Constraints, shape: BarShape) -> Grammar:
-    return Grammar(constraints, shape)
+    return plan
 
 
-def _rules(request: GenerationRequest, bar: int, before: Bars) -> tuple[BarShape, Sampling]:
+def _shape_and_sampling(
+    request: GenerationRequest, bar: int, before: Bars
+) -> tuple[BarShape, Sampling]:
     left = None if request.end is None else request.end - bar
     if left in (1, 2):
         return _closing(request.key(before))[-left], request.sampling

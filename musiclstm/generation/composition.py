@@ -24,20 +24,23 @@ from musiclstm.generation.bar_plan import Surprise
 from musiclstm.generation.constraints import Constraints
 from musiclstm.generation.decoding.inference import DecoderState
 from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.generation.key_signatures import set_key_signatures
 from musiclstm.generation.loudness import PromptLoudness
+from musiclstm.generation.pedalling import add_pedal, pedalled_tracks
 from musiclstm.generation.prompt import Prompt
 from musiclstm.generation.recipe import (
     MAX_BARS_IN_ALL,
     MAX_CHARACTERS,
     MAX_STEPS,
+    MIDI_PREFIX,
     ModelInfo,
     Recipe,
     Step,
     digest_of,
     drop_defaults,
 )
+from musiclstm.generation.references import References
 from musiclstm.midi import analysis
-from musiclstm.midi.embedded_text import embed_text
 from musiclstm.midi.score_ops import (
     drop_empty_tracks,
     first_ticks,
@@ -45,7 +48,10 @@ from musiclstm.midi.score_ops import (
     slice_score,
     trim_to_end,
 )
+from musiclstm.midi.score_tables import write_midi
+from musiclstm.midi.summary import pluralize
 from musiclstm.tokens import PartName, program_of
+from musiclstm.tokens.vocabulary import TICKS_PER_QUARTER
 
 # Indices of the prompt's tracks by the part that they are in the tokens.
 PartTracks: TypeAlias = Mapping[PartName, tuple[int, ...]]
@@ -109,10 +115,11 @@ class Composition:
         constraints: Constraints of the last bars, with a named key.
         surprise: In which bars the music deviates.
         prompt: None: a new piece.
+        references: Pieces that were read before the prompt.
         steps: Settings of all new bars, in order.
         generated_bars: The new bars one by one.
         initial_state: State of the network before the first new bar.
-        prompt_ids: Token ids that the network read before the first new bar.
+        prompt_ids: All token ids that were read before the first new bar.
         part_tracks: Indices of the prompt's tracks by part.
         loudness: Velocities of new notes.
         decoded_score: The new bars from tick 0 as they were decoded; the source of `score`.
@@ -132,6 +139,7 @@ class Composition:
     constraints: Constraints
     surprise: Surprise = field(default_factory=Surprise)
     prompt: Prompt | None = field(repr=False, default=None)
+    references: References = field(repr=False, default_factory=References)
     steps: tuple[Step, ...] = field(repr=False, default=())
     generated_bars: tuple[GeneratedBar, ...] = field(repr=False, compare=False, default=())
     initial_state: DecoderState | None = field(repr=False, compare=False, default=None)
@@ -158,6 +166,13 @@ class Composition:
     def prompt_end_tick(self) -> int:
         """Tick of `score` where the new music begins; 0 without a prompt."""
         return self.prompt.end_tick if self.prompt else 0
+
+    @property
+    def end_tick(self) -> int:
+        """Tick of `score` where the last bar ends."""
+        scale = self.score.ticks_per_quarter / TICKS_PER_QUARTER
+        length = sum(bar.length_ticks for bar in self.generated_bars)
+        return self.prompt_end_tick + round(length * scale)
 
     @property
     def continuation(self) -> ScoreTick:
@@ -252,20 +267,31 @@ class Composition:
         defaults = self.prompt.constraints if self.prompt else Constraints()
         source = self.prompt.source if self.prompt else None
         steps = drop_defaults(self.steps, defaults)
-        return Recipe(self.model_info, steps, source, digest_of(self.tokens))
+        read = self.references
+        music = digest_of(self.tokens)
+        return Recipe(self.model_info, steps, source, music, read.names, read.bars)
 
     def to_midi(self, *, only_new: bool = False) -> bytes:
         """Return a MIDI file that contains the recipe; `only_new` leaves the prompt out."""
-        midi = bytes((self.continuation if only_new else self.score).dumps_midi())
-        recipe = self.recipe
-        text = "" if recipe is None else recipe.to_json()
-        return embed_text(midi, text) if 0 < len(text) <= MAX_CHARACTERS else midi
+        score, start = (self.continuation, self.prompt_end_tick) if only_new else (self.score, 0)
+        text = "" if self.recipe is None else self.recipe.to_json()
+        text = MIDI_PREFIX + text if 0 < len(text) <= MAX_CHARACTERS else ""
+        return write_midi(score, end_tick=self.end_tick - start, text=text)
 
     def save_midi(self, path: str | Path, *, only_new: bool = False) -> Path:
         """Write `to_midi` into a file and return its path."""
         path = Path(path)
         path.write_bytes(self.to_midi(only_new=only_new))
         return path
+
+    def _repr_html_(self) -> str:
+        """Return the piano roll and a player for notebooks; rendering takes a moment."""
+        from musiclstm.notebook import piece_html
+
+        after = f" after {pluralize(self.prompt_bars, 'bar')}" if self.prompt else ""
+        title = f"{pluralize(self.bars, 'new bar')}{after}, random seed {self.sampling.seed}"
+        start = self.prompt_end_tick if self.prompt else None
+        return piece_html(self.score, new_start_tick=start, title=title)
 
     # Names of version 0.2; removed in 0.4.
     first = old_method("Composition.first", truncated)
@@ -306,7 +332,8 @@ def _rebuilt(
     bar_lines = [0, *accumulate(bar.length_ticks for bar in bars)]
     new = trim_to_end(decoded, bar_lines[-1])
     _set_tempos(new, piece.prompt, steps, bar_lines)
-    score, track_parts, accompaniment_tracks = _with_prompt(new, parts, piece, bar_lines[-1])
+    set_key_signatures(new, steps, bar_lines)
+    score, track_parts, accompaniment_tracks = _with_prompt(new, parts, piece, bar_lines)
     state = bars[-1].state if bars else piece.initial_state
     assert state is not None
     rebuilt = replace(
@@ -334,7 +361,7 @@ def _rebuilt(
 
 
 def _with_prompt(
-    new: ScoreTick, parts: tuple[PartName, ...], piece: Composition, length: int
+    new: ScoreTick, parts: tuple[PartName, ...], piece: Composition, bar_lines: Sequence[int]
 ) -> tuple[ScoreTick, tuple[PartName | None, ...], int]:
     """Return the whole score, the part of each track, and the number of accompaniment tracks.
 
@@ -354,10 +381,12 @@ def _with_prompt(
     ]
     score, added = concat_prompt(prompt.score, prompt.end_tick, new, players)
     added_parts = [parts[number] for number in added]
+    scale = score.ticks_per_quarter / new.ticks_per_quarter
+    lines = [prompt.end_tick + round(line * scale) for line in bar_lines]
+    add_pedal(score, pedalled_tracks(prompt.score, prompt.end_tick), lines)
     if prompt.others is None:
         return score, (*prompt_parts, *added_parts), 0
-    end = prompt.end_tick + round(length * score.ticks_per_quarter / new.ticks_per_quarter)
-    others = slice_score(prompt.others, 0, end).tracks
+    others = slice_score(prompt.others, 0, lines[-1]).tracks
     tracks = [*score.tracks[:count], *others, *score.tracks[count:]]
     score.tracks = type(score.tracks)(tracks)
     return score, (*prompt_parts, *(None for _ in others), *added_parts), len(others)

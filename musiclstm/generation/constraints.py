@@ -19,6 +19,7 @@ from musiclstm.tokens import (
 )
 
 MAX_NOTES_AT_ONCE = 32  # onsets at one time; the default and the maximum
+FEWEST_COPIED_NOTES = 24
 KEY_OF_PROMPT = "prompt"  # value of `key` that requests the estimated key of the prompt
 MIN_BPM, MAX_BPM = 20, 300
 
@@ -101,6 +102,12 @@ class Constraints:
             ending may have fewer.
         max_empty_bars: Most bars without a note in a row, 0 or more.
         ending: Whether the last bar is a tonic chord in which every note ends.
+        keep_lines: Whether parts that play one note at a time in the last eight bars of the prompt
+            keep doing so, as far as the other constraints permit.
+        max_copied_notes: Most notes that new bars may share in a row with a training piece, in any
+            transposition, 24 or more. A bar that completes a longer passage is written again, at
+            most 16 times, at rising temperatures. None: any; other values need a checkpoint with
+            an index of its training pieces.
 
     Raises:
         ValueError: Nothing could be played, two constraints contradict each other, or no token
@@ -118,6 +125,8 @@ class Constraints:
     notes_per_bar: tuple[int, int] | None = None
     max_empty_bars: int = 1
     ending: bool = False
+    keep_lines: bool = True
+    max_copied_notes: int | None = None
 
     def __post_init__(self) -> None:
         """Normalize values, and refuse constraints that cannot be met."""
@@ -193,6 +202,12 @@ class Constraints:
         most = self.max_polyphony
         if most is not None and (not _is_integer(most) or most < 1):
             raise ValueError(f"max_polyphony must be 1 or more, got {most}; None is no limit.")
+        copied = self.max_copied_notes
+        if copied is not None and (not _is_integer(copied) or copied < FEWEST_COPIED_NOTES):
+            raise ValueError(
+                f"max_copied_notes must be {FEWEST_COPIED_NOTES} or more, because all music shares "
+                f"shorter passages, got {copied}; None is no limit."
+            )
 
     def _check_pitches(self) -> None:
         if self.key not in (None, KEY_OF_PROMPT):

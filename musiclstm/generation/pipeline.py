@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
@@ -37,9 +37,13 @@ from musiclstm.generation.loudness import PromptLoudness
 from musiclstm.generation.note_probabilities import log_probs_by_track, notes_of_bar
 from musiclstm.generation.prompt import Prompt, last_meter, resolve_key
 from musiclstm.generation.recipe import ModelInfo
+from musiclstm.generation.references import References, reference_ids
+from musiclstm.memorization import CopyFilter, MemorizationIndex, TokenReader
 from musiclstm.midi import analysis
 from musiclstm.midi.general_midi import instrument_name
+from musiclstm.midi.pedal import hold_notes
 from musiclstm.midi.score_ops import slice_notes, sorted_notes
+from musiclstm.model import MEMORIZATION_FILE
 from musiclstm.tokens import (
     MusicTokenizer,
     PartName,
@@ -48,6 +52,7 @@ from musiclstm.tokens import (
     programs_of,
     with_programs,
 )
+from musiclstm.tokens.vocabulary import BAR
 
 CONTEXT_BARS = 64  # the network reads at most the last so many bars of a prompt,
 CONTEXT_TOKENS = 8_192  # and at most so many tokens, in whole bars
@@ -66,19 +71,38 @@ class Pipeline:
     """Read prompts and compose bars; stateless, so that pieces and threads can share one."""
 
     def __init__(
-        self, model: InferenceModel, tokenizer: MusicTokenizer, programs: Sequence[int] | None
+        self,
+        model: InferenceModel,
+        tokenizer: MusicTokenizer,
+        programs: Sequence[int] | None,
+        memorization_index: Callable[[], MemorizationIndex | None],
     ) -> None:
-        """Store the model, its tokenizer, and the programs it was trained on; None: all."""
+        """Store a model.
+
+        Args:
+            model: The network.
+            tokenizer: The tokenizer that it was trained with.
+            programs: Those that it was trained on; None: all.
+            memorization_index: Returns the index of its training pieces; None: it has none.
+        """
         self._model, self._tokenizer, self._programs = model, tokenizer, programs
+        self._memorization_index = memorization_index
 
     def start(
-        self, prompt: Prompt | None, overrides: Overrides, model_info: ModelInfo | None
+        self,
+        prompt: Prompt | None,
+        overrides: Overrides,
+        model_info: ModelInfo | None,
+        references: References | None = None,
     ) -> Composition:
-        """Read a prompt and return a composition without new bars."""
+        """Read references and a prompt, and return a composition without new bars."""
         defaults = Constraints() if prompt is None else prompt.constraints
         constraints = resolve_key(overrides.constraints or defaults, prompt)
         read = self._read(prompt, self._mapping(prompt, [constraints]))
-        state = self._model.prefill(read.ids)
+        references = references or References()
+        music = None if prompt is None else prompt.score
+        before = reference_ids(references, music, self._tokenizer, self._programs)
+        state = self._model.prefill(read.ids, before)
         empty = ScoreTick(self._tokenizer.ticks_per_quarter)
         piece = Composition(
             score=empty if prompt is None else prompt.score,
@@ -90,7 +114,8 @@ class Pipeline:
             surprise=overrides.surprise or Surprise(),
             prompt=prompt,
             initial_state=state,
-            prompt_ids=read.ids,
+            references=references,
+            prompt_ids=(*before, *read.ids),
             part_tracks=read.part_tracks,
             loudness=read.loudness,
             decoded_score=empty,
@@ -119,7 +144,7 @@ class Pipeline:
         if piece.bars or self._mapping_of(new) == self._mapping_of(piece):
             return new
         settings = Overrides(new.sampling, new.constraints, new.surprise)
-        return self.start(piece.prompt, settings, piece.model_info)
+        return self.start(piece.prompt, settings, piece.model_info, piece.references)
 
     # New bars -------------------------------------------------------------------------------------
 
@@ -166,7 +191,24 @@ class Pipeline:
             end=end,
             key=lambda before: self._key(piece, before),
         )
-        return SequenceRequest(piece.state, plan_bars(request), piece.bar_tokens, piece.prompt_ids)
+        return SequenceRequest(
+            piece.state,
+            plan_bars(request),
+            piece.bar_tokens,
+            piece.prompt_ids,
+            self._copy_filter(piece.constraints.max_copied_notes),
+        )
+
+    def _copy_filter(self, max_copied_notes: int | None) -> CopyFilter | None:
+        if max_copied_notes is None:
+            return None
+        index = self._memorization_index()
+        if index is None:
+            raise ValueError(
+                f"max_copied_notes needs a checkpoint with {MEMORIZATION_FILE}, which is missing "
+                "here; write it with training.memorization, or leave max_copied_notes out."
+            )
+        return CopyFilter(index, TokenReader(self._tokenizer), max_copied_notes)
 
     def _batch(self, pieces: list[Composition], bars: int) -> Iterator[tuple[int, TokenBar]]:
         requests = [self._request(piece, ending_bar(piece, bars)) for piece in pieces]
@@ -200,7 +242,7 @@ class Pipeline:
         score = piece.loudness.with_velocities(score, parts, bar.velocity_gain)
         programs = _programs_of_parts(piece, mapping, parts)
         for track, part, program in zip(score.tracks, parts, programs, strict=True):
-            track.name = _track_name(program, part)
+            track.name = track_name(program, part)
             if not track.is_drum:
                 track.program = program
         return GeneratedBar(
@@ -244,7 +286,7 @@ class Pipeline:
         bos = self._tokenizer.bos_id
         if prompt is None:
             return _ReadPrompt((bos,), {}, PromptLoudness())
-        score = with_programs(prompt.score, mapping)
+        score = with_programs(hold_notes(prompt.score), mapping)
         lines = analysis.bar_starts(score, end_tick=prompt.end_tick)
         bars = min(len(lines) - 1, CONTEXT_BARS)
         context = slice_notes(score, int(lines[-1 - bars]), prompt.end_tick)
@@ -252,16 +294,8 @@ class Pipeline:
         tracks = _part_tracks(score, order, self._tokenizer.parts(context, order))
         meter = last_meter(prompt) or analysis.DEFAULT_METER
         encoded = self._tokenizer.encode(context, order=order) if order else []
-        ids = self._last_bars(self._tokenizer.pad_or_trim_bars(encoded, bars, meter))
+        ids = last_bars(self._tokenizer.pad_or_trim_bars(encoded, bars, meter))
         return _ReadPrompt((bos, *ids), tracks, PromptLoudness(score, tracks))
-
-    def _last_bars(self, ids: Sequence[int]) -> list[int]:
-        """Return the last whole bars of at most `CONTEXT_TOKENS`, or the end of a longer bar."""
-        tokens = np.asarray(ids)
-        starts = np.flatnonzero(tokens == self._tokenizer.ids["Bar_None"])
-        first = max(0, len(tokens) - CONTEXT_TOKENS)
-        fitting = starts[starts >= first]
-        return list(ids[int(fitting[0]) if len(fitting) else first :])
 
 
 class _ReadPrompt(NamedTuple):
@@ -310,7 +344,7 @@ def _programs_of_parts(
     return found
 
 
-def _track_name(program: int, part: PartName) -> str:
+def track_name(program: int, part: PartName) -> str:
     """Return `Violin`, `Violin (2)` and so on."""
     name = instrument_name(program)
     return name if part.number == 0 else f"{name} ({part.number + 1})"
@@ -319,3 +353,12 @@ def _track_name(program: int, part: PartName) -> str:
 def ending_bar(piece: Composition, bars: int) -> int | None:
     """Return the number of new bars after which the ending is complete; None: no ending."""
     return piece.bars + int(bars) if piece.constraints.ending else None
+
+
+def last_bars(ids: Sequence[int]) -> list[int]:
+    """Return the last whole bars of at most `CONTEXT_TOKENS`, or the end of a longer bar."""
+    tokens = np.asarray(ids)
+    starts = np.flatnonzero(tokens == BAR)
+    first = max(0, len(tokens) - CONTEXT_TOKENS)
+    fitting = starts[starts >= first]
+    return list(ids[int(fitting[0]) if len(fitting) else first :])

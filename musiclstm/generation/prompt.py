@@ -26,6 +26,7 @@ from musiclstm.midi.score_ops import (
 )
 from musiclstm.tokens import normalize_time_signature, programs_of, supports_time_signature
 
+DEFAULT_BARS = 8  # new bars, unless others are requested
 MAX_BARS = 4_096  # of one request, and of `prompt_bars`
 BUNDLED, FILE = "bundled:", "sha256:"  # prefixes of `PromptReference.name`
 
@@ -169,7 +170,7 @@ def read_prompt(
         check_bars("prompt_bars", prompt_bars)
         if selection is not None:
             raise ValueError("prompt_bars and a selection contradict each other; use last_bar.")
-    score, names = _read_score(source)
+    score, names = read_source(source)
     score = resample_to_grid(score, grid_ticks)
     if selection is None:
         prompt = _first_bars(score, prompt_bars)
@@ -260,8 +261,8 @@ def resolve_key(constraints: Constraints, prompt: Prompt | None) -> Constraints:
 
 
 def last_meter(prompt: Prompt) -> tuple[int, int] | None:
-    """Return the last meter of a prompt as tokens write it. None: there is no such token."""
-    meter = normalize_time_signature(*analysis.meter_at(prompt.score, prompt.end_tick))
+    """Return `next_meter` of a prompt as tokens write it. None: there is no such token."""
+    meter = normalize_time_signature(*analysis.next_meter(prompt.score, prompt.end_tick))
     return meter if supports_time_signature(*meter) else None
 
 
@@ -287,35 +288,35 @@ def find_prompt(
         return None
     if source is None:
         return _example_file(reference.name)
-    if reference.name not in (names := _read_score(source)[1]):
+    if reference.name not in (names := read_source(source)[1]):
         raise RecipeError(
-            f"This recipe continues {_describe(reference.name)}, and the prompt is "
-            f"{_describe(names[0])}; pass the file that was continued."
+            f"This recipe continues {describe_source(reference.name)}, and the prompt is "
+            f"{describe_source(names[0])}; pass the file that was continued."
         )
     return source
 
 
 def _example_file(name: str) -> Path:
     if not name.startswith(BUNDLED):
-        raise RecipeError(f"This recipe continues {_describe(name)}; pass it as the prompt.")
+        raise RecipeError(f"This recipe continues {describe_source(name)}; pass it as the prompt.")
     files = {file.stem: file for file in example_files().values()}
     file = files.get(name.removeprefix(BUNDLED))
     if file is None:
         raise RecipeError(
-            f"This recipe continues {_describe(name)}, which this musiclstm does not have; it has "
-            f"{', '.join(sorted(files))}."
+            f"This recipe continues {describe_source(name)}, which this musiclstm does not have; "
+            f"it has {', '.join(sorted(files))}."
         )
     return file
 
 
-def _describe(name: str) -> str:
+def describe_source(name: str) -> str:
     """Describe the name of a `PromptReference`, which may be from an untrusted recipe."""
     if name.startswith(BUNDLED):
         return f"the example {shorten(name.removeprefix(BUNDLED))}"
     return f"a file with SHA-256 {shorten(name.removeprefix(FILE))[1:13]}…"
 
 
-def _read_score(source: PromptSource) -> tuple[ScoreTick, list[str]]:
+def read_source(source: PromptSource) -> tuple[ScoreTick, list[str]]:
     """Return the score, and all names that a recipe may call it, the preferred one first."""
     if not isinstance(source, str | Path | bytes):
         score = check_score(source)[0]

@@ -34,25 +34,27 @@ from musiclstm.generation.recipe_schema import (
     to_json_dict,
     to_json_value,
 )
-from musiclstm.midi.embedded_text import extract_text
+from musiclstm.midi.score_tables import find_text
 
-FORMAT = 4  # formats 1 and 2 belong to the network of version 0.2
-_COPY_WEIGHT_OF_FORMAT_3 = 0.95  # its default; it is 1 since format 4
+FORMAT = 5
+_FORMATS_OF = {"0.2": (1, 2), "0.3.0": (3, 4)}  # other networks, other random numbers
 MAX_STEPS, MAX_BARS_IN_ALL = 512, 16_384
 MAX_CHARACTERS = 200_000
+MIDI_PREFIX = "musiclstm recipe "
+"""Begin of the text event that holds the recipe in a MIDI file."""
 
 # Preset dictionary of the compression of links; part of the format. Compressed data refer to its
 # bytes by their distance from the end, so the dictionaries of two formats must end differently.
-_DICTIONARY = (
+LINK_DICTIONARY = (
     b'"end":"prompt_bars":"selection":{"tracks":[0],"first_bar":2,"last_bar":8,"keep_others":false}'
     b'"top_p":1,"top_k":"min_p":0.05,"epsilon_cutoff":"pitch_temperature":"rhythm_temperature":'
-    b'"repetition_penalty":1.5"repetition_bars":"tempo_bpm":120,"key":" minor"," major",'
+    b'"repetition_penalty":1.25"repetition_bars":"tempo_bpm":120,"key":" minor"," major",'
     b'"pitch_ranges":[["max_polyphony":"notes_per_bar":[4,16],"max_empty_bars":0,"ending":true}'
     b'"constraints":{"programs":[0],"meter":[4,4],"tempo_changes":false,"max_notes_at_once":4}'
     b'"surprise":"gentle""surprise":"bold"},{"bars":4,"sampling":{"temperature":1,"seed":'
-    b'{"format":3,"musiclstm":"0.3.0","model":"default","weights":"","precision":"int8",'
+    b'{"format":5,"musiclstm":"0.3.1","model":"default","weights":"",'
     b'"seed":"sha256:"seed":"bundled:","steps":[{"bars":8,"sampling":{"seed":}}],"music":"'
-    b'"copy_weight":0.'
+    b'"copy_weight":1'
 )
 
 
@@ -63,13 +65,11 @@ class ModelInfo:
     Attributes:
         model: Name that was loaded; for a folder, the last part of its path. Empty: unknown.
         weights: `Composer.fingerprint`.
-        precision: Precision of the network steps, `int8` or `float32`.
         musiclstm: Version of the library.
     """
 
     model: str
     weights: str
-    precision: str
     musiclstm: str
 
 
@@ -104,6 +104,8 @@ class Recipe:
         steps: Steps in order; none for a piece without new bars.
         source: The prompt. None: a new piece.
         music: `digest_of` the tokens, which `reproduce` compares. Empty: not compared.
+        references: Names of pieces that were read before the prompt, as in `PromptReference`.
+        reference_bars: Number of their first bars that were read. None: all.
 
     Raises:
         RecipeError: More steps or bars than a recipe may have, or a contradictory step.
@@ -113,6 +115,8 @@ class Recipe:
     steps: tuple[Step, ...]
     source: PromptReference | None = None
     music: str = ""
+    references: tuple[str, ...] = ()
+    reference_bars: int | None = None
 
     maker = old_attribute("Recipe.maker", "model_info")  # of version 0.2; removed in 0.4
 
@@ -147,6 +151,10 @@ class Recipe:
                 content["selection"] = to_json_dict(self.source.selection, Selection())
             if self.source.prompt_bars is not None:
                 content["prompt_bars"] = int(self.source.prompt_bars)
+        if self.references:
+            content["references"] = list(self.references)
+        if self.reference_bars is not None:
+            content["reference_bars"] = int(self.reference_bars)
         content["steps"] = [_step_json(step) for step in self.steps]
         if self.music:
             content["music"] = self.music
@@ -154,7 +162,7 @@ class Recipe:
 
     def to_link(self) -> str:
         """Return the recipe in letters, digits, `-` and `_` for an URL; `from_link` reads it."""
-        compressor = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_DICTIONARY)
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=LINK_DICTIONARY)
         data = compressor.compress(self.to_json().encode("ascii")) + compressor.flush()
         return base64.urlsafe_b64encode(_checksum(data) + data).decode().rstrip("=")
 
@@ -172,8 +180,6 @@ class Recipe:
         except (ValueError, RecursionError) as error:
             raise RecipeError("This is not a recipe: it is not JSON. Copy it unchanged.") from error
         _check_format(content)
-        if content["format"] == 3:
-            _add_copy_weight(content)
         return read_record(_recipe, content, _CHECKS, where="text", required=_REQUIRED)
 
     @classmethod
@@ -206,7 +212,7 @@ def read_recipe(midi: bytes) -> Recipe:
     Raises:
         RecipeError: There is none, or it cannot be read.
     """
-    found = extract_text(midi)
+    found = find_text(midi, MIDI_PREFIX)
     if found is None:
         raise RecipeError("This file contains no recipe; pass a MIDI file that musiclstm composed.")
     return Recipe.from_json(found)
@@ -255,11 +261,19 @@ def _step_json(step: Step) -> dict[str, Any]:
 
 _SAMPLING = {
     **dict.fromkeys(
-        ("temperature", "top_p", "min_p", "epsilon_cutoff", "repetition_penalty", "copy_weight"),
+        (
+            "temperature",
+            "top_p",
+            "min_p",
+            "epsilon_cutoff",
+            "repetition_penalty",
+            "copy_weight",
+            "similarity",
+        ),
         number,
     ),
     **dict.fromkeys(("pitch_temperature", "rhythm_temperature"), number),
-    **dict.fromkeys(("top_k", "seed", "repetition_bars"), integer),
+    **dict.fromkeys(("top_k", "seed", "repetition_bars", "candidates"), integer),
 }
 _CONSTRAINTS = {
     "programs": list_of(integer, max_length=129, what="programs"),
@@ -273,6 +287,8 @@ _CONSTRAINTS = {
     "notes_per_bar": pair,
     "max_empty_bars": integer,
     "ending": boolean,
+    "keep_lines": boolean,
+    "max_copied_notes": integer,
 }
 _SELECTION = {
     "tracks": list_of(integer, max_length=1_024, what="tracks"),
@@ -300,10 +316,11 @@ _CHECKS = {
     "musiclstm": text,
     "model": text,
     "weights": text,
-    "precision": text,
     "seed": text,
     "selection": lambda data: read_record(Selection, data, _SELECTION, where="selection"),
     "prompt_bars": integer,
+    "references": list_of(text, max_length=8, what="references"),
+    "reference_bars": integer,
     "music": text,
     "steps": list_of(
         lambda data: read_record(Step, data, _STEP, where="step", required=("bars", "sampling")),
@@ -312,7 +329,7 @@ _CHECKS = {
     ),
 }
 
-_REQUIRED = ("musiclstm", "model", "weights", "precision", "steps")
+_REQUIRED = ("musiclstm", "model", "weights", "steps")
 
 
 def _recipe(
@@ -321,17 +338,21 @@ def _recipe(
     musiclstm: str,
     model: str,
     weights: str,
-    precision: str,
     steps: tuple[Step, ...],
     seed: str | None = None,
     selection: Selection | None = None,
     prompt_bars: int | None = None,
     music: str = "",
+    references: tuple[str, ...] = (),
+    reference_bars: int | None = None,
 ) -> Recipe:
     if seed is None and (selection is not None or prompt_bars is not None):
         raise ValueError("it selects from a prompt, but names none.")
+    if reference_bars is not None and not references:
+        raise ValueError("it selects bars of references, but names none.")
     source = None if seed is None else PromptReference(seed, selection, prompt_bars)
-    return Recipe(ModelInfo(model, weights, precision, musiclstm), steps, source, music)
+    info = ModelInfo(model, weights, musiclstm)
+    return Recipe(info, steps, source, music, tuple(references), reference_bars)
 
 
 def _checksum(data: bytes) -> bytes:
@@ -348,32 +369,25 @@ def _check_format(content: Any) -> None:
             f"This recipe has format {shorten(found)}, and this musiclstm reads up to {FORMAT}; "
             "update musiclstm."
         )
-    if found < 3:
-        raise RecipeError(
-            "This recipe was made with musiclstm 0.2, which has another network; reproduce it "
-            "with musiclstm 0.2, or keep the MIDI file itself."
-        )
-
-
-def _add_copy_weight(content: dict[str, Any]) -> None:
-    """State the default of format 3 in every step that left it out."""
-    steps = content.get("steps")
-    for step in steps if isinstance(steps, list) else ():
-        sampling = step.get("sampling") if isinstance(step, dict) else None
-        if isinstance(sampling, dict):
-            sampling.setdefault("copy_weight", _COPY_WEIGHT_OF_FORMAT_3)
+    for version, formats in _FORMATS_OF.items():
+        if found in formats:
+            raise RecipeError(
+                f"This recipe was made with musiclstm {version}, and this version composes other "
+                f"music from it; reproduce it with musiclstm {version}, or keep the MIDI file "
+                "itself."
+            )
 
 
 def _decompressed(data: bytes) -> bytes:
     """Decompress a link; links of other formats were compressed with another dictionary."""
     try:
-        decompressor = zlib.decompressobj(-15, zdict=_DICTIONARY)
+        decompressor = zlib.decompressobj(-15, zdict=LINK_DICTIONARY)
         text = decompressor.decompress(data, MAX_CHARACTERS + 1)
     except zlib.error:
         text = b""
     if len(text) <= MAX_CHARACTERS and not text.startswith(b'{"format":'):
         raise RecipeError(
-            "This link was made with another version of musiclstm, such as 0.2; open it with "
+            "This link was made with another version of musiclstm, such as 0.3.0; open it with "
             "that version, or keep the MIDI file itself."
         )
     return text

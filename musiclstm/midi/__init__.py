@@ -20,15 +20,25 @@ if TYPE_CHECKING:
         meter_at,
         seconds_at,
     )
+    from musiclstm.midi.file_names import (
+        ACCEPT,
+        MIDI_ENDINGS,
+        has_midi_ending,
+        has_no_ending,
+        is_midi_header,
+    )
     from musiclstm.midi.general_midi import DRUMS, instrument_name
     from musiclstm.midi.reader import MidiLimits, clean_text, read_bounded, read_midi
     from musiclstm.midi.sandbox import SandboxPool
-    from musiclstm.midi.score_ops import slice_score, split_parts
+    from musiclstm.midi.score_ops import slice_score, split_parts, trim_overlapping_notes
+    from musiclstm.midi.score_tables import write_midi
     from musiclstm.midi.summary import MidiSummary, TrackSummary, pluralize
 
 __all__ = [
+    "ACCEPT",
     "DEFAULT_METER",
     "DRUMS",
+    "MIDI_ENDINGS",
     "AnyScore",
     "Key",
     "MidiLimits",
@@ -39,8 +49,11 @@ __all__ = [
     "analysis",
     "bar_starts",
     "clean_text",
+    "has_midi_ending",
+    "has_no_ending",
     "in_ticks",
     "instrument_name",
+    "is_midi_header",
     "last_note_end",
     "meter_at",
     "pluralize",
@@ -49,6 +62,8 @@ __all__ = [
     "seconds_at",
     "slice_score",
     "split_parts",
+    "trim_overlapping_notes",
+    "write_midi",
 ]
 
 __getattr__, __dir__ = lazy_imports(
@@ -65,13 +80,21 @@ __getattr__, __dir__ = lazy_imports(
             "meter_at",
             "seconds_at",
         ),
+        "file_names": (
+            "ACCEPT",
+            "MIDI_ENDINGS",
+            "has_midi_ending",
+            "has_no_ending",
+            "is_midi_header",
+        ),
         "general_midi": (
             "DRUMS",
             "instrument_name",
         ),
         "reader": ("MidiLimits", "clean_text", "read_bounded", "read_midi"),
         "sandbox": ("SandboxPool",),
-        "score_ops": ("slice_score", "split_parts"),
+        "score_ops": ("slice_score", "split_parts", "trim_overlapping_notes"),
+        "score_tables": ("write_midi",),
         "summary": ("MidiSummary", "TrackSummary", "pluralize"),
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -35,6 +36,12 @@ _PROFILES = {
     "major": (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081),
     "minor": (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052),
 }
+# Largest difference of two correlations at which a key signature decides for its key against the
+# relative one. On 174 pieces with a key in the title, the right key of the nine that were taken for
+# their relative had 0.02 to 0.51 less. Programs that write `minor` mean it, but many write `major`
+# for every signature: of 61 right minor pieces three had less than 0.05 more than relative major.
+_RELATIVE_MARGINS = {"major": 0.05, "minor": 0.3}
+_MODES: tuple[Literal["major"], Literal["minor"]] = ("major", "minor")
 _TONIC_NAMES = {
     "major": ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"),
     "minor": ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B"),
@@ -52,6 +59,12 @@ class Key:
 
     tonic: int
     mode: Literal["major", "minor"]
+
+    @property
+    def accidentals(self) -> int:
+        """Sharps of the key signature, -5 to 6; flats are negative."""
+        fifths = 7 * (self.tonic + (3 if self.mode == "minor" else 0)) % 12
+        return fifths if fifths <= 6 else fifths - 12
 
     def __str__(self) -> str:
         """Return the name in the spelling with fewer accidentals."""
@@ -81,12 +94,13 @@ def last_note_end(score: AnyScore) -> int:
 def bar_starts(score: AnyScore, *, end_tick: int | None = None) -> NDArray[np.int64]:
     """Return the ticks of all bar lines, from 0 to the first one at or after the end.
 
-    The meter is 4/4 before the first time signature. A change of meter within a bar starts a new
-    bar; a repeated signature does not. Bar lines between ticks are rounded down, without drift.
+    The meter is 4/4 before the first time signature. A bar begins at every time signature, also at
+    one that repeats the meter within a bar. A bar line less than 1/24 of a quarter note from a time
+    signature is that of the signature. Bar lines between ticks are rounded down, without drift.
 
     Args:
         score: In any time unit.
-        end_tick: Where to stop. None: the end of the last note.
+        end_tick: Where to stop. None: the end of the last note, 1/24 quarter less at most.
 
     Returns:
         Shape (bars + 1,), int64, strictly increasing from 0. A score without notes gives [0].
@@ -95,9 +109,25 @@ def bar_starts(score: AnyScore, *, end_tick: int | None = None) -> NDArray[np.in
         ScoreError: There are more than a million bar lines.
     """
     score = in_ticks(score)
-    end = max(0, last_note_end(score) if end_tick is None else end_tick)
-    lines = _bar_lines(end, _meter_changes(score), tpq=max(1, score.ticks_per_quarter))
+    end = max(0, _last_bar_tick(score) if end_tick is None else end_tick)
+    lines = _bar_lines(end, meter_changes(score), tpq=max(1, score.ticks_per_quarter))
     return lines[: int(np.searchsorted(lines, end)) + 1]
+
+
+def _last_bar_tick(score: ScoreTick) -> int:
+    """Return a tick of the last bar or at its end.
+
+    It is the end of the last note, or half a position of the tokens before it: notes that are held
+    a little beyond a bar line add no bar.
+    """
+    found, slack = [0], score.ticks_per_quarter // 24
+    for track in score.tracks:
+        notes = track.notes.numpy()
+        if len(notes["time"]):
+            onset = notes["time"].astype(np.int64)
+            ends = np.maximum(onset + 1, onset + notes["duration"] - slack)
+            found.append(int(ends.max()))
+    return max(found)
 
 
 def meter_at(score: AnyScore, tick: int) -> tuple[int, int]:
@@ -107,10 +137,58 @@ def meter_at(score: AnyScore, tick: int) -> tuple[int, int]:
 
 def meters_at(score: AnyScore, ticks: Iterable[int]) -> list[tuple[int, int]]:
     """Return `meter_at` for many ticks, with one pass over the time signatures."""
-    changes = _meter_changes(in_ticks(score))
+    changes = meter_changes(in_ticks(score))
     starts = [start for start, _, _ in changes]
     current = (changes[bisect_right(starts, max(0, tick)) - 1] for tick in ticks)
     return [(numerator, denominator) for _, numerator, denominator in current]
+
+
+def piece_meter(score: AnyScore) -> tuple[int, int]:
+    """Return the meter that is in force for most of the time to the end of the last note."""
+    score = in_ticks(score)
+    end, changes = last_note_end(score), meter_changes(score)
+    lengths: Counter[tuple[int, int]] = Counter()
+    for (start, *meter), stop in zip(changes, [*(c[0] for c in changes[1:]), end], strict=True):
+        lengths[meter[0], meter[1]] += max(0, min(stop, end) - start)
+    return max(lengths, key=lambda meter: lengths[meter])
+
+
+def next_meter(score: AnyScore, end_tick: int) -> tuple[int, int]:
+    """Return the meter of music that continues a score from a bar line on.
+
+    It is the one in force there. If a single last bar completes the pickup, so that both together
+    are as long as a bar before, it is the meter before.
+    """
+    score = in_ticks(score)
+    changes = [change for change in meter_changes(score) if change[0] <= end_tick]
+    start, numerator, denominator = changes[-1]
+    if len(changes) > 2 and start < end_tick:
+        pickup, (_, above, below) = changes[1][0], changes[-2]
+        whole = 4 * score.ticks_per_quarter
+        is_single = (end_tick - start) * denominator <= whole * numerator
+        both = (pickup * denominator + whole * numerator) * below
+        if is_single and both == whole * above * denominator:
+            return above, below
+    return numerator, denominator
+
+
+def has_pickup(score: AnyScore) -> bool:
+    """Return whether the piece begins with an upbeat.
+
+    Either its first bar is shorter than the others: one bar of a meter that does not come again, or
+    the same meter said again. Or the notes begin in the second half of a whole bar.
+    """
+    score = in_ticks(score)
+    lines, changes = bar_starts(score), meter_changes(score)
+    lengths = np.diff(lines)
+    onsets = [track.notes.numpy()["time"].min() for track in score.tracks if len(track.notes)]
+    if len(lengths) < 2 or not onsets:
+        return False
+    if len(changes) > 1 and changes[1][0] == lines[1] and lengths[0] < lengths[1]:
+        first, second, *later = [change[1:] for change in changes]
+        return second == piece_meter(score) and (first == second or first not in later[:-1])
+    bar = int(np.searchsorted(lines, min(onsets), side="right")) - 1
+    return bar + 1 < len(lengths) and bool(2 * (min(onsets) - lines[bar]) >= lengths[bar])
 
 
 def tempo_at(score: AnyScore, tick: int) -> float:
@@ -185,18 +263,38 @@ def pitch_class_histogram(score: AnyScore) -> NDArray[np.float64]:
 
 
 def estimate_key(score: AnyScore) -> Key | None:
-    """Estimate the key with the Krumhansl-Schmuckler algorithm.
+    """Estimate the key with the Krumhansl-Schmuckler algorithm and the key signature.
 
     Returns:
-        The key whose profile has the highest correlation with `pitch_class_histogram`. None
-        without pitched notes, or if all pitch classes have the same share.
+        The key whose profile has the highest correlation with `pitch_class_histogram`, or its
+        relative key if the key signature names that and its correlation is nearly as high
+        (`_RELATIVE_MARGINS`). None without pitched notes, or if all pitch classes have the same
+        share.
     """
     histogram = pitch_class_histogram(score)
     if np.ptp(histogram) < 1e-12:
         return None
-    modes: tuple[Literal["major", "minor"], ...] = ("major", "minor")
-    keys = [Key(tonic, mode) for mode in modes for tonic in range(12)]
-    return max(keys, key=lambda key: _correlation(histogram, key))
+    keys = [Key(tonic, mode) for mode in _MODES for tonic in range(12)]
+    found = max(keys, key=lambda key: _correlation(histogram, key))
+    stated = key_of_signatures(score)
+    if stated is None or stated.mode == found.mode or stated.accidentals != found.accidentals:
+        return found
+    missing = _correlation(histogram, found) - _correlation(histogram, stated)
+    return stated if missing <= _RELATIVE_MARGINS[stated.mode] else found
+
+
+def key_of_signatures(score: AnyScore) -> Key | None:
+    """Return the key of the signature that is in force for the longest time, if there is one."""
+    score = in_ticks(score)
+    end = last_note_end(score)
+    signatures = sorted(score.key_signatures, key=lambda each: each.time)
+    lengths: Counter[Key] = Counter()
+    if not signatures:
+        return None
+    for each, stop in zip(signatures, [*(s.time for s in signatures[1:]), end], strict=True):
+        fifths = 7 * each.key + (9 if each.tonality else 0)
+        lengths[Key(fifths % 12, _MODES[int(each.tonality)])] += max(0, stop - each.time)
+    return max(lengths, key=lambda key: lengths[key])
 
 
 def _correlation(histogram: NDArray[np.float64], key: Key) -> float:
@@ -204,17 +302,36 @@ def _correlation(histogram: NDArray[np.float64], key: Key) -> float:
     return float(np.corrcoef(histogram, profile)[0, 1])
 
 
-def _meter_changes(score: ScoreTick) -> list[tuple[int, int, int]]:
-    """Return (tick, numerator, denominator) of each change of meter, by time, the first at 0."""
+def meter_changes(score: ScoreTick) -> list[tuple[int, int, int]]:
+    """Return tick, numerator and denominator of each time signature that begins a bar.
+
+    Returns:
+        By time, the first at 0. Of several at one tick the last one counts. A signature that
+        repeats the meter on a bar line is left out.
+    """
     at: dict[int, tuple[int, int]] = {0: DEFAULT_METER}
     for signature in sorted(score.time_signatures, key=lambda signature: signature.time):
         if signature.numerator > 0 and signature.denominator > 0:
             at[max(0, signature.time)] = (signature.numerator, signature.denominator)
     changes: list[tuple[int, int, int]] = []
     for tick, meter in at.items():
-        if not changes or changes[-1][1:] != meter:
+        is_new = not changes or changes[-1][1:] != meter
+        if is_new or not _is_on_bar_line(tick, changes[-1], score.ticks_per_quarter):
             changes.append((tick, *meter))
     return changes
+
+
+def _is_on_bar_line(tick: int, change: tuple[int, int, int], tpq: int) -> bool:
+    """Return whether a tick is less than `_slack` ticks from a bar line after a change of meter."""
+    start, numerator, denominator = change
+    length = max(4 * tpq * numerator, denominator)
+    rest = (tick - start) * denominator % length
+    return min(rest, length - rest) < _slack(tpq) * denominator
+
+
+def _slack(tpq: int) -> int:
+    """Return half of the longest position of the tokens, in ticks, and at least 1."""
+    return max(1, tpq // 24)
 
 
 def _bar_lines(end: int, changes: list[tuple[int, int, int]], *, tpq: int) -> NDArray[np.int64]:
@@ -226,8 +343,8 @@ def _bar_lines(end: int, changes: list[tuple[int, int, int]], *, tpq: int) -> ND
         length = max(4 * tpq * numerator, denominator)
         stop = max(end, start) + length // denominator + 2
         if index + 1 < len(changes):
-            stop = min(stop, changes[index + 1][0])
-        count = -(-(stop - start) * denominator // length)
+            stop = min(stop, changes[index + 1][0] - _slack(tpq) + 1)
+        count = max(1, -(-(stop - start) * denominator // length))
         found += count
         if found > MAX_BAR_LINES:
             raise ScoreError(

@@ -1,14 +1,14 @@
 """Read untrusted MIDI files within limits.
 
 All callers (library, command line, page, training) read MIDI here. Steps: read at most the
-permitted number of bytes, convert them to a plain file (`smf`), parse it with symusic, and copy
-what the music needs (`sanitize`).
+permitted number of bytes, read their events (`smf`), make a score of them (`score_tables`), and
+copy what the music needs (`sanitize`).
 """
 
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from symusic.core import ScoreTick
@@ -23,13 +23,8 @@ from musiclstm.midi.sanitize import (
     copy_controls,
     copy_tracks,
 )
-from musiclstm.midi.smf import (
-    EXPORT_AGAIN,
-    CanonicalMidi,
-    canonical_midi,
-    check_rewrite_size,
-    repair_tracks,
-)
+from musiclstm.midi.score_tables import to_score, unkept_texts
+from musiclstm.midi.smf import EXPORT_AGAIN, read_events
 from musiclstm.midi.summary import MidiSummary, summarize
 
 __all__ = [
@@ -42,8 +37,6 @@ __all__ = [
 ]
 
 MAX_TRACKS_WITH_NOTES = 256
-
-_PARSER_ERRORS = (RuntimeError, ValueError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -123,9 +116,10 @@ def read_midi_bytes(data: bytes, *, name: str, limits: MidiLimits) -> tuple[Scor
             f"{label} is larger than {limits.bytes:,} bytes, the most that can be read; "
             "cut it into shorter pieces."
         )
-    canonical = canonical_midi(data, label=label, limit=limits.bytes)
-    score = _parse(canonical, label=label)
-    return check_score(score, name=name, limits=limits, repairs=tuple(canonical.repairs))
+    tables, repairs, content = read_events(data, label=label, limit=limits.bytes)
+    score = to_score(tables, content)
+    clean, summary = check_score(score, name=name, limits=limits, repairs=tuple(repairs))
+    return clean, replace(summary, unkept=unkept_texts(tables))
 
 
 def check_score(
@@ -162,7 +156,8 @@ def check_score(
     _check_at_most(len(clean.time_signatures), limits.beats, "time signatures", label=label)
     clean.key_signatures = clean_keys(score, end)
     copy_controls(pairs, end, all_repairs)
-    clean.sort()
+    for track in clean.tracks:
+        track.notes.sort()
     summary = summarize(clean, name=name, repairs=tuple(all_repairs))
     _check_at_most(summary.bars, limits.beats, "bars", label=label)
     minutes = int(summary.seconds / 60)
@@ -198,34 +193,6 @@ def _read_file(path: Path, *, label: str, limit: int) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "invalid file name"
         raise ScoreError(f"{label} cannot be opened ({reason}); pass another file.") from error
-
-
-def _parse(canonical: CanonicalMidi, *, label: str) -> ScoreTick:
-    """Parse as is, then with values clamped, then with tracks repaired, until there are notes."""
-    plain = _try_to_parse(canonical.data)
-    if plain is not None and plain.note_num() > 0:
-        return plain
-    clamped = _try_to_parse(canonical.data, sanitize=True) if plain is None else None
-    if clamped is not None and clamped.note_num() > 0:
-        canonical.repairs.append("brought values out of range into the range of MIDI")
-        return clamped
-    if canonical.truncation and plain is not None:
-        raise ScoreError(f"{label} {canonical.truncation}, before its first note; fetch it again.")
-    check_rewrite_size(len(canonical.data), label=label)
-    repaired = _try_to_parse(repair_tracks(canonical.data))
-    if repaired is not None and repaired.note_num() > 0:
-        canonical.repairs.append("read its tracks as far as they go and ended notes that never end")
-        return repaired
-    if plain is None:
-        raise ScoreError(f"{label} is a damaged MIDI file without a readable note; {EXPORT_AGAIN}.")
-    return plain
-
-
-def _try_to_parse(data: bytes, *, sanitize: bool = False) -> ScoreTick | None:
-    try:
-        return ScoreTick.from_midi(data, sanitize_data=sanitize)
-    except _PARSER_ERRORS:
-        return None
 
 
 # Limits -----------------------------------------------------------------------------------------

@@ -17,17 +17,18 @@ from symusic.core import (
     PitchBendTickList,
     ScoreTick,
     TempoTickList,
+    TimeSignatureTick,
     TimeSignatureTickList,
     TrackTick,
 )
 
+from musiclstm.midi.analysis import meter_changes
 from musiclstm.midi.summary import pluralize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MIN_BPM, MAX_BPM = 10, 300
-MAX_NUMERATOR, MAX_DENOMINATOR = 32, 32
+MAX_NUMERATOR, MAX_DENOMINATOR = 255, 128
 MAX_CONTROLS = 200_000
 MAX_TEMPOS = 16_384  # with more, at most one per twelfth of a quarter note is kept
 MAX_NAME_LENGTH = 80
@@ -67,32 +68,33 @@ def copy_tracks(score: ScoreTick, repairs: list[str]) -> list[tuple[TrackTick, T
 
 
 def clean_tempos(score: ScoreTick, end: int, repairs: list[str]) -> TempoTickList:
-    """Return the tempos before the end, num_clipped to the permitted range."""
+    """Return the tempos before the end, however fast or slow."""
     table = score.tempos.numpy()
+    _report(repairs, int((table["mspq"] <= 0).sum()), "left out {} of 0 seconds a beat", "tempo")
     keep = _within(table["time"], end) & (table["mspq"] > 0)
     time, mspq = table["time"][keep], table["mspq"][keep]
-    clipped = np.clip(mspq, 60_000_000 // MAX_BPM, 60_000_000 // MIN_BPM)
     finest = score.ticks_per_quarter // 12 if len(time) > MAX_TEMPOS else 1
-    changes = _changes(time, clipped, finest=finest)
-    num_clipped = int((clipped != mspq).sum())
-    _report(
-        repairs, num_clipped, f"brought {{}} into the range of {MIN_BPM} to {MAX_BPM} bpm", "tempo"
-    )
-    return TempoTickList.from_numpy(time[changes], clipped[changes])
+    changes = _changes(time, mspq, finest=finest)
+    return TempoTickList.from_numpy(time[changes], mspq[changes])
 
 
 def clean_meters(score: ScoreTick, end: int, repairs: list[str]) -> TimeSignatureTickList:
-    """Return the valid time signatures before the end."""
+    """Return the valid time signatures before the end, without those that change no bar line."""
     table = score.time_signatures.numpy()
     numerator, denominator = table["numerator"], table["denominator"]
     valid = (numerator >= 1) & (numerator <= MAX_NUMERATOR)
     valid &= (denominator >= 1) & (denominator <= MAX_DENOMINATOR)
     valid &= (denominator & (denominator - 1)) == 0
     keep = valid & _within(table["time"], end)
-    columns = [values[keep] for values in table.values()]
-    changes = _changes(*columns)
     _report(repairs, int((~valid).sum()), "left out {} out of range", "time signature")
-    return TimeSignatureTickList.from_numpy(*(values[changes] for values in columns))
+    clean = ScoreTick(score.ticks_per_quarter)
+    columns = [values[keep] for values in table.values()]
+    clean.time_signatures = TimeSignatureTickList.from_numpy(*columns)
+    return TimeSignatureTickList(
+        TimeSignatureTick(*change)
+        for change in meter_changes(clean)
+        if change[0] or (columns[0] == 0).any()
+    )
 
 
 def clean_keys(score: ScoreTick, end: int) -> KeySignatureTickList:
@@ -123,15 +125,18 @@ def _copy_track_controls(old: TrackTick, new: TrackTick, end: int) -> int:
     valid = (number <= 127) & (value <= 127)
     keep = valid & (time >= 0) & ((time <= end) | (number == _SUSTAIN_PEDAL))
     time = np.minimum(time, np.int32(end))
-    new.controls = ControlChangeTickList.from_numpy(time[keep], number[keep], value[keep])
+    kept = np.flatnonzero(keep)
+    kept = kept[np.argsort(time[kept], kind="stable")]  # simultaneous ones keep their order
+    new.controls = ControlChangeTickList.from_numpy(time[kept], number[kept], value[kept])
     return int((~valid).sum())
 
 
 def _copy_bends(old: TrackTick, new: TrackTick, end: int) -> int:
     time, value = old.pitch_bends.numpy().values()
     valid = (value >= -8_192) & (value <= 8_191)
-    keep = valid & _within(time, end)
-    new.pitch_bends = PitchBendTickList.from_numpy(time[keep], value[keep])
+    kept = np.flatnonzero(valid & _within(time, end))
+    kept = kept[np.argsort(time[kept], kind="stable")]
+    new.pitch_bends = PitchBendTickList.from_numpy(time[kept], value[kept])
     return int((~valid).sum())
 
 

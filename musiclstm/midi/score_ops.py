@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from symusic.core import (
@@ -28,6 +28,9 @@ from symusic.core import (
 from musiclstm.errors import ScoreError
 from musiclstm.midi import analysis
 from musiclstm.midi.general_midi import DRUMS, instrument_name
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MAX_TICKS_PER_QUARTER = 32_767  # of a MIDI file
 
@@ -103,7 +106,7 @@ def _between(events: _Events, start: int, end: int | None) -> _Events:
     table = events.numpy()
     time, kinds = table["time"], table.get("number", np.zeros(len(table["time"])))
     keep = time >= start if end is None else (time >= start) & (time < end)
-    for kind in np.unique(kinds[time < start]):
+    for kind in set(kinds[time < start].tolist()):
         own = kinds == kind
         if not (own & (time == start)).any():
             keep[np.flatnonzero(own & (time < start))[-1]] = True
@@ -120,7 +123,7 @@ def _pedals_between(pedals: PedalTickList, start: int, end: int | None) -> Pedal
 
 
 def slice_notes(score: ScoreTick, start: int, end: int | None = None) -> ScoreTick:
-    """Return the notes of [start, end) moved to 0, with tempos and meters; None: no end."""
+    """Return the notes of [start, end) moved to 0, with tempos, meters and keys; None: no end."""
     part = ScoreTick(score.ticks_per_quarter)
     part.tempos.append(TempoTick(0, analysis.tempo_at(score, start)))
     for tempo in score.tempos:
@@ -131,6 +134,7 @@ def slice_notes(score: ScoreTick, start: int, end: int | None = None) -> ScoreTi
         if start < meter.time and (end is None or meter.time < end):
             moved = TimeSignatureTick(meter.time - start, meter.numerator, meter.denominator)
             part.time_signatures.append(moved)
+    part.key_signatures = _between(score.key_signatures, start, end)
     for track in score.tracks:
         copy = TrackTick(track.name, track.program, track.is_drum)
         copy.notes = _notes_within(track, start, end)
@@ -151,16 +155,32 @@ def _notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList
 
 
 def trim_overlapping_notes(notes: NoteTickList) -> NoteTickList:
-    """End notes at the next onset of their pitch; return them by time, then by pitch."""
+    """End notes at the next later onset of their pitch; return them by time, then by pitch."""
     table = notes.numpy()
-    order = np.lexsort((table["time"], table["pitch"]))
-    time, pitch, duration = (table[name][order] for name in ("time", "pitch", "duration"))
-    repeated = (pitch[1:] == pitch[:-1]) & (time[1:] > time[:-1])
-    longest = np.where(repeated, time[1:] - time[:-1], duration[:-1])
-    duration[:-1] = np.minimum(duration[:-1], longest)
-    table["duration"][order] = duration
+    longest = next_onsets(table["time"], table["pitch"]) - table["time"]
+    table["duration"] = np.minimum(table["duration"], longest).astype(np.int32)
     by_time = np.lexsort((table["pitch"], table["time"]))
     return NoteTickList.from_numpy(*(values[by_time] for values in table.values()))
+
+
+def next_onsets(time: NDArray[Any], pitch: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the next later onset of each note's pitch, (notes,); the largest int64 for the last.
+
+    Args:
+        time: Onsets in ticks, (notes,), in any order.
+        pitch: Pitches, (notes,).
+    """
+    last = np.iinfo(np.int64).max
+    following = np.full(len(time), last)
+    order = np.lexsort((time, pitch))
+    onsets, pitches = time[order].astype(np.int64), pitch[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (onsets[1:] != onsets[:-1]) | (pitches[1:] != pitches[:-1])
+    heads = np.flatnonzero(first)
+    same = pitches[heads[1:]] == pitches[heads[:-1]]
+    later = np.append(np.where(same, onsets[heads[1:]], last), last)
+    following[order] = later[np.cumsum(first) - 1]
+    return following
 
 
 def first_ticks(score: ScoreTick, end: int) -> ScoreTick:

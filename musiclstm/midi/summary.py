@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from symusic.core import ScoreTick, TrackTick
 
 from musiclstm.midi import analysis
+from musiclstm.midi.beats import is_performed
 from musiclstm.midi.general_midi import DRUMS, instrument_name
+
+NO_BEATS = (
+    "the notes do not follow the bars and beats of the file, as in a free recording; its bars, "
+    "meter and tempo say nothing about the music (`python -m musiclstm beats` finds the real ones)"
+)
 
 _PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -52,10 +58,13 @@ class MidiSummary:
         notes: Notes of all tracks together.
         seconds: End of the last note.
         tempo_bpm: Quarter notes per minute at the first note.
-        meter: Time signature at the first note, such as `3/4`.
+        meter: Time signature of most of the piece, such as `3/4`.
         key: Estimated key, such as `F# minor`; None without pitched notes.
         tracks: One summary per track with notes.
         repairs: One clause per repair.
+        pickup: Whether it begins with an upbeat, which is the first of `bars`.
+        performed: Whether the notes do not follow the bars of the file, see `beats.is_performed`.
+        unkept: Kinds of texts that a continuation does not keep, such as `12 lyrics`.
     """
 
     name: str
@@ -67,16 +76,28 @@ class MidiSummary:
     key: str | None
     tracks: tuple[TrackSummary, ...]
     repairs: tuple[str, ...]
+    pickup: bool = False
+    performed: bool = False
+    unkept: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> str:
+        """Bars, meter, tempo and key, such as `5 bars of 3/4 with a pickup at 90 bpm`."""
+        pickup = " with a pickup" if self.pickup else ""
+        in_key = f" in {self.key}" if self.key else ""
+        bars = f"{pluralize(self.bars, 'bar')} of {self.meter}{pickup}"
+        return f"{bars} at {self.tempo_bpm:.0f} bpm{in_key}"
 
     def __str__(self) -> str:
-        in_key = f" in {self.key}" if self.key else ""
         lines = [
             self.name or "Untitled",
-            f"  {pluralize(self.bars, 'bar')} of {self.meter} at {self.tempo_bpm:.0f} bpm{in_key}",
+            f"  {self.facts}",
             f"  {pluralize(self.notes, 'note')}, {self.seconds:,.1f} seconds",
         ]
         lines += [f"  track {number}: {track}" for number, track in enumerate(self.tracks, 1)]
+        lines += [f"  {NO_BEATS}"] if self.performed else []
         lines += [f"  repaired: {repair}" for repair in self.repairs]
+        lines += [f"  not kept in a continuation: {', '.join(self.unkept)}"] if self.unkept else []
         return "\n".join(lines)
 
 
@@ -89,8 +110,9 @@ def summarize(score: ScoreTick, *, name: str = "", repairs: tuple[str, ...] = ()
         repairs: One clause per repair.
     """
     first = min(int(track.notes.numpy()["time"].min()) for track in score.tracks)
-    numerator, denominator = analysis.meter_at(score, first)
+    numerator, denominator = analysis.piece_meter(score)
     key = analysis.estimate_key(score)
+    performed = is_performed(score)
     return MidiSummary(
         name=name,
         bars=len(analysis.bar_starts(score)) - 1,
@@ -101,6 +123,8 @@ def summarize(score: ScoreTick, *, name: str = "", repairs: tuple[str, ...] = ()
         key=None if key is None else str(key),
         tracks=tuple(_summarize_track(track) for track in score.tracks),
         repairs=repairs,
+        pickup=not performed and analysis.has_pickup(score),
+        performed=performed,
     )
 
 

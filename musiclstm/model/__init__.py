@@ -1,7 +1,8 @@
 """The network, its step features and its checkpoint folder.
 
-`configuration_musiclstm`, `modeling_musiclstm` and `step_features` are copied to the Hub beside the
-weights. Names are imported at first use, because the network imports torch and transformers.
+`config_fields`, `configuration_musiclstm`, `modeling_musiclstm` and `step_features` are copied to
+the Hub beside the weights. Names are imported at first use, because the network imports torch and
+transformers; config, weights and facts are read without them.
 """
 
 from typing import TYPE_CHECKING
@@ -9,15 +10,21 @@ from typing import TYPE_CHECKING
 from musiclstm._lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from musiclstm.model.checkpoint import (
+    from musiclstm.model.checkpoint import load_checkpoint, save_checkpoint
+    from musiclstm.model.checkpoint_files import (
+        BAR_SCORE_FILE,
+        CONFIG_FILE,
         DEFAULT,
         FACTS_FILE,
+        MEMORIZATION_FILE,
+        MODEL_TYPE,
         WEIGHTS_FILE,
+        CheckpointFiles,
+        check_files,
         find_checkpoint,
-        load_checkpoint,
         read_facts,
-        save_checkpoint,
     )
+    from musiclstm.model.config_fields import ConfigFields
     from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
     from musiclstm.model.modeling_musiclstm import (
         LSTMLayerState,
@@ -37,15 +44,22 @@ if TYPE_CHECKING:
         TokenKind,
         TokenTable,
     )
+    from musiclstm.model.stored_weights import StoredWeights, load_weights, read_weights
 
 __all__ = [
+    "BAR_SCORE_FILE",
     "CANDIDATES",
+    "CONFIG_FILE",
     "DEFAULT",
     "DRUMS",
     "FACTS_FILE",
     "FORMAT_VERSION",
     "MAX_TRACKS",
+    "MEMORIZATION_FILE",
+    "MODEL_TYPE",
     "WEIGHTS_FILE",
+    "CheckpointFiles",
+    "ConfigFields",
     "FeatureArrays",
     "LSTMLayerState",
     "LSTMState",
@@ -53,28 +67,38 @@ __all__ = [
     "MusicLSTMForCausalLM",
     "MusicLSTMModel",
     "StepFeatures",
+    "StoredWeights",
     "TokenKind",
     "TokenTable",
     "VariationalDropout",
+    "check_files",
     "feature_tensors",
     "find_checkpoint",
     "load_checkpoint",
+    "load_weights",
     "read_facts",
+    "read_weights",
     "save_checkpoint",
 ]
 
 __getattr__, __dir__ = lazy_imports(
     __name__,
     {
-        "checkpoint": (
+        "checkpoint": ("load_checkpoint", "save_checkpoint"),
+        "checkpoint_files": (
+            "CONFIG_FILE",
+            "CheckpointFiles",
+            "check_files",
             "DEFAULT",
             "FACTS_FILE",
+            "BAR_SCORE_FILE",
+            "MEMORIZATION_FILE",
+            "MODEL_TYPE",
             "WEIGHTS_FILE",
             "find_checkpoint",
-            "load_checkpoint",
             "read_facts",
-            "save_checkpoint",
         ),
+        "config_fields": ("ConfigFields",),
         "configuration_musiclstm": ("MusicLSTMConfig",),
         "modeling_musiclstm": (
             "LSTMLayerState",
@@ -84,6 +108,7 @@ __getattr__, __dir__ = lazy_imports(
             "VariationalDropout",
             "feature_tensors",
         ),
+        "stored_weights": ("StoredWeights", "load_weights", "read_weights"),
         "step_features": (
             "CANDIDATES",
             "DRUMS",

@@ -44,7 +44,7 @@ from .configuration_musiclstm import MusicLSTMConfig
 from .step_features import (
     CANDIDATES,
     CONTEXT_SIZES,
-    MAX_TRACKS,
+    PART_SIZES,
     PITCH_CLASSES,
     PITCH_REACH,
     POSITION_REACH,
@@ -61,7 +61,6 @@ Features = Mapping[str, Tensor]  # names and shapes of `FeatureArrays`, (batch, 
 CACHE_NAME = (
     "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 )
-PROGRAMS, AGES = 130, 10  # embeddings: none, drums, 128 programs; 0 to 9 bars
 
 # State --------------------------------------------------------------------------------------------
 
@@ -269,6 +268,14 @@ class LSTMState(Cache):
         """Return the number of steps read so far."""
         return self.num_tokens_seen
 
+    @property
+    def is_linear(self) -> list[bool]:
+        """Return False for each layer, so that `generate()` leaves out ids that were read.
+
+        transformers 5.24 passes all ids again to a cache of nothing but linear layers.
+        """
+        return [False] * len(self.layers)
+
     def get_max_length(self, layer_idx: int | None = None) -> int:
         """Return -1: there is no limit."""
         return -1
@@ -345,10 +352,9 @@ class StepInputs(nn.Module):
     def __init__(self, config: MusicLSTMConfig) -> None:
         super().__init__()
         size = config.hidden_size
-        self.program = PartEmbedding(PROGRAMS, size)
-        self.track = PartEmbedding(MAX_TRACKS, size)
-        self.following = PartEmbedding(PROGRAMS, size)
-        self.age = PartEmbedding(AGES, size)
+        self.program, self.track, self.following, self.age = (
+            PartEmbedding(rows, size) for rows in PART_SIZES
+        )
         self.candidate_inputs = CandidateInputs(len(CANDIDATES) * size, size, bias=False)
 
     def forward(self, features: Features, embed: nn.Embedding) -> Tensor:

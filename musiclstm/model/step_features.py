@@ -29,6 +29,8 @@ FORMAT_VERSION = 2  # stored in a checkpoint: the features it was trained with
 HORIZON = 16_384  # tokens
 POSITIONS_PER_BEAT = 12
 MAX_TRACKS = 8  # per program; further blocks belong to the last track
+# Values of the columns of `parts`: none, drums or 128 programs; tracks; programs; 0 to 9 bars.
+PART_SIZES = (130, MAX_TRACKS, 130, 10)
 MAX_PARTS = 64  # further parts share the last slot
 MAX_HELD = 1_024  # notes checked for whether they sound; further ones are ignored
 REFERENCE_PITCHES = 5
@@ -84,6 +86,7 @@ class TokenTable:
         unit: For a time signature, 1/48 quarters per position; otherwise 0, (vocab,).
         id_of: Id by (kind, value), for the kinds that can be candidates.
         bar: Id of the Bar token; `NONE` without one.
+        eos: Id of the token at the end of a piece; `NONE` without one.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -101,6 +104,7 @@ class TokenTable:
             if kind in (TokenKind.PROGRAM, TokenKind.POSITION, TokenKind.PITCH, TokenKind.DRUM)
         }
         self.bar = self.kind.index(TokenKind.BAR) if TokenKind.BAR in self.kind else NONE
+        self.eos = list(names).index("EOS_None") if "EOS_None" in names else NONE
 
     def __len__(self) -> int:
         return len(self.kind)

@@ -10,12 +10,13 @@ from musiclstm.tokens.programs import (
     with_programs,
 )
 from musiclstm.tokens.tokenizer import TOKENIZER_FILE, MusicTokenizer
-from musiclstm.tokens.vocabulary import DRUMS, MAX_TRACKS_PER_PROGRAM, POSITIONS_PER_BEAT
+from musiclstm.tokens.vocabulary import DRUMS, MAX_TRACKS_PER_PROGRAM, POSITIONS_PER_BEAT, TABLE
 
 __all__ = [
     "DRUMS",
     "MAX_TRACKS_PER_PROGRAM",
     "POSITIONS_PER_BEAT",
+    "TABLE",
     "TOKENIZER_FILE",
     "MusicTokenizer",
     "PartName",

@@ -58,12 +58,17 @@ class Grid:
         return np.searchsorted(self.starts, ticks, side="right") - 1
 
     def rounded(self, ticks: Integers) -> Integers:
-        """Round ticks to the positions of their section, halves to even positions."""
+        """Round ticks to the positions of their section, halves to even positions.
+
+        A tick after the last position of a section is rounded to the next section.
+        """
         if int(self.step_ticks.max()) == 1:
             return ticks
         section = self.section(ticks)
         start, step = self.starts[section], self.step_ticks[section]
-        return np.rint((ticks - start) / step).astype(np.int64) * step + start
+        nearest = np.rint((ticks - start) / step).astype(np.int64) * step + start
+        later = np.append(self.starts[1:], np.iinfo(np.int64).max)
+        return np.minimum(nearest, later[section])
 
     def bar_and_position(self, ticks: Integers) -> tuple[Integers, Integers]:
         """Return the bar of each tick and the position in it."""
@@ -78,42 +83,44 @@ class Grid:
 
 
 def supported_time_signatures(score: ScoreTick) -> list[tuple[int, int, int]]:
-    """Return tick, numerator and denominator of each change of meter.
+    """Return tick, numerator and denominator of each time signature, by time, the first at tick 0.
 
-    Meters without a token are omitted; of several at one tick the last one counts. A bar that a
-    change shortens gets a meter of the remaining length.
+    Of several at one tick the last one counts. A meter without a token is read as 4/4.
     """
-    meters = [
-        (s.time, *normalize_time_signature(s.numerator, s.denominator))
-        for s in score.time_signatures
-    ]
-    last = {tick: (tick, n, d) for tick, n, d in meters if supports_time_signature(n, d)}
-    return _with_cut_bars(sorted(last.values()), max(1, score.ticks_per_quarter))
+    found: dict[int, tuple[int, int]] = {0: DEFAULT_METER}
+    for each in sorted(score.time_signatures, key=lambda each: each.time):
+        if each.numerator > 0 and each.denominator > 0:
+            meter = normalize_time_signature(each.numerator, each.denominator)
+            found[max(0, each.time)] = meter if supports_time_signature(*meter) else DEFAULT_METER
+    return [(tick, *meter) for tick, meter in sorted(found.items())]
 
 
 def make_grid(score: ScoreTick) -> Grid:
-    """Return MidiTok's grid of a score in ticks, with its `supported_time_signatures`."""
-    changes = supported_time_signatures(score)
-    if not changes or changes[0][0] != 0:
-        changes.insert(0, (0, *DEFAULT_METER))
-    finest = max(denominator for _, _, denominator in changes)
-    ticks_per_quarter = POSITIONS_PER_BEAT * finest // 4
-    scale = ticks_per_quarter / max(1, score.ticks_per_quarter)
-    return _grid(
-        _delayed([(int(t * scale), n, d) for t, n, d in changes], ticks_per_quarter),
-        ticks_per_quarter,
-    )
+    """Return the grid of a score in ticks; a bar begins at every time signature.
+
+    A bar that a signature shortens gets the shortest meter that is long enough. Notes keep bar and
+    position, but the bar may be longer than it was. A finer beat of that meter refines the grid.
+    """
+    stated = supported_time_signatures(score)
+    finest = max(denominator for _, _, denominator in stated)
+    while True:
+        ticks_per_quarter = POSITIONS_PER_BEAT * finest // 4
+        sections = _sections(stated, max(1, score.ticks_per_quarter), ticks_per_quarter)
+        needed = max(denominator for _, _, denominator in sections)
+        if needed <= finest:
+            return _grid(sections, ticks_per_quarter)
+        finest = needed
 
 
-def _grid(changes: list[_Change], ticks_per_quarter: int) -> Grid:
-    starts = np.array([tick for tick, _, _ in changes], dtype=np.int64)
-    bar_ticks = np.array([_bar(n, d, ticks_per_quarter) for _, n, d in changes], dtype=np.int64)
-    bars = np.diff(starts) // bar_ticks[:-1]
-    denominators = np.array([d for _, _, d in changes], dtype=np.int64)
+def _grid(sections: list[_Change], ticks_per_quarter: int) -> Grid:
+    starts = np.array([tick for tick, _, _ in sections], dtype=np.int64)
+    bar_ticks = np.array([_bar(n, d, ticks_per_quarter) for _, n, d in sections], dtype=np.int64)
+    bars = -(-np.diff(starts) // bar_ticks[:-1])
+    denominators = np.array([d for _, _, d in sections], dtype=np.int64)
     return Grid(
         ticks_per_quarter,
         starts,
-        np.array([TIME_SIGNATURES.index((n, d)) for _, n, d in changes], dtype=np.int64),
+        np.array([TIME_SIGNATURES.index((n, d)) for _, n, d in sections], dtype=np.int64),
         bar_ticks,
         4 * ticks_per_quarter // (POSITIONS_PER_BEAT * denominators),
         np.concatenate([[0], np.cumsum(bars)]).astype(np.int64),
@@ -124,47 +131,36 @@ def _bar(numerator: int, denominator: int, ticks_per_quarter: int) -> int:
     return 4 * ticks_per_quarter // denominator * numerator
 
 
-def _delayed(changes: list[_Change], ticks_per_quarter: int) -> list[_Change]:
-    """Delay every change of meter to the next bar line, as MidiTok does.
+def _sections(stated: list[_Change], source: int, ticks_per_quarter: int) -> list[_Change]:
+    """Return the sections of time signatures in ticks of the grid.
 
-    Of several changes at one bar line the last one stays; a change to the current meter is dropped.
+    A signature that repeats the meter on a bar line begins no section.
+
+    Args:
+        stated: Time signatures in ticks of the score, by time.
+        source: Ticks per quarter of the score.
+        ticks_per_quarter: Of the grid.
     """
+    rounded = {
+        (2 * tick * ticks_per_quarter + source) // (2 * source): (numerator, denominator)
+        for tick, numerator, denominator in stated
+    }
     found: list[_Change] = []
-    for tick, numerator, denominator in changes:
-        if found and found[-1][1:] == (numerator, denominator):
-            continue
+    for tick, meter in rounded.items():
         if found:
-            begin, above, below = found[-1]
-            bar = _bar(above, below, ticks_per_quarter)
-            tick = begin - (begin - max(tick, begin)) // bar * bar
-            if tick == begin:
-                found.pop()
-        if not found or found[-1][1:] != (numerator, denominator):
-            found.append((tick, numerator, denominator))
+            begin, current = found[-1][0], found[-1][1:]
+            rest = (tick - begin) % _bar(*current, ticks_per_quarter)
+            if not rest and meter == current:
+                continue
+            if rest and (cut := _meter_of_length(rest, ticks_per_quarter)) != current:
+                if tick - rest == begin:
+                    found.pop()
+                found.append((tick - rest, *cut))
+        found.append((tick, *meter))
     return found
 
 
-def _with_cut_bars(meters: list[_Change], ticks_per_quarter: int) -> list[_Change]:
-    """Give a bar that a change of meter shortens a meter of the remaining length.
-
-    MidiTok delays the change to the end of that bar, and all later bar lines with it. That still
-    happens if no meter has the remaining length.
-    """
-    found: list[_Change] = []
-    begin, current = 0, DEFAULT_METER
-    for start, numerator, denominator in meters:
-        if (numerator, denominator) == current:
-            continue
-        rest = (start - begin) % max(1, 4 * ticks_per_quarter * current[0] // current[1])
-        found += [
-            (start - rest, *meter) for meter in _meters_of_length(rest, ticks_per_quarter)[:1]
-        ]
-        found.append((start, numerator, denominator))
-        begin, current = start, (numerator, denominator)
-    return found
-
-
-def _meters_of_length(ticks: int, ticks_per_quarter: int) -> list[tuple[int, int]]:
-    """Return the meters with bars of this length, the smallest denominator first."""
-    beats = [(ticks * below / (4 * ticks_per_quarter), below) for below in METERS]
-    return [(int(above), below) for above, below in beats if above in METERS[below]]
+def _meter_of_length(ticks: int, ticks_per_quarter: int) -> tuple[int, int]:
+    """Return the shortest meter of at least this length; of equal ones that of longer beats."""
+    lengths = ((_bar(*meter, ticks_per_quarter), meter[1], meter) for meter in TIME_SIGNATURES)
+    return min(each for each in lengths if each[0] >= ticks)[2]

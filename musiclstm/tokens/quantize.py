@@ -10,6 +10,7 @@ from symusic.core import ScoreTick
 
 from musiclstm.errors import ScoreError
 from musiclstm.midi.analysis import DEFAULT_TEMPO_BPM, MAX_BAR_LINES
+from musiclstm.midi.pedal import held_durations
 from musiclstm.tokens.meters import Grid, Integers, make_grid
 from musiclstm.tokens.vocabulary import (
     DRUM_PITCHES,
@@ -69,6 +70,8 @@ class QuantizedScore:
 def quantize(score: ScoreTick) -> QuantizedScore:
     """Round the notes and tempos of a score in ticks to the grid, exactly as MidiTok does.
 
+    Notes last as long as the sustain pedal holds them.
+
     Raises:
         ScoreError: An event is before tick 0, or after bar 1,000,000.
     """
@@ -101,7 +104,7 @@ def _resampled(ticks: Integers, score: ScoreTick, grid: Grid) -> Integers:
 def _notes(score: ScoreTick, grid: Grid) -> QuantizedNotes:
     columns: list[list[npt.NDArray[np.int64]]] = [[], [], [], []]
     for index, track in enumerate(score.tracks):
-        own = track.notes.numpy()
+        own = {**track.notes.numpy(), "duration": held_durations(track)}
         fits = _with_token(own["pitch"], is_drum=track.is_drum)
         columns[0].append(np.full(int(fits.sum()), index, dtype=np.int64))
         for column, name in zip(columns[1:], ("time", "pitch", "duration"), strict=True):

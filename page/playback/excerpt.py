@@ -63,6 +63,14 @@ def new_bar_of(piece: Composition, bar: int) -> int:
     return bar - min(piece.prompt_bars, MAX_PROMPT_BARS)
 
 
+def first_bar_of(piece: Composition) -> int:
+    """Return the number that the player's counting gives to the first bar of a piece.
+
+    It is 1, or less for a prompt that is cut.
+    """
+    return 1 - max(0, piece.prompt_bars - MAX_PROMPT_BARS)
+
+
 def _new_bar_ends(piece: Composition) -> Iterator[int]:
     """Ticks of the bar lines after each new bar."""
     for length in accumulate(passage.length_ticks for passage in piece.generated_bars):

@@ -22,16 +22,21 @@ from page.session.settings import (
     from_values,
 )
 
+# Fields that have one name in the settings and in `Sampling`.
+_SAMPLING = (
+    *("top_p", "top_k", "min_p", "pitch_temperature", "rhythm_temperature"),
+    *("copy_weight", "similarity"),
+)
+
 # ------------------------------------------------------------------------------ settings -> library
 
 
 def sampling_of(settings: PageSettings) -> Sampling:
     """Return the sampling options."""
-    names = ("top_p", "top_k", "min_p", "pitch_temperature", "rhythm_temperature", "copy_weight")
     return Sampling(
         temperature=settings.adventurous,
         seed=settings.random_seed,
-        **{name: getattr(settings, name) for name in names},
+        **{name: getattr(settings, name) for name in _SAMPLING},
     )
 
 
@@ -139,14 +144,13 @@ def settings_of(recipe: Recipe) -> PageSettings:
         return PageSettings()
     step, sampling = recipe.steps[-1], recipe.steps[-1].sampling
     constraints = [each.constraints for each in recipe.steps if each.constraints is not None]
-    names = ("top_p", "top_k", "min_p", "copy_weight", "pitch_temperature", "rhythm_temperature")
     schedule = str(step.surprise.schedule)
     values = {
         "bars": step.bars,
         "adventurous": sampling.temperature,
         "surprise": {"off": 0, "gentle": GENTLE_SURPRISE}.get(schedule, 1),
         "random_seed": sampling.seed,
-        **{name: getattr(sampling, name) for name in names},
+        **{name: getattr(sampling, name) for name in _SAMPLING},
         **(_values_of_constraints(constraints[-1]) if constraints else {}),
     }
     clipped = {name: _clip(name, value) for name, value in values.items()}

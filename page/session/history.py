@@ -149,7 +149,26 @@ class History:
         kept = self.version_of(number)
         parents = {each.parent for each in self.versions}
         others = {each.number for each in self._takes_with(kept)} - {number} - parents
-        return self.go_to(number)._without(others)
+        return self.go_to(number).without(others)
+
+    def without(self, numbers: set[int]) -> History:
+        """Remove versions; their children become children of their parents."""
+        removed = {each.number: each.parent for each in self.versions if each.number in numbers}
+
+        def parent_of(number: int | None) -> int | None:
+            while number in removed:
+                number = removed[number]
+            return number
+
+        versions = tuple(
+            replace(each, parent=parent_of(each.parent))
+            for each in self.versions
+            if each.number not in numbers
+        )
+        before = _drop_repeats(n for n in self.stack[: self.position + 1] if n not in numbers)
+        after = [n for n in self.stack[self.position + 1 :] if n not in numbers]
+        stack = _drop_repeats([*before, *after])
+        return replace(self, versions=versions, stack=stack, position=len(before) - 1)
 
     def _takes_with(self, version: Version) -> list[Version]:
         """Takes of the same job: their numbers and letters are consecutive."""
@@ -206,29 +225,10 @@ class History:
         stack = (*before, number)[-MAX_UNDO_STEPS:]
         return replace(self, stack=stack, position=len(stack) - 1)
 
-    def _without(self, numbers: set[int]) -> History:
-        """Remove versions; their children become children of their parents."""
-        removed = {each.number: each.parent for each in self.versions if each.number in numbers}
-
-        def parent_of(number: int | None) -> int | None:
-            while number in removed:
-                number = removed[number]
-            return number
-
-        versions = tuple(
-            replace(each, parent=parent_of(each.parent))
-            for each in self.versions
-            if each.number not in numbers
-        )
-        before = _drop_repeats(n for n in self.stack[: self.position + 1] if n not in numbers)
-        after = [n for n in self.stack[self.position + 1 :] if n not in numbers]
-        stack = _drop_repeats([*before, *after])
-        return replace(self, versions=versions, stack=stack, position=len(before) - 1)
-
     def _within_limits(self) -> History:
         history = self
         while len(history.versions) > 1 and history._exceeds_limits():
-            history = history._without({history._oldest_leaf().number})
+            history = history.without({history._oldest_leaf().number})
         return history
 
     def _exceeds_limits(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from musiclstm import MidiSummary, ScoreError, Selection, example_files, read_midi
 from musiclstm.errors import shorten
-from musiclstm.midi import AnyScore, SandboxPool, pluralize, read_bounded
+from musiclstm.midi import AnyScore, SandboxPool, read_bounded
 
 SANDBOX = SandboxPool()  # reads uploaded files in worker processes, which start with the first file
 
@@ -100,11 +100,11 @@ class PromptChoice:
         summary = self.summary
         if summary is None:
             return ("A new piece, from nothing.",)
-        key = f" in {summary.key}" if summary.key else ""
-        bars = pluralize(summary.bars, "bar")
-        facts = f"{bars} of {summary.meter} at {summary.tempo_bpm:.0f} bpm{key}"
+        notes = ["The notes do not follow the beats of this file."] if summary.performed else []
+        if summary.unkept:
+            notes.append(f"A continuation does not keep: {', '.join(summary.unkept)}.")
         tracks = [str(track) for track in summary.tracks]
-        return (facts, *tracks, *(f"We {repair}." for repair in summary.repairs))
+        return (summary.facts, *tracks, *notes, *(f"We {repair}." for repair in summary.repairs))
 
 
 NOTHING = PromptChoice("Surprise me")

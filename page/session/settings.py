@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from musiclstm import MusicLSTMError, Sampling
 from musiclstm.audio import DEFAULT_CHORUS, DEFAULT_REVERB, installed_soundfonts
 from musiclstm.errors import shorten
-from musiclstm.generation import MAX_BPM, MAX_NOTES_AT_ONCE, MAX_SEED, MIN_BPM
+from musiclstm.generation import DEFAULT_BARS, MAX_BPM, MAX_NOTES_AT_ONCE, MAX_SEED, MIN_BPM
 from musiclstm.midi import DRUMS, Key, instrument_name
 
 ENDLESS_BARS = 512  # at 120 bpm a quarter of an hour
@@ -41,6 +41,7 @@ _FLOAT_BOUNDS: dict[str, tuple[float, float]] = {
     "adventurous": (0, 1.5),
     "surprise": (0, 1),
     "copy_weight": (0, 2),
+    "similarity": (0, 2),
     "top_p": (0.05, 1),
     "min_p": (0, 1),
     "pitch_temperature": (0, 2),
@@ -69,6 +70,7 @@ class PageSettings:
         adventurous: Sampling temperature, 0 to 1.5.
         surprise: 0: no deviations; up to 0.5: a gentle one now and then; above: often and bold.
         copy_weight: As in `Sampling`, 0 to 2.
+        similarity: As in `Sampling`, 0 to 2.
         instruments: Programs that may play, -1 for drums. None: those of the prompt, or any.
         random_seed: 0 to 4294967295. None: a new one.
         locked: Whether the random seed counts; if not, each piece has a new one.
@@ -94,13 +96,14 @@ class PageSettings:
         SettingsError: A value is invalid, or two contradict each other.
     """
 
-    bars: int = 8
+    bars: int = DEFAULT_BARS
     endless: bool = False
     key: str = FREE
     meter: str = AS_PROMPT
     adventurous: float = Sampling.temperature
     surprise: float = 0.0
     copy_weight: float = Sampling.copy_weight
+    similarity: float = Sampling.similarity
     instruments: tuple[int, ...] | None = None
     random_seed: int | None = None
     locked: bool = False

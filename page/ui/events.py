@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from musiclstm import Composer
+from musiclstm.midi import ACCEPT
 from page.playback.chunk_cache import ChunkCache
 from page.playback.player import switch_to
 from page.server.gradio_private import event_data
@@ -34,6 +35,13 @@ _PAUSE_ALL = (
 )
 _LINK = "(code) => code ? `${location.origin}${location.pathname}?recipe=${code}` : ''"
 _RECIPE = "() => new URLSearchParams(location.search).get('recipe') ?? ''"
+# Pressing the field opens its dialog; Gradio makes another field after each file.
+_ACCEPT_MIDI = """() => {
+  const field = () => document.querySelector("#drop input[type=file]");
+  const set = () => field()?.setAttribute("accept", "ACCEPT");
+  addEventListener("click", set, { capture: true });
+  set();
+}""".replace("ACCEPT", ACCEPT)
 _POSITIONS = """(session, positions, ...values) => {
   const players = window.musiclstm?.players ?? new Map();
   const frames = %s.map((id) => players.get(id)?.sound.position ?? 0);
@@ -84,6 +92,7 @@ class EventListeners:
     def connect(self, demo: gr.Blocks) -> None:
         """Register all listeners; call it within `gr.Blocks`."""
         demo.load(None, None, self.page.recipe, js=_RECIPE, api_visibility="private")
+        demo.load(None, js=_ACCEPT_MIDI, api_visibility="private")
         self._connect_jobs()
         self._connect_prompt()
         self._connect_players()

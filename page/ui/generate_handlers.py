@@ -14,8 +14,10 @@ from typing import Any, TypeAlias
 import gradio as gr
 
 from musiclstm import Composer, Composition, Recipe, ScoreError
+from musiclstm.generation import Assessment
 from page.downloads import link_of
 from page.playback.chunk_cache import ChunkCache
+from page.playback.excerpt import first_bar_of
 from page.playback.stream import StreamUpdate, replay, show_piece, stream_piece, stream_pieces
 from page.session.composer_options import constraints_of, mix_of, sampling_of, surprise_of
 from page.session.history import LETTERS, NO_PIECE, History
@@ -136,9 +138,9 @@ class GenerateHandlers:
                 if job.aborted:
                     break
         session.prompt_changed = False
-        if run.versions:
-            session.history = session.history.go_to(run.versions[0])
-        yield self.idle_state(session, error=" ".join(filter(None, (run.error, job.reason))))
+        ranked = self._rank(run) if run.versions else {}
+        error = " ".join(filter(None, (run.error, job.reason)))
+        yield ranked | self.idle_state(session, error=error)
         yield from self._apply_late_mixes(run)
 
     def _stream(self, run: GenerationProgress) -> Any:
@@ -208,6 +210,31 @@ class GenerateHandlers:
             captions[panel.caption] = html.caption(version, of_four=run.count > 1)
         return captions
 
+    def _rank(self, run: GenerationProgress) -> Changes:
+        """Order the takes by score and say why; remove collapsed ones if there are others."""
+        session = run.session
+        found = [self._assess(session, run.drafts[take]) for take in range(len(run.versions))]
+        order = sorted(range(len(found)), key=lambda take: found[take].rank)
+        kept = [take for take in order if not found[take].is_collapsed] or order
+        removed = {*order} - {*kept}
+        history = session.history.go_to(run.versions[kept[0]])
+        session.history = history.without({run.versions[take] for take in removed})
+        changes: Changes = {each.caption: "" for each in self.page.takes}
+        for place, take in enumerate(kept, start=1):
+            changes[self.page.takes[take].caption] = html.caption(
+                session.history.version_of(run.versions[take]),
+                of_four=len(kept) > 1,
+                place=place,
+                reasons=str(found[take]),
+            )
+        for take in removed:
+            session.players[take] = session.players[take].cleared()
+            changes[self.page.takes[take].player] = None  # it pauses
+        return changes
+
+    def _assess(self, session: Session, piece: Composition) -> Assessment:
+        return self.composer_of(session).assess(piece, first_bar=first_bar_of(piece))
+
     def _apply_late_mixes(self, run: GenerationProgress) -> Iterator[Changes]:
         """Render takes again whose mix changed after their last chunk."""
         for take in range(len(run.versions)):
@@ -253,7 +280,8 @@ class GenerateHandlers:
         first, error = session.players[0], ""
         first.version = version.number
         changes: Changes = {each.caption: "" for each in self.page.takes}
-        changes[self.page.takes[0].caption] = html.caption(version)
+        reasons = str(self._assess(session, version.piece))
+        changes[self.page.takes[0].caption] = html.caption(version, reasons=reasons)
         changes |= self._swap_choices(version.piece)
         stream: Any = show_piece(version.piece, cache=self.chunk_cache, mix=mix_of(settings))
         with closing(stream) as updates:
@@ -330,7 +358,8 @@ class GenerateHandlers:
     def idle_state(self, session: Session, *, error: str = "") -> Changes:
         """Return what the page shows while no job runs."""
         page, history = self.page, session.history
-        version, of_four = history.version, session.players[1].version is not None
+        version = history.version
+        of_four = sum(player.version is not None for player in session.players) > 1
         changes: Changes = {
             page.status: html.result(version, of_four=of_four, error=error),
             page.stop: gr.update(interactive=False),

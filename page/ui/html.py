@@ -118,12 +118,20 @@ def _piece_summary(version: Version) -> str:
     return f"{bars} from nothing."
 
 
-def caption(version: Version, *, of_four: bool = False) -> str:
-    """Return the line above a player."""
-    kind = "four" if of_four else "one"
+def caption(version: Version, *, of_four: bool = False, place: int = 0, reasons: str = "") -> str:
+    """Return the lines above a player.
+
+    Args:
+        version: What it shows.
+        of_four: Whether it is one of several takes on display.
+        place: Place in their order, from 1; page.css sorts by it. 0: not known yet.
+        reasons: What is unusual about it; empty: nothing.
+    """
+    kind = ("four" if of_four else "one") + (f" place-{place}" if place else "")
     letter = f"<b>{escape(version.letter)}</b> " if version.letter else ""
     label, seed = escape(version.label), version.piece.sampling.seed
-    return f'<p class="said {kind}">{letter}{label} <span>random seed {seed}</span></p>'
+    why = f'<p class="why">{escape(reasons)}</p>' if reasons else ""
+    return f'<p class="said {kind}">{letter}{label} <span>random seed {seed}</span></p>{why}'
 
 
 def history(history: History) -> str:
@@ -142,10 +150,9 @@ def _history_line(text: str, number: int, *, current: int | None) -> str:
 
 def model_summary(composer: Composer) -> str:
     """Return name and size of a composer's model."""
-    config = composer.model.config
-    parameters = sum(each.numel() for each in composer.model.parameters()) / 1e6
+    config = composer.config
     facts = (
-        f"{parameters:.1f} million parameters",
+        f"{composer.num_parameters / 1e6:.1f} million parameters",
         f"{config.num_hidden_layers} LSTM layers of {config.hidden_size}",
         f"{config.vocab_size:,} tokens",
     )

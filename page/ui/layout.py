@@ -179,8 +179,8 @@ def _prompt_panel(chunk_cache: ChunkCache) -> PromptPanel:
     first = default_prompt()
     with gr.Row(elem_id="begin", equal_height=True):
         cards = prompt_cards(tunes, chosen=first.title)
-        kinds = [".mid", ".midi"]
-        upload = gr.File(file_types=kinds, label="Your MIDI file", elem_id="drop")
+        # Without `file_types`, which would refuse names without an ending; events.py sets `accept`.
+        upload = gr.File(label="Your MIDI file", elem_id="drop")
     with gr.Column(elem_id="prompt"):
         summary = gr.HTML(html.prompt_summary(first), elem_id="about")
         roll = player("prompt-roll", label="The prompt", cache=chunk_cache)
@@ -272,6 +272,7 @@ def _main_controls() -> dict[str, Component]:
         "endless": gr.Checkbox(False, label="Endless, until you press Stop", container=False),
         "adventurous": _slider("adventurous", "Adventurous", "careful … bold", step=0.05),
         "surprise": _slider("surprise", "Surprise", "none, now and then, often", step=0.5),
+        "similarity": _slider("similarity", "Like the prompt", "roam … stay close", step=0.1),
         "copy_weight": _slider("copy_weight", "Copying", "earlier bars: none … much", step=0.1),
     }
     with gr.Row(elem_classes="pair"):

@@ -81,7 +81,7 @@ class PromptHandlers:
         }
 
     def _summary(self, session: Session) -> str:
-        trained = self.generate.composer_of(session).model.config.programs
+        trained = self.generate.composer_of(session).config.programs
         return html.prompt_summary(session.prompt, trained)
 
     def select(

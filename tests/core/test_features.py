@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from symusic import Score
 
-from musiclstm.core.features import CompiledStepFeatures, FeatureRows, is_available, load_library
+from musiclstm.core.features import FeatureRows
+from musiclstm.core.library import is_available, load_library
 from musiclstm.model.step_features import HORIZON, FeatureArrays, StepFeatures, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from musiclstm.tokens.vocabulary import IDS, TOKEN_NAMES
@@ -31,6 +32,36 @@ slow_inputs = settings(max_examples=25, deadline=None, suppress_health_check=[He
 
 
 # Streams ------------------------------------------------------------------------------------------
+
+
+class CompiledStepFeatures:
+    """One row of `FeatureRows` with the methods of `StepFeatures`."""
+
+    def __init__(self, table: TokenTable, *, library=None) -> None:
+        """Start a stream; arguments and errors as in `FeatureRows`."""
+        self.rows = FeatureRows(table, 1, library=library)
+
+    def read(self, ids: Sequence[int] | np.ndarray, *, histograms: bool = True) -> FeatureArrays:
+        """Read tokens, (steps,); return the features after each. As `FeatureRows.read`."""
+        tokens = np.asarray(ids)
+        if tokens.ndim != 1:
+            raise ValueError(f"ids must be of shape (steps,), got {tokens.shape}.")
+        rows = self.rows.read(tokens[np.newaxis], histograms=histograms)
+        arrays = (getattr(rows, name) for name in [field.name for field in fields(FeatureArrays)])
+        return FeatureArrays(*(array.reshape(array.shape[1:]) for array in arrays))
+
+    def advance(self, ids: Sequence[int] | np.ndarray) -> None:
+        """Read tokens without returning features; errors as in `read`."""
+        self.read(ids, histograms=False)
+
+    def copy(self) -> CompiledStepFeatures:
+        """Return an independent copy."""
+        twin = object.__new__(CompiledStepFeatures)
+        twin.rows = self.rows.select([0])
+        return twin
+
+    def __deepcopy__(self, memo: object) -> CompiledStepFeatures:
+        return self.copy()
 
 
 def random_ids(seed: int, count: int) -> list[int]:
@@ -232,7 +263,7 @@ def test_copies_go_on_from_the_same_place_on_their_own(branch):
 
 
 def test_a_state_takes_about_a_megabyte():
-    assert load_library().features_state_bytes() < 1_200_000
+    assert load_library().call("features_state_bytes") < 1_200_000
 
 
 # Rows ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from musiclstm.core import native
+from musiclstm.core.library import SIGNATURES
 
 # Loaded from its path, so that a child imports neither torch nor musiclstm and starts at once.
 LOAD = """
@@ -33,7 +34,7 @@ def cache(monkeypatch, tmp_path) -> Path:
     if sys.platform == "win32":
         pytest.skip("the core is not built on Windows")
     monkeypatch.setenv(native.CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.delenv(native.SWITCH, raising=False)
+    monkeypatch.delenv(native.KERNEL_VARIABLE, raising=False)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(native.tempfile, "tempdir", str(tmp_path))
     cached = (native.load.cache_clear, native._folder_of_this_process.cache_clear)
@@ -112,8 +113,7 @@ def test_the_library_is_built_once_and_nothing_else_is_left(
 
 def test_all_sources_are_in_the_library(compiler) -> None:
     library = native.load()
-    for name in ("read_tokens", "score_tokens", "sample_token", "features_read_rows", "self_check"):
-        assert hasattr(library, name)
+    assert [name for name in SIGNATURES if not hasattr(library, name)] == []
     assert library.self_check() == 0
 
 
@@ -166,14 +166,14 @@ def no_library(cache, caplog) -> Callable[[str], None]:
         with caplog.at_level(logging.INFO, logger="musiclstm.core.native"):
             assert native.load() is None
         assert reason in caplog.text
-        assert caplog.text.count("Python is used instead") == bool(reason)
+        assert caplog.text.count("cannot be compiled") == bool(reason)
         assert not libraries(cache)
 
     return check
 
 
 def test_the_switch_turns_it_off(no_library, cache, monkeypatch) -> None:
-    monkeypatch.setenv(native.SWITCH, "off")
+    monkeypatch.setenv(native.KERNEL_VARIABLE, "off")
     no_library("")
     assert not cache.exists()
 
@@ -207,7 +207,7 @@ def test_a_compiler_that_does_not_end_is_stopped(no_library, script, monkeypatch
 
 def test_a_compiler_that_is_not_a_program_gives_no_library(no_library, script) -> None:
     script("").write_bytes(b"\x7fELF, but no more of it")
-    no_library("Python is used instead")
+    no_library("cannot be compiled")
 
 
 @pytest.mark.parametrize("source", [WRONG, CRASHING], ids=["wrong", "crashing"])
@@ -250,7 +250,7 @@ def test_a_cache_that_cannot_be_written_is_not_used(cache, monkeypatch) -> None:
 def test_no_place_to_write_gives_no_library(no_library, cache, monkeypatch) -> None:
     cache.parent.write_text("not a folder", encoding="utf-8")
     monkeypatch.setattr(native.tempfile, "tempdir", str(cache / "nowhere"))
-    no_library("Python is used instead")
+    no_library("cannot be compiled")
 
 
 def no_home() -> Path:

@@ -7,8 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from musiclstm.generation.decoding.grammar import Grammar
-from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.core.grammar import CompiledGrammar
 from tests.generation.referee import IDS, NAMES
 
 BAR, EOS = IDS["Bar_None"], IDS["EOS_None"]
@@ -57,23 +56,23 @@ def _hurry(bar: Sequence[int]) -> np.ndarray:
 
 
 def play(
-    state: GrammarState, plan: Sequence[Grammar], bias: str, seed: int, most: int = 100
+    state: CompiledGrammar, plan: Sequence[np.ndarray], bias: str, seed: int, most: int = 100
 ) -> list[list[int]]:
-    """Take the most probable permitted token again and again, one bar under each grammar.
+    """Take the most probable permitted token again and again, one bar by each rules.
 
     A bar of more than `most` tokens ends as soon as it may.
     """
     bars = []
-    out = np.empty(len(NAMES), np.float32)
-    for number, grammar in enumerate(plan):
+    for number, rules in enumerate(plan):
         rng = np.random.default_rng([seed, number])
-        state.open_bar(grammar)
+        state.open_bar(rules)
         bar: list[int] = []
         while True:
             logits = BIASES[bias] + 3 * rng.standard_normal(len(NAMES))
-            logits = (logits + (_hurry(bar) if len(bar) > most else 0)).astype(np.float32)
-            token = int(state.mask_logits(logits, out).argmax())
-            assert out[token] > -np.inf, f"a dead end after {[NAMES[i] for i in bar[-5:]]}"
+            logits += _hurry(bar) if len(bar) > most else 0
+            permitted = state.permitted()
+            assert permitted.any(), f"a dead end after {[NAMES[i] for i in bar[-5:]]}"
+            token = int(np.where(permitted, logits, -np.inf).argmax())
             if bar and token in (BAR, EOS):
                 break
             bar.append(token)

@@ -1,14 +1,16 @@
-"""Deviations by bar, the grammar of each bar, and endings."""
+"""Deviations by bar, the rules of each bar, and endings."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from musiclstm.generation.bar_plan import (
     FORCES_FROM,
+    BarPlan,
     Deviation,
     GenerationRequest,
     Surprise,
@@ -16,6 +18,7 @@ from musiclstm.generation.bar_plan import (
     tonic_chord,
 )
 from musiclstm.generation.constraints import BarShape, Constraints, Scale
+from musiclstm.generation.decoding.bar_rules import bar_rules
 from musiclstm.generation.decoding.sampling import Sampling
 
 SEEDS = range(40)
@@ -155,18 +158,21 @@ def request_of(**changes) -> GenerationRequest:
     return GenerationRequest(**(values | changes))
 
 
-def shapes(request: GenerationRequest, bars: range) -> list[BarShape]:
+def plans(request: GenerationRequest, bars: range) -> list[BarPlan]:
     plan = plan_bars(request)
-    return [plan(bar, ())[0].shape for bar in bars]
+    return [plan(bar, ()) for bar in bars]
 
 
-def test_without_deviations_all_bars_share_grammar_and_sampling() -> None:
-    plan = plan_bars(request_of())
-    rules = [plan(bar, ()) for bar in PLANNED]
-    assert len({id(grammar) for grammar, _ in rules}) == 1
-    assert rules[0][0].shape == BarShape()
-    assert rules[0][0].constraints == PIANO
-    assert {sampling for _, sampling in rules} == {SAMPLING}
+def assert_has_shape(plan: BarPlan, shape: BarShape, constraints: Constraints = PIANO) -> None:
+    assert plan.rules == bar_rules(constraints, shape)
+    assert plan.velocity_gain == shape.velocity_gain
+
+
+def test_without_deviations_all_bars_share_rules_and_sampling() -> None:
+    found = plans(request_of(), PLANNED)
+    assert len({id(plan.rules) for plan in found}) == 1
+    assert_has_shape(found[0], BarShape())
+    assert {plan.sampling for plan in found} == {SAMPLING}
 
 
 # Deviations in plans ------------------------------------------------------------------------------
@@ -175,33 +181,33 @@ def test_without_deviations_all_bars_share_grammar_and_sampling() -> None:
 @pytest.mark.parametrize(
     "schedule", ["gentle", "bold", (0, 0.3, 0, 0.9, 0.5, 0.7, 0.6, 1)], ids=str
 )
-def test_deviations_change_grammar_and_sampling_of_their_bars_only(schedule) -> None:
+def test_deviations_change_rules_and_sampling_of_their_bars_only(schedule) -> None:
     surprise = Surprise(schedule)
-    plan = plan_bars(request_of(surprise=surprise))
     kinds = set()
-    for bar in PLANNED:
-        grammar, sampling = plan(bar, ())
+    for bar, plan in enumerate(plans(request_of(surprise=surprise), PLANNED)):
         deviation = surprise.deviation_at(bar, SAMPLING.seed)
         kinds.add(deviation and deviation.kind)
         if deviation is None:
-            assert (grammar.shape, sampling) == (BarShape(), SAMPLING)
+            assert_has_shape(plan, BarShape())
+            assert plan.sampling == SAMPLING
             continue
-        assert sampling == SAMPLING.with_higher_temperature(deviation.amount)
+        assert plan.sampling == SAMPLING.with_higher_temperature(deviation.amount)
         expected = {
             "entropy": BarShape(),
             "off_beat": BarShape(off_beat=True),
             "off_mode": BarShape(off_mode=C_MAJOR.pitch_classes),
         }
-        assert grammar.shape == expected[deviation.kind]
+        assert_has_shape(plan, expected[deviation.kind])
     assert {None, "entropy", "off_beat"} <= kinds
     assert ("off_mode" in kinds) == (schedule != "gentle")
 
 
 def test_without_a_key_only_off_beat_deviations_are_forced() -> None:
-    plan = plan_bars(request_of(surprise=Surprise([1.0] * 100), key=lambda before: None))
-    rules = [plan(bar, ()) for bar in range(100)]
-    assert {grammar.shape for grammar, _ in rules} == {BarShape(), BarShape(off_beat=True)}
-    assert {sampling for _, sampling in rules} == {SAMPLING.with_higher_temperature(1)}
+    request = request_of(surprise=Surprise([1.0] * 100), key=lambda before: None)
+    found = plans(request, range(100))
+    assert {int(plan.rules["off_beat"]) for plan in found} == {0, 1}
+    assert {int(plan.rules["mode"]) for plan in found} == {0}
+    assert {plan.sampling for plan in found} == {SAMPLING.with_higher_temperature(1)}
 
 
 def test_the_key_is_a_function_of_the_bars_before() -> None:
@@ -225,36 +231,32 @@ ENDING = Constraints(programs={0}, meter=(4, 4), ending=True)
 
 
 def test_the_last_two_bars_have_closing_shapes() -> None:
-    *rest, first, last = shapes(request_of(constraints=ENDING, end=6), range(6))
-    assert set(rest) == {BarShape()}
-    assert first.closed
-    assert last.closed
-    assert first.chord is None
-    assert not first.downbeat_only
-    assert last.chord == {0, 4, 7}
-    assert last.downbeat_only
+    *rest, first, last = plans(request_of(constraints=ENDING, end=6), range(6))
+    for plan in rest:
+        assert_has_shape(plan, BarShape(), ENDING)
     assert 1 > first.velocity_gain > last.velocity_gain > 0.5
+    closed = BarShape(closed=True, velocity_gain=first.velocity_gain)
+    assert_has_shape(first, closed, ENDING)
+    chord = BarShape(closed=True, chord={0, 4, 7}, downbeat_only=True)
+    assert_has_shape(last, replace(chord, velocity_gain=last.velocity_gain), ENDING)
 
 
 @pytest.mark.parametrize("end", [1, 2])
 def test_a_piece_of_one_or_two_bars_is_only_an_ending(end) -> None:
-    found = shapes(request_of(constraints=ENDING, end=end), range(end))
-    assert found == shapes(request_of(constraints=ENDING, end=9), range(9 - end, 9))
+    found = plans(request_of(constraints=ENDING, end=end), range(end))
+    assert found == plans(request_of(constraints=ENDING, end=9), range(9 - end, 9))
 
 
 def test_an_ending_has_no_deviation() -> None:
     request = request_of(constraints=ENDING, end=8, surprise=Surprise([1.0] * 8))
-    plan = plan_bars(request)
-    rules = [plan(bar, ()) for bar in range(8)]
-    assert [sampling == SAMPLING for _, sampling in rules] == [False] * 6 + [True] * 2
-    assert [grammar.shape.closed for grammar, _ in rules] == [False] * 6 + [True] * 2
+    found = plans(request, range(8))
+    assert [plan.sampling == SAMPLING for plan in found] == [False] * 6 + [True] * 2
+    assert [bool(plan.rules["closed"]) for plan in found] == [False] * 6 + [True] * 2
 
 
 def test_an_ending_without_a_key_has_no_chord() -> None:
-    last = shapes(request_of(constraints=ENDING, end=4, key=lambda before: None), range(4))[-1]
-    assert last.chord is None
-    assert last.downbeat_only
-    assert last.closed
+    last = plans(request_of(constraints=ENDING, end=4, key=lambda before: None), range(4))[-1]
+    assert last.rules == bar_rules(ENDING, BarShape(closed=True, downbeat_only=True))
 
 
 def test_an_ending_is_in_the_key_of_the_bars_before() -> None:
@@ -262,7 +264,8 @@ def test_an_ending_is_in_the_key_of_the_bars_before() -> None:
         return Scale.named("E minor") if before else None
 
     plan = plan_bars(request_of(constraints=ENDING, end=4, key=key))
-    assert plan(3, ((1, 2),))[0].shape.chord == {4, 7, 11}
+    shape = BarShape(closed=True, chord={4, 7, 11}, downbeat_only=True)
+    assert plan(3, ((1, 2),)).rules == bar_rules(ENDING, shape)
 
 
 def test_a_final_chord_that_cannot_be_played_is_refused_at_once() -> None:

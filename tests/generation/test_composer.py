@@ -1,7 +1,8 @@
-"""`Composer.compose`: exact bars, reproducible pieces, refusals, precision."""
+"""`Composer.compose`: exact bars, reproducible pieces, refusals, weights."""
 
 from __future__ import annotations
 
+import copy
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from musiclstm import CheckpointError, Composer, Constraints, Sampling, ScoreError
 from musiclstm.generation.decoding.inference import InferenceModel
 from musiclstm.midi.analysis import bar_starts, last_note_end
+from musiclstm.model import load_checkpoint, save_checkpoint
 from musiclstm.tokens import DRUMS, POSITIONS_PER_BEAT, TOKENIZER_FILE, normalize_time_signature
 from tests.generation.pieces import (
     METERS,
@@ -148,7 +150,7 @@ def test_every_method_refuses_impossible_constraints_before_composing(
     def compose(*_: object) -> None:
         raise AssertionError("this would have been composed")
 
-    monkeypatch.setattr(InferenceModel, "start", compose)
+    monkeypatch.setattr(InferenceModel, "restore", compose)
     ask = getattr(tiny_composer, way)
     count = (2,) if way == "compose_many" else ()
     if way == "stream_endless" and constraints.ending:
@@ -172,35 +174,54 @@ def test_an_incomplete_checkpoint_is_refused(tiny_checkpoint, tmp_path) -> None:
         Composer.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("precision", ["int8", "float32"])
-def test_precision_is_used_and_recorded(precision, tiny_checkpoint, tiny_model) -> None:
-    composer = Composer.from_pretrained(tiny_checkpoint, precision=precision)
-    model_info = composer.compose(bars=1, constraints=PIANO).model_info
-    assert model_info.precision == precision
+def test_weights_of_a_folder_and_of_a_network_give_the_same_piece(
+    tiny_composer, tiny_checkpoint
+) -> None:
     asked = {"bars": 3, "sampling": SAMPLING, "constraints": PIANO}
-    piece = composer.compose(**asked)
+    piece = tiny_composer.compose(**asked)
     assert piece.bars == 3
-    again = Composer(tiny_model, composer.tokenizer, precision=precision)
+    again = Composer(*load_checkpoint(tiny_checkpoint))
     assert again.compose(**asked) == piece
-    assert composer.compose_many(2, **asked)[0] == piece
-    assert composer.extend(composer.compose(**(asked | {"bars": 1})), bars=2) == piece
+    assert again.fingerprint == tiny_composer.fingerprint
+    assert again.num_parameters == tiny_composer.num_parameters == again.model.num_parameters()
+    assert tiny_composer.compose_many(2, **asked)[0] == piece
+    assert tiny_composer.extend(tiny_composer.compose(**(asked | {"bars": 1})), bars=2) == piece
 
 
-def test_an_unknown_precision_is_refused(tiny_model, tiny_tokenizer) -> None:
-    with pytest.raises(ValueError, match="precision must be 'int8', 'float32' or None, got 'fp8'"):
-        Composer(tiny_model, tiny_tokenizer, precision="fp8")
+def test_the_network_is_loaded_when_it_is_asked_for(tiny_checkpoint, tmp_path) -> None:
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "toy")
+    composer = Composer.from_pretrained(folder)
+    assert "model" not in vars(composer)
+    assert composer.model is composer.model
+    assert composer.model.config.vocab_size == composer.config.vocab_size
+    assert composer.config.hidden_size == 32
+
+
+def test_weights_that_have_changed_since_are_refused(
+    tiny_checkpoint, tiny_network, tiny_tokenizer, tmp_path
+) -> None:
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "toy")
+    composer = Composer.from_pretrained(folder)
+    other = tiny_network(seed=1, hidden_size=32, num_hidden_layers=2)
+    save_checkpoint(folder, other, tiny_tokenizer)
+    with pytest.raises(CheckpointError, match="have changed since they were loaded"):
+        composer.model  # noqa: B018
+
+
+def test_weights_in_half_precision_are_accepted(tiny_model, tiny_tokenizer, tiny_composer) -> None:
+    half = copy.deepcopy(tiny_model).half()
+    assert Composer(half, tiny_tokenizer).fingerprint == tiny_composer.fingerprint
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 300.0, 1e6], ids=str)
-@pytest.mark.parametrize("precision", [None, "float32"])
-def test_any_weights_compose(scale, precision, tiny_network, tiny_tokenizer) -> None:
+def test_any_weights_compose(scale, tiny_network, tiny_tokenizer) -> None:
     import torch
 
     model = tiny_network(hidden_size=32, num_hidden_layers=2)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(scale)
-    composer = Composer(model, tiny_tokenizer, precision=precision)
+    composer = Composer(model, tiny_tokenizer)
     piece = composer.compose(
         bars=3, sampling=SAMPLING, constraints=every_setting(None)["constraints"]
     )

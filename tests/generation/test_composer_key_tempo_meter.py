@@ -6,10 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from symusic.core import NoteTick, ScoreTick, TempoTick, TrackTick
+from symusic.core import (
+    KeySignatureTick,
+    NoteTick,
+    ScoreTick,
+    TempoTick,
+    TimeSignatureTick,
+    TrackTick,
+)
 
 from musiclstm import Constraints
 from musiclstm.generation.constraints import Scale
+from musiclstm.generation.key_signatures import key_signature
+from musiclstm.generation.references import transposed
 from musiclstm.midi.analysis import bar_starts, estimate_key, last_note_end, meter_at, tempo_at
 from musiclstm.tokens import DRUMS
 from tests.generation.pieces import PIANO, SAMPLING, band, notes_of, tempos, token_names
@@ -145,3 +154,87 @@ def test_a_meter_without_token_is_replaced_by_one_of_the_same_length(tiny_compos
         bars=2, sampling=SAMPLING, constraints=Constraints(meter=(2, 2), programs={0})
     )
     assert {(s.numerator, s.denominator) for s in piece.score.time_signatures} == {(4, 4)}
+
+
+# -- Key signatures ------------------------------------------------------------------------------
+
+
+def signatures_of(score: ScoreTick) -> list[tuple[float, int, int]]:
+    quarter = score.ticks_per_quarter
+    return [(each.time / quarter, each.key, each.tonality) for each in score.key_signatures]
+
+
+@pytest.mark.parametrize(
+    ("key", "whole", "only_new"),
+    [
+        (None, [(0, -3, 0)], [(0, -3, 0)]),
+        ("Eb major", [(0, -3, 0)], [(0, -3, 0)]),
+        ("A major", [(0, -3, 0), (8, 3, 0)], [(0, 3, 0)]),
+        ("F# dorian", [(0, -3, 0), (8, 4, 1)], [(0, 4, 1)]),
+        ("C chromatic", [(0, -3, 0)], [(0, -3, 0)]),
+    ],
+)
+def test_a_continuation_has_the_key_signature_of_its_key(
+    key, whole, only_new, tiny_composer, invented
+) -> None:
+    prompt = invented(bars=2, programs=(0,))
+    prompt.key_signatures.append(KeySignatureTick(0, -3, 0))
+    constraints = Constraints(key=key)
+    piece = tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING, constraints=constraints)
+    assert signatures_of(piece.score) == whole
+    assert signatures_of(piece.continuation) == only_new
+
+
+def test_a_new_piece_has_a_key_signature_where_a_key_is_requested(tiny_composer) -> None:
+    piece = tiny_composer.compose(
+        bars=1, sampling=SAMPLING, constraints=Constraints(key="Gb major", meter=(4, 4))
+    )
+    assert signatures_of(piece.score) == [(0, -6, 0)]
+    other = Constraints(key="D minor", meter=(4, 4))
+    longer = tiny_composer.extend(piece, bars=1, constraints=other)
+    assert signatures_of(longer.score) == [(0, -6, 0), (4, -1, 1)]
+    assert signatures_of(longer.truncated(1).score) == [(0, -6, 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("Cb major", (-7, 0)), ("G# major", (-4, 0)), ("Db minor", (4, 1)), ("D blues", (-1, 1))],
+)
+def test_key_signatures_have_at_most_seven_accidentals(name, expected) -> None:
+    assert key_signature(name) == expected
+
+
+def test_a_transposed_score_has_a_transposed_key_signature() -> None:
+    score = ScoreTick(48)
+    score.key_signatures.append(KeySignatureTick(0, -3, 0))
+    assert [transposed(score, by).key_signatures[0].key for by in (1, 2, -3, 0)] == [4, -1, 0, -3]
+    assert score.key_signatures[0].key == -3
+
+
+# -- Pickups and tempos of the prompt ------------------------------------------------------------
+
+
+def waltz_with_a_pickup(*, tempo_bpm: float = 90.0) -> ScoreTick:
+    score = ScoreTick(480)
+    score.tracks.append(TrackTick("", 0, False))
+    for beat in range(13):
+        score.tracks[0].notes.append(NoteTick(480 * beat, 480, 60 + beat % 5, 80))
+    score.tempos.append(TempoTick(0, tempo_bpm))
+    for meter in ((0, 1, 4), (480, 3, 4)):
+        score.time_signatures.append(TimeSignatureTick(*meter))
+    return score
+
+
+def test_the_continuation_of_a_piece_with_a_pickup_has_its_meter(tiny_composer) -> None:
+    piece = tiny_composer.compose(bars=2, prompt=waltz_with_a_pickup(), sampling=SAMPLING)
+    assert piece.constraints.meter == (3, 4)
+    assert np.diff(bar_starts(piece.score, end_tick=piece.end_tick)).tolist() == [
+        piece.score.ticks_per_quarter * beats for beats in (1, 3, 3, 3, 3, 3, 3)
+    ]
+
+
+def test_the_tempo_of_a_presto_is_kept(tiny_composer) -> None:
+    prompt = waltz_with_a_pickup(tempo_bpm=360)
+    piece = tiny_composer.compose(bars=2, prompt=prompt, sampling=SAMPLING)
+    assert tempos(piece.score) == tempos(prompt)
+    assert tempo_at(piece.continuation, 0) == pytest.approx(360, abs=0.01)

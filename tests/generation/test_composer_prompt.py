@@ -99,6 +99,17 @@ def test_a_fade_out_of_the_prompt_is_undone(tiny_composer) -> None:
     assert controls[-1] == (piece.prompt_end_tick, 11, 110)
 
 
+@pytest.mark.parametrize(("number", "default"), [(7, 100), (11, 127)])
+def test_a_level_that_falls_to_nothing_from_its_default_is_undone(
+    number, default, tiny_composer
+) -> None:
+    prompt = band()
+    prompt.tracks[0].controls.append(ControlChangeTick(960, number, 0))
+    piece = tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING)
+    last = piece.score.tracks[0].controls[-1]
+    assert (last.time, last.number, last.value) == (piece.prompt_end_tick, number, default)
+
+
 def test_the_fullest_chord_of_the_prompt_limits_simultaneous_onsets(tiny_composer) -> None:
     score = ScoreTick(480)
     for number in range(3):

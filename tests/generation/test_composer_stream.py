@@ -187,7 +187,8 @@ def test_an_endless_bar_starts_at_tick_0(tiny_composer) -> None:
         assert bar.score.ticks_per_quarter == tpq
         assert all(0 <= beat < 3 for _, beat, *_ in notes_of(bar.score))
         assert [(s.time, s.numerator) for s in bar.score.time_signatures] == [(0, 3)]
-        assert {track.name for track in bar.score.tracks} <= {"Acoustic Grand Piano", "Violin"}
+        names = {track.name.removesuffix(" (2)") for track in bar.score.tracks}
+        assert names <= {"Acoustic Grand Piano", "Violin"}
 
 
 def test_endless_music_states_its_tempo_once(tiny_composer, invented) -> None:

@@ -93,7 +93,7 @@ def composer(tiny_network) -> Composer:
 
 @pytest.fixture(scope="module")
 def trio(composer) -> Composition:
-    return composer.compose(bars=8, prompt=TRIO, sampling=SAMPLING)
+    return composer.compose(bars=16, prompt=TRIO, sampling=SAMPLING)
 
 
 def test_every_track_of_a_program_is_continued(trio) -> None:
@@ -108,7 +108,7 @@ def test_every_track_of_a_program_is_continued(trio) -> None:
 
 
 def test_tracks_stay_apart_in_every_method(composer, trio) -> None:
-    longer = composer.extend(trio.truncated(3), bars=5)
+    longer = composer.extend(trio.truncated(3), bars=13)
     assert longer.to_midi() == trio.to_midi()
     again = composer.reproduce(trio.recipe, prompt=TRIO)
     assert again.to_midi() == trio.to_midi()
@@ -130,7 +130,7 @@ def test_tracks_stay_apart_after_truncation(composer, trio) -> None:
 
 
 def test_endless_music_has_a_track_for_every_part(composer, trio) -> None:
-    bars = list(islice(composer.stream_endless(prompt=TRIO, sampling=SAMPLING), 8))
+    bars = list(islice(composer.stream_endless(prompt=TRIO, sampling=SAMPLING), 16))
     assert tuple(bar.tokens for bar in bars) == trio.bar_tokens
     for bar in bars:
         programs = [track.program for track in bar.score.tracks]

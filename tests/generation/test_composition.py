@@ -9,7 +9,6 @@ import pytest
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from musiclstm import Composition, Constraints, GeneratedBar, Sampling, Surprise
-from musiclstm.generation.decoding.history import TokenHistory
 from musiclstm.generation.decoding.inference import DecoderState
 from musiclstm.generation.prompt import Prompt
 from tests.generation.pieces import SAMPLING, band, notes_of, tempos
@@ -30,7 +29,7 @@ def score(*notes: tuple[int, int, int]) -> ScoreTick:
 @pytest.fixture
 def state() -> DecoderState:
     layers = np.zeros((1, 4), np.float32)
-    return DecoderState(np.zeros(6, np.float32), layers, layers, TokenHistory())
+    return DecoderState(np.zeros(6, np.float32), layers, layers)
 
 
 @pytest.fixture

@@ -6,16 +6,18 @@ import random
 from dataclasses import replace
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from benchmarks.quality.constraint_checks import random_constraints
+from musiclstm.core.grammar import CompiledGrammar
 from musiclstm.generation.constraints import SCALES, BarShape, Constraints, Scale
-from musiclstm.generation.decoding.grammar import Grammar
-from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.generation.decoding.bar_rules import bar_rules
 from musiclstm.tokens import DRUMS
+from musiclstm.tokens.vocabulary import TABLE
 from tests.generation.adversary import BIASES, play
-from tests.generation.referee import BarLine, Note, Referee, complaints
+from tests.generation.referee import IDS, BarLine, Note, Referee, complaints
 
 BARS = 6
 SEEDS = st.integers(0, 2**32 - 1)
@@ -145,7 +147,7 @@ GRAMMAR_REFUSALS = [
 @pytest.mark.parametrize(("values", "fact"), GRAMMAR_REFUSALS, ids=lambda value: str(value)[:60])
 def test_constraints_that_tokens_cannot_meet_are_refused(values, fact) -> None:
     with pytest.raises(ValueError, match=fact):
-        Grammar(Constraints(**values))
+        bar_rules(Constraints(**values))
 
 
 @pytest.mark.parametrize(
@@ -167,13 +169,14 @@ def test_an_invalid_bar_shape_is_refused(values, fact) -> None:
 # Any logits ---------------------------------------------------------------------------------------
 
 
-def random_state(grammar: Grammar, rng: random.Random) -> tuple[GrammarState, dict[int, int]]:
+def random_state(rules: np.ndarray, rng: random.Random) -> tuple[CompiledGrammar, dict[int, int]]:
     """Return a state, in half of the cases after a prompt, and the tracks of each program."""
-    state = GrammarState(grammar)
+    state = CompiledGrammar(TABLE, rules)
     if rng.random() < 0.5:
         return state, {}
     tracks = {program: rng.randint(1, 3) for program in (0, 24, 40, 48)}
-    state._tracks, state._other_tracks = dict(tracks), 1  # as after a prompt, but without notes
+    blocks = (IDS[f"Program_{program}"] for program in tracks for _ in range(tracks[program]))
+    state.read_prompt([*blocks])  # without notes
     return state, {program: tracks.get(program, 1) for program in range(128)}
 
 
@@ -182,11 +185,11 @@ def check_constraints(seed: int, bias: str, bars: int = BARS) -> None:
     rng = random.Random(seed)
     constraints = random_constraints(rng)
     try:
-        grammar = Grammar(constraints)
+        rules = bar_rules(constraints)
     except ValueError:
         return  # too few different notes
-    state, tracks = random_state(grammar, rng)
-    found = play(state, [grammar] * bars, bias, seed)
+    state, tracks = random_state(rules, rng)
+    found = play(state, [rules] * bars, bias, seed)
     referee = Referee([token for bar in found for token in bar], tracks)
     assert len(referee.bars) == bars
     assert complaints(referee, constraints) == [], constraints
@@ -211,17 +214,16 @@ def test_constraints_hold_in_thousands_of_sequences(bias) -> None:
 def test_a_resumed_sequence_continues_like_an_uninterrupted_one(seed, bias, cut) -> None:
     rng = random.Random(seed)
     try:
-        grammar = Grammar(random_constraints(rng))
+        rules = bar_rules(random_constraints(rng))
     except ValueError:
         return
-    whole = play(GrammarState(grammar), [grammar] * BARS, bias, seed, most=40)
-    resumed, uninterrupted = GrammarState(grammar), GrammarState(grammar)
-    resumed.replay(whole[:cut])
+    whole = play(CompiledGrammar(TABLE, rules), [rules] * BARS, bias, seed, most=40)
+    resumed, uninterrupted = (CompiledGrammar(TABLE, rules) for _ in range(2))
+    resumed.advance(*(token for bar in whole[:cut] for token in bar))
     for bar in whole[:cut]:
         uninterrupted.open_bar()
-        for token in bar:
-            uninterrupted.advance(token)
-    rests = [play(state, [grammar] * 2, bias, seed, most=40) for state in (resumed, uninterrupted)]
+        uninterrupted.advance(*bar)
+    rests = [play(state, [rules] * 2, bias, seed, most=40) for state in (resumed, uninterrupted)]
     assert rests[0] == rests[1]
 
 
@@ -249,7 +251,7 @@ def test_bar_shapes_break_no_constraint(seed, bias) -> None:
     rng = random.Random(seed)
     constraints = random_constraints(rng)
     try:
-        plan = [Grammar(constraints, random_shape(rng)) for _ in range(BARS)]
+        plan = [bar_rules(constraints, random_shape(rng)) for _ in range(BARS)]
     except ValueError:
         return  # the chord has no pitch in key and range, or there are too few notes
     state, tracks = random_state(plan[0], rng)
@@ -274,9 +276,9 @@ def test_bars_have_their_shapes(seed, bias) -> None:
         notes_per_bar=rng.choice((None, (rng.randint(0, 20), 50))),
     )
     shapes = [random_shape(rng) for _ in range(2)]
-    closed = Grammar(constraints, BarShape(closed=True))
+    closed = bar_rules(constraints, BarShape(closed=True))
     # Between them closed bars, so that no note still sounds when a special one begins.
-    plan = [Grammar(constraints, shapes[0]), closed, Grammar(constraints, shapes[1])]
+    plan = [bar_rules(constraints, shapes[0]), closed, bar_rules(constraints, shapes[1])]
     state, tracks = random_state(plan[0], rng)
     state.open_bar(closed)
     bars = play(state, [closed, *plan], bias, seed, most=40)
@@ -317,7 +319,7 @@ def test_no_note_sounds_across_the_bar_lines_of_the_last_chord(seed, bias) -> No
     constraints = replace(drawn, ending=True, meter=(3, 4), notes_per_bar=density, **free)
     chord = BarShape(chord=frozenset({0, 4, 7}), closed=True, downbeat_only=True)
     shapes = [BarShape()] * 4 + [BarShape(closed=True), chord]
-    plan = [Grammar(constraints, shape) for shape in shapes]
+    plan = [bar_rules(constraints, shape) for shape in shapes]
     state, tracks = random_state(plan[0], rng)
     bars = play(state, plan, bias, seed)
     referee = Referee([token for bar in bars for token in bar], tracks)

@@ -15,10 +15,17 @@ from symusic.core import ScoreTick
 
 from musiclstm import Constraints, Recipe, RecipeError, Sampling, Selection, Surprise, read_recipe
 from musiclstm.generation.prompt import PromptReference
-from musiclstm.generation.recipe import MAX_BARS_IN_ALL, MAX_STEPS, ModelInfo, Step, drop_defaults
-from musiclstm.midi.embedded_text import embed_text
+from musiclstm.generation.recipe import (
+    MAX_BARS_IN_ALL,
+    MAX_STEPS,
+    MIDI_PREFIX,
+    ModelInfo,
+    Step,
+    drop_defaults,
+)
+from musiclstm.midi import write_midi
 
-MODEL_INFO = ModelInfo("default", "0123456789abcdef", "int8", "0.3.0")
+MODEL_INFO = ModelInfo("default", "0123456789abcdef", "0.3.1")
 PLAIN = Recipe(MODEL_INFO, (Step(8, Sampling(seed=7)),))
 DIGEST = "sha256:" + "5a" * 32
 
@@ -82,11 +89,10 @@ def test_json_and_link_round_trip(steps, source) -> None:
 
 def test_a_recipe_without_defaults_is_short() -> None:
     assert json.loads(PLAIN.to_json()) == {
-        "format": 4,
-        "musiclstm": "0.3.0",
+        "format": 5,
+        "musiclstm": "0.3.1",
         "model": "default",
         "weights": "0123456789abcdef",
-        "precision": "int8",
         "steps": [{"bars": 8, "sampling": {"seed": 7}}],
     }
     assert len(PLAIN.to_link()) < 60
@@ -125,12 +131,12 @@ def test_defaults_are_those_of_the_format() -> None:
     assert repr(Sampling()) == (
         "Sampling(temperature=1.0, top_p=0.97, top_k=0, seed=None, min_p=0.0, "
         "epsilon_cutoff=0.0, pitch_temperature=None, rhythm_temperature=None, "
-        "repetition_penalty=1.5, repetition_bars=8, copy_weight=1.0)"
+        "repetition_penalty=1.25, repetition_bars=8, copy_weight=1.0, candidates=8, similarity=1.0)"
     )
     assert repr(Constraints()) == (
         "Constraints(programs=None, meter=None, tempo_bpm=None, tempo_changes=True, key=None, "
         "pitch_ranges=None, max_polyphony=None, max_notes_at_once=32, notes_per_bar=None, "
-        "max_empty_bars=1, ending=False)"
+        "max_empty_bars=1, ending=False, keep_lines=True, max_copied_notes=None)"
     )
     assert repr(Selection()) == (
         "Selection(tracks=None, first_bar=1, last_bar=None, keep_others=True)"
@@ -138,27 +144,18 @@ def test_defaults_are_those_of_the_format() -> None:
     assert Surprise().schedule == "off"
 
 
-LINK = "PcdDdTUeF5onJaZYpCalpKSYmyUbmaZidzE2f6M70tAIqzOBAYnmNlMUl1tYJiYlA12mVAsA"
-OLD = "ghBDdSUeF5knJaZYpCalpKSYmyUbmaZidyE2f6I7ytAIq7MMUdxlYZmYlAx0h1ItAA"  # of version 0.2
+LINK = "5L9DdSEe15gnJaZYpCalpKSYmyUbmaYqYfcQuoMMjbA6CRhCKO4w0DNFcaWFZWJSMtAZSrUA"
+OLD = "PcdDdTUeF5onJaZYpCalpKSYmyUbmaZidzE2f6M70tAIqzOBAYnmNlMUl1tYJiYlA12mVAsA"  # of version 0.3.0
 
 
 def test_a_link_of_this_format_stays_readable() -> None:
-    model_info = ModelInfo("default", "7bad8ebddd76c25e", "int8", "0.3.0")
+    model_info = ModelInfo("default", "7bad8ebddd76c25e", "0.3.1")
     steps = (Step(128, Sampling(seed=1, copy_weight=0.5)),)
     assert Recipe.from_link(LINK) == Recipe(model_info, steps, music="89abcdef")
 
 
-def test_a_recipe_of_format_3_has_its_default_copy_weight() -> None:
-    text = PLAIN.to_json().replace('"format":4', '"format":3')
-    (step,) = Recipe.from_json(text).steps
-    assert step.sampling == Sampling(seed=7, copy_weight=0.95)
-    assert Recipe.from_json(PLAIN.to_json()).steps[0].sampling.copy_weight == 1.0
-    with pytest.raises(RecipeError):
-        Recipe.from_json('{"format":3,"steps":[1,{"sampling":2}]}')
-
-
-def test_a_link_of_version_0_2_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"another version of musiclstm, such as 0\.2; open"):
+def test_a_link_of_an_earlier_version_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"another version of musiclstm, such as 0\.3\.0; open"):
         Recipe.from_link(OLD)
 
 
@@ -181,7 +178,7 @@ def test_constraints_and_ends_that_can_be_derived_are_left_out() -> None:
 
 
 def test_a_recipe_is_read_from_a_file() -> None:
-    midi = embed_text(bytes(ScoreTick(48).dumps_midi()), PLAIN.to_json())
+    midi = write_midi(ScoreTick(48), text=MIDI_PREFIX + PLAIN.to_json())
     assert read_recipe(midi) == PLAIN
 
 
@@ -211,8 +208,10 @@ INVALID = {
     "[]": "does not state its format",
     '{"format": true}': "does not state its format",
     '{"format": 0}': "does not state its format",
-    '{"format": 5}': "has format 5, and this musiclstm reads up to 4; update musiclstm",
-    '{"format": 4}': "has no 'musiclstm'",
+    '{"format": 6}': "has format 6, and this musiclstm reads up to 5; update musiclstm",
+    '{"format": 5}': "has no 'musiclstm'",
+    '{"format": 4}': r"was made with musiclstm 0\.3\.0, .* with musiclstm 0\.3\.0",
+    '{"format": 3, "steps": []}': r"was made with musiclstm 0\.3\.0",
     '{"format": 2}': "was made with musiclstm 0.2, .* with musiclstm 0.2",
     '{"format": 1, "steps": []}': "was made with musiclstm 0.2",
     " " * 200_001: "longer than 200,000 characters",
@@ -270,7 +269,7 @@ def test_a_recipe_that_is_too_long_is_refused() -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists) | st.text())
 def test_arbitrary_text_is_refused(value) -> None:
-    for text in (str(value), json.dumps({"format": 3, "steps": value}), step(sampling=value)):
+    for text in (str(value), json.dumps({"format": 5, "steps": value}), step(sampling=value)):
         with pytest.raises(RecipeError):
             Recipe.from_json(text)
 

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
-from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
+from symusic.core import (
+    KeySignatureTick,
+    NoteTick,
+    ScoreTick,
+    TempoTick,
+    TimeSignatureTick,
+    TrackTick,
+)
 
 from musiclstm.errors import ScoreError
 from musiclstm.midi.analysis import (
@@ -14,10 +21,13 @@ from musiclstm.midi.analysis import (
     TempoMap,
     bar_starts,
     estimate_key,
+    has_pickup,
     in_ticks,
     last_note_end,
     meter_at,
     meters_at,
+    next_meter,
+    piece_meter,
     pitch_class_histogram,
     seconds_at,
     tempo_at,
@@ -56,7 +66,19 @@ BARS: dict[str, tuple[tuple[int, ...], list[tuple[int, int, int]], list[int]]] =
         [0, 1440, 2400, 3360, 4800],
     ),
     "new bar at a change": (C_MAJOR_SCALE, [(480, 3, 4)], [0, 480, 1920, 3360, 4800]),
-    "repeated meter": (C_MAJOR_SCALE, [(0, 4, 4), (480, 4, 4)], [0, 1920, 3840, 5760]),
+    "repeated meter": (C_MAJOR_SCALE, [(0, 4, 4), (1920, 4, 4)], [0, 1920, 3840, 5760]),
+    "meter repeated in mid-bar": (
+        C_MAJOR_SCALE,
+        [(0, 4, 4), (2400, 4, 4)],
+        [0, 1920, 2400, 4320, 6240],
+    ),
+    "odd bar": (C_MAJOR_SCALE, [(0, 4, 4), (1920, 17, 16), (3960, 4, 4)], [0, 1920, 3960, 5880]),
+    "meter just after a bar line": (C_MAJOR_SCALE, [(1939, 3, 4)], [0, 1939, 3379, 4819]),
+    "repeated just after a bar line": (
+        C_MAJOR_SCALE,
+        [(0, 4, 4), (1939, 4, 4), (3821, 4, 4)],
+        [0, 1920, 3840, 5760],
+    ),
     "last of simultaneous meters": (C_MAJOR_SCALE, [(0, 4, 4), (0, 5, 4)], [0, 2400, 4800]),
     "change after the end": ((60,), [(1500, 3, 4)], [0, 1500]),
     "invalid meters": ((60, 62), [(0, 0, 4), (0, 4, 0)], [0, 1920]),
@@ -160,6 +182,17 @@ def test_seconds_follow_the_tempos() -> None:
     assert seconds_at(score, -3) == 0
 
 
+def test_a_note_held_a_little_beyond_a_bar_line_adds_no_bar() -> None:
+    def bars(start: int, duration: int) -> int:
+        score = ScoreTick(480)
+        score.tracks.append(TrackTick("", 0))
+        score.tracks[0].notes.append(NoteTick(start, duration, 60, 80))
+        return len(bar_starts(score)) - 1
+
+    assert [bars(0, 1920 + more) for more in (0, 10, 20, 21)] == [1, 1, 1, 2]
+    assert bars(1920, 10) == 2  # it begins there
+
+
 def test_scales_have_their_key() -> None:
     assert estimate_key(scale(C_MAJOR_SCALE)) == Key(0, "major")
     assert str(estimate_key(scale(tuple(p + 3 for p in C_MAJOR_SCALE)))) == "Eb major"
@@ -191,3 +224,77 @@ def test_the_histogram_weights_by_duration_and_leaves_drums_out() -> None:
     expected[[0, 7]] = 0.25, 0.75
     assert pitch_class_histogram(score) == pytest.approx(expected)
     assert pitch_class_histogram(ScoreTick(480)).tolist() == [0.0] * 12
+
+
+# -- Pickups and the meter of the piece ----------------------------------------------------------
+
+
+def upbeat(first_onset: int, *meters: tuple[int, int, int]) -> ScoreTick:
+    """Return quarter notes from an onset to tick 10,000 under time signatures."""
+    score = ScoreTick(480)
+    score.tracks.append(TrackTick("", 0))
+    for tick in range(first_onset, 10_000, 480):
+        score.tracks[0].notes.append(NoteTick(tick, 480, 60, 80))
+    return with_meters(score, *meters)
+
+
+PICKUPS = {
+    "a bar of its own meter": (0, [(0, 1, 4), (480, 3, 4)], (3, 4), True),
+    "the meter said again": (0, [(0, 4, 4), (480, 4, 4)], (4, 4), True),
+    "rests before the upbeat": (960, [(0, 3, 4)], (3, 4), True),
+    "a bar of rests before them": (1440 + 960, [(0, 3, 4)], (3, 4), True),
+    "a complement at the end": (0, [(0, 1, 4), (480, 3, 4), (480 + 6 * 1440, 2, 4)], (3, 4), True),
+    "a whole first bar": (0, [(0, 3, 4)], (3, 4), False),
+    "a late first note": (480, [(0, 4, 4)], (4, 4), False),
+    "two short bars": (0, [(0, 2, 4), (1920, 3, 4)], (3, 4), False),
+    "changing meters": (
+        0,
+        [(0, 2, 4), (960, 3, 4), (2400, 2, 4), (3360, 3, 4), (4800, 2, 4)],
+        (2, 4),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PICKUPS)
+def test_a_pickup_is_told_and_the_meter_is_that_of_the_piece(case: str) -> None:
+    onset, meters, meter, is_pickup = PICKUPS[case]
+    score = upbeat(onset, *meters)
+    assert (piece_meter(score), has_pickup(score)) == (meter, is_pickup)
+
+
+def test_the_meter_of_a_continuation_is_not_that_of_a_short_last_bar() -> None:
+    score = upbeat(0, (0, 1, 4), (480, 3, 4), (480 + 6 * 1440, 2, 4))
+    assert next_meter(score, 480 + 6 * 1440 + 960) == (3, 4)
+    assert next_meter(score, 480 + 6 * 1440 + 1920) == (2, 4)  # two of them are no complement
+    assert next_meter(score, 480) == (3, 4)
+    assert next_meter(upbeat(0, (0, 3, 4), (1440, 4, 4)), 1440 + 1920) == (4, 4)
+
+
+# -- Key signatures ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("signatures", "expected"),
+    [
+        ([], "C major"),
+        ([(0, 0, 1)], "A minor"),  # C D E F G A B does not decide
+        ([(0, 0, 0)], "C major"),
+        ([(0, -3, 1)], "C major"),  # not the relative key
+        ([(0, 0, 0), (480, 0, 1)], "A minor"),  # in force for longer
+    ],
+)
+def test_the_key_signature_decides_between_relative_keys(signatures, expected) -> None:
+    score = ScoreTick(480)
+    score.tracks.append(TrackTick("", 0))
+    for number, pitch in enumerate((60, 62, 64, 65, 67, 69, 71, 72)):
+        score.tracks[0].notes.append(NoteTick(240 * number, 240, pitch, 80))
+    for signature in signatures:
+        score.key_signatures.append(KeySignatureTick(*signature))
+    assert str(estimate_key(score)) == expected
+
+
+def test_clear_pitches_overrule_the_key_signature() -> None:
+    score = scale((60, 60, 64, 67, 60, 65, 67, 60))
+    score.key_signatures.append(KeySignatureTick(0, 0, 1))
+    assert str(estimate_key(score)) == "C major"

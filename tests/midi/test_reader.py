@@ -31,6 +31,7 @@ from tests.malformed_midi.midi_builder import (
     TEMPO_100,
     THREE_FOUR,
     chunk,
+    meta,
     meter,
     midi,
     note,
@@ -80,6 +81,7 @@ def test_a_valid_file_is_read_without_repairs() -> None:
             TrackSummary("", "Drums", -1, 4, 38, 38),
         ),
         repairs=(),
+        unkept=("title",),
     )
     assert notes_of(score)[:2] == [(67, 0, 480), (71, 480, 480)]
     assert score.ticks_per_quarter == 480
@@ -90,6 +92,7 @@ def test_a_valid_file_is_read_without_repairs() -> None:
         "  10 notes, 3.6 seconds",
         "  track 1: Tune (Violin): 6 notes, G4 to G5",
         "  track 2: Drums: 4 notes",
+        "  not kept in a continuation: title",
     ]
 
 
@@ -190,7 +193,7 @@ LONG_TEXT = b"\0\xff\x01\xff\x7f"  # longer than the file
 REPAIRS = {
     "truncated": (midi(track(note(60), note(62), note(64)))[:-10], [60, 62], "43 of 53 bytes"),
     "invalid event": (midi(track(note(60), LONG_TEXT), track(note(64))), [60, 64], "as far as"),
-    "unterminated note": (UNTERMINATED, [60], "ended notes that never end"),
+    "unterminated note": (UNTERMINATED, [60], "ended 1 note without an end"),
     "value out of range": (midi(track(b"\0\xb0\x07\xff", note(60))), [60], "out of range"),
     "bytes before the header": (bytes(128) + midi(track(note(60))), [60], "128 bytes before"),
     "missing tracks": (midi(track(note(60)), tracks=3), [60], "only 1 of the 3 tracks"),
@@ -226,23 +229,31 @@ def test_notes_of_length_0_get_a_twelfth_of_a_quarter() -> None:
     assert "2 notes" in summary.repairs[0]
 
 
-def test_tempos_are_clipped_and_impossible_ones_dropped() -> None:
+def test_every_tempo_is_kept_that_a_file_can_state() -> None:
     data = midi(track(tempo(0), tempo(0xFFFFFF), note(60), tempo(1), note(62)))
     score, summary = read_midi(data)
-    assert [(each.time, round(each.qpm)) for each in score.tempos] == [(0, 10), (480, 300)]
-    assert "2 tempos" in summary.repairs[0]
+    assert [(each.time, each.mspq) for each in score.tempos] == [(0, 0xFFFFFF), (480, 1)]
+    assert "1 tempo of 0 seconds" in summary.repairs[0]
+    assert summary.seconds == pytest.approx(0xFFFFFF / 1e6 + 1e-6)
 
 
 def test_invalid_time_signatures_are_dropped() -> None:
     score, summary = read_midi(
-        midi(track(THREE_FOUR, meter(0, 2), meter(33, 2), meter(3, 6), note(60)))
+        midi(track(THREE_FOUR, meter(0, 2), meter(255, 2), meter(65, 4), meter(3, 8), note(60)))
     )
-    assert [(each.numerator, each.denominator) for each in score.time_signatures] == [(3, 4)]
-    assert "3 time signatures" in summary.repairs[0]
+    assert [(each.numerator, each.denominator) for each in score.time_signatures] == [(65, 16)]
+    assert "2 time signatures" in summary.repairs[0]
+
+
+def test_a_repeated_time_signature_is_kept_where_it_begins_a_bar() -> None:
+    again = note(60) + THREE_FOUR + note(62, 1440) + THREE_FOUR + note(64, 1440)
+    score, summary = read_midi(midi(track(THREE_FOUR, again)))
+    assert [each.time for each in score.time_signatures] == [0, 480]
+    assert summary.bars == 3
 
 
 def test_repeated_events_are_kept_once_and_the_last_of_simultaneous_ones_counts() -> None:
-    repeated = note(60) + TEMPO_100 + THREE_FOUR + note(62)
+    repeated = note(60, 1440) + TEMPO_100 + THREE_FOUR + note(62)
     score, _ = read_midi(midi(track(meter(4, 2), TEMPO_100, THREE_FOUR, repeated)))
     assert [(each.time, each.numerator) for each in score.time_signatures] == [(0, 3)]
     assert [each.time for each in score.tempos] == [0]
@@ -275,12 +286,12 @@ FACTS = {
     ("notes", "none"): "has no notes; choose",
     ("notes", "60001"): "60,001 notes, and at most 60,000",
     ("notes", "one of 4097 beats"): "4,097 beats, and at most 4,096",
-    ("tempo", "slowest for 700 beats"): "70 minutes of music, and at most 60",
+    ("tempo", "slowest for 700 beats"): "195 minutes of music, and at most 60",
     ("meter", "1/32 for 513 beats"): "4,104 bars, and at most 4,096",
     ("meter", "20000 changes"): "20,000 time signatures, and at most 4,096",
     ("chunk", "1025 tracks"): "more than 1,024 tracks",
     ("chunk", "257 tracks with notes"): "257 tracks with notes, and at most 256",
-    ("size", "2 MB of zeros in a track"): "at most 1,000,000 can be repaired",
+    ("size", "2 MB of zeros in a track"): "a damaged MIDI file without a readable note",
 }
 
 
@@ -392,3 +403,30 @@ def test_scores_without_playable_notes_are_refused() -> None:
     score.ticks_per_quarter = 40_000
     with pytest.raises(ScoreError, match=r"^'mine' has 40,000 ticks in a quarter note; it must"):
         check_score(score, name="mine")
+
+
+def test_texts_that_are_not_kept_are_named() -> None:
+    texts = meta(3, b"Song") + meta(2, b"(c) me") + meta(6, b"A") + meta(5, b"la") + meta(5, b"lo")
+    _, summary = read_midi(midi(track(texts), track(meta(3, b"Piano"), note(60))))
+    assert summary.unkept == ("title", "copyright notice", "2 lyrics", "1 marker")
+    assert "not kept in a continuation: title, copyright notice, 2 lyrics" in str(summary)
+    assert read_midi(midi(track(meta(3, b"Piano"), note(60))))[1].unkept == ()
+
+
+def test_more_programs_than_can_be_read_are_refused() -> None:
+    changes = (
+        bytes((0, 0xC0 | channel, program)) + note(60, 1, channel=channel)
+        for channel in range(9)
+        for program in range(120)
+    )
+    with pytest.raises(ScoreError, match=r"more than 1,024 tracks and programs with notes; export"):
+        read_midi(midi(track(*changes)))
+
+
+def test_tracks_that_share_a_channel_are_reported() -> None:
+    violin = track(b"\0\xc0\x28", note(60), note(62))
+    flute = track(b"\0\xc0\x49", note(72), note(74))
+    score, summary = read_midi(midi(violin, flute))
+    assert [own.program for own in score.tracks] == [40, 73]
+    clause = "gave tracks that share a channel their own instruments and controllers"
+    assert summary.repairs == (clause,)

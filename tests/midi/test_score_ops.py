@@ -92,6 +92,16 @@ def test_overlapping_notes_end_at_the_next_onset_of_their_pitch():
     assert trimmed == [(0, 240, 60), (240, 480, 50), (240, 480, 60)]
 
 
+def test_of_simultaneous_notes_all_end_at_the_next_later_onset():
+    notes = score_of(("a", 0, False)).tracks[0].notes
+    notes.clear()
+    notes.extend([Note(0, 900, 60, 80), Note(0, 480, 60, 90), Note(300, 10, 60, 70)])
+    trimmed = [(note.time, note.duration, note.velocity) for note in trim_overlapping_notes(notes)]
+    assert trimmed == [(0, 300, 80), (0, 300, 90), (300, 10, 70)]
+    notes.clear()
+    assert not len(trim_overlapping_notes(notes))
+
+
 def test_a_resampled_score_is_on_the_grid_and_moves_no_note():
     score = score_of(("a", 0, False), ("b", 0, False))
     resampled = resample_to_grid(score, 36)

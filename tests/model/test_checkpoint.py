@@ -13,14 +13,27 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from musiclstm import CheckpointError, MusicLSTMConfig, MusicLSTMForCausalLM
-from musiclstm.model.checkpoint import find_checkpoint, load_checkpoint, read_facts, save_checkpoint
+from musiclstm.model.checkpoint import load_checkpoint, save_checkpoint
+from musiclstm.model.checkpoint_files import find_checkpoint, read_facts
 from musiclstm.model.step_features import FORMAT_VERSION
+from musiclstm.model.stored_weights import load_weights
+
+CODE_FILES = (
+    *("config_fields.py", "configuration_musiclstm.py"),
+    *("modeling_musiclstm.py", "step_features.py"),
+)
 
 
 @pytest.fixture
 def folder(tiny_checkpoint, tmp_path):
     """A copy of the toy that a test may damage."""
     return shutil.copytree(tiny_checkpoint, tmp_path / "toy")
+
+
+@pytest.fixture(params=[load_checkpoint, load_weights], ids=["network", "arrays"])
+def load_folder(request):
+    """Each of the two ways to load a checkpoint."""
+    return request.param
 
 
 def rewrite(file, **changes) -> None:
@@ -76,7 +89,7 @@ def test_a_checkpoint_folder_holds_what_design_says_and_no_pickle(tiny_checkpoin
     names = {file.name for file in tiny_checkpoint.iterdir()}
     assert names == {
         *("config.json", "model.safetensors", "miditok_remi.json", "generation_config.json"),
-        *("facts.json", "configuration_musiclstm.py", "modeling_musiclstm.py", "step_features.py"),
+        *("facts.json", *CODE_FILES),
     }
     stored = load_file(tiny_checkpoint / "model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.float16}
@@ -176,31 +189,33 @@ MISMATCHES = [
 
 
 @pytest.mark.parametrize(("file", "content", "fact"), MISMATCHES)
-def test_files_that_do_not_match_are_refused_with_the_reason(file, content, fact, folder) -> None:
+def test_files_that_do_not_match_are_refused_with_the_reason(
+    file, content, fact, folder, load_folder
+) -> None:
     if isinstance(content, dict):
         rewrite(folder / file, **content)
     else:
         (folder / file).write_text(content)
     with pytest.raises(CheckpointError, match=fact) as error:
-        load_checkpoint(folder)
+        load_folder(folder)
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_token_names_of_another_tokenizer_are_refused(folder, tiny_tokenizer) -> None:
+def test_token_names_of_another_tokenizer_are_refused(folder, tiny_tokenizer, load_folder) -> None:
     names = list(tiny_tokenizer.token_names)
     names[4:6] = reversed(names[4:6])
     rewrite(folder / "config.json", token_names=names)
     with pytest.raises(CheckpointError, match=r"are not the tokens of miditok_remi\.json"):
-        load_checkpoint(folder)
+        load_folder(folder)
 
 
-def test_a_checkpoint_of_version_0_2_names_the_version_that_reads_it(folder) -> None:
+def test_a_checkpoint_of_version_0_2_names_the_version_that_reads_it(folder, load_folder) -> None:
     (folder / "tokenizer.json").write_text("{}")
     assert find_checkpoint(folder) == folder  # a file of that version beside the current one
     (folder / "miditok_remi.json").rename(folder / "tokenizer.json")
     with pytest.raises(CheckpointError, match=r"musiclstm<0\.3"):
-        load_checkpoint(folder)
+        load_folder(folder)
 
 
 def test_auto_tokenizer_names_the_tokenizer_to_use(folder) -> None:
@@ -208,18 +223,18 @@ def test_auto_tokenizer_names_the_tokenizer_to_use(folder) -> None:
         AutoTokenizer.from_pretrained(folder)
 
 
-def test_damaged_weights_are_refused(folder) -> None:
+def test_damaged_weights_are_refused(folder, load_folder) -> None:
     file = folder / "model.safetensors"
     content = file.read_bytes()
     for damaged in (content[:-1_000], pickle.dumps({"lm_head": 1})):
         file.write_bytes(damaged)
         with pytest.raises(CheckpointError, match="cannot be read"):
-            load_checkpoint(folder)
+            load_folder(folder)
     weights = load(content)
     del weights["model.layers.1.lstm.weight_hh_l0"]
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="not those of the network"):
-        load_checkpoint(folder)
+        load_folder(folder)
 
 
 def test_a_pickle_beside_the_config_is_not_opened(folder) -> None:
@@ -229,7 +244,7 @@ def test_a_pickle_beside_the_config_is_not_opened(folder) -> None:
 
 
 def test_code_beside_the_weights_is_not_run(folder) -> None:
-    for name in ("modeling_musiclstm.py", "configuration_musiclstm.py", "step_features.py"):
+    for name in CODE_FILES:
         (folder / name).write_text("raise SystemExit('this code must not run')")
     model, _ = load_checkpoint(folder)
     assert type(model) is MusicLSTMForCausalLM

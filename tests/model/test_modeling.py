@@ -476,7 +476,7 @@ def test_a_state_describes_itself_to_transformers() -> None:
     assert torch.equal(state.h[1], state.layers[1].h)
     assert torch.equal(state.c[1], state.layers[1].c)
     assert (state.batch_size, state.is_compileable, state.is_initialized) == (3, False, True)
-    assert state.is_linear == [True, True]
+    assert state.is_linear == [False, False]  # transformers 5.24 would pass ids twice
     assert state.has_previous_state()
     assert repr(state) == "LSTMState(layers=2, batch=3, hidden=16, seen=50)"
     assert state.get_max_length() == -1
@@ -686,7 +686,8 @@ def test_a_saved_network_is_loaded_bit_for_bit(features, tmp_path) -> None:
     model.save_pretrained(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {
         *("config.json", "generation_config.json", "model.safetensors"),
-        *("configuration_musiclstm.py", "modeling_musiclstm.py", "step_features.py"),
+        *("config_fields.py", "configuration_musiclstm.py"),
+        *("modeling_musiclstm.py", "step_features.py"),
     }
     stored = load_file(tmp_path / "model.safetensors")
     assert "lm_head.weight" not in stored

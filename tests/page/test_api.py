@@ -1,4 +1,4 @@
-"""The documented endpoint, through gradio_client, and sessions of several clients."""
+"""The documented endpoints, through gradio_client, and sessions of several clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from musiclstm import Composer, Sampling, read_midi, read_recipe
+from musiclstm import Composer, Sampling, example_files, read_midi, read_recipe
 from page.api import Api
 from tests.page.session_driver import SessionDriver, build_events
 
@@ -33,15 +33,24 @@ def client(page_url: str, tmp_path: Path) -> Callable[[], Client]:
     return lambda: Client(page_url, verbose=False, download_files=str(tmp_path))
 
 
-def test_one_endpoint_with_typed_inputs_is_documented(client: Callable[[], Client]) -> None:
+def test_endpoints_with_typed_inputs_are_documented(client: Callable[[], Client]) -> None:
     endpoints = client().view_api(return_format="dict")["named_endpoints"]
-    assert list(endpoints) == ["/continue"]
+    assert list(endpoints) == ["/continue", "/regenerate", "/accompany"]
     parameters = {each["parameter_name"]: each for each in endpoints["/continue"]["parameters"]}
     assert list(parameters) == [
         "midi", "tune", "bars", "adventurous", "surprise", "key", "meter", "random_seed",
     ]  # fmt: skip
     assert parameters["bars"]["parameter_default"] == 8
     assert parameters["midi"]["python_type"]["type"].startswith("filepath")
+
+
+@pytest.mark.parametrize("name", ["tune.kar", "tune.smf", "tune.MID", "tune", ".mid"])
+def test_midi_files_of_any_name_are_continued(
+    name: str, client: Callable[[], Client], midi_file: Callable[..., Path]
+) -> None:
+    path = midi_file(name, bars=2)
+    midi, _, _ = client().predict(midi=handle_file(path), bars=1, api_name="/continue")
+    assert read_recipe(Path(midi).read_bytes()).source is not None
 
 
 @pytest.mark.fluidsynth
@@ -56,6 +65,41 @@ def test_an_uploaded_file_is_continued_as_by_the_library(
     assert Path(midi).read_bytes() == expected.to_midi()
     assert Path(wav).read_bytes().startswith(b"RIFF")
     assert json.loads(recipe)["steps"][0]["sampling"]["seed"] == 7
+
+
+def test_bars_and_parts_are_composed_as_by_the_library(
+    client: Callable[[], Client], tiny_composer: Composer
+) -> None:
+    tune, sampling = "Greensleeves (traditional)", Sampling(seed=7)
+    path = example_files()[tune]
+    midi, _, seed = client().predict(
+        midi=handle_file(path), bars="2-3", parts="guitar", random_seed=7, api_name="/regenerate"
+    )
+    expected = tiny_composer.regenerate(path, bars=(2, 3), parts=["Guitar"], sampling=sampling)
+    assert (Path(midi).read_bytes(), seed) == (expected.to_midi(), 7)
+    midi, _, _ = client().predict(
+        midi=None, tune=tune, parts="1", programs="32,-1", random_seed=7, api_name="/accompany"
+    )
+    expected = tiny_composer.accompany(path, parts=[1], programs=[32, -1], sampling=sampling)
+    assert Path(midi).read_bytes() == expected.to_midi()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments", "fact"),
+    [
+        ("/regenerate", {}, "no piece to change"),
+        ("/regenerate", {"tune": "greensleeves"}, "the whole piece"),
+        ("/regenerate", {"tune": "greensleeves", "bars": "x"}, "such as 5-8, got"),
+        ("/regenerate", {"tune": "greensleeves", "bars": "1-90"}, "At most 64 bars"),
+        ("/accompany", {"tune": "greensleeves", "programs": "kazoo"}, "is called 'kazoo'"),
+        ("/accompany", {"tune": "greensleeves"}, "none is added"),
+    ],
+)
+def test_a_selection_that_cannot_be_composed_is_rejected(
+    client: Callable[[], Client], endpoint: str, arguments: dict[str, str], fact: str
+) -> None:
+    with pytest.raises(AppError, match=fact):
+        client().predict(midi=None, api_name=endpoint, **arguments)
 
 
 @pytest.mark.fluidsynth

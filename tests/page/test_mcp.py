@@ -17,7 +17,7 @@ from musiclstm import Composer, Sampling, example_files, read_midi, read_recipe
 pytest.importorskip(
     "mcp",
     reason="the extra `mcp` is not installed; it asks for older packages than the rest, so it "
-    "has an environment of its own: pip install 'musiclstm[app,mcp]' pytest hypothesis",
+    "has an environment of its own: pip install 'musiclstm[page,mcp]' pytest hypothesis",
 )
 
 # From the mcp packages and the event loop of the test.
@@ -76,9 +76,10 @@ def midi_of(answer: Any) -> bytes:
         return bytes(file.read())
 
 
-def test_one_tool_documents_all_its_inputs(ask: Callable[..., Any]) -> None:
-    (tool,) = ask(lambda session: session.list_tools()).tools
-    assert tool.name == TOOL
+def test_tools_document_all_their_inputs(ask: Callable[..., Any]) -> None:
+    tools = {tool.name: tool for tool in ask(lambda session: session.list_tools()).tools}
+    assert {*tools} == {TOOL, "regenerate_midi", "accompany_midi"}
+    tool = tools[TOOL]
     assert tool.description.startswith("Continue a MIDI file")
     assert tool.inputSchema.get("required", []) == []
     inputs = tool.inputSchema["properties"]

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from musiclstm.errors import CheckpointError, CorpusError
-from musiclstm.model.checkpoint import load_checkpoint, read_facts
+from musiclstm.model.checkpoint import load_checkpoint
+from musiclstm.model.checkpoint_files import read_facts
 from training.pretraining.settings import PretrainingSettings
 from training.trainer.checkpoints import checkpoint_path, write_manifest
 

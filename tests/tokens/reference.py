@@ -21,7 +21,8 @@ from symusic.core import (
 )
 
 from musiclstm.tokens import DRUMS, PartName
-from musiclstm.tokens.meters import supported_time_signatures
+from musiclstm.tokens.meters import Grid, make_grid
+from musiclstm.tokens.vocabulary import TIME_SIGNATURES
 
 
 @functools.cache
@@ -104,10 +105,23 @@ def notes_of(score: ScoreTick) -> list[tuple]:
     )
 
 
+def has_longer_bars(score: ScoreTick) -> bool:
+    """Whether a shortened bar has no meter of its length; MidiTok delays later bar lines then."""
+    grid = make_grid(score)
+    whole = not (np.diff(grid.starts) % grid.bar_ticks[:-1]).any()
+    return not whole or any(tick % 1 for tick in _section_ticks(score, grid))
+
+
+def _section_ticks(score: ScoreTick, grid: Grid) -> list[float]:
+    return (grid.starts * score.ticks_per_quarter / grid.ticks_per_quarter).tolist()
+
+
 def _with_plain_meters(score: ScoreTick) -> ScoreTick:
-    copy = score.copy()
+    """Return the score with a time signature for each section of the grid."""
+    copy, grid = score.copy(), make_grid(score)
+    changes = zip(_section_ticks(score, grid), grid.signatures.tolist(), strict=True)
     copy.time_signatures = TimeSignatureTickList(
-        [TimeSignatureTick(*change) for change in supported_time_signatures(score)]
+        [TimeSignatureTick(int(tick), *TIME_SIGNATURES[index]) for tick, index in changes]
     )
     return copy
 

@@ -67,6 +67,7 @@ def test_miditok_decodes_a_real_piece_to_the_same_notes(path: Path) -> None:
 @settings(max_examples=80)
 @given(reference.scores(), st.randoms(use_true_random=False))
 def test_any_score_is_encoded_as_by_miditok_in_any_order(score, rng) -> None:
+    assume(not reference.has_longer_bars(score))
     assume(not reference.meets_a_slip_of_miditok(score))
     check_encoding(score)
     order = TOKENIZER.part_order(score)
@@ -77,6 +78,7 @@ def test_any_score_is_encoded_as_by_miditok_in_any_order(score, rng) -> None:
 @settings(max_examples=80)
 @given(reference.scores())
 def test_merged_tracks_are_encoded_as_miditok_merges_them(score) -> None:
+    assume(not reference.has_longer_bars(score))
     assume(not reference.meets_a_slip_of_miditok(score))
     order = TOKENIZER.part_order(score, merge_tracks=True)
     assert TOKENIZER.encode(score, merge_tracks=True) == TOKENIZER.encode(score, order=order)
@@ -86,6 +88,7 @@ def test_merged_tracks_are_encoded_as_miditok_merges_them(score) -> None:
 @settings(max_examples=80)
 @given(reference.scores())
 def test_what_is_decoded_is_encoded_to_the_same_ids(score) -> None:
+    assume(not reference.has_longer_bars(score))
     ids = TOKENIZER.encode(score)
     check_decoding(ids)
     assert TOKENIZER.encode(TOKENIZER.decode(ids)) == ids

@@ -219,11 +219,56 @@ def test_every_supported_meter_has_a_token() -> None:
     assert known == signatures
 
 
-def test_a_meter_without_a_token_is_omitted() -> None:
-    score = piece(single([(0, 480, 60), (5 * 480, 480, 60)]))
-    score.time_signatures.append(TimeSignatureTick(0, 3, 4))
-    score.time_signatures.append(TimeSignatureTick(3 * 480, 17, 8))
-    assert meters_of(TOKENIZER.decode(TOKENIZER.encode(score))) == [(0, 3, 4)]
+def with_meters(score: ScoreTick, *meters: tuple[int, int, int]) -> ScoreTick:
+    for meter in meters:
+        score.time_signatures.append(TimeSignatureTick(*meter))
+    return score
+
+
+@pytest.mark.parametrize("meter", [(17, 8), (4, 1), (65, 16), (7, 32)], ids=str)
+def test_a_meter_without_a_token_is_read_as_four_four(meter) -> None:
+    score = piece(single([(0, 480, 60), (8 * 480, 480, 60)]))
+    with_meters(score, (0, 3, 4), (3 * 480, *meter))
+    assert meters_of(TOKENIZER.decode(TOKENIZER.encode(score))) == [(0, 3, 4), (3, 4, 4)]
+
+
+# Time signatures in ticks of 480 per quarter; meters of the tokens in quarters.
+RESTARTS = {
+    "an odd bar between bars of 4/4": (
+        [(0, 4, 4), (1920, 65, 16), (1920 + 1950, 4, 4)],
+        [(0, 4, 4), (8, 1, 8), (8.5, 4, 4)],
+    ),
+    "a meter that is said again in mid-bar": (
+        [(0, 4, 4), (3 * 480, 4, 4)],
+        [(0, 3, 4), (3, 4, 4)],
+    ),
+    "a meter that is said again on a bar line": ([(0, 4, 4), (1920, 2, 2)], [(0, 4, 4)]),
+    "a length without a meter": (
+        [(0, 4, 4), (5 * 96, 3, 4), (5 * 96 + 100, 6, 8)],
+        [(0, 1, 4), (1, 1, 8), (1.5, 6, 8)],
+    ),
+    "a bar shorter than the shortest meter": (
+        [(0, 4, 4), (1920, 3, 4), (1920 + 60, 4, 4)],
+        [(0, 4, 4), (4, 1, 8), (4.5, 4, 4)],
+    ),
+    "less than a position beside the bar line": (
+        [(0, 4, 4), (1921, 4, 4), (3 * 1920 - 19, 4, 4)],
+        [(0, 4, 4)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RESTARTS)
+def test_a_bar_begins_at_every_time_signature(case: str) -> None:
+    meters, expected = RESTARTS[case]
+    last = meters[-1][0]
+    score = with_meters(piece(single([(0, 240, 60), (last, 240, 62), (last + 480, 240, 64)])))
+    back = TOKENIZER.decode(TOKENIZER.encode(with_meters(score, *meters)))
+    assert meters_of(back) == expected
+    if len(expected) > 1:
+        begin = round(expected[-1][0] * back.ticks_per_quarter)
+        onsets = [note.time - begin for note in back.tracks[0].notes][-2:]
+        assert onsets == [0, back.ticks_per_quarter]
 
 
 def test_a_bar_shortened_by_a_new_meter_keeps_its_length() -> None:
@@ -233,14 +278,6 @@ def test_a_bar_shortened_by_a_new_meter_keeps_its_length() -> None:
         score.time_signatures.append(TimeSignatureTick(tick, *meter))
     back = TOKENIZER.decode(TOKENIZER.encode(score))
     assert meters_of(back) == [(0, 6, 8), (3, 1, 8), (3.5, 2, 4), (11.5, 6, 8)]
-    assert notes_of(back) == notes_of(score)
-
-
-def test_other_changes_of_meter_are_delayed_to_the_next_bar_line() -> None:
-    score = piece(single([(480 * beat, 480, 60) for beat in range(12)]))
-    score.time_signatures.append(TimeSignatureTick(3 * 480 + 100, 3, 4))
-    back = TOKENIZER.decode(TOKENIZER.encode(score))
-    assert meters_of(back) == [(0, 4, 4), (4, 3, 4)]
     assert notes_of(back) == notes_of(score)
 
 

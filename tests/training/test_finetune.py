@@ -16,9 +16,13 @@ from safetensors import safe_open
 from symusic import Score
 
 from musiclstm import Composer, Sampling
-from musiclstm.model import load_checkpoint
+from musiclstm.generation import write_bar_score
+from musiclstm.memorization import MemorizationIndex
+from musiclstm.model import BAR_SCORE_FILE, MEMORIZATION_FILE, load_checkpoint
 from musiclstm.tokens import TOKENIZER_FILE, MusicTokenizer
 from training.arguments import MusicArguments
+from training.bar_score import weighted_score
+from training.data.corpus import read_corpus
 from training.finetune import main, read
 from training.trainer.checkpoints import exclusive_run
 
@@ -84,6 +88,12 @@ def test_the_folder_holds_facts_curve_and_weights_in_half_precision(finished):
     assert types == {"F16"}
 
 
+def test_the_folder_holds_an_index_of_the_training_pieces(finished, scales):
+    index = MemorizationIndex.load(finished[0] / MEMORIZATION_FILE)
+    train = [piece for piece in read_corpus([scales], workers=1).pieces if piece.split == "train"]
+    assert index.names == [f"{piece.name}, {piece.corpus}" for piece in train]
+
+
 def test_progress_and_evaluations_are_printed(finished):
     printed = finished[1]
     assert re.search(r"^step 1 of 2 · [\d,]+ tokens/s · \d+ \w+ left · loss \d", printed, re.M)
@@ -127,15 +137,20 @@ def test_a_longer_run_resumes_from_the_newest_valid_checkpoint(again, capsys):
 
 
 def test_a_run_from_a_checkpoint_keeps_its_tokens_and_extends_its_history(
-    finished, scales, tmp_path
+    finished, scales, tmp_path, capsys
 ):
-    start, folder = finished[0], tmp_path / "more"
+    start, folder = shutil.copytree(finished[0], tmp_path / "start"), tmp_path / "more"
+    write_bar_score(start, weighted_score({"density": 3}))
     words = ["--data", str(scales), "--output_dir", str(folder), "--model", str(start), *QUICK]
-    assert main([*words, "--dropout", "0.4"]) == 0
+    assert main([*words, "--dropout", "0.4", "--bar_score_pieces", "3"]) == 0
+    assert (folder / BAR_SCORE_FILE).read_bytes() == (start / BAR_SCORE_FILE).read_bytes()
+    assert "stays that of the starting point: 0 training pieces" in capsys.readouterr().out
     assert (folder / TOKENIZER_FILE).read_bytes() == (start / TOKENIZER_FILE).read_bytes()
     assert [run["from"] for run in facts_of(folder)["runs"]] == ["scratch", start.name]
     config = json.loads((folder / "config.json").read_text())
     assert config["dropout"] == config["embedding_dropout"] == 0.4
+    indexes = [MemorizationIndex.load(each / MEMORIZATION_FILE) for each in (start, folder)]
+    assert indexes[0].names == indexes[1].names  # the same pieces are kept once
 
 
 def test_a_new_network_has_the_shape_of_the_options(scales, tmp_path, capsys):

@@ -16,6 +16,7 @@ import re
 import stat
 import struct
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +25,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from musiclstm.errors import CorpusError
-from musiclstm.midi import clean_text
+from musiclstm.midi import MIDI_ENDINGS, clean_text, has_midi_ending, has_no_ending, is_midi_header
 from training.data.splits import SPLIT_NAMES, SPLITS
 
-SUFFIXES = (".mid", ".midi", ".kar")
+SUFFIXES = MIDI_ENDINGS
 MAX_MEMBERS = 200_000
 MAX_UNPACKED_BYTES = 50_000_000_000  # of all members of a zip
 MAX_RATIO = 200  # MIDI packs to a third or a tenth, a zip bomb to a thousandth
@@ -229,9 +230,8 @@ class FileTree:
                 yield _source(name, path.stem, path, member, manifest)
 
     def _files(self) -> Iterator[Path]:
-        suffixes = (*SUFFIXES, ".zip")
         files = iter([self._path]) if self._path.is_file() else _search(self._path)
-        return (path for path in files if path.suffix.lower() in suffixes)
+        return (path for path in files if _is_zip(path) or _is_midi_file(path))
 
 
 def _search(folder: Path) -> Iterator[Path]:
@@ -249,6 +249,17 @@ def _search(folder: Path) -> Iterator[Path]:
             yield from _search(folder / name)
         elif is_file:
             yield folder / name
+
+
+def _is_midi_file(path: Path) -> bool:
+    """Return whether a file is MIDI by its ending or, without one, by its first bytes."""
+    if not has_no_ending(path.name):
+        return has_midi_ending(path.name)
+    try:
+        with path.open("rb") as file:
+            return is_midi_header(file.read(4))
+    except OSError:
+        return False
 
 
 def _is_zip(path: Path) -> bool:
@@ -325,16 +336,25 @@ def members(path: Path) -> list[str]:
         )
     for info in found:
         _check_member_path(path, info.filename)
-    midi = [info for info in found if _is_midi(info)]
+    midi = [info for info in found if _is_midi(path, info)]
     _check_sizes(path, midi)
     if any(info.flag_bits & 0x1 for info in midi):
         raise CorpusError(f"{path.name!r} is encrypted; pack it again without a password.")
     return [info.filename for info in midi]
 
 
-def _is_midi(info: zipfile.ZipInfo) -> bool:
+def _is_midi(archive: Path, info: zipfile.ZipInfo) -> bool:
+    """Return whether a member is MIDI, as `_is_midi_file` does; packed bytes are read safely."""
     path = PurePosixPath(info.filename)
-    return path.suffix.lower() in SUFFIXES and "__MACOSX" not in path.parts
+    if "__MACOSX" in path.parts or not has_no_ending(path.name):
+        return has_midi_ending(path.name) and "__MACOSX" not in path.parts
+    if info.flag_bits & 0x1 or info.compress_type not in _METHODS:
+        return False
+    try:
+        with _archive(archive).open(info) as file:
+            return is_midi_header(file.read(4))
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError):
+        return False
 
 
 def _check_member_path(path: Path, member: str) -> None:

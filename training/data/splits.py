@@ -57,6 +57,18 @@ def split_at(fraction: float) -> str:
     return "valid" if fraction < 2 * HELD_OUT_SHARE else "train"
 
 
+def half_of(piece: str) -> int:
+    """Return the half of the training split to which a piece belongs, 0 or 1, by a hash.
+
+    Half 0 trains the score that chooses among candidates, half 1 the judge of
+    `benchmarks.quality.realness`, so that no piece trains both.
+
+    Args:
+        piece: Corpus and file, such as `songs/a.mid` (`PromptedPiece.name`).
+    """
+    return int(hash_fraction(f"half\n{piece}") >= 0.5)
+
+
 def require_split(splits: Sequence[str | None], split: str) -> None:
     """Raise an error if no piece belongs to a split.
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from musiclstm.errors import CorpusError
-from musiclstm.midi import clean_text
+from musiclstm.midi import clean_text, has_midi_ending
 from training.data.sources import SUFFIXES, MidiSource
 from training.data.splits import SPLIT_NAMES
 
@@ -149,7 +149,7 @@ class TableColumns:
         path = value.get("path") if isinstance(value, Mapping) else None
         name = PurePosixPath(str(path or (row[self._title] if self._title else "") or "")).name
         name = name or f"row {number}"
-        return name if PurePosixPath(name).suffix.lower() in SUFFIXES else f"{name}.mid"
+        return name if has_midi_ending(name) else f"{name}.mid"
 
 
 def _first_match(names: tuple[str, ...], columns: list[str]) -> str | None:

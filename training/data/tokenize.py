@@ -221,13 +221,23 @@ def _encode_in_pool(jobs: Iterator[EncodeJob], workers: int) -> Iterator[Encoded
     try:
         for batch in _batches(jobs):
             size = sum(len(job.data) for job in batch)
-            pending.append((pool.submit(_encode_batch, batch), size, batch[0].name))
+            pending.append((_submit(pool, batch), size, batch[0].name))
             while _is_full(pending, workers):
                 yield from _result(pending)
         while pending:
             yield from _result(pending)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, batch: list[EncodeJob]) -> Future[list[EncodedFile]]:
+    """Submit a batch. If a process was killed, the result is that error, after earlier results."""
+    try:
+        return pool.submit(_encode_batch, batch)
+    except BrokenProcessPool as error:
+        failed: Future[list[EncodedFile]] = Future()
+        failed.set_exception(error)
+        return failed
 
 
 def _is_full(pending: deque[tuple[Future[list[EncodedFile]], int, str]], workers: int) -> bool:

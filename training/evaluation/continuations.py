@@ -19,6 +19,7 @@ from musiclstm.midi import MidiLimits, analysis, read_midi
 from training.arguments import parse_overrides
 from training.data.corpus import sources_of_split
 from training.data.sources import round_robin
+from training.data.splits import half_of
 from training.evaluation.music_metrics import Ints, NoteTable, note_table
 
 SHORT_BARS = 4  # bars of prompt and continuation of a piece that is too short for the plan
@@ -51,6 +52,26 @@ class ContinuationPlan:
     def facts(self) -> dict[str, Any]:
         """Return the plan for facts.json, where `sequences` has the key `takes`."""
         return {("takes" if k == "sequences" else k): v for k, v in asdict(self).items()}
+
+
+def add_plan_options(
+    parser: argparse.ArgumentParser,
+    *,
+    pieces: int,
+    sequences: int,
+    prompt_bars: int,
+    bars: int,
+    seed: int,
+) -> None:
+    """Add the options that `plan_from` reads; arguments are their defaults."""
+    add = parser.add_argument
+    add("--pieces", type=int, default=pieces, help=f"held-out pieces to continue ({pieces})")
+    add("--takes", type=int, default=sequences, help=f"continuations of each ({sequences})")
+    add("--prompt_bars", type=int, default=prompt_bars, help=f"bars of each prompt ({prompt_bars})")
+    add("--bars", type=int, default=bars, help=f"bars of each continuation ({bars})")
+    add("--temperature", type=float, default=Sampling.temperature, help="sampling temperature (1)")
+    add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
+    add("--seed", type=int, default=seed, help=f"random seed, also for choosing pieces ({seed})")
 
 
 def plan_from(
@@ -126,6 +147,7 @@ def choose_pieces(
     plan: ContinuationPlan,
     *,
     allow_short: bool = True,
+    half: int | None = None,
     workers: int | None = None,
 ) -> list[PromptedPiece]:
     """Choose pieces from all corpora in turn; skip unusable ones.
@@ -135,6 +157,7 @@ def choose_pieces(
         split: train, valid or test.
         plan: Number of pieces and bars.
         allow_short: As in `prompted_piece`.
+        half: Only pieces of this half of the split, 0 or 1 (`half_of`). None: all.
         workers: Number of processes.
 
     Raises:
@@ -145,6 +168,8 @@ def choose_pieces(
     sources = round_robin(sources_of_split(paths, split, workers=workers), plan.seed)
     while len(found) < plan.pieces and (source := next(sources, None)) is not None:
         name = f"{source.corpus}/{source.name}"
+        if half not in (None, half_of(name)):
+            continue
         try:
             score, _ = read_midi(source.read(limits.bytes), name=source.name, limits=limits)
         except ScoreError as error:
@@ -185,10 +210,10 @@ def prompted_piece(
     if len(np.unique(prompt.pitch[prompt.pitched])) < 2:
         return None
     original = note_table(score, lines[prompt_bars:])
-    return PromptedPiece(name, _cut(score, int(lines[-1])), prompt, original)
+    return PromptedPiece(name, cut_score(score, int(lines[-1])), prompt, original)
 
 
-def _cut(score: ScoreTick, end: int) -> ScoreTick:
+def cut_score(score: ScoreTick, end: int) -> ScoreTick:
     """Return the score without notes from a tick on, because prompts have a limit of notes."""
     part = score.copy()
     for track in part.tracks:

@@ -6,7 +6,6 @@ formula, range, and source. A metric that is undefined for a passage is nan.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick, TrackTick
 
+from musiclstm.generation import is_degenerate
 from musiclstm.midi import DRUMS
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -27,7 +27,6 @@ NEAR_REPEAT_SIMILARITY = 0.7  # minimum Jaccard similarity of two bars
 MELODY_DROP_SEMITONES = 7
 LINE_MIN_NOTES = 8
 LINE_MAX_CHORD_SHARE, CHORDS_MIN_SHARE = 0.02, 0.1  # of the sounding time of a part
-MAX_EQUAL_BARS = 8
 
 # Edges of half-octave bins, centred on 1/16, 1/8, ... 16 quarters.
 INTERVAL_EDGES = np.array([0, *(2 ** (k / 2 + 0.25) / 16 for k in range(-1, 17)), np.inf])
@@ -372,14 +371,9 @@ def chord_share(music: NoteTable, part: int) -> float:
 def collapsed(music: NoteTable) -> float:
     """Return 1 if the music is degenerate, else 0.
 
-    Formula: it has fewer than two distinct pitches, or more than half of its bars are empty, or one
-    bar occurs more than `MAX_EQUAL_BARS` times. Range: 0 or 1. Source: this project.
+    Formula: `musiclstm.generation.is_degenerate`. Range: 0 or 1. Source: this project.
     """
-    bars = notes_of_bars(music)
-    full = [bar for bar in bars if bar]
-    repeats = max(Counter(full).values(), default=0)
-    few_pitches = len(np.unique(music.pitch)) < 2
-    return float(few_pitches or 2 * len(full) < len(bars) or repeats > MAX_EQUAL_BARS)
+    return float(is_degenerate(notes_of_bars(music)))
 
 
 def prompt_metrics(prompt: NoteTable, music: NoteTable) -> dict[str, float]:

@@ -1,22 +1,24 @@
-"""The token loop: decode bars of several sequences from snapshots of decoder states."""
+"""Decode bars of several sequences from snapshots of decoder states."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import reduce
+from itertools import chain, count
+from math import inf
 
 import numpy as np
 
+from musiclstm.core.bar_features import BarContext
+from musiclstm.core.sequence import MAX_ROWS, Batch
+from musiclstm.core.sequence import Sequence as TokenSequence
 from musiclstm.generation.bar_plan import Bars, Plan
-from musiclstm.generation.decoding.grammar import IS_PITCH, PITCHES, TOKEN_KINDS
-from musiclstm.generation.decoding.grammar_state import GrammarState
-from musiclstm.generation.decoding.sampling import BarRepetitionPenalty, logsumexp
-from musiclstm.tokens import vocabulary as v
+from musiclstm.generation.decoding.bar_score import scaled_bar_score
+from musiclstm.generation.decoding.inference import DecoderState, InferenceModel
+from musiclstm.memorization import CopyFilter
 
-if TYPE_CHECKING:  # imports torch
-    from musiclstm.generation.decoding.inference import DecoderState, InferenceModel
-
+_MAX_ATTEMPTS = 16  # to write a bar without a copied passage
 _MAX_BARS = 64  # previous bars that are kept; an endless sequence takes constant memory
 
 
@@ -45,17 +47,21 @@ class SequenceRequest:
 
     Attributes:
         snapshot: Decoder state at a bar line.
-        plan: Function of a bar's number, from 0, and the previous bars that returns its grammar and
-            sampling. Each sampling has a seed.
+        plan: Function of a bar's number, from 0, and the previous bars that returns its `BarPlan`.
+            Each sampling has a seed.
         before: Token ids of the bars already decoded. Their number selects the random numbers, so
             a sequence continued at bar 8 equals one composed at once.
-        prompt: Token ids of the prompt. New bars may have its tracks, see `GrammarState`.
+        prompt: All token ids that were read before the first new bar: those of references, each
+            of which ends with EOS, and of the prompt. New bars may have the tracks of the prompt.
+        copy_filter: Refuses bars that complete a copied passage; its state before the first new
+            bar of the piece. None: no limit.
     """
 
     snapshot: DecoderState
     plan: Plan
     before: Bars = field(default=(), repr=False)
     prompt: Sequence[int] = field(default=(), repr=False)
+    copy_filter: CopyFilter | None = field(default=None, repr=False)
 
 
 def compose_bars(model: InferenceModel, request: SequenceRequest) -> Iterator[TokenBar]:
@@ -66,97 +72,141 @@ def compose_bars(model: InferenceModel, request: SequenceRequest) -> Iterator[To
 def compose_sequences(
     model: InferenceModel, requests: Sequence[SequenceRequest], *, bars: int | None = None
 ) -> Iterator[tuple[int, TokenBar]]:
-    """Yield (index of the sequence, bar) for several sequences, as soon as a bar is complete.
+    """Yield (index of the sequence, bar) for several sequences, bar by bar.
 
-    A sequence does not depend on the others.
+    Each bar is the best of `Sampling.candidates` candidates by `InferenceModel.bar_score`. A
+    sequence does not depend on the others.
 
     Args:
         model: The network.
         requests: At most `MAX_ROWS`.
         bars: New bars of each sequence; None: no end.
     """
-    if not requests or bars == 0:
-        return
-    batch = model.start([request.snapshot for request in requests])
-    masked = np.empty(batch.logits.shape[1], np.float32)  # reused for every token
-    decoders = [_SequenceDecoder(i, each, bars, masked) for i, each in enumerate(requests)]
-    for row, decoder in enumerate(decoders):
-        batch.set_copy_weight(decoder.open_bar(), row)
-    while decoders:
-        any_done = False
-        batch.step([decoder.token for decoder in decoders])
-        for row, decoder in enumerate(decoders):
-            if decoder.sample(batch.logits[row]):
-                yield decoder.index, decoder.close_bar(batch.snapshot(row))
-                if decoder.is_done:
-                    any_done = True
-                else:
-                    batch.set_copy_weight(decoder.open_bar(), row)
-        if any_done:
-            rows = [row for row, decoder in enumerate(decoders) if not decoder.is_done]
-            decoders = [decoders[row] for row in rows]
-            if rows:
-                batch.select_rows(rows)
+    numbers = count() if bars is None else range(bars)
+    decoders: list[_SequenceDecoder] = []
+    unused: list[TokenSequence] = []
+    for _ in numbers if requests else ():
+        decoders = decoders or [_SequenceDecoder(model, each, unused) for each in requests]
+        opened: list[tuple[int, _SequenceDecoder]] = []
+        for index, decoder in enumerate(decoders):
+            decoder.open_bar()
+            opened.append((index, decoder))
+            rows = [each for _, decoder in opened for each in decoder.candidates]
+            if len(rows) < MAX_ROWS and decoder is not decoders[-1]:
+                continue
+            _write_bars(rows)
+            for number, complete in opened:
+                while complete.reopen_bar():
+                    _write_bars(complete.candidates)
+                yield number, complete.close_bar()
+            opened = []
+
+
+def _write_bars(sequences: Sequence[TokenSequence]) -> None:
+    """Complete the open bars."""
+    for first in range(0, len(sequences), MAX_ROWS):
+        incomplete = list(sequences[first : first + MAX_ROWS])
+        while incomplete:
+            Batch(incomplete).write()
+            incomplete = [each for each in incomplete if not each.is_complete]
 
 
 class _SequenceDecoder:
-    """Decodes one sequence: grammar state, and grammar, sampling and random numbers of the bar.
+    """Decodes one sequence: plans its bars, chooses among candidates, and collects them.
 
     Attributes:
-        index: Index of the request.
-        token: The last token.
-        is_done: Whether all bars are complete.
+        candidates: Sequences that differ in the open bar; between bars, the chosen one.
     """
 
     def __init__(
-        self, index: int, request: SequenceRequest, bars: int | None, masked: np.ndarray
+        self, model: InferenceModel, request: SequenceRequest, unused: list[TokenSequence]
     ) -> None:
-        self.index = index
-        self.token = v.BAR
-        self.is_done = False
-        self._plan = request.plan
+        """Read a request; `unused` holds memory of candidates, shared with other decoders."""
+        self._model, self._request, self._unused = model, request, unused
         self._bar = len(request.before)
-        self._end = None if bars is None else self._bar + bars
         self._before = list(request.before[-_MAX_BARS:])
-        self._state = GrammarState(request.plan(self._bar, self._before)[0])
-        self._state.read(request.prompt)
-        self._state.replay(request.before)  # all bars: more empty ones than are kept may count
-        self._masked = masked
+        rules = request.plan(self._bar, self._before).rules
+        written = list(chain.from_iterable(request.before))
+        self.candidates = [model.restore(request.snapshot, rules, request.prompt, written)]
+        self._context: BarContext | None = None
+        self._copy_filter = request.copy_filter
+        if self._copy_filter is not None:
+            self._copy_filter = reduce(CopyFilter.after, request.before, self._copy_filter)
+            self._start = TokenSequence(model.network)
+            self._copied: list[int] = []  # longest copied passage of each candidate
 
-    def open_bar(self) -> float:
-        """Start a bar with its `Bar_None` token; return its copy weight."""
-        self._grammar, self._sampling = self._plan(self._bar, self._before)
-        self._rng = self._sampling.rng_for_bar(self._bar)
-        self._penalty = BarRepetitionPenalty(self._sampling, self._before, IS_PITCH, PITCHES)
-        self._state.open_bar(self._grammar)
-        self._tokens: list[int] = []
-        self._log_probs: list[float] = []
-        self._append(v.BAR, 0.0)
-        return self._sampling.copy_weight
+    def open_bar(self) -> None:
+        """Start the candidates of a bar with their `Bar_None` token."""
+        self._attempt = 0
+        if self._copy_filter is not None:
+            self._start.assign(self.candidates[0])
+        self._open_candidates()
 
-    def sample(self, logits: np.ndarray) -> bool:
-        """Sample the next token from logits, (vocab,); return True if the bar is complete."""
-        masked = self._state.mask_logits(logits, self._masked)
-        total = logsumexp(masked)
-        self._penalty.apply(masked)
-        token = self._sampling.sample(masked, self._rng, TOKEN_KINDS)
-        if token == v.BAR or token == v.EOS:
-            return True
-        self._append(token, min(0.0, logits.item(token) - total))
-        return False
+    def reopen_bar(self) -> bool:
+        """Start other candidates if each complete one has a copied passage that is too long.
 
-    def _append(self, token: int, log_prob: float) -> None:
-        self._state.advance(token)
-        self._penalty.advance(token)
-        self._tokens.append(token)
-        self._log_probs.append(log_prob)
-        self.token = token
+        Returns:
+            False: one of them can be kept, or these were the last attempt.
+        """
+        if self._copy_filter is None:
+            return False
+        self._copied = [self._copy_filter.longest(each.bar()[0]) for each in self.candidates]
+        is_permitted = min(self._copied) <= self._copy_filter.max_copied_notes
+        if is_permitted or self._attempt == _MAX_ATTEMPTS:
+            return False
+        self._attempt += 1
+        self._keep(0)
+        self.candidates[0].assign(self._start)
+        self._open_candidates()
+        return True
 
-    def close_bar(self, snapshot: DecoderState) -> TokenBar:
-        """Return the complete bar."""
-        bar = tuple(self._tokens)
-        self._before = [*self._before[1 - _MAX_BARS :], bar]
+    def _open_candidates(self) -> None:
+        plan = self._request.plan(self._bar, self._before)
+        self._gain = plan.velocity_gain
+        count, sampling = plan.sampling.candidates, plan.sampling
+        self._bar_score = scaled_bar_score(self._model.bar_score, sampling.similarity)
+        self.candidates += [self._copy_of(self.candidates[0]) for _ in range(count - 1)]
+        if self._attempt:
+            sampling = sampling.with_higher_temperature(min(1.0, self._attempt / 8))
+        settings = sampling.packed()
+        for number, sequence in enumerate(self.candidates, self._attempt * count):
+            sequence.open_bar(plan.rules, settings, self._bar, number)
+
+    def _copy_of(self, sequence: TokenSequence) -> TokenSequence:
+        found = self._unused.pop() if self._unused else TokenSequence(self._model.network)
+        found.assign(sequence)
+        return found
+
+    def _keep(self, index: int) -> None:
+        """Keep one candidate, and the memory of the others for other bars."""
+        kept = self.candidates.pop(index)
+        self._unused += self.candidates
+        self.candidates = [kept]
+
+    def close_bar(self) -> TokenBar:
+        """Return the best of the complete candidates."""
+        bars = [each.bar() for each in self.candidates]
+        scores = [self._score(*bar) for bar in bars] if len(bars) > 1 else [0.0]
+        if self._copy_filter is not None:
+            limit = max(min(self._copied), self._copy_filter.max_copied_notes)
+            scores = [s if c <= limit else -inf for s, c in zip(scores, self._copied, strict=True)]
+        best = int(np.argmax(scores))
+        tokens, log_probs = bars[best]
+        self._keep(best)
+        if self._copy_filter is not None:
+            self._copy_filter = self._copy_filter.after(tokens)
+        if self._context is not None:
+            self._context.add(tokens)
+        self._before = [*self._before[1 - _MAX_BARS :], tokens]
         self._bar += 1
-        self.is_done = self._bar == self._end
-        gain = self._grammar.shape.velocity_gain
-        return TokenBar(bar, snapshot, tuple(self._log_probs), gain)
+        state = DecoderState.of(self.candidates[0])
+        return TokenBar(tokens, state, log_probs, self._gain)
+
+    def _score(self, tokens: Sequence[int], log_probs: Sequence[float]) -> float:
+        if self._context is None:
+            # The place of a bar in its phrase is its number modulo 4.
+            first = (len(self._before) - self._bar) % 4
+            bars = self._before[first:]
+            self._context = self._model.bar_context(self._request.prompt, bars)
+        features = self._context.features(tokens, log_probs)
+        return self._context.score(self._bar_score, features)

@@ -12,6 +12,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import pairwise
+from math import log
 from numbers import Integral
 
 import numpy as np
@@ -19,11 +23,13 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
+from musiclstm.core.grammar import CompiledGrammar
+from musiclstm.core.sampling import repetition_penalties, sampling_probabilities
 from musiclstm.generation.bar_plan import GenerationRequest, Surprise, plan_bars
 from musiclstm.generation.constraints import Constraints, Scale
-from musiclstm.generation.decoding.grammar import IS_PITCH, PITCHES, TOKEN_KINDS, Grammar
-from musiclstm.generation.decoding.grammar_state import GrammarState
-from musiclstm.generation.decoding.sampling import BarRepetitionPenalty, Sampling
+from musiclstm.generation.decoding.bar_rules import bar_rules
+from musiclstm.generation.decoding.sampling import Sampling
+from musiclstm.model.step_features import TokenTable
 from musiclstm.tokens import MusicTokenizer
 from musiclstm.tokens import vocabulary as v
 
@@ -106,7 +112,8 @@ class GrammarLogitsProcessor(LogitsProcessor):
         if previous_rows is None:
             self._rows = self._read(ids)
         else:
-            self._rows = [self._rows[row].copy() for row in previous_rows]
+            if previous_rows != range(len(ids)):
+                self._rows = [self._rows[row].copy() for row in previous_rows]
             for row, token in zip(self._rows, ids[:, -1].tolist(), strict=True):
                 row.advance(token)
         self._last_ids = ids.clone()
@@ -152,7 +159,7 @@ def _music_of(prompt: list[int]) -> tuple[int, ...]:
 
 
 class _GrammarSettings:
-    """Grammar and masks of all rows."""
+    """Rules and masks of all rows."""
 
     def __init__(
         self, tokenizer: MusicTokenizer, constraints: Constraints, bars: int | None
@@ -166,7 +173,7 @@ class _GrammarSettings:
             )
         self.bars = bars
         self.vocab_size = len(tokenizer)
-        self.grammar, self.lenient = Grammar(constraints), Grammar()
+        self.rules, self.lenient_rules = bar_rules(constraints), bar_rules()
         scale = Scale.named(constraints.key) if constraints.key else None
         last = bars if constraints.ending else None
         request = GenerationRequest(
@@ -177,9 +184,9 @@ class _GrammarSettings:
         self.bar_ends = (ids == v.BAR) | (ids == v.EOS)
         self.after_end = (ids == v.PAD) | (ids == v.EOS)
 
-    def grammar_of_bar(self, number: int) -> Grammar:
-        """Return the grammar of a new bar, counted from 0."""
-        return self._plan(number, ())[0]
+    def rules_of_bar(self, number: int) -> np.ndarray:
+        """Return the rules of a new bar, counted from 0."""
+        return self._plan(number, ()).rules
 
 
 class _RowGrammar:
@@ -191,14 +198,14 @@ class _RowGrammar:
 
     def __init__(self, settings: _GrammarSettings, prompt: tuple[int, ...]) -> None:
         self._settings = settings
-        self._state = GrammarState(settings.grammar)
+        self._state = CompiledGrammar(v.TABLE, settings.rules)
         # The last bar of the prompt may violate the constraints, and need not be completed.
-        self._lenient: GrammarState | None = GrammarState(settings.lenient)
+        self._lenient: CompiledGrammar | None = CompiledGrammar(v.TABLE, settings.lenient_rules)
         self._new_bars = 0
         self._is_over = prompt[-1:] == (v.EOS,)
         if not self._is_over:
-            self._state.read(prompt)
-            self._lenient.read(prompt)
+            self._state.read_prompt(prompt)
+            self._lenient.read_prompt(prompt)
         self.allowed = self._allowed()
 
     def copy(self) -> _RowGrammar:
@@ -212,7 +219,7 @@ class _RowGrammar:
         self._is_over = self._is_over or token == v.EOS or not self.allowed[token]
         if not self._is_over:
             if token == v.BAR:
-                self._state.open_bar(self._settings.grammar_of_bar(self._new_bars))
+                self._state.open_bar(self._settings.rules_of_bar(self._new_bars))
                 self._new_bars += 1
                 self._lenient = None
             self._state.advance(token)
@@ -224,9 +231,9 @@ class _RowGrammar:
         settings = self._settings
         if self._is_over:
             return settings.after_end
-        allowed = self._state.allowed_tokens()
+        allowed = self._state.permitted()
         if self._lenient is not None:
-            lenient = self._lenient.allowed_tokens()
+            lenient = self._lenient.permitted()
             allowed = allowed | lenient & settings.bar_ends if allowed.any() else lenient
             if not allowed.any():  # the prompt follows no grammar
                 allowed = settings.bar_ends.copy()
@@ -263,26 +270,35 @@ class SamplingLogitsProcessor(LogitsProcessor):
                 "each token; pass the tokenizer."
             )
         self._sampling = sampling
-        self._kinds = None if tokenizer is None else TOKEN_KINDS
+        self._settings = replace(sampling, seed=0).packed()
+        self._has_kinds = tokenizer is not None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return log-probabilities (batch, vocab), -inf for excluded tokens."""
-        result = scores.detach().float().cpu().numpy().copy()
-        for ids, row in zip(input_ids.tolist(), result, strict=True):
-            if self._has_penalty:
-                self._penalize(np.array(ids, dtype=np.int64), row)
-            probabilities = self._sampling.probabilities(row, self._kinds)
-            logs = np.full(len(row), -np.inf)
-            row[:] = np.log(probabilities, out=logs, where=probabilities > 0)
+        logits = scores.detach().float().cpu().numpy()
+        table = v.TABLE if self._has_kinds else _table_without_kinds(logits.shape[1])
+        result = np.empty(logits.shape)
+        for ids, row, out in zip(input_ids.tolist(), logits, result, strict=True):
+            penalized = self._penalized(ids, row) if self._has_penalty else row
+            probabilities = sampling_probabilities(self._settings, table, penalized)
+            with np.errstate(divide="ignore"):
+                out[:] = np.log(probabilities / probabilities.sum(dtype=np.float64))
         return torch.from_numpy(result).to(scores)
 
-    def _penalize(self, ids: np.ndarray, logits: np.ndarray) -> None:
+    def _penalized(self, ids: list[int], logits: np.ndarray) -> np.ndarray:
         """Penalize copies of earlier bars, those of the prompt included."""
-        starts = np.flatnonzero(ids == v.BAR)[-1 - self._sampling.repetition_bars :]
-        if len(starts):
-            split = np.split(ids[starts[0] :], starts[1:] - starts[0])
-            *bars, now = (bar.tolist() for bar in split)
-            penalty = BarRepetitionPenalty(self._sampling, bars, IS_PITCH, PITCHES)
-            for token in now:
-                penalty.advance(token)
-            penalty.apply(logits)
+        starts = [place for place, token in enumerate(ids) if token == v.BAR]
+        starts = starts[-1 - self._sampling.repetition_bars :]
+        bars = [ids[start:end] for start, end in pairwise([*starts, len(ids)])]
+        result = logits.copy()
+        log_penalty = log(self._sampling.repetition_penalty)
+        if bars:
+            penalties = repetition_penalties(v.TABLE, bars[:-1], bars[-1], log_penalty)
+            for token, amount in penalties.items():
+                result[token] -= amount
+        return result
+
+
+@lru_cache(maxsize=4)
+def _table_without_kinds(size: int) -> TokenTable:
+    return TokenTable(["Other"] * size)

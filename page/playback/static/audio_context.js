@@ -1,6 +1,6 @@
 // The AudioContext that all players of a page share.
 
-/** @import { Shared } from "./types.d.ts" */
+/** @import { ChunkData, Shared } from "./types.d.ts" */
 
 export const SAMPLE_RATE = 44100;
 
@@ -10,10 +10,10 @@ export function shared() {
   return window.musiclstm;
 }
 
-/** Return the page's AudioContext; create or resume it only during a user's press. */
+/** Return the page's AudioContext, a new one if the system has closed it; call it during a press. */
 export function audioContext() {
   const state = shared();
-  if (!state.context) {
+  if (!state.context || state.context.state === "closed") {
     const Context = window.AudioContext || window.webkitAudioContext;
     if (!Context) throw new Error("This browser cannot play sound; please try another one.");
     state.context = new Context({ sampleRate: SAMPLE_RATE, latencyHint: "interactive" });
@@ -30,8 +30,13 @@ export function unlock() {
   }
 }
 
+/** Return the samples of a chunk. @param {ChunkData} data @returns {Promise<AudioBuffer>} */
+export async function decode(data) {
+  return typeof data === "string" ? decodeFile(data) : data;
+}
+
 /** Decode a FLAC or WAV file. @param {string} base64 */
-export function decode(base64) {
+function decodeFile(base64) {
   const bytes =
     Uint8Array.fromBase64?.(base64) ??
     Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)); // ten times slower

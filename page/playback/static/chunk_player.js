@@ -30,6 +30,8 @@ export class ChunkPlayer {
     this.tail = { time: 0, frame: 0 }; // where the next segment goes
     /** @type {SourceGroup | null} */
     this.sources = null;
+    /** @type {AudioContext | null} */
+    this.context = null; // in which `output` is; the page may have another one by now
     /** @type {GainNode | null} */
     this.output = null;
     this.timer = 0;
@@ -44,17 +46,23 @@ export class ChunkPlayer {
     const sounds = this.segments.some(
       ({ time, frames }) => time <= now + LEAD && now < time + frames,
     );
-    return sounds && shared().context?.state === "running" ? "playing" : "waiting";
+    return sounds && this.context?.state === "running" ? "playing" : "waiting";
   }
 
   /** The frame that sounds now. */
   get position() {
-    const latency = shared().context?.outputLatency || 0;
+    const latency = this.context?.outputLatency || 0;
     return this.frameAt(this.now - Math.min(latency, 0.5) * SAMPLE_RATE);
   }
 
   get now() {
-    return (shared().context?.currentTime ?? 0) * SAMPLE_RATE;
+    return (this.context?.currentTime ?? 0) * SAMPLE_RATE;
+  }
+
+  /** Whether the system has closed the context, for example after a call; `play` needs a new one. */
+  get isLost() {
+    const { context } = this;
+    return context !== null && (context.state === "closed" || context !== shared().context);
   }
 
   /** @param {number} time */
@@ -84,7 +92,9 @@ export class ChunkPlayer {
   play() {
     const context = audioContext();
     context.resume().catch(() => {}); // it stays "waiting" until the next press
-    if (!this.output) {
+    if (!this.output || this.context !== context) {
+      this.clearSchedule(); // in the clock of the former context
+      this.context = context;
       this.output = context.createGain();
       this.output.connect(context.destination);
     }
@@ -139,7 +149,7 @@ export class ChunkPlayer {
 
   /** @param {number} volume 0..1 */
   setVolume(volume) {
-    const { context } = shared();
+    const { context } = this;
     shared().volume = volume;
     if (context) this.output?.gain.setTargetAtTime(volume ** 2, context.currentTime, 0.02);
   }
@@ -157,6 +167,12 @@ export class ChunkPlayer {
   offer(rendering) {
     this.next = rendering;
     this.chunkArrived();
+  }
+
+  /** Do not play this rendering beyond a frame; wait there for another one. @param {number} frame */
+  truncate(frame) {
+    this.rendering.truncate(frame);
+    if (this.wanted && this.tail.frame > frame) this.start(this.position);
   }
 
   /** Call this when a chunk is decoded or the rendering is complete. */
@@ -182,6 +198,10 @@ export class ChunkPlayer {
   /** Schedule chunks, free old ones, and detect the end. */
   pump() {
     if (!this.wanted) return;
+    if (this.isLost) {
+      this.pause(); // the next press starts again here
+      return;
+    }
     const now = this.now;
     const frame = Math.floor(this.frameAt(now + LEAD));
     if (this.next?.canTakeOver(frame)) this.change(Math.ceil(now) + LEAD);
@@ -198,7 +218,7 @@ export class ChunkPlayer {
     if (loop && this.tail.frame >= loop.end) this.tail.frame = loop.start;
     const { frame } = this.tail;
     const chunk = this.rendering.at(frame);
-    const { context } = shared();
+    const { context } = this;
     if (!chunk || !context || !this.output || !this.rendering.isReady(frame)) return false;
     if (this.tail.time < now + LEAD / 8) this.tail.time = Math.ceil(now) + LEAD; // it was late
     const { time } = this.tail;
@@ -220,7 +240,7 @@ export class ChunkPlayer {
 
   /** Continue with `next` from a time on. @param {number} time */
   change(time) {
-    const { context } = shared();
+    const { context } = this;
     if (!context || !this.output) return;
     const frame = Math.round(this.frameAt(time));
     this.sources?.stop(time);

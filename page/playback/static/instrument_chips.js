@@ -6,6 +6,11 @@ import { make } from "./dom.js";
 
 const MUTE_DELAY_MS = 250; // several presses become one event
 
+/** Number by which an instrument is muted. @param {Instrument} instrument */
+export function idOf({ program, track }) {
+  return track ?? program;
+}
+
 export class InstrumentChips {
   /**
    * @param {Element} parent
@@ -17,7 +22,7 @@ export class InstrumentChips {
     /** @type {Instrument[]} */
     this.instruments = [];
     /** @type {Set<number>} */
-    this.mutes = new Set(); // programs
+    this.mutes = new Set(); // `idOf` of instruments
     /** @type {Set<number>} */
     this.solos = new Set();
     this.unanswered = 0; // requests without a rendering yet
@@ -26,17 +31,17 @@ export class InstrumentChips {
     this.element = make("div", { class: "chips", role: "group", "aria-label": "Instruments", parent });
   }
 
-  /** Muted programs by mute and solo together, ascending. */
+  /** Muted instruments by mute and solo together, ascending. */
   get muted() {
-    const programs = this.instruments.map(({ program }) => program);
-    const hasSolo = programs.some((each) => this.solos.has(each));
-    return programs
+    const ids = this.instruments.map(idOf);
+    const hasSolo = ids.some((each) => this.solos.has(each));
+    return ids
       .filter((each) => this.mutes.has(each) || (hasSolo && !this.solos.has(each)))
       .sort((a, b) => a - b);
   }
 
   /**
-   * Take the muted programs of an update, unless the user has changed them since.
+   * Take the muted instruments of an update, unless the user has changed them since.
    * @param {number[]} muted @param {boolean} isNew another piece
    */
   receive(muted, isNew) {
@@ -48,9 +53,9 @@ export class InstrumentChips {
     }
   }
 
-  /** @param {Set<number>} programs @param {number} program */
-  toggle(programs, program) {
-    if (!programs.delete(program)) programs.add(program);
+  /** @param {Set<number>} ids @param {number} id */
+  toggle(ids, id) {
+    if (!ids.delete(id)) ids.add(id);
     this.actions.change();
     clearTimeout(this.timer);
     if (!this.timer) this.unanswered += 1;
@@ -69,17 +74,19 @@ export class InstrumentChips {
       this.element.replaceChildren(...instruments.map((each, i) => this.chip(each, i)));
     }
     const muted = new Set(this.muted);
-    instruments.forEach(({ program }, i) => {
+    instruments.forEach((instrument, i) => {
+      const id = idOf(instrument);
       const chip = this.element.children[i];
       const [mute, solo] = chip.querySelectorAll("button");
-      chip.classList.toggle("silent", muted.has(program));
-      mute.setAttribute("aria-pressed", String(this.mutes.has(program)));
-      solo.setAttribute("aria-pressed", String(this.solos.has(program)));
+      chip.classList.toggle("silent", muted.has(id));
+      mute.setAttribute("aria-pressed", String(this.mutes.has(id)));
+      solo.setAttribute("aria-pressed", String(this.solos.has(id)));
     });
   }
 
   /** @param {Instrument} instrument @param {number} i */
-  chip({ program, name, detail }, i) {
+  chip(instrument, i) {
+    const { name, detail } = instrument;
     const chip = make("div", { class: "chip", role: "group", "aria-label": name });
     const mute = make("button", {
       type: "button", class: "mute", title: detail ? `Mute ${name} (${detail})` : `Mute ${name}`,
@@ -92,8 +99,8 @@ export class InstrumentChips {
       type: "button", class: "solo", text: "Solo", title: `Only ${name}`,
       "aria-label": `Solo ${name}`, parent: chip,
     });
-    mute.addEventListener("click", () => this.toggle(this.mutes, program));
-    solo.addEventListener("click", () => this.toggle(this.solos, program));
+    mute.addEventListener("click", () => this.toggle(this.mutes, idOf(instrument)));
+    solo.addEventListener("click", () => this.toggle(this.solos, idOf(instrument)));
     return chip;
   }
 }

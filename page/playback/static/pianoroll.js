@@ -127,7 +127,7 @@ export class PianoRoll {
     this.draw();
   }
 
-  /** @param {Set<number>} muted programs */
+  /** @param {Set<number>} muted `idOf` of instruments */
   setMuted(muted) {
     const before = this.painter.muted;
     const same = muted.size === before.size && [...muted].every((each) => before.has(each));

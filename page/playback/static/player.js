@@ -64,9 +64,10 @@ export class Player {
 
   // ------------------------------------------------------------------------------------ updates
 
-  /** Receive the component's value. @param {Update | null} value */
+  /** Receive the component's value; null: the piece was removed. @param {Update | null} value */
   receive(value) {
     if (value && typeof value === "object") this.receiver.receive(value);
+    else this.pause();
   }
 
   /** @param {Update} update @param {boolean} isNew another stream */

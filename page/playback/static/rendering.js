@@ -2,7 +2,7 @@
 
 import { decode } from "./audio_context.js";
 
-/** @import { Chunk, FrameRange } from "./types.d.ts" */
+/** @import { Chunk, ChunkData, FrameRange } from "./types.d.ts" */
 
 /** @param {FrameRange} chunk @param {FrameRange[]} ranges */
 function overlaps(chunk, ranges) {
@@ -38,18 +38,24 @@ export class Rendering {
 
   /**
    * Decode a chunk, unless it is known already or outside the ranges to keep.
-   * @param {number} start @param {string} base64 @param {FrameRange[]} ranges
+   * @param {number} start @param {ChunkData} data @param {FrameRange[]} ranges
    */
-  async put(start, base64, ranges) {
+  async put(start, data, ranges) {
     const chunk = this.chunks.find((each) => each.start === start);
     if (!chunk || chunk.state !== "absent" || !overlaps(chunk, ranges)) return;
     chunk.state = "decoding";
     try {
-      chunk.buffer = await this.decoder(base64);
+      chunk.buffer = await this.decoder(data);
       chunk.state = "ready";
     } catch {
       chunk.state = "broken"; // played as silence
     }
+  }
+
+  /** Forget the end and all chunks that reach beyond a frame: other music will follow there. @param {number} frame */
+  truncate(frame) {
+    this.chunks = this.chunks.filter(({ end }) => end <= frame);
+    this.complete = false;
   }
 
   /** Return the chunk at a position. @param {number} frame */

@@ -1,5 +1,6 @@
 // Draws notes, bar lines and the cursor on the canvases of a piano roll.
 
+import { idOf } from "./instrument_chips.js";
 import { barStep } from "./roll_geometry.js";
 
 /** @import { Colours, RollData } from "./types.d.ts" */
@@ -20,7 +21,7 @@ export class RollPainter {
     this.view = view;
     this.colouring = "parts"; // "parts", "instruments" or "sure"
     /** @type {Set<number>} */
-    this.muted = new Set(); // programs
+    this.muted = new Set(); // `idOf` of instruments
     this.oldNotes = 0; // notes before the last update
     this.newAt = -Infinity; // when the others came, milliseconds
     this.reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
@@ -159,7 +160,7 @@ export class RollPainter {
     if (left > view.width || left + width < 0) return;
     const [top, height] = view.rows.row(key[i], instrument[i]);
     const gap = height > 4 ? 0.1 * height : 0; // between rows, if there is space
-    const isMuted = this.muted.has(data.instruments[instrument[i]].program);
+    const isMuted = this.muted.has(idOf(data.instruments[instrument[i]]));
     context.globalAlpha = alpha * (isMuted ? 0.16 : SHADES[Math.min(3, loudness[i] >> 5)]);
     context.fillStyle = colour;
     context.beginPath();
@@ -191,7 +192,7 @@ export class RollPainter {
     const { start, length, instrument } = data.notes;
     const { cursor, perTick } = this.view;
     for (let i = 0; i < start.length && start[i] <= cursor; i++) {
-      const isMuted = this.muted.has(data.instruments[instrument[i]].program);
+      const isMuted = this.muted.has(idOf(data.instruments[instrument[i]]));
       const end = start[i] + Math.max(length[i], 3 / perTick);
       if (cursor < end && !isMuted) this.drawNote(context, data, i, colour, 1);
     }

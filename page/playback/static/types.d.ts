@@ -16,6 +16,7 @@ export interface Notes {
 
 export interface Instrument {
   program: number; // -1: drums
+  track?: number; // absent: all tracks of the program are one instrument
   name: string;
   detail: string;
 }
@@ -38,6 +39,8 @@ export interface RollChanges extends Omit<RollData, "bars" | "clock" | "notes"> 
   notes: Rows<Notes>;
 }
 
+export type ChunkData = string | AudioBuffer; // a FLAC or WAV file in base64, or its samples
+
 export interface Update {
   number: number;
   stream: string;
@@ -46,15 +49,15 @@ export interface Update {
   planned_bars: number | null;
   cue_frame: number;
   chunks: [number, number][]; // start frame, frames
-  new_chunks: [number, string][]; // start frame, base64
+  new_chunks: [number, ChunkData][]; // start frame, samples
   complete: boolean;
   on_request: boolean;
-  muted: number[];
+  muted: number[]; // `idOf` of instruments
   selection: [number, number] | null;
 }
 
 export interface ChunkAnswer {
-  chunks: [number, string][];
+  chunks: [number, ChunkData][];
   known: boolean;
 }
 

@@ -4,7 +4,7 @@ import { Rendering } from "./rendering.js";
 import { applyChanges } from "./roll_data.js";
 
 /** @import { ChunkPlayer } from "./chunk_player.js" */
-/** @import { ChunkAnswer, RollChanges, RollData, Server, Update } from "./types.d.ts" */
+/** @import { ChunkAnswer, ChunkData, RollChanges, RollData, Server, Update } from "./types.d.ts" */
 
 const RETRY_MS = [500, 1000, 2000, 4000];
 const MAX_STARTS = 64; // chunks in one request
@@ -99,7 +99,7 @@ export class UpdateReceiver {
 
   // ------------------------------------------------------------------------------------- chunks
 
-  /** Decode a chunk. @param {Rendering} rendering @param {number} start @param {string} data */
+  /** Decode a chunk. @param {Rendering} rendering @param {number} start @param {ChunkData} data */
   async put(rendering, start, data) {
     await rendering.put(start, data, this.sound.keptRanges);
     const isBroken = rendering.chunks.some(({ state }) => state === "broken");

@@ -1,368 +1,333 @@
-"""The token loop, with a network whose scores are known, and with one that writes noise."""
+"""Decoding bars: requests, plans, batches; with a network of known preferences and with noise."""
 
 from __future__ import annotations
 
 import gc
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
 
+from musiclstm.core.reference.grammar import GrammarState
+from musiclstm.core.reference.network import ReferenceNetwork
+from musiclstm.core.reference.sequence import ReferenceSequence, write_bar
+from musiclstm.core.sequence import Batch
+from musiclstm.generation.bar_plan import BarPlan
 from musiclstm.generation.constraints import BarShape, Constraints
+from musiclstm.generation.decoding.bar_rules import bar_rules
 from musiclstm.generation.decoding.decode_loop import (
     SequenceRequest,
     TokenBar,
     compose_bars,
     compose_sequences,
 )
-from musiclstm.generation.decoding.grammar import Grammar
-from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.generation.decoding.inference import InferenceModel
 from musiclstm.generation.decoding.sampling import Sampling
-from tests.generation.fake_network import LOUD, SILENT, FakeSnapshot, NoiseNetwork, ScriptedNetwork
+from musiclstm.tokens.vocabulary import TABLE
+from tests.generation.decoding.models import LOUD, noise_model, noise_weights, scripted_model
 from tests.generation.referee import IDS, NAMES, Referee, complaints
 
-COLD = Sampling(temperature=0, seed=0)
-QUIET = Grammar(Constraints(max_empty_bars=10))
+PROMPT = (IDS["BOS_None"],)
+COLD = Sampling(temperature=0, seed=0, repetition_penalty=1)
+FREE = Constraints()
 BUSY = Constraints(programs={0, 40}, meter=(2, 4), max_empty_bars=3, max_notes_at_once=2)
-START = FakeSnapshot()
 
 
-def always(grammar: Grammar, sampling: Sampling) -> Callable:
-    return lambda bar, before: (grammar, sampling)
+def always(constraints: Constraints, sampling: Sampling, shape: BarShape | None = None) -> Callable:
+    plan = BarPlan(
+        bar_rules(constraints, shape), sampling, 1.0 if shape is None else shape.velocity_gain
+    )
+    return lambda bar, before: plan
+
+
+def request(
+    model: InferenceModel, plan: Callable, prompt: Sequence[int] = PROMPT
+) -> SequenceRequest:
+    return SequenceRequest(model.prefill(prompt), plan, prompt=prompt)
+
+
+def first_bars(model: InferenceModel, plan: Callable, count: int) -> list[TokenBar]:
+    return list(islice(compose_bars(model, request(model, plan)), count))
 
 
 def names(ids: Sequence[int]) -> tuple[str, ...]:
     return tuple(NAMES[token] for token in ids)
 
 
-def first_bars(network, request: SequenceRequest, count: int) -> list[TokenBar]:
-    return list(islice(compose_bars(network, request), count))
+@pytest.fixture(scope="module")
+def noise() -> InferenceModel:
+    return noise_model()
 
 
-def test_bars_are_what_the_network_prefers() -> None:
-    network = ScriptedNetwork(*LOUD, *SILENT)
-    bars = first_bars(network, SequenceRequest(network.snapshot_after(), always(QUIET, COLD)), 4)
-    assert [names(bar.tokens) for bar in bars] == [LOUD, SILENT, LOUD, SILENT]
-
-
-def test_no_token_is_read_before_it_is_needed() -> None:
-    network = ScriptedNetwork(*LOUD)
-    bars = compose_bars(network, SequenceRequest(network.snapshot_after(), always(QUIET, COLD)))
-    first = next(bars)
-    assert [token for (token,) in network.steps] == [*first.tokens]
-    assert first.snapshot.ids == first.tokens
-    second = next(bars)
-    assert [token for (token,) in network.steps] == [*first.tokens, *second.tokens]
-
-
-def test_a_network_that_wants_to_end_continues() -> None:
-    network = ScriptedNetwork(*LOUD, "EOS_None")
-    bars = first_bars(network, SequenceRequest(network.snapshot_after(), always(QUIET, COLD)), 3)
-    assert all(names(bar.tokens)[0] == "Bar_None" for bar in bars)
-    assert all("EOS_None" not in names(bar.tokens) for bar in bars)
-    assert names(bars[0].tokens) == LOUD
+@pytest.mark.parametrize("then", ["Bar_None", "EOS_None"])
+def test_bars_are_what_the_network_prefers(then) -> None:
+    bars = first_bars(scripted_model(*LOUD, then=then), always(FREE, COLD), 3)
+    assert [names(bar.tokens) for bar in bars] == [LOUD] * 3
+    assert bars[0].log_probs[0] == 0
 
 
 def test_forbidden_tokens_are_not_written() -> None:
-    network = ScriptedNetwork(*LOUD)
-    grammar = Grammar(Constraints(programs={40}, meter=(3, 4)))
-    (bar,) = first_bars(
-        network, SequenceRequest(network.snapshot_after(), always(grammar, COLD)), 1
-    )
+    constraints = Constraints(programs={40}, meter=(3, 4))
+    (bar,) = first_bars(scripted_model(*LOUD), always(constraints, COLD), 1)
     assert "Program_0" not in names(bar.tokens)
     assert names(bar.tokens)[:2] == ("Bar_None", "TimeSig_3/4")
+    assert bar.log_probs[1] == pytest.approx(0, abs=1e-6)  # there was no other token
+
+
+# The reference ------------------------------------------------------------------------------------
+
+
+SAMPLINGS = {
+    "cold": Sampling(temperature=0, seed=1, candidates=1),
+    "hot": Sampling(temperature=1.7, top_p=0.8, top_k=9, seed=1, candidates=1),
+    "copies": Sampling(
+        seed=1, repetition_penalty=3, pitch_temperature=0.3, copy_weight=0.4, candidates=1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_bars_equal_those_of_the_reference(name) -> None:
+    weights, sampling = noise_weights(), SAMPLINGS[name]
+    constraints = Constraints(programs={0, 40, -1}, max_polyphony=4, notes_per_bar=(1, 6))
+    rules = bar_rules(constraints, BarShape(off_beat=name == "hot"))
+    found = first_bars(InferenceModel(weights), lambda bar, before: BarPlan(rules, sampling, 1), 3)
+    sequence = ReferenceSequence(ReferenceNetwork(weights), TABLE)
+    grammar, earlier = GrammarState(TABLE, rules), []
+    sequence.read(PROMPT)
+    grammar.read_prompt(PROMPT)
+    for number, bar in enumerate(found):
+        expected, log_probs = write_bar(
+            sequence, grammar, rules, sampling.packed(), number, earlier
+        )
+        assert list(bar.tokens) == expected
+        np.testing.assert_allclose(bar.log_probs, log_probs, atol=1e-3)
+        earlier.append(expected)
+
+
+def test_a_bar_with_kept_parts_equals_that_of_the_reference() -> None:
+    weights, sampling = noise_weights(), Sampling(seed=3).packed()
+    rules = bar_rules(Constraints(programs={0, 40, -1}, max_notes_at_once=3))
+    parts = np.zeros((4, 129), np.uint8)
+    parts[0, [40, -1]] = 1
+    parts[1, [0, 40]] = 1
+    parts[2, [0, 40]] = 1, 2
+    kept = [IDS[name] for name in (*LOUD[1:2], "Program_-1", "Position_0", "PitchDrum_36",
+                                   "Duration_0.6.12")]  # fmt: skip
+    model = InferenceModel(weights)
+    found = model.restore(model.prefill(PROMPT), rules, PROMPT, [])
+    other = model.restore(model.prefill(PROMPT), rules, PROMPT, [])
+    for each in (found, other):
+        each.open_bar(rules, sampling, 5)
+    batch = Batch([found, other])
+    batch.append(kept)
+    for each in (found, other):
+        each.limit_parts(parts)
+    batch.write()
+    assert found.is_complete
+    assert other.is_complete
+    sequence = ReferenceSequence(ReferenceNetwork(weights), TABLE)
+    grammar = GrammarState(TABLE, rules)
+    sequence.read(PROMPT)
+    grammar.read_prompt(PROMPT)
+    expected, log_probs = write_bar(
+        sequence, grammar, rules, sampling, 5, [], kept=kept, parts=parts
+    )
+    tokens, found_log_probs = found.bar()
+    assert list(tokens) == expected
+    assert found.bar() == other.bar()
+    np.testing.assert_allclose(found_log_probs, log_probs, atol=1e-3)
+    programs = [name for name in names(tokens) if name.startswith("Program")]
+    assert {"Program_0", "Program_40"} <= {*programs}
+    assert programs.count("Program_-1") == 1
+    assert programs.count("Program_40") == 2  # the kept part rests
+
+
+@pytest.mark.parametrize(
+    ("ids", "error"),
+    [
+        ([IDS["Bar_None"]], "meter, tempos"),
+        ([IDS["EOS_None"]], "meter, tempos"),
+        ([len(TABLE)], "vocabulary"),
+    ],
+)
+def test_kept_tokens_that_do_not_belong_into_a_bar_are_refused(ids, error, noise) -> None:
+    rules = bar_rules(FREE)
+    sequence = noise.restore(noise.prefill(PROMPT), rules, PROMPT, [])
+    with pytest.raises(ValueError, match="while a bar is open"):
+        Batch([sequence]).append([IDS["TimeSig_4/4"]])
+    sequence.open_bar(rules, COLD.packed(), 0)
+    with pytest.raises((ValueError, IndexError), match=error):
+        Batch([sequence]).append([IDS["TimeSig_4/4"], *ids])
+    assert names(sequence.bar()[0]) == ("Bar_None",)
 
 
 # Several sequences --------------------------------------------------------------------------------
 
 
-def test_a_finished_sequence_is_not_stepped_any_more() -> None:
-    # Three sequences in bars of 6 and 2 tokens, begun at different places of the list.
-    network = ScriptedNetwork(*LOUD, *SILENT)
-    starts = [network.snapshot_after(at) for at in (0, len(LOUD), 0)]
-    requests = [SequenceRequest(start, always(QUIET, COLD)) for start in starts]
-    order = [number for number, _ in compose_sequences(network, requests, bars=1)]
-    assert order == [1, 0, 2]
-    rows = [len(ids) for ids in network.steps]
-    assert rows == [3] * len(SILENT) + [2] * (len(LOUD) - len(SILENT))
-
-
-def test_the_snapshot_of_a_sequence_is_its_own() -> None:
-    network = ScriptedNetwork(*LOUD, *SILENT)
-    requests = [
-        SequenceRequest(network.snapshot_after(at), always(QUIET, COLD)) for at in (0, len(LOUD))
+def assert_same(found: Sequence[TokenBar], expected: Sequence[TokenBar]) -> None:
+    for name in ("tokens", "log_probs", "velocity_gain"):
+        assert [getattr(bar, name) for bar in found] == [getattr(bar, name) for bar in expected]
+    assert [bar.snapshot.to_bytes() for bar in found] == [
+        bar.snapshot.to_bytes() for bar in expected
     ]
-    ends: dict[int, list[int]] = {0: [], 1: []}
-    for number, bar in compose_sequences(network, requests, bars=3):
-        ends[number].append(len(bar.snapshot.ids))
-    long, short = len(LOUD), len(SILENT)
-    assert ends[0] == [long, long + short, 2 * long + short]
-    assert ends[1] == [long + short, 2 * long + short, 2 * long + 2 * short]
 
 
-@pytest.mark.parametrize("bars", [0, 1, 2, 5])
-def test_sequences_get_exactly_the_bars_asked_for(bars) -> None:
-    network = ScriptedNetwork(*LOUD, *SILENT)
-    starts = (network.snapshot_after(), network.snapshot_after(), network.snapshot_after(len(LOUD)))
-    requests = [SequenceRequest(start, always(QUIET, COLD)) for start in starts]
-    found = [number for number, _ in compose_sequences(network, requests, bars=bars)]
+@pytest.mark.parametrize("bars", [0, 1, 5])
+def test_sequences_get_exactly_the_bars_asked_for(bars, noise) -> None:
+    requests = [request(noise, always(BUSY, Sampling(seed=seed))) for seed in range(3)]
+    found = [number for number, _ in compose_sequences(noise, requests, bars=bars)]
     assert sorted(found) == sorted([0, 1, 2] * bars)
+    assert list(compose_sequences(noise, [])) == []
 
 
-def test_without_an_end_sequences_continue() -> None:
-    network = ScriptedNetwork(*LOUD)
-    requests = [SequenceRequest(network.snapshot_after(), always(QUIET, COLD))] * 2
-    found = [number for number, _ in islice(compose_sequences(network, requests), 40)]
-    assert found == [0, 1] * 20
+@pytest.mark.parametrize("count", [1, 3, 32])
+def test_sequences_in_a_batch_equal_the_same_ones_alone(count, noise) -> None:
+    others = BUSY, Constraints(programs={0}, meter=(3, 4), max_polyphony=3)
+    plans = [always(others[seed % 2], Sampling(seed=seed)) for seed in range(count)]
+    together: list[list[TokenBar]] = [[] for _ in plans]
+    requests = [request(noise, plan) for plan in plans]
+    for number, bar in compose_sequences(noise, requests, bars=3):
+        together[number].append(bar)
+    for plan, found in zip(plans, together, strict=True):
+        assert_same(found, first_bars(noise, plan, 3))
+    assert len({tuple(bar.tokens for bar in found) for found in together}) > count / 2
 
 
-def test_no_requests_give_no_bars() -> None:
-    assert list(compose_sequences(ScriptedNetwork(*LOUD), [])) == []
+def test_two_sequences_in_turn_are_what_they_are_alone(noise) -> None:
+    plans = [always(BUSY, Sampling(seed=seed)) for seed in (1, 2)]
+    one, other = (compose_bars(noise, request(noise, plan)) for plan in plans)
+    in_turn = zip(*[(next(one), next(other)) for _ in range(3)], strict=True)
+    for found, plan in zip(in_turn, plans, strict=True):
+        assert_same(found, first_bars(noise, plan, 3))
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_resumed_sequences_equal_uninterrupted_ones(temperature, noise) -> None:
+    plans = [always(BUSY, Sampling(temperature=temperature, seed=seed)) for seed in range(4)]
+    wholes = [first_bars(noise, plan, 6) for plan in plans]
+    start = noise.prefill(PROMPT)
+    requests = [  # one without new bars, the others with one, two, three
+        SequenceRequest(
+            whole[cut - 1].snapshot if cut else start,
+            plan,
+            tuple(bar.tokens for bar in whole[:cut]),
+            PROMPT,
+        )
+        for cut, (plan, whole) in enumerate(zip(plans, wholes, strict=True))
+    ]
+    found: list[list[TokenBar]] = [[] for _ in requests]
+    for number, bar in compose_sequences(noise, requests, bars=3):
+        found[number].append(bar)
+    for cut, (bars, whole) in enumerate(zip(found, wholes, strict=True)):
+        assert_same(bars, whole[cut : cut + 3])
 
 
 # The plan -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def asked() -> list[tuple[int, tuple]]:
-    """What a plan was asked: the number of a bar, and the bars before it."""
-    return []
+def test_the_plan_is_asked_bar_by_bar_with_the_bars_before(noise) -> None:
+    asked: list[tuple[int, tuple]] = []
+    plain = always(Constraints(programs={0}, meter=(2, 4)), Sampling(seed=1))
 
-
-def recording(grammar: Grammar, sampling: Sampling, asked: list) -> Callable:
-    def plan(bar: int, before: Sequence[tuple[int, ...]]) -> tuple[Grammar, Sampling]:
+    def plan(bar: int, before: Sequence[tuple[int, ...]]) -> BarPlan:
         asked.append((bar, tuple(before)))
-        return grammar, sampling
+        return plain(bar, before)
 
-    return plan
-
-
-def test_the_plan_is_asked_bar_by_bar_with_the_bars_before(asked) -> None:
-    network = ScriptedNetwork(*LOUD, *SILENT)
-    request = SequenceRequest(network.snapshot_after(), recording(QUIET, COLD, asked))
-    bars = [bar.tokens for _, bar in compose_sequences(network, [request], bars=4)]
-    assert {bar for bar, _ in asked} == {0, 1, 2, 3}
-    assert [bar for bar, _ in asked] == sorted(bar for bar, _ in asked)
-    assert all(before == tuple(bars[:bar]) for bar, before in asked)
-
-
-def test_the_plan_counts_the_bars_that_a_sequence_has(asked) -> None:
-    network = ScriptedNetwork(*LOUD, *SILENT)
-    first = SequenceRequest(network.snapshot_after(), always(QUIET, COLD))
-    before = tuple(bar.tokens for bar in first_bars(network, first, 5))
-    request = SequenceRequest(network.snapshot_after(), recording(QUIET, COLD, asked), before)
-    bars = [bar.tokens for _, bar in compose_sequences(network, [request], bars=2)]
-    assert {bar for bar, _ in asked} == {5, 6}
-    assert all(found == (*before, *bars)[:bar] for bar, found in asked)
-
-
-def test_the_plan_may_change_the_rules_with_every_bar() -> None:
-    network = ScriptedNetwork(*LOUD)
-    rules = [
-        Grammar(Constraints(meter=meter, max_empty_bars=0)) for meter in ((3, 4), (2, 4), (6, 8))
-    ]
-    request = SequenceRequest(network.snapshot_after(), lambda bar, before: (rules[bar % 3], COLD))
-    bars = [names(bar.tokens) for bar in first_bars(network, request, 6)]
-    assert [bar[1] for bar in bars] == ["TimeSig_3/4", "TimeSig_2/4", "TimeSig_6/8"] * 2
-
-
-def test_the_plan_may_change_the_sampling_with_every_bar() -> None:
-    grammar = Grammar(BUSY)
-
-    def plan(bar: int, before: Sequence) -> tuple[Grammar, Sampling]:
-        return grammar, Sampling(seed=5 if bar < 2 else 6)
-
-    changed = first_bars(NoiseNetwork(), SequenceRequest(START, plan), 4)
-    whole = first_bars(NoiseNetwork(), SequenceRequest(START, always(grammar, Sampling(seed=5))), 4)
-    assert [bar.tokens for bar in changed[:2]] == [bar.tokens for bar in whole[:2]]
-    assert changed[2].tokens != whole[2].tokens
-
-
-def test_each_bar_has_its_copy_weight_and_its_velocity_gain() -> None:
-    network = NoiseNetwork()
-    shapes = [Grammar(BUSY, BarShape(velocity_gain=gain)) for gain in (1.0, 0.85, 0.7)]
-
-    def plan(bar: int, before: Sequence) -> tuple[Grammar, Sampling]:
-        return shapes[bar], Sampling(seed=1, copy_weight=bar / 2)
-
-    request = SequenceRequest(START, plan)
-    bars = [bar for _, bar in compose_sequences(network, [request], bars=3)]
-    assert [bar.velocity_gain for bar in bars] == [1.0, 0.85, 0.7]
-    assert [bar.snapshot.copy_weight for bar in bars] == [0.0, 0.5, 1.0]
-
-
-def test_a_sequence_keeps_no_more_than_64_bars(asked) -> None:
-    network = ScriptedNetwork(*SILENT, *LOUD)
-    request = SequenceRequest(network.snapshot_after(), recording(QUIET, COLD, asked))
-    bars = [bar.tokens for bar in first_bars(network, request, 80)]
-    assert max(len(found) for _, found in asked) == 64
-    assert all(found == tuple(bars[max(0, bar - 64) : bar]) for bar, found in asked)
+    bars = [bar.tokens for bar in first_bars(noise, plan, 70)]
+    assert sorted({bar for bar, _ in asked}) == list(range(70))
+    assert all(before == tuple(bars[max(0, bar - 64) : bar]) for bar, before in asked)
     asked.clear()
-    long = SequenceRequest(network.snapshot_after(), recording(QUIET, COLD, asked), tuple(bars))
-    next(compose_bars(network, long))
-    assert asked[0] == (80, tuple(bars[-64:]))
+    longer = SequenceRequest(noise.prefill(PROMPT), plan, tuple(bars), PROMPT)
+    next(compose_bars(noise, longer))
+    assert asked[0] == (70, tuple(bars[-64:]))
+
+
+def test_the_plan_may_change_rules_sampling_and_gain_with_every_bar(noise) -> None:
+    meters = [(3, 4), (2, 4), (6, 8)]
+    plans = [
+        always(Constraints(meter=meter), Sampling(seed=5), BarShape(velocity_gain=gain))(0, ())
+        for meter, gain in zip(meters, (1.0, 0.85, 0.7), strict=True)
+    ]
+    bars = first_bars(noise, lambda bar, before: plans[bar % 3], 6)
+    assert [names(bar.tokens)[1] for bar in bars] == [
+        "TimeSig_3/4",
+        "TimeSig_2/4",
+        "TimeSig_6/8",
+    ] * 2
+    assert [bar.velocity_gain for bar in bars] == [1.0, 0.85, 0.7] * 2
+    one = first_bars(noise, always(BUSY, Sampling(seed=5)), 3)
+    both = [always(BUSY, Sampling(seed=seed))(0, ()) for seed in (5, 6)]
+    other = first_bars(noise, lambda bar, before: both[bar == 2], 3)
+    assert [bar.tokens for bar in one[:2]] == [bar.tokens for bar in other[:2]]
+    assert one[2].tokens != other[2].tokens
 
 
 def test_silent_bars_count_beyond_those_that_are_kept() -> None:
-    network = ScriptedNetwork(*SILENT)
-    plan = always(Grammar(Constraints(max_empty_bars=70)), COLD)
-    whole = [
-        bar.tokens
-        for bar in first_bars(network, SequenceRequest(network.snapshot_after(), plan), 72)
-    ]
-    assert [len(bar) > 2 for bar in whole] == [False] * 70 + [True, False]
-    request = SequenceRequest(network.snapshot_after(), plan, tuple(whole[:68]))
-    assert [bar.tokens for bar in first_bars(network, request, 4)] == whole[68:]
+    model = scripted_model("Bar_None", "TimeSig_4/4")
+    plan = always(Constraints(max_empty_bars=70), COLD)
+    whole = first_bars(model, plan, 72)
+    assert [len(bar.tokens) > 2 for bar in whole] == [False] * 70 + [True, False]
+    before = tuple(bar.tokens for bar in whole[:68])
+    resumed = SequenceRequest(whole[67].snapshot, plan, before, PROMPT)
+    assert_same(list(islice(compose_bars(model, resumed), 4)), whole[68:])
 
 
-def test_an_endless_sequence_takes_constant_memory() -> None:
-    class Forgetful(NoiseNetwork):
-        def step(self, ids: Sequence[int]) -> None:
-            self.rows = [FakeSnapshot((*row.ids[-30:], i)) for row, i in zip(self.rows, ids)]  # noqa: B905
-            self._score()
-
-        def start(self, snapshots: Sequence[FakeSnapshot]) -> Forgetful:
-            self.rows = list(snapshots)
-            self._score()
-            return self
-
-    request = SequenceRequest(START, always(Grammar(BUSY), Sampling(seed=1)))
-    bars = compose_bars(Forgetful(), request)
+def test_an_endless_sequence_takes_constant_memory(noise) -> None:
+    bars = compose_bars(noise, request(noise, always(BUSY, Sampling(seed=1))))
     for _ in islice(bars, 100):  # until 64 bars are kept
         pass
     gc.collect()
     tracemalloc.start()
-    for _ in islice(bars, 30):
-        pass
-    gc.collect()
-    early, _ = tracemalloc.get_traced_memory()
-    for _ in islice(bars, 120):
-        pass
-    gc.collect()
-    late, _ = tracemalloc.get_traced_memory()
+    sizes = []
+    for count in (30, 120):
+        for _ in islice(bars, count):
+            pass
+        gc.collect()
+        sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    assert late - early < 30_000  # 120 bars of a hundred tokens would be many times that
+    assert sizes[1] - sizes[0] < 30_000  # 120 bars of a hundred tokens would be many times that
 
 
-# Sequences of noise -------------------------------------------------------------------------------
-
-
-def assert_same(found: Sequence[TokenBar], expected: Sequence[TokenBar]) -> None:
-    assert [bar.tokens for bar in found] == [bar.tokens for bar in expected]
-    assert [bar.log_probs for bar in found] == [bar.log_probs for bar in expected]
-    assert [bar.snapshot for bar in found] == [bar.snapshot for bar in expected]
-
-
-@pytest.mark.parametrize("temperature", [0, 1.0])
-@pytest.mark.parametrize("cut", [1, 3, 4])
-def test_a_resumed_sequence_equals_an_uninterrupted_one(cut, temperature) -> None:
-    plan = always(Grammar(BUSY), Sampling(temperature=temperature, seed=5))
-    whole = first_bars(NoiseNetwork(), SequenceRequest(START, plan), 6)
-    before = tuple(bar.tokens for bar in whole[:cut])
-    request = SequenceRequest(whole[cut - 1].snapshot, plan, before)
-    assert_same(first_bars(NoiseNetwork(), request, 6 - cut), whole[cut:])
-
-
-@pytest.mark.parametrize("count", [1, 3, 32])
-def test_sequences_in_a_batch_equal_the_same_ones_alone(count) -> None:
-    grammars = Grammar(BUSY), Grammar(Constraints(programs={0}, meter=(3, 4), max_polyphony=3))
-    requests = [
-        SequenceRequest(START, always(grammars[seed % 2], Sampling(seed=seed)))
-        for seed in range(count)
-    ]
-    together: list[list[TokenBar]] = [[] for _ in requests]
-    bars = 1 if count == 32 else 2
-    for number, bar in compose_sequences(NoiseNetwork(), requests, bars=bars):
-        together[number].append(bar)
-    assert len({tuple(bar.tokens for bar in found) for found in together}) > count / 2
-    for number in range(count) if count < 5 else (0, 31):
-        assert_same(together[number], first_bars(NoiseNetwork(), requests[number], bars))
-
-
-def test_sequences_resumed_in_a_batch_equal_uninterrupted_ones() -> None:
-    # Each has another number of bars already; one has none.
-    plans = [always(Grammar(BUSY), Sampling(seed=seed)) for seed in range(4)]
-    wholes = [first_bars(NoiseNetwork(), SequenceRequest(START, plan), 5) for plan in plans]
-    requests = [
-        SequenceRequest(
-            whole[cut - 1].snapshot if cut else START,
-            plan,
-            tuple(bar.tokens for bar in whole[:cut]),
-        )
-        for cut, (plan, whole) in enumerate(zip(plans, wholes, strict=True))
-    ]
-    found: list[list[TokenBar]] = [[] for _ in requests]
-    for number, bar in compose_sequences(NoiseNetwork(), requests, bars=2):
-        found[number].append(bar)
-    for cut, (bars, whole) in enumerate(zip(found, wholes, strict=True)):
-        assert_same(bars, whole[cut : cut + 2])
-
-
-def test_two_sequences_in_turn_are_what_they_are_alone() -> None:
-    grammar = Grammar(BUSY)
-    requests = [SequenceRequest(START, always(grammar, Sampling(seed=seed))) for seed in (1, 2)]
-    alone = [first_bars(NoiseNetwork(), request, 3) for request in requests]
-    one, other = (compose_bars(NoiseNetwork(), request) for request in requests)
-    in_turn = [(next(one), next(other)) for _ in range(3)]
-    for found, expected in zip(zip(*in_turn, strict=True), alone, strict=True):
-        assert_same(found, expected)
-    assert alone[0][0].tokens != alone[1][0].tokens
-
-
-def test_the_prompt_limits_the_tracks_and_its_notes_still_sound() -> None:
+def test_the_prompt_limits_the_tracks_and_its_notes_still_sound(noise) -> None:
     words = ("Bar_None", "TimeSig_2/4", "Program_0", "Position_12", "Pitch_60", "Duration_2.0.12")
     prompt = [IDS[word] for word in words]
     constraints = Constraints(programs={0}, max_polyphony=1, meter=(2, 4))
     for seed in range(20):
-        plan = always(Grammar(constraints), Sampling(seed=seed))
-        request = SequenceRequest(START, plan, prompt=prompt)
-        (bar,) = first_bars(NoiseNetwork(), request, 1)
+        plan = always(constraints, Sampling(seed=seed))
+        bar = next(compose_bars(noise, request(noise, plan, prompt)))
         referee = Referee([*prompt, *bar.tokens], tracks={0: 1})
         assert complaints(referee, constraints) == []
         assert all(note.position >= 12 for note in referee.bars[1].notes)
 
 
-def test_bars_consist_of_numbers() -> None:
-    request = SequenceRequest(START, always(Grammar(BUSY), Sampling(seed=5)))
-    bar = next(compose_bars(NoiseNetwork(), request))
+MELODY = [IDS["Bar_None"], IDS["TimeSig_4/4"], IDS["Program_73"]] + [
+    IDS[name]
+    for position in range(0, 48, 6)
+    for name in (f"Position_{position}", f"Pitch_{70 + position % 5}", "Duration_0.6.12")
+]
+
+
+def simultaneous_notes(bars: Sequence[Sequence[int]]) -> int:
+    """Return how many notes start while another one sounds."""
+    read = Referee([token for bar in bars for token in bar]).bars
+    notes = sorted((note.start, note.end) for bar in read for note in bar.notes)
+    return sum(start < end for (_, end), (start, _) in pairwise(notes))
+
+
+@pytest.mark.parametrize("keep_lines", [True, False])
+def test_a_line_of_the_prompt_plays_one_note_at_a_time(keep_lines) -> None:
+    chord = ("Program_73", "Position_0", "Pitch_60", "Duration_1.0.12", "Pitch_64")
+    model = scripted_model("Bar_None", "TimeSig_4/4", *chord, "Duration_2.0.12")
+    constraints = Constraints(programs={73}, meter=(4, 4), keep_lines=keep_lines)
+    asked = request(model, always(constraints, COLD), MELODY)
+    bars = [bar.tokens for bar in islice(compose_bars(model, asked), 3)]
+    assert simultaneous_notes(bars) == (0 if keep_lines else 3)
+
+
+def test_bars_consist_of_numbers(noise) -> None:
+    (bar,) = first_bars(noise, always(BUSY, Sampling(seed=5)), 1)
     assert all(type(token) is int for token in bar.tokens)
     assert all(type(value) is float for value in bar.log_probs)
-
-
-@pytest.mark.parametrize(
-    "sampling",
-    [
-        Sampling(temperature=0, seed=1, copy_weight=1),
-        Sampling(temperature=1.7, top_p=0.8, top_k=9, seed=1, copy_weight=1),
-        Sampling(seed=1, repetition_penalty=3, pitch_temperature=0.3, copy_weight=1),
-    ],
-    ids=["cold", "hot", "penalized"],
-)
-def test_every_token_has_the_networks_own_probability(sampling) -> None:
-    """Whatever the sampling does: log softmax over what the grammar permits."""
-    grammar = Grammar(replace(BUSY, max_polyphony=4), BarShape(off_beat=True))
-    request = SequenceRequest(START, always(grammar, sampling))
-    network = NoiseNetwork()
-    batch, state = network.start([START]), GrammarState(grammar)
-    for bar in first_bars(network, request, 3):
-        state.open_bar(grammar)
-        assert len(bar.log_probs) == len(bar.tokens)
-        for token, log_prob in zip(bar.tokens, bar.log_probs, strict=True):
-            scores = batch.logits[0][state.allowed_tokens()].astype(np.float64)
-            total = np.log(np.exp(scores - scores.max()).sum()) + scores.max()
-            assert log_prob == pytest.approx(float(batch.logits[0][token]) - total, abs=1e-5)
-            state.advance(token)
-            batch.step([token])
-
-
-def test_a_token_without_alternative_is_certain() -> None:
-    network = ScriptedNetwork(*LOUD)
-    grammar = Grammar(Constraints(programs={0}, meter=(3, 4)))
-    bar = next(
-        compose_bars(network, SequenceRequest(network.snapshot_after(), always(grammar, COLD)))
-    )
-    assert bar.log_probs[:2] == pytest.approx((0, 0), abs=1e-6)
-    assert bar.log_probs[2] < -0.001

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from musiclstm.core.grammar import CompiledGrammar
 from musiclstm.generation.constraints import BarShape, Constraints
-from musiclstm.generation.decoding.grammar import IS_PITCH, TOKEN_KINDS, Grammar
-from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.generation.decoding.bar_rules import bar_rules
 from musiclstm.tokens import DRUMS, MusicTokenizer
+from musiclstm.tokens.vocabulary import TABLE
 from tests.generation.adversary import BIASES, play
 from tests.generation.referee import IDS, NAMES, Referee
 
@@ -29,27 +30,27 @@ def state_of(
     shape: BarShape | None = None,
     *,
     tracks: dict[int, int] | None = None,
-) -> GrammarState:
+) -> CompiledGrammar:
     """Return a state; `tracks` are those of a prompt that ends with silence."""
-    state = GrammarState(Grammar(constraints, shape))
+    state = CompiledGrammar(TABLE, bar_rules(constraints, shape))
     if tracks is not None:
         words = [*FOUR]
         for program, count in tracks.items():
             words += [f"Program_{program}"] * count
             pitch = "PitchDrum_40" if program == DRUMS else "Pitch_40"
             words += ["Position_0", pitch, "Duration_0.1.12"]
-        state.read([IDS[word] for word in words])
+        state.read_prompt([IDS[word] for word in words])
     return state
 
 
-def follow(state: GrammarState, *words: str) -> set[str]:
+def follow(state: CompiledGrammar, *words: str) -> set[str]:
     """Take tokens by name, each of which must be permitted; return what may follow."""
     for word in words:
         if word == "Bar_None":
             state.open_bar()
-        assert state.allowed_tokens()[IDS[word]], word
+        assert state.permitted()[IDS[word]], word
         state.advance(IDS[word])
-    return {NAMES[token] for token in np.flatnonzero(state.allowed_tokens())}
+    return {NAMES[token] for token in np.flatnonzero(state.permitted())}
 
 
 def of(kind: str, allowed: set[str]) -> set[str]:
@@ -67,8 +68,7 @@ def kinds(allowed: set[str]) -> set[str]:
 @settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_permitted_sequence_decodes_to_its_notes(seed, bias) -> None:
-    grammar = Grammar()
-    ids = [token for bar in play(GrammarState(grammar), [grammar] * 3, bias, seed) for token in bar]
+    ids = [token for bar in play(state_of(), [bar_rules()] * 3, bias, seed) for token in bar]
     referee = Referee(ids)
     score = MusicTokenizer().decode(ids)
     assert len(referee.bars) == 3
@@ -96,7 +96,9 @@ def test_empty_bars_are_permitted_up_to_the_limit() -> None:
 
 def test_empty_bars_of_the_prompt_count() -> None:
     state = state_of(Constraints(max_empty_bars=2))
-    state.read([IDS[word] for word in (*FOUR, "Program_0", "Position_0", *NOTE, *FOUR, *FOUR)])
+    state.read_prompt(
+        [IDS[word] for word in (*FOUR, "Program_0", "Position_0", *NOTE, *FOUR, *FOUR)]
+    )
     assert "Bar_None" not in follow(state, *FOUR)
 
 
@@ -111,9 +113,9 @@ def test_a_bar_with_a_tempo_only_is_empty() -> None:
 # -- What is encoded is permitted ------------------------------------------------------------------
 
 
-def accept(state: GrammarState, ids: list[int]) -> None:
+def accept(state: CompiledGrammar, ids: list[int]) -> None:
     for place, token in enumerate(ids):
-        assert state.allowed_tokens()[token], (
+        assert state.permitted()[token], (
             place,
             [NAMES[i] for i in ids[place - 5 : place + 1]],
         )
@@ -127,15 +129,15 @@ def test_encoded_scores_are_accepted_token_by_token(meter, invented) -> None:
         score = invented(meter=meter, programs=(0, 40, 0, DRUMS), bars=4, seed=seed)
         for merge_tracks in (False, True):
             ids = tokenizer.encode(score, merge_tracks=merge_tracks)
-            accept(GrammarState(Grammar()), [*ids, tokenizer.eos_id])
+            accept(state_of(), [*ids, tokenizer.eos_id])
 
 
 def test_a_prompt_may_be_continued_by_itself(invented) -> None:
     tokenizer = MusicTokenizer()
     score = invented(programs=(0, 40, 0, 0, DRUMS), bars=6, seed=3)
     ids = tokenizer.encode(score)
-    state = GrammarState(Grammar(Constraints(programs={0, 40, DRUMS})))
-    state.read([tokenizer.bos_id, *ids])
+    state = state_of(Constraints(programs={0, 40, DRUMS}))
+    state.read_prompt([tokenizer.bos_id, *ids])
     accept(state, ids)
 
 
@@ -222,7 +224,7 @@ def test_without_a_prompt_a_program_has_up_to_eight_blocks_and_drums_one() -> No
 @pytest.mark.parametrize("prompt", [FOUR, ("Program_0", "Position_0", *NOTE)], ids=str)
 def test_after_silence_or_the_end_of_a_bar_a_program_has_one_block(prompt) -> None:
     state = state_of()
-    state.read([IDS[word] for word in ("BOS_None", *prompt)])
+    state.read_prompt([IDS[word] for word in ("BOS_None", *prompt)])
     follow(state, *FOUR, "Program_0", "Position_0", *NOTE)
     allowed = of("Program", follow(state, "Program_40", "Position_0", *NOTE))
     assert not {"0", "40"} & allowed
@@ -276,8 +278,8 @@ def test_drums_come_last_unless_the_prompt_has_them_earlier() -> None:
 def test_random_ids_can_be_read_as_a_prompt() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        state = GrammarState(Grammar(Constraints(max_polyphony=3)))
-        state.read(rng.integers(0, len(NAMES), 60).tolist())
+        state = state_of(Constraints(max_polyphony=3))
+        state.read_prompt(rng.integers(0, len(NAMES), 60).tolist())
         state.open_bar()
         assert follow(state) == {"Bar_None"}
         follow(state, *FOUR)
@@ -319,19 +321,6 @@ def test_a_note_leaves_a_position_of_the_next_bar_free() -> None:
     allowed = follow(state, *THREE, "Program_0", "Position_0", "Pitch_60")
     assert "5.3.4" in of("Duration", allowed)  # one position of the next bar stays free
     assert "6.0.4" not in of("Duration", allowed)
-
-
-def test_only_relevant_bars_are_read_again(monkeypatch) -> None:
-    grammar = Grammar(Constraints(meter=(4, 4), max_polyphony=3))
-    bars = play(GrammarState(grammar), [grammar] * 30, "notes", 1)
-    read: list[int] = []
-    advance = GrammarState.advance
-    monkeypatch.setattr(
-        GrammarState, "advance", lambda state, token: (read.append(token), advance(state, token))
-    )
-    GrammarState(grammar).replay(bars)
-    # The longest note lasts 32 beats, eight of these bars.
-    assert read == [token for bar in bars[-8:] for token in bar]
 
 
 # -- Notes that a bar needs ------------------------------------------------------------------------
@@ -411,29 +400,6 @@ def test_a_requested_tempo_forbids_tempo_tokens() -> None:
 # -- Masks and states ------------------------------------------------------------------------------
 
 
-def test_masking_copies_the_logits_of_permitted_tokens() -> None:
-    state = state_of()
-    follow(state, *HERE, *NOTE)
-    mask = state.allowed_tokens()
-    logits = np.random.default_rng(0).normal(size=len(NAMES)).astype(np.float32)
-    before, out = logits.copy(), np.full_like(logits, 7)
-    assert state.mask_logits(logits, out) is out
-    assert np.array_equal(logits, before)
-    assert np.array_equal(out[mask], logits[mask])
-    assert (out[~mask] == -np.inf).all()
-
-
-@pytest.mark.parametrize("nonsense", [np.nan, np.inf, 3e38, -3e38])
-def test_infinite_and_nan_logits_are_masked_too(nonsense) -> None:
-    state = state_of()
-    follow(state, *HERE, *NOTE)
-    mask = state.allowed_tokens()
-    logits = np.full(len(NAMES), nonsense, np.float32)
-    out = state.mask_logits(logits, np.empty_like(logits))
-    assert np.isfinite(out[mask]).all()
-    assert (out[~mask] == -np.inf).all()
-
-
 @pytest.mark.parametrize("polyphony", [None, 2])
 def test_a_copy_is_independent(polyphony) -> None:
     state = state_of(Constraints(max_polyphony=polyphony, max_notes_at_once=2))
@@ -446,9 +412,8 @@ def test_a_copy_is_independent(polyphony) -> None:
     assert follow(state, "Pitch_64", "Duration_4.0.4") != before
 
 
-def test_two_states_with_one_grammar_are_independent() -> None:
-    grammar = Grammar()
-    one, other, alone = (GrammarState(grammar) for _ in range(3))
+def test_two_states_are_independent() -> None:
+    one, other, alone = (state_of() for _ in range(3))
     expected = follow(alone, *HERE, *NOTE)
     follow(one, *HERE)
     follow(other, "Bar_None", "TimeSig_6/8", *DRUM)
@@ -457,13 +422,6 @@ def test_two_states_with_one_grammar_are_independent() -> None:
 
 def test_after_the_end_only_the_end_follows() -> None:
     assert follow(state_of(), *HERE, *NOTE, "EOS_None") == {"EOS_None"}
-
-
-def test_kinds_of_tokens_are_pitch_and_rhythm() -> None:
-    expected = dict.fromkeys(("Program", "Pitch", "PitchDrum"), 1)
-    expected |= dict.fromkeys(("Position", "Duration", "Bar", "TimeSig", "Tempo"), 2)
-    assert TOKEN_KINDS.tolist() == [expected.get(name.split("_")[0], 0) for name in NAMES]
-    assert IS_PITCH.tolist() == [name.startswith("Pitch") for name in NAMES]
 
 
 # -- Shapes ----------------------------------------------------------------------------------------
@@ -549,17 +507,16 @@ def test_a_final_chord_has_its_pitches_on_the_downbeat_and_nothing_else() -> Non
 def test_a_chord_that_no_instrument_may_play_is_refused() -> None:
     constraints = Constraints(programs={0}, pitch_ranges={0: (60, 62)})
     with pytest.raises(ValueError, match=r"pitch classes \[7\]"):
-        Grammar(constraints, BarShape(chord={7}))
+        bar_rules(constraints, BarShape(chord={7}))
 
 
 def test_a_shape_applies_only_to_its_bar() -> None:
-    plain = Grammar()
-    state = GrammarState(plain)
-    state.open_bar(Grammar(shape=BarShape(downbeat_only=True)))
+    state = state_of()
+    state.open_bar(bar_rules(shape=BarShape(downbeat_only=True)))
     for word in (*FOUR, "Program_0"):
         state.advance(IDS[word])
     assert of("Position", follow(state)) == {"0"}
-    state.open_bar(plain)
+    state.open_bar(bar_rules())
     for word in (*FOUR, "Program_0"):
         state.advance(IDS[word])
     assert len(of("Position", follow(state))) == 48

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from musiclstm.core.grammar import CompiledGrammar
+from musiclstm.core.reference.sampling import probabilities
 from musiclstm.generation.constraints import Constraints
-from musiclstm.generation.decoding.grammar import TOKEN_KINDS, Grammar
-from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.generation.decoding.bar_rules import bar_rules
 from musiclstm.generation.decoding.logits_processors import (
     GrammarLogitsProcessor,
     SamplingLogitsProcessor,
@@ -21,6 +23,7 @@ from musiclstm.generation.decoding.sampling import Sampling
 from musiclstm.model.configuration_musiclstm import MusicLSTMConfig
 from musiclstm.model.modeling_musiclstm import MusicLSTMForCausalLM
 from musiclstm.tokens import MusicTokenizer
+from musiclstm.tokens.vocabulary import TABLE
 from tests.generation.referee import IDS, NAMES
 
 D_MINOR = {2, 4, 5, 7, 9, 10, 0, 1}
@@ -135,8 +138,8 @@ def test_without_masks_the_network_breaks_the_grammar(model, tokenizer) -> None:
     torch.manual_seed(1)
     prompts = torch.tensor([[tokenizer.bos_id]])
     out = model.generate(prompts, max_new_tokens=30, do_sample=True, top_k=0)[0].tolist()
-    state = GrammarState(Grammar())
-    assert any(not state.allowed_tokens()[token] or state.advance(token) for token in out[1:])
+    state = CompiledGrammar(TABLE, bar_rules())
+    assert any(not state.permitted()[token] or state.advance(token) for token in out[1:])
 
 
 def test_constraints_apply_to_what_is_added_to_the_last_bar_of_the_prompt(
@@ -374,11 +377,12 @@ def test_generate_samples_with_the_probabilities_of_the_sampling(
         output_logits=True,
         return_dict_in_generate=True,
     )
+    settings = replace(sampling, seed=0).packed()
     masks = GrammarLogitsProcessor(tokenizer, bars=2)
     for step, (scores, logits) in enumerate(zip(out.scores, out.logits, strict=True)):
         masked = masks(out.sequences[:, : step + 1], logits)
         for found, row in zip(scores, masked.numpy(), strict=True):
-            expected = sampling.probabilities(row, TOKEN_KINDS)
+            expected = probabilities(settings, TABLE, row)
             np.testing.assert_allclose(found.softmax(-1).numpy(), expected, atol=1e-6)
             np.testing.assert_array_equal(torch.isfinite(found).numpy(), expected > 0)
     chosen = out.sequences[:, 1:].T
@@ -408,14 +412,12 @@ def after_copying(tokenizer: MusicTokenizer, sampling: Sampling, *bars: Sequence
 
 
 def test_continuing_a_copy_of_an_earlier_bar_is_penalized(tokenizer) -> None:
-    sampling = Sampling(temperature=1, top_p=1, repetition_penalty=4, repetition_bars=2)
+    sampling = Sampling(temperature=1, top_p=1, repetition_penalty=4, repetition_bars=3)
     plain, begun = 1 / len(tokenizer), NOTE[:3]
-    once = after_copying(tokenizer, sampling, NOTE, begun)
-    assert once == pytest.approx(plain / 4, rel=0.01)
-    assert after_copying(tokenizer, sampling, NOTE, NOTE, begun) == pytest.approx(
-        plain / 16, rel=0.01
-    )
-    assert after_copying(tokenizer, sampling, NOTE, (), (), begun) == pytest.approx(plain)
+    for copies, penalty in ((1, 1), (2, 4), (3, 64), (4, 64)):
+        found = after_copying(tokenizer, sampling, *copies * (NOTE,), begun)
+        assert found == pytest.approx(plain / penalty, rel=0.01)
+    assert after_copying(tokenizer, sampling, NOTE, (), (), (), begun) == pytest.approx(plain)
     assert after_copying(tokenizer, sampling, begun) == pytest.approx(plain)
     assert after_copying(tokenizer, sampling, NOTE, NOTE[:1]) == pytest.approx(plain)
 

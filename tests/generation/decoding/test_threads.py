@@ -7,28 +7,22 @@ from itertools import islice
 
 import pytest
 
-from musiclstm.core import native
+from musiclstm.generation.bar_plan import BarPlan
 from musiclstm.generation.constraints import Constraints
+from musiclstm.generation.decoding.bar_rules import bar_rules
 from musiclstm.generation.decoding.decode_loop import SequenceRequest, TokenBar, compose_bars
-from musiclstm.generation.decoding.grammar import Grammar
 from musiclstm.generation.decoding.inference import InferenceModel
 from musiclstm.generation.decoding.sampling import Sampling
-from musiclstm.tokens import vocabulary as v
+from tests.generation.decoding.models import noise_model
+from tests.generation.referee import IDS
 
-GRAMMAR = Grammar(Constraints(programs={0, 40, -1}, meter=(4, 4), notes_per_bar=(8, 40)))
-
-
-@pytest.fixture(scope="module", params=["compiled", "torch"])
-def model(request, tiny_network) -> InferenceModel:
-    """Both engines."""
-    if request.param == "compiled" and native.load() is None:
-        pytest.skip("this machine cannot build the compiled core")
-    return InferenceModel(tiny_network(), engine=request.param)
+RULES = bar_rules(Constraints(programs={0, 40, -1}, meter=(4, 4), notes_per_bar=(8, 40)))
+PROMPT = [IDS["BOS_None"]]
 
 
 def compose(model: InferenceModel, seed: int, bars: int) -> list[TokenBar]:
-    plan = lambda number, before: (GRAMMAR, Sampling(seed=seed))  # noqa: E731
-    request = SequenceRequest(model.prefill([v.BOS]), plan)
+    plan = BarPlan(RULES, Sampling(seed=seed), 1.0)
+    request = SequenceRequest(model.prefill(PROMPT), lambda number, before: plan, prompt=PROMPT)
     return list(islice(compose_bars(model, request), bars))
 
 
@@ -36,20 +30,12 @@ def results(piece: list[TokenBar]) -> list[tuple]:
     return [(bar.tokens, bar.log_probs, bar.snapshot.to_bytes()) for bar in piece]
 
 
-def check_pairs(model: InferenceModel, pairs: int, bars: int) -> None:
-    expected = [results(compose(model, seed, bars)) for seed in range(2 * pairs)]
+def test_fifty_pairs_of_concurrent_compositions_equal_serial_ones() -> None:
+    model = noise_model()
+    expected = [results(compose(model, seed, 4)) for seed in range(100)]
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda seed: results(compose(model, seed, bars)), range(2 * pairs)))
+        found = list(pool.map(lambda seed: results(compose(model, seed, 4)), range(100)))
     assert found == expected
-
-
-def test_two_threads_compose_what_one_composes(model) -> None:
-    check_pairs(model, pairs=2, bars=1)
-
-
-@pytest.mark.slow
-def test_fifty_pairs_of_concurrent_compositions_equal_serial_ones(model) -> None:
-    check_pairs(model, pairs=50, bars=4)
 
 
 @pytest.mark.slow

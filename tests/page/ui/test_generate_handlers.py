@@ -12,6 +12,7 @@ import gradio as gr
 import pytest
 
 from musiclstm import Composer, RenderError, Sampling, example_files
+from musiclstm.generation import Assessment
 from page.ui import html
 from tests.page.session_driver import SessionDriver, build_events, text_of
 
@@ -182,12 +183,61 @@ def test_four_takes_are_four_versions_and_one_is_kept(ann: SessionDriver) -> Non
     versions = ann.session.history.versions
     found = [(version.letter, version.piece.sampling.seed) for version in versions]
     assert found == [("A", 7), ("B", 8), ("C", 9), ("D", 10)]
-    assert "the buttons below use A" in ann.texts[-1]
+    assert f"the buttons below use {'ABCD'[ann.piece.sampling.seed - 7]}" in ann.texts[-1]
     assert "Keep the one" not in ann.run("keep", 2).texts[-1]
     assert [version.letter for version in ann.session.history.versions] == ["C"]
     captions = [ann.newest(take.caption) for take in ann.page.takes]
     assert "random seed 9" in text_of(captions[0])
     assert captions[1:] == ["", "", ""]
+
+
+class JudgingComposer:
+    """A composer whose takes get given scores; a take without a score has collapsed."""
+
+    def __init__(self, composer: Composer, scores: list[float | None]) -> None:
+        self._composer, self._scores = composer, scores
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._composer, name)
+
+    def assess(self, piece: Any, **options: Any) -> Assessment:
+        score = self._scores[piece.sampling.seed - 7]
+        return Assessment(score or 0.0, (f"<b>{score}</b>",), is_collapsed=score is None)
+
+
+@pytest.mark.parametrize(
+    ("scores", "places"),
+    [
+        ([1.0, 4.0, 3.0, 4.0], [4, 1, 3, 2]),
+        ([None, 1.0, None, 2.0], [None, 2, None, 1]),
+        ([None, None, 3.0, None], [None, None, 1, None]),
+        ([None] * 4, [1, 2, 3, 4]),
+    ],
+)
+def test_complete_takes_are_ordered_with_reasons_and_without_collapsed_ones(
+    scores: list[float | None], places: list[int | None], tiny_composer: Composer
+) -> None:
+    user = SessionDriver(build_events(JudgingComposer(tiny_composer, scores)))
+    user.run("continue_four", random_seed="7", locked=True)
+    captions = [user.shown[take.caption] for take in user.page.takes]
+    for before in (each[:-1] for each in captions):
+        assert not any("place-" in html or "why" in html for html in before)
+    for place, score, found in zip(places, scores, captions, strict=True):
+        if place is None:
+            assert found[-1] == ""
+        else:
+            assert f"place-{place}" in found[-1]
+            assert "&lt;b&gt;" in found[-1] or score is None
+    kept = [letter for letter, place in zip("ABCD", places, strict=True) if place]
+    assert [version.letter for version in user.session.history.versions] == kept
+    version = user.session.history.version
+    assert version is not None
+    assert version.letter == "ABCD"[places.index(1)]
+    playing = [player.version is not None for player in user.session.players]
+    assert playing == [place is not None for place in places]
+    stopped = [user.newest(take.player) is None for take in user.page.takes]
+    assert stopped == [place is None for place in places]
+    assert ("Keep the one" in user.texts[-1]) == (len(kept) > 1)
 
 
 def test_one_piece_after_four_takes_empties_the_other_players(ann: SessionDriver) -> None:

@@ -26,7 +26,8 @@ SAFE_VALUES = {
     },
     "html.py": {
         "x", "y", "width", "part", "_LOGO", "empty", "items", "text", "known", "action", "kind",
-        "letter", "label", "seed", "len(lines)", "number", "mark", "name", "', '.join(facts)",
+        "letter", "label", "seed", "why", "len(lines)", "number", "mark", "name",
+        "', '.join(facts)",
     },
 }  # fmt: skip
 

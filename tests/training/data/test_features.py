@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from musiclstm.core.features import FeatureRows, is_available
+from musiclstm.core import FeatureRows, is_available
 from musiclstm.model.step_features import FeatureArrays, StepFeatures
 from training.data import features
 from training.data.features import ReferenceRows, StatefulFeatures, feature_rows

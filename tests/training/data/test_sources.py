@@ -210,3 +210,25 @@ def test_resource_forks_of_macos_are_ignored(tmp_path, scales):
     good = (scales / "scale-01.mid").read_bytes()
     pack(tmp_path / "x.zip", {"a.mid": good, "__MACOSX/._a.mid": b"junk"})
     assert [source.name for source in find_sources([tmp_path])] == ["a.mid"]
+
+
+# Names.
+
+
+def test_midi_files_of_any_name_are_found_in_folders_and_zips(tmp_path):
+    names = ["a.mid", "b.MIDI", "c.kar", "d.smf", "e.rmi", "f", ".mid"]
+    folder = tmp_path / "songs"
+    write_piece(folder / "a.mid", first_pitch=40)
+    data = (folder / "a.mid").read_bytes()
+    for name in names[1:]:
+        (folder / name).write_bytes(data)
+    (folder / "README").write_text("Not music")
+    (folder / "empty").write_bytes(b"")
+    (folder / "notes.txt").write_bytes(data)
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    archive = pack(tmp_path / "packed.zip", files | {"__MACOSX/._a.mid": data})
+    for path in (folder, archive):
+        (entry,) = parse_entries([path])
+        assert {source.name for source in entry.sources()} == {*names}
+        assert {source.read(10_000) for source in entry.sources()} == {data}
+    assert members(archive) == [name for name in files if name in names]

@@ -14,6 +14,7 @@ from training.data.sources import MidiSource, round_robin
 from training.data.splits import (
     assign_splits,
     evenly_spaced,
+    half_of,
     hash_fraction,
     require_split,
     split_at,
@@ -55,6 +56,14 @@ def test_the_train_split_is_never_empty():
     assert assign_splits([test], ["train"]) == {test: "test"}
     assert assign_splits([test, valid], []) == {test: "test", valid: "train"}
     assert sorted(assign_splits(train, []).values()) == ["train", "valid"]
+
+
+def test_half_of_the_pieces_of_each_split_is_in_each_half():
+    names = [f"songs/{number}.mid" for number in range(4_000)]
+    for split in ("train", "test"):
+        halves = [half_of(name) for name in names if split_at(hash_fraction(name)) == split]
+        assert sum(halves) == pytest.approx(len(halves) / 2, abs=2 * len(halves) ** 0.5)
+    assert {half_of(name) for name in names} == {0, 1}
 
 
 def test_an_empty_split_is_refused():

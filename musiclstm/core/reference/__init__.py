@@ -1,0 +1,1 @@
+"""Readable definitions of what the core computes, in Python; property tests compare the two."""
