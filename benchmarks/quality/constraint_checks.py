@@ -1,4 +1,4 @@
-"""Checks of a score against `Constraints`, and random constraints.
+"""Checks of a score against `Constraints`, and random constraints and sampling.
 
 The checks read the score only. They use no tokens, masks or generation code, so they can test them.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm import Constraints
-from musiclstm.generation import SCALES
+from musiclstm.generation import MAX_SEED, SCALES, Sampling
 from musiclstm.midi import analysis
 from musiclstm.tokens import DRUMS, normalize_time_signature
 
@@ -135,7 +135,7 @@ def _check_bars(
                 yield f"Bar {bar} has {count} notes, not {fewest} to {most}."
 
 
-# Random constraints -------------------------------------------------------------------------------
+# Random settings ----------------------------------------------------------------------------------
 
 
 def random_constraints(rng: random.Random) -> Constraints:
@@ -174,3 +174,21 @@ def _random_ranges(
             lowest = rng.randint(30, 70)
             found[program] = (lowest, lowest + rng.randint(4, 18))
     return found
+
+
+def random_sampling(rng: random.Random) -> Sampling:
+    """Return random settings for sampling, with a seed."""
+    return Sampling(
+        temperature=rng.choice((0.0, 0.5, 0.9, 1.0, 1.3, 3.0)),
+        top_p=rng.choice((0.5, 0.9, 0.98, 1.0)),
+        top_k=rng.choice((0, 0, 1, 20)),
+        min_p=rng.choice((0.0, 0.0, 0.05)),
+        epsilon_cutoff=rng.choice((0.0, 0.0, 0.001)),
+        pitch_temperature=rng.choice((None, None, 0.5, 1.5)),
+        rhythm_temperature=rng.choice((None, None, 0.5, 1.5)),
+        repetition_penalty=rng.choice((1.0, 1.0, 4.0)),
+        copy_weight=rng.choice((1.0, 1.0, 0.0, 2.0)),
+        candidates=rng.choice((1, 1, 1, 4)),
+        similarity=rng.choice((1.0, 0.0, 2.0)),
+        seed=rng.randint(0, MAX_SEED),
+    )

@@ -20,9 +20,13 @@ import torch
 from symusic.core import ScoreTick
 
 from benchmarks.common.report import Report, ReportError, parser, run
-from benchmarks.quality.constraint_checks import find_violations, random_constraints
+from benchmarks.quality.constraint_checks import (
+    find_violations,
+    random_constraints,
+    random_sampling,
+)
 from musiclstm.examples import example_files
-from musiclstm.generation import MAX_SEED, Composer, Composition, Sampling, Surprise
+from musiclstm.generation import Composer, Composition, Surprise
 from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
 
 BARS, BATCH = 8, 8
@@ -89,7 +93,7 @@ def _compose_random(
         settings: dict[str, Any] = {
             "prompt": rng.choice([None, *examples]),
             "prompt_bars": rng.randint(1, 8),
-            "sampling": _random_sampling(rng),
+            "sampling": random_sampling(rng),
             "surprise": Surprise(rng.choice(("off", "gentle", "bold", (1.0,) * BARS))),
             "constraints": random_constraints(rng),
         }
@@ -113,21 +117,6 @@ def _random_weights(like: Composer) -> MusicLSTMForCausalLM:
         token_names=list(like.tokenizer.token_names),
     )
     return MusicLSTMForCausalLM(config)
-
-
-def _random_sampling(rng: random.Random) -> Sampling:
-    return Sampling(
-        temperature=rng.choice((0.0, 0.5, 0.9, 1.0, 1.3, 3.0)),
-        top_p=rng.choice((0.5, 0.9, 0.98, 1.0)),
-        top_k=rng.choice((0, 0, 1, 20)),
-        min_p=rng.choice((0.0, 0.0, 0.05)),
-        epsilon_cutoff=rng.choice((0.0, 0.0, 0.001)),
-        pitch_temperature=rng.choice((None, None, 0.5, 1.5)),
-        rhythm_temperature=rng.choice((None, None, 0.5, 1.5)),
-        repetition_penalty=rng.choice((1.0, 1.0, 4.0)),
-        copy_weight=rng.choice((1.0, 1.0, 0.0, 2.0)),
-        seed=rng.randint(0, MAX_SEED),
-    )
 
 
 def _plain(value: object) -> object:

@@ -1,10 +1,12 @@
 """`python -m benchmarks.quality.memorization`: passages of generated music in the training pieces.
 
 Held-out pieces are continued, as in `training.evaluate`. For the new bars (not the prompt) the
-longest passage is found that occurs in a training piece, in any transposition; passage_matching.py
-defines passages. Music of one style shares formulas, so the figure is compared with that of the
-held-out piece itself in the same bars. Longer music has longer passages by chance, so each sequence
-and its original are cut to the same number of notes.
+longest passage is found that occurs in a training piece, in any transposition;
+`musiclstm.memorization` defines passages. Music of one style shares formulas, so the figure is
+compared with that of the held-out piece itself in the same bars. Longer music has longer passages
+by chance, so each sequence and its original are cut to the same number of notes.
+
+If the checkpoint has an index of its training pieces, the same is asked of the index.
 
 The 95th percentile needs some hundred pieces, because sequences of one piece are similar. The
 result is therefore given with its frequency over bootstrap resamplings of the pieces.
@@ -21,14 +23,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
-from benchmarks.quality.passage_matching import (
+from benchmarks.quality.passage_matching import PassageIndex, pitched_notes
+from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer
+from musiclstm.memorization import (
+    GUARANTEED,
     CopiedPassage,
     Ints,
-    PassageIndex,
+    MemorizationIndex,
     PitchedNotes,
     TokenReader,
 )
-from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer, Sampling
 from musiclstm.model import DEFAULT
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import Corpus, read_corpus
@@ -37,6 +41,7 @@ from training.evaluation.continuations import (
     ContinuationPlan,
     ContinuationResult,
     PromptedPiece,
+    add_plan_options,
     choose_pieces,
     continue_pieces,
     plan_from,
@@ -65,9 +70,9 @@ class ComparedPair:
     @classmethod
     def of(cls, sequence: ContinuationResult, piece: PromptedPiece) -> ComparedPair:
         """Cut both to the length of the shorter one."""
-        both = PitchedNotes.of(sequence.music), PitchedNotes.of(piece.original)
+        both = pitched_notes(sequence.music), pitched_notes(piece.original)
         count = min(map(len, both))
-        return cls(sequence.piece, *(notes.first(count) for notes in both))
+        return cls(sequence.piece, *(notes[:count] for notes in both))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,17 +82,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     add = options.add_argument
     add("--model", default=DEFAULT, help="default, a checkpoint folder, or a Hub id")
-    add("--pieces", type=int, default=PIECES, help=f"pieces to continue ({PIECES})")
-    add("--takes", type=int, default=SEQUENCES, help=f"continuations of each ({SEQUENCES})")
-    add("--prompt_bars", type=int, default=PROMPT_BARS, help=f"bars of each prompt ({PROMPT_BARS})")
-    add("--bars", type=int, default=BARS, help=f"bars of each continuation ({BARS})")
-    add("--temperature", type=float, default=Sampling.temperature, help="sampling temperature (1)")
-    add("--sampling", default="", help="other fields of Sampling, such as min_p=0,top_p=1.0")
-    add(
-        "--seed",
-        type=int,
-        default=SEED,
-        help=f"random seed, also for the choice of pieces ({SEED})",
+    add_plan_options(
+        options,
+        pieces=PIECES,
+        sequences=SEQUENCES,
+        prompt_bars=PROMPT_BARS,
+        bars=BARS,
+        seed=SEED,
     )
     return run(measure, options.parse_args(argv))
 
@@ -107,7 +108,10 @@ def measure(options: argparse.Namespace) -> Report:
         )
     sequences = continue_pieces(composer, pieces, plan)
     facts = {"model": options.model, "split": options.split, "plan": plan.facts()}
-    facts |= compare([ComparedPair.of(each, pieces[each.piece]) for each in sequences], corpus)
+    pairs = [ComparedPair.of(each, pieces[each.piece]) for each in sequences]
+    facts |= compare(pairs, corpus)
+    if composer.memorization_index is not None:
+        facts["index"] = _compare_by_index(pairs, composer.memorization_index)
     return Report(_text(facts), facts)
 
 
@@ -142,6 +146,20 @@ def compare(pairs: Sequence[ComparedPair], corpus: Corpus) -> dict[str, Any]:
         **_compare_halves(index.longest(), piece_of, names),
         "without_figures": _compare_halves(index.longest(figures=False), piece_of, names),
     }
+
+
+def _compare_by_index(
+    pairs: Sequence[ComparedPair], index: MemorizationIndex
+) -> dict[str, dict[str, float]]:
+    found = {}
+    for name in _NAMES:
+        copies = [index.longest_copy(getattr(pair, name)) for pair in pairs]
+        shares = [each.percentile for each in copies if each.percentile is not None]
+        found[name] = {
+            "copied": float(np.mean([each.notes >= GUARANTEED for each in copies])),
+            "percentile": float(np.mean(shares)) if shares else float("nan"),
+        }
+    return found
 
 
 def _compare_halves(
@@ -204,6 +222,7 @@ def _text(facts: dict[str, Any]) -> str:
             _result(facts),
             f"Without repeated figures: {_result(varied)}",
             *(_longest_line(name, facts[name]["longest"]) for name in _NAMES),
+            *(_index_line(name, facts["index"][name]) for name in _NAMES if "index" in facts),
         ]
     )
 
@@ -234,6 +253,14 @@ def _longest_line(name: str, longest: dict[str, Any]) -> str:
     return (
         f"Longest {name} passage: {longest['notes']} notes over {longest['quarters']:.1f} beats, "
         f"{longest['different']} different steps, in {longest['source']}."
+    )
+
+
+def _index_line(name: str, figures: dict[str, float]) -> str:
+    return (
+        f"By the index of the checkpoint, {name}: {100 * figures['copied']:.1f} % have a passage "
+        f"of {GUARANTEED} notes or more, mean percentile among held-out excerpts "
+        f"{figures['percentile']:.1f}."
     )
 
 

@@ -1,9 +1,10 @@
-"""`python -m benchmarks.speed.decoding`: time of a step, notes per second, time to the first sound.
+"""`python -m benchmarks.speed.decoding`: tokens and notes per second, time to the first sound.
 
 Everything runs on one thread and is measured in processor time, which depends less on other
 processes of the machine. Compositions come from a `Composer` in a process of its own. With `--old`,
-a git worktree of version 0.2, both versions continue the same examples alternately, each with its
-bundled weights, and the ratios are printed.
+git worktrees of earlier versions, all versions continue the same examples alternately, each with
+its bundled weights, and the ratios are printed. 41b0f4e is the last commit with the token loop in
+Python.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ import symusic
 import torch
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from benchmarks.quality.int8 import packed
 from musiclstm import logits_processors
-from musiclstm.core import FeatureRows
+from musiclstm.core import Batch, FeatureRows, Network
+from musiclstm.core import Sequence as TokenSequence
 from musiclstm.examples import example_files
-from musiclstm.generation import Constraints, InferenceModel, Sampling
+from musiclstm.generation import Constraints, Sampling, bar_rules
 from musiclstm.model import FeatureArrays, MusicLSTMForCausalLM, TokenTable, load_checkpoint
 from musiclstm.tokens import MusicTokenizer
 
 ROOT = Path(__file__).parents[2]
 ROWS = (1, 4, 16)
-NEW, OLD = "this version", "version 0.2"
+NEW = "this version"
 KINDS = {
     "one sequence": "notes/s",
     "four sequences": "notes/s",
@@ -43,6 +46,7 @@ KINDS = {
 }
 _GENERATED = 192  # tokens of `generate()`
 _REPEATS = 10
+_BARS = 40  # written by each sequence of a batch
 
 # Runs in the folder of either version, with the paths of MIDI files as arguments. For each line of
 # input it composes once from each file and prints: notes, seconds and tokens of one sequence and of
@@ -50,27 +54,28 @@ _REPEATS = 10
 # until it is rendered (None: no renderer).
 _COMPOSE = """
 import json, sys, time
-import torch
 from musiclstm import Composer, RenderError, Sampling, read_midi, render
 
-torch.set_num_threads(1)
 model, bars, prompt_bars = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 composer = Composer.from_pretrained(model)
 compose_many = getattr(composer, "compose_many", None) or composer.takes  # takes: version 0.2
 files = [open(path, "rb").read() for path in sys.argv[4:]]
-common = {"bars": bars, "prompt_bars": prompt_bars, "sampling": Sampling(seed=0)}
+common = {"bars": bars, "prompt_bars": prompt_bars}
+# Without a choice among candidates, which version 0.2 does not have.
+single = Sampling(seed=0, **({"candidates": 1} if hasattr(Sampling, "candidates") else {}))
 
 def timed(count):
     begin, pieces = time.process_time(), []
     for file in files:
-        pieces += compose_many(count, prompt=read_midi(file)[0], **common)
+        pieces += compose_many(count, prompt=read_midi(file)[0], sampling=single, **common)
     seconds = time.process_time() - begin
     notes = sum(len(track.notes) for piece in pieces for track in piece.continuation.tracks)
     return [notes, seconds, sum(len(piece.tokens) for piece in pieces)]
 
 def first_bar(file):
     begin = time.process_time()
-    piece = next(iter(composer.stream(prompt=read_midi(file)[0], **common)))
+    piece = next(iter(composer.stream(
+        prompt=read_midi(file)[0], sampling=Sampling(seed=0), **common)))
     composed = time.process_time() - begin
     try:
         render(piece.continuation)
@@ -88,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser("benchmarks.speed.decoding", "Steps, notes per second, first bar.", data=False)
     add = options.add_argument
     add("--model", default="default", help="default, a checkpoint folder, or a Hub id")
-    add("--old", type=Path, metavar="FOLDER", help="worktree of version 0.2 to compare with")
+    add("--old", default="", metavar="FOLDERS", help="worktrees of earlier versions, with commas")
     add("--bars", type=int, default=16, help="length of each continuation (16)")
     add("--prompt_bars", type=int, default=8, help="length of each prompt (8)")
     add("--examples", type=int, default=8, help="number of bundled examples to continue (8)")
@@ -105,16 +110,17 @@ def measure(options: argparse.Namespace) -> Report:
     torch.set_num_threads(1)
     try:
         model, tokenizer = load_checkpoint(options.model)
-        network = InferenceModel(model)
+        network = packed(model, tokenizer.token_names)
         facts: dict[str, Any] = {
-            "engine": network.engine,
-            "steps": [_step_times(network, tokenizer, rows) for rows in ROWS],
+            **_step_times(network, tokenizer),
+            "batches": [_written_per_s(network, tokenizer, rows) for rows in ROWS],
             "generate() tokens/s": _generated_per_s(model, tokenizer),
         }
         facts["composing"] = composing = _compose(options)
     finally:
         torch.set_num_threads(threads)
     facts["composer / generate()"] = composing[NEW]["tokens/s"] / facts["generate() tokens/s"]
+    facts["loop / step"] = 1e-6 * facts["step us"] * facts["batches"][0]["tokens/s"]
     facts["ratios"] = _ratios(composing)
     return Report(_text(facts), facts)
 
@@ -122,34 +128,45 @@ def measure(options: argparse.Namespace) -> Report:
 # Steps --------------------------------------------------------------------------------------------
 
 
-def _step_times(network: InferenceModel, tokenizer: MusicTokenizer, rows: int) -> dict[str, float]:
-    """Return the time of a step and of its features, in microseconds per row of the batch."""
-    ids = [token for prompt in _prompts(tokenizer) for token in prompt][: 1_600 // rows]
-    batch = network.start([network.prefill(ids[:1])] * rows)
+def _step_times(network: Network, tokenizer: MusicTokenizer) -> dict[str, float]:
+    """Return the time of a step with its features and of the features alone, in microseconds."""
+    ids = [token for prompt in _prompts(tokenizer) for token in prompt][:1_600]
+    sequence = TokenSequence(network)
 
     def step() -> None:
         for token in ids:
-            batch.step([token] * rows)
+            sequence.read([token])
 
-    step_us = 1e6 * _fastest_s(step) / len(ids) / rows
-    features_us = 1e6 * _features_s(network, ids, rows) / len(ids) / rows
-    share = features_us / step_us
-    return {"rows": rows, "step us": step_us, "features us": features_us, "share": share}
-
-
-def _features_s(network: InferenceModel, ids: Sequence[int], rows: int) -> float:
-    """Return the seconds of the step features of these tokens; 0 without the compiled core."""
-    names = network.config.token_names
-    if names is None or network.engine != "compiled":
-        return 0.0
-    states, out = FeatureRows(TokenTable(names), rows), FeatureArrays.empty(rows, 1)
-    columns = [np.full((rows, 1), token, np.int32) for token in ids]
+    states, out = FeatureRows(TokenTable(tokenizer.token_names), 1), FeatureArrays.empty(1, 1)
+    columns = [np.full((1, 1), token, np.int64) for token in ids]
 
     def features() -> None:
         for column in columns:
             states.read(column, out=out)
 
-    return _fastest_s(features)
+    step_us, features_us = (1e6 * _fastest_s(call) / len(ids) for call in (step, features))
+    return {"step us": step_us, "features us": features_us}
+
+
+def _written_per_s(network: Network, tokenizer: MusicTokenizer, rows: int) -> dict[str, float]:
+    """Return the tokens per second that the core writes into a batch of sequences."""
+    rules, start = bar_rules(Constraints(meter=(4, 4))), [tokenizer.bos_id]
+    sequences = [TokenSequence(network) for _ in range(rows)]
+    samplings = [Sampling(seed=seed).packed() for seed in range(rows)]
+    for sequence, sampling in zip(sequences, samplings, strict=True):
+        sequence.read(start)
+        sequence.restore(rules, start, [])
+        sequence.open_bar(rules, sampling, 0)
+    batch, bars, tokens = Batch(sequences), [0] * rows, 0
+    begin = time.process_time()
+    while min(bars) < _BARS:
+        batch.write()
+        for row, sequence in enumerate(sequences):
+            if sequence.is_complete:
+                tokens += len(sequence.bar()[0])
+                bars[row] += 1
+                sequence.open_bar(rules, samplings[row], bars[row])
+    return {"rows": rows, "tokens/s": tokens / (time.process_time() - begin)}
 
 
 def _prompts(tokenizer: MusicTokenizer) -> Iterator[list[int]]:
@@ -194,10 +211,10 @@ Round = list[Any]  # one line of output of `_COMPOSE`
 def _compose(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Let all versions compose alternately; return their speeds by name."""
     folders = {NEW: ROOT}
-    if options.old is not None:
-        if not (options.old / "musiclstm" / "kernel.c").is_file():
-            raise ReportError(f"{str(options.old)!r} is not a checkout of version 0.2.")
-        folders[OLD] = options.old
+    for folder in filter(None, options.old.split(",")):
+        if not (Path(folder) / "musiclstm").is_dir():
+            raise ReportError(f"{folder!r} is not a checkout of musiclstm.")
+        folders[Path(folder).name] = Path(folder)
     rounds: dict[str, list[Round]] = {name: [] for name in folders}
     with ExitStack() as stack:
         composers = {
@@ -223,7 +240,8 @@ def _composer(
     examples = [str(path) for path in example_files().values()][: options.examples]
     lengths = (str(options.bars), str(options.prompt_bars))
     command = [sys.executable, "-c", _COMPOSE, model, *lengths, *examples]
-    environment = os.environ | {"PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    # Where `CI` is set, pyfluidsynth prints where it found its library.
+    environment = os.environ | {"PYTHONPATH": "", "OMP_NUM_THREADS": "1", "CI": ""}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as child:
         assert child.stdin is not None
@@ -260,26 +278,23 @@ def _speeds(rounds: Sequence[Round]) -> dict[str, float]:
     return speeds if None in sounds else speeds | {"first sound": 1000 * median(sounds)}
 
 
-def _ratios(composing: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Return this version divided by version 0.2, empty without it."""
-    if OLD not in composing:
-        return {}
-    new, old = composing[NEW], composing[OLD]
-    return {kind: new[kind] / old[kind] for kind in KINDS if kind in new and kind in old}
+def _ratios(composing: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return this version divided by each other one, by its name."""
+    new = composing[NEW]
+    return {
+        name: {kind: new[kind] / old[kind] for kind in ("tokens/s", *KINDS) if kind in old}
+        for name, old in composing.items()
+        if name != NEW
+    }
 
 
 # Text ---------------------------------------------------------------------------------------------
 
 
 def _text(facts: dict[str, Any]) -> str:
-    steps = [
-        {
-            "rows": str(row["rows"]),
-            "step, us per row": f"{row['step us']:.0f}",
-            "features, us per row": f"{row['features us']:.1f}",
-            "share of features": f"{100 * row['share']:.1f} %",
-        }
-        for row in facts["steps"]
+    batches = [
+        {"sequences": str(row["rows"]), "tokens/s": f"{row['tokens/s']:,.0f}"}
+        for row in facts["batches"]
     ]
     composing = [
         {"version": name}
@@ -290,12 +305,18 @@ def _text(facts: dict[str, Any]) -> str:
         | {"tokens per note": f"{found['tokens per note']:.2f}"}
         for name, found in facts["composing"].items()
     ]
-    lines = [f"Steps ({facts['engine']}):", "", table(steps), "", table(composing), ""]
+    lines = [table(batches), "", table(composing), ""]
+    lines.append(
+        f"A step with its features takes {facts['step us']:.0f} us, the features "
+        f"{facts['features us']:.1f} us. One sequence is written at {facts['loop / step']:.2f} of "
+        "the speed of the steps alone."
+    )
     lines.append(
         f"The composer writes {facts['composer / generate()']:.1f} times as many tokens per second "
         "as generate() of transformers with the same weights, one sequence each."
     )
-    lines += [f"{NEW} / {OLD}, {kind}: {ratio:.2f}" for kind, ratio in facts["ratios"].items()]
+    for name, ratios in facts["ratios"].items():
+        lines += [f"{NEW} / {name}, {kind}: {ratio:.2f}" for kind, ratio in ratios.items()]
     return "\n".join(lines)
 
 

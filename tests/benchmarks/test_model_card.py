@@ -10,7 +10,7 @@ import pytest
 from benchmarks import model_card
 from benchmarks.model_card import CardEvaluation, CardSection
 from musiclstm import __version__
-from musiclstm.model.checkpoint import read_facts
+from musiclstm.model.checkpoint_files import read_facts
 
 VERSION = __version__.rpartition(".")[0]
 RECORD = {"data": ["duets"], "held_out": {"bits_per_note": 2.5}, "continuations": None}

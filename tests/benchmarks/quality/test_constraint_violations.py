@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks.quality import constraint_violations
-from musiclstm.generation.decoding.grammar_state import GrammarState
+from musiclstm.generation import bar_plan
+from musiclstm.generation.decoding.bar_rules import bar_rules
 
 
 def test_some_sequences_satisfy_their_constraints(tmp_path) -> None:
@@ -23,8 +25,13 @@ def test_three_hundred_sequences_satisfy_their_constraints() -> None:
     assert constraint_violations.main(["--takes", "300", "--seed", "1"]) == 0
 
 
-def test_a_grammar_that_allows_too_long_notes_is_detected(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(GrammarState, "_longest_by_voices", lambda state: 1_000)
+def test_rules_without_the_polyphony_are_detected(monkeypatch, capsys) -> None:
+    def wrong_rules(*given: object) -> np.ndarray:
+        rules = bar_rules(*given).copy()
+        rules["max_polyphony"] = 0
+        return rules
+
+    monkeypatch.setattr(bar_plan, "bar_rules", wrong_rules)
     assert constraint_violations.main(["--takes", "48"]) == 1
     assert "violations: " in capsys.readouterr().out
 

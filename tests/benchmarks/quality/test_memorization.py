@@ -10,9 +10,11 @@ import pytest
 
 from benchmarks.quality import memorization
 from benchmarks.quality.memorization import ComparedPair, compare
-from benchmarks.quality.passage_matching import UNIT, PitchedNotes
+from benchmarks.quality.passage_matching import pitched_notes
+from musiclstm.memorization import UNIT
 from training.data.corpus import read_corpus
 from training.evaluation.music_metrics import note_table
+from training.memorization import index_of
 
 
 def music(count):
@@ -35,16 +37,28 @@ def test_a_sequence_and_its_original_are_cut_to_the_same_length(composed, origin
 def test_a_copy_of_a_training_piece_is_found(data, invented):
     corpus = read_corpus(data.split(","), workers=1)
     copy, own = (
-        PitchedNotes.of(note_table(score, np.array([0, 8 * 4 * score.ticks_per_quarter])))
+        pitched_notes(note_table(score, np.array([0, 8 * 4 * score.ticks_per_quarter])))
         for score in (invented(bars=8, programs=(0, 40), seed=seed) for seed in (1, 4))
     )
     count = min(len(copy), len(own))
-    facts = compare([ComparedPair(0, copy.first(count), own.first(count))], corpus)
+    facts = compare([ComparedPair(0, copy[:count], own[:count])], corpus)
     assert facts["composed"]["longest"]["source"] == "duets-1.mid (duets)"
     assert facts["composed"]["notes"]["longest"] > 10 > facts["original"]["notes"]["longest"]
     assert not facts["no_longer"]
     text = memorization._text({**facts, "plan": {"bars": 8}})
     assert "different steps, in duets-1.mid (duets)." in text
+
+
+def test_the_index_of_the_checkpoint_is_asked_too(data, invented):
+    corpus = read_corpus(data.split(","), workers=1)
+    copy, own = (
+        pitched_notes(note_table(score, np.array([0, 8 * 4 * score.ticks_per_quarter])))
+        for score in (invented(bars=8, programs=(0, 40), seed=seed) for seed in (1, 4))
+    )
+    figures = memorization._compare_by_index([ComparedPair(0, copy, own)], index_of(corpus))
+    assert (figures["composed"]["copied"], figures["original"]["copied"]) == (1, 0)
+    line = memorization._index_line("composed", figures["composed"])
+    assert "composed: 100.0 % have a passage of 24 notes or more" in line
 
 
 def test_pieces_and_not_sequences_are_resampled():

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from benchmarks.speed import decoding
-from musiclstm.core.features import is_available
 
 SHORT = ["--bars", "1", "--prompt_bars", "1", "--examples", "1", "--rounds", "1"]
 
@@ -15,15 +14,15 @@ SHORT = ["--bars", "1", "--prompt_bars", "1", "--examples", "1", "--rounds", "1"
 def test_steps_and_compositions_are_measured(monkeypatch, tiny_checkpoint, tmp_path, capsys):
     monkeypatch.setattr(decoding, "_REPEATS", 1)
     monkeypatch.setattr(decoding, "_GENERATED", 8)
+    monkeypatch.setattr(decoding, "_BARS", 1)
     monkeypatch.setattr(decoding, "ROWS", (1, 2))
     path = tmp_path / "speed.json"
     arguments = ["--model", str(tiny_checkpoint), *SHORT, "--json", str(path)]
     assert decoding.main(arguments) == 0
     facts = json.loads(path.read_text())
-    assert [row["rows"] for row in facts["steps"]] == [1, 2]
-    for row in facts["steps"]:
-        assert row["step us"] > 0
-        assert (row["features us"] > 0) == is_available()
+    assert [row["rows"] for row in facts["batches"]] == [1, 2]
+    assert all(row["tokens/s"] > 0 for row in facts["batches"])
+    assert 0 < facts["features us"] < facts["step us"]
     found = facts["composing"][decoding.NEW]
     assert found["first bar"] > 0
     assert facts["composer / generate()"] == pytest.approx(
@@ -42,8 +41,8 @@ def test_speeds_are_medians_of_the_rounds():
     assert (found["one sequence"], found["four sequences"]) == (5.0, 40.0)
     assert (found["first bar"], found["first sound"]) == pytest.approx((250, 600))
     doubled = {name: 2 * value for name, value in found.items()}
-    ratios = decoding._ratios({decoding.NEW: doubled, decoding.OLD: found})
-    assert ratios == dict.fromkeys(decoding.KINDS, 2.0)
+    ratios = decoding._ratios({decoding.NEW: doubled, "old": found})
+    assert ratios == {"old": dict.fromkeys(("tokens/s", *decoding.KINDS), 2.0)}
 
 
 def test_rounds_below_one_are_refused(capsys):
