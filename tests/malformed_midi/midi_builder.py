@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import struct
 
-from musiclstm.midi.smf_events import encode_variable_int
-
 END = b"\0\xff\x2f\0"
 TEMPO_100 = b"\0\xff\x51\x03\x09\x27\xc0"
 THREE_FOUR = b"\0\xff\x58\x04\x03\x02\x18\x08"
 READ, REFUSED = "read", "refused"
 
 Cases = dict[str, tuple[str, bytes]]  # name -> expected result and bytes
+
+
+def encode_variable_int(value: int) -> bytes:
+    """Return a quantity of variable length."""
+    out = [value & 0x7F]
+    while value := value >> 7:
+        out.append(0x80 | value & 0x7F)
+    return bytes(reversed(out))
 
 
 def note(pitch: int = 60, ticks: int = 480, *, channel: int = 0, delta: int = 0) -> bytes:

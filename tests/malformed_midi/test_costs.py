@@ -51,13 +51,23 @@ def tokenizer() -> MusicTokenizer:
 
 
 def max_tokens(data: bytes) -> int:
-    """Return the largest number of tokens: 11 per note, 2 per bar, beat and change of tempo.
+    """Return the largest number of tokens: 11 per note, 2 per bar and per change of tempo.
 
-    A single note of a part in a bar has four tokens, after up to seven empty blocks.
+    A single note of a part in a bar has four tokens, after up to seven empty blocks. A bar begins
+    at every time signature, as in the file, but a meter without a token is read as bars of four
+    beats, and rounding to the grid may leave a short bar before a time signature.
     """
     score, summary = read_midi(data)
     beats = analysis.last_note_end(score) // score.ticks_per_quarter + 1
-    return 11 * summary.notes + 2 * (summary.bars + beats) + 2 * len(score.tempos) + 8
+    bars = summary.bars + beats // 4 + len(score.time_signatures)
+    return 11 * summary.notes + 2 * bars + 2 * len(score.tempos) + 8
+
+
+def test_a_meter_without_a_token_ends_the_one_before(tokenizer: MusicTokenizer) -> None:
+    data = midi(track(meter(1, 3), note(60, 240), meter(4, 0), *[note(62, 1920)] * 90))
+    ids = tokenizer.encode(read_midi(data)[0])
+    assert ids.count(tokenizer.ids["Bar_None"]) == 1 + 90 + 1  # 1/8, 4/4, an empty one at the end
+    assert len(ids) <= max_tokens(data)
 
 
 @pytest.mark.parametrize("upload", [each for each in UPLOADS if each.expected == READ], ids=str)
@@ -163,6 +173,6 @@ def test_a_file_opened_by_another_process_is_counted(tmp_path: Path) -> None:
 
 def test_the_page_parses_files_in_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        reader, "canonical_midi", lambda *_, **__: pytest.fail("parsed in this process")
+        reader, "read_events", lambda *_, **__: pytest.fail("parsed in this process")
     )
     assert PromptChoice.read(EXAMPLE.read_bytes(), title="mine").summary.notes > 0

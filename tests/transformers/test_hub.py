@@ -48,6 +48,7 @@ def test_the_classes_are_named_in_the_config_and_their_code_lies_beside_it(tmp_p
     for file, name in (
         ("modeling_musiclstm.py", "MusicLSTMForCausalLM"),
         ("configuration_musiclstm.py", "MusicLSTMConfig"),
+        ("config_fields.py", "ConfigFields"),
         ("step_features.py", "StepFeatures"),
     ):
         assert f"class {name}" in (tmp_path / file).read_text()
@@ -58,7 +59,8 @@ def test_pushing_uploads_weights_settings_and_code(fake_hub, monkeypatch) -> Non
     build().push_to_hub("somebody/music-lstm")
     assert set(fake_hub.files) == {
         *("config.json", "generation_config.json", "model.safetensors"),
-        *("configuration_musiclstm.py", "modeling_musiclstm.py", "step_features.py", "README.md"),
+        *("config_fields.py", "configuration_musiclstm.py", "modeling_musiclstm.py"),
+        *("step_features.py", "README.md"),
     }
     assert json.loads(fake_hub.files["config.json"])["model_type"] == "musiclstm"
 
