@@ -30,6 +30,8 @@ _QUICK: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": "quick", 
 _SOUND: dict[str, Any] = {"concurrency_id": "sound", "concurrency_limit": 2}
 _HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
+_IN_ORDER: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": 1, **_HIDDEN}
+
 _PAUSE_ALL = (
     "(...all) => { window.musiclstm?.players.forEach((each) => each.pause()); return all; }"
 )
@@ -161,7 +163,7 @@ class EventListeners:
         upload.failure(event_handler(prompt.clear_upload), None, panel.upload, **_HIDDEN)
         panel.roll.bars(
             event_handler(select_bars), [session, panel.tracks, panel.keep_others],
-            [panel.summary, panel.first_bar, panel.last_bar], trigger_mode="multiple", **_HIDDEN,
+            [panel.summary, panel.first_bar, panel.last_bar], **_IN_ORDER,
         )  # fmt: skip
         panel.roll.listen(
             event_handler(preview), self.inputs, panel.roll, trigger_mode="multiple", **_SOUND,
@@ -186,8 +188,7 @@ class EventListeners:
             return self.history.select_bar(session, event_data(event))
 
         page.takes[0].player.bars(
-            event_handler(select_bar), page.session, page.result.bar, trigger_mode="multiple",
-            **_HIDDEN,
+            event_handler(select_bar), page.session, page.result.bar, **_IN_ORDER,
         )  # fmt: skip
 
     def _mute(self, take: int) -> Callable[..., Any]:

@@ -177,7 +177,8 @@ def build(piece: DemoPiece) -> gr.Blocks:
             hidden: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
             go.click(piece.compose, None, [state, roll], **hidden)
             roll.mute(piece.mute, state, [state, roll], **hidden)
-            roll.bars(piece.select, None, shown, **hidden)
+            in_order = hidden | {"concurrency_limit": 1, "trigger_mode": "multiple"}
+            roll.bars(piece.select, None, shown, **in_order)
         switch = gr.Button("Compare")
         switch.click(None, js=switch_to("two"))
     return demo

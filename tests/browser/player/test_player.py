@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from tests.browser.player.player_demo_app import PROMPT_BARS, DemoPiece
+from tests.page.server.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -338,8 +339,7 @@ def test_bars_are_selected_by_click_shift_and_drag(open_page: Open, piece: DemoP
     user.bar(7).click()
     user.bar(7).click()
     user.page.get_by_text("no bars selected").wait_for(state="attached")
-    while len(piece.events) < 5:
-        user.page.wait_for_timeout(20)
+    until(lambda: len(piece.events) == 5)
     pairs = [(event["first"], event["last"]) for _, event in piece.events]
     assert pairs == [(9, 9), (9, 11), (2, 4), (7, 7), (None, None)]
 

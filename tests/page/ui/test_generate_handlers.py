@@ -14,6 +14,7 @@ import pytest
 from musiclstm import Composer, RenderError, Sampling, example_files
 from musiclstm.generation import Assessment
 from page.ui import html
+from tests.page.server.waiting import until
 from tests.page.session_driver import SessionDriver, build_events, text_of
 
 MINUET = "Minuet in G (Petzold)"
@@ -149,8 +150,7 @@ def test_a_new_job_replaces_the_running_one(slow: SessionDriver, watched: Any) -
     first = SessionDriver(slow.events, slow.session)
     running = threading.Thread(target=first.run, kwargs={"endless": True})
     running.start()
-    while watched.bars < 3:
-        pass
+    until(lambda: watched.bars >= 3)
     assert slow.run(bars=2).piece.bars == 2
     running.join(timeout=30)
     assert not running.is_alive()
