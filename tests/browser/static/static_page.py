@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Locator
 
 TIMEOUT_MS = 90_000
+_KEPT = """async () => {
+    const caches_ = await Promise.all((await caches.keys()).map((name) => caches.open(name)));
+    const requests = await Promise.all(caches_.map((each) => each.keys()));
+    return requests.flat().map(({ url }) => url);
+}"""
 
 
 class StaticPage:
@@ -19,20 +24,32 @@ class StaticPage:
 
     Attributes:
         errors: Errors of scripts, of the console and of requests so far.
+        sounds: Addresses of the sounds that were fetched so far.
     """
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.context, self.url = context, url
         self.errors: list[str] = []
+        self.sounds: set[str] = set()
         self.page = context.new_page()
         self.page.set_default_timeout(TIMEOUT_MS)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._note)
+        self.page.on("request", self._note_sound)
         self.page.goto(url)
 
     def _note(self, message: Any) -> None:
         if message.type == "error":
             self.errors.append(message.text)
+
+    def _note_sound(self, request: Any) -> None:
+        if "/sounds/" in request.url:
+            self.sounds.add(request.url)
+
+    def kept_files(self) -> set[str]:
+        """Return the addresses that the service worker keeps for a visit without a network."""
+        (worker,) = self.context.service_workers
+        return set(worker.evaluate(_KEPT))
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)

@@ -18,6 +18,7 @@ from musiclstm import Composer, Recipe, Sampling, example_files, read_recipe
 from musiclstm.midi import read_midi
 from musiclstm.midi.score_tables import write_midi
 from tests.browser.static.static_page import StaticPage
+from tests.page.server.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -317,7 +318,8 @@ def test_it_works_offline_after_the_first_visit(visit) -> None:
     page.page.locator('.player[data-state="playing"]').wait_for()
     page.page.reload()
     page.wait_for_bars(8)
-    page.page.wait_for_timeout(2_000)  # the service worker keeps the last files
+    assert page.sounds
+    until(lambda: page.sounds <= page.kept_files())
     page.context.set_offline(True)
     page.page.reload()
     page.press("Continue", until_bar=16)
