@@ -197,3 +197,17 @@ test("a player in a context that another player has replaced stops there", async
   assert.equal(player.state, "paused");
   assert.equal(player.position, position);
 });
+
+test("the metronome sounds on the beats of a loop, again in each round", async () => {
+  player.replace(await renderingOf(2), 0);
+  player.beats = [0, 1, 2, 3].map((i) => ({ frame: (i * BAR) / 2, isFirst: i % 2 === 0 }));
+  player.setLoop({ start: BAR, end: 2 * BAR });
+  player.seek(BAR);
+  player.play();
+  const clicks = context.started.filter(([, , frames]) => frames === Infinity).map(([time]) => time);
+  const chunks = context.started.map(([time]) => time);
+  const [first] = chunks;
+  for (const i of [0, 1, 2, 3]) assert.ok(clicks.filter((time) => time === first + (i * BAR) / 2).length >= 1);
+  assert.equal(chunks.filter((time) => time === first).length, 2); // a chunk and a click
+  assert.equal(chunks.filter((time) => time === first + BAR / 2).length, 1); // a click
+});

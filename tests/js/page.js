@@ -49,10 +49,21 @@ class FakeContext {
   }
 }
 
+class FakeBuffer {
+  constructor({ length }) {
+    this.length = length;
+  }
+
+  getChannelData() {
+    return new Float32Array(this.length);
+  }
+}
+
 /** Install a page; return its AudioContext. */
 export function openPage() {
   const context = new FakeContext();
   const musiclstm = { players: new Map(), context, volume: 0.8, listening: true };
+  globalThis.AudioBuffer = FakeBuffer;
   globalThis.window = { musiclstm, setInterval: () => 0, AudioContext: FakeContext };
   return context;
 }

@@ -15,6 +15,9 @@ export class BarRuler {
     this.actions = actions;
     /** @type {Bars | null} */
     this.selected = null;
+    /** @type {Bars | null} */
+    this.formerly = null; // selected before the pointer went down
+    this.anchor = 0; // bar where it went down; 0: it is up
     this.count = 0; // bars there are; the ruler may show planned bars too
     /** @type {HTMLElement[]} */
     this.bars = [];
@@ -69,36 +72,47 @@ export class BarRuler {
     this.actions.redraw();
   }
 
+  /** Begin to select bars by pointer. @param {number} bar @param {boolean} extends_ whether the selection is extended to it */
+  begin(bar, extends_) {
+    this.formerly = this.selected;
+    const [first, last] = this.selected ?? [bar, bar];
+    this.anchor = extends_ ? (bar < first ? last : first) : bar;
+    this.extend(bar);
+  }
+
+  /** @param {number} bar */
+  extend(bar) {
+    this.select([Math.min(this.anchor, bar), Math.max(this.anchor, bar)]);
+  }
+
+  end() {
+    this.anchor = 0;
+    this.actions.select(this.selected);
+  }
+
+  cancel() {
+    this.anchor = 0;
+    this.select(this.formerly);
+  }
+
   listen() {
-    let from = 0;
-    /** @type {Bars | null} */
-    let before = null;
-    /** @param {number} bar */
-    const extend = (bar) => this.select([Math.min(from, bar), Math.max(from, bar)]);
     this.element.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || this.count < 1) return;
-      before = this.selected;
-      const bar = this.actions.barUnder(event);
-      from = event.shiftKey && before ? (bar < before[0] ? before[1] : before[0]) : bar;
       this.element.setPointerCapture(event.pointerId);
-      extend(bar);
+      this.begin(this.actions.barUnder(event), event.shiftKey);
     });
     this.element.addEventListener("pointermove", (event) => {
-      if (from) extend(this.actions.barUnder(event));
+      if (this.anchor) this.extend(this.actions.barUnder(event));
     });
     this.element.addEventListener("pointerup", (event) => {
-      if (!from) return;
+      if (!this.anchor) return;
       const bar = this.actions.barUnder(event);
-      const isRepeated = before && before[0] === bar && before[1] === bar && from === bar;
+      const isRepeated = String(this.formerly) === String([bar, bar]) && this.anchor === bar;
       if (isRepeated) this.select(null);
-      from = 0;
       this.focus(bar);
-      this.actions.select(this.selected);
+      this.end();
     });
-    this.element.addEventListener("pointercancel", () => {
-      from = 0;
-      this.select(before);
-    });
+    this.element.addEventListener("pointercancel", () => this.cancel());
     this.element.addEventListener("keydown", (event) => this.key(event));
   }
 

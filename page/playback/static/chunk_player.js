@@ -6,13 +6,23 @@ import { SAMPLE_RATE, audioContext, shared } from "./audio_context.js";
 import { Rendering } from "./rendering.js";
 import { SourceGroup } from "./source_group.js";
 
-/** @import { FrameRange } from "./types.d.ts" */
+/** @import { Beat, FrameRange } from "./types.d.ts" */
 
 const LEAD = Math.round(0.08 * SAMPLE_RATE); // between scheduling and the first sound
 const SCHEDULED = 10 * SAMPLE_RATE; // scheduled ahead of the clock
 const KEPT_BEHIND = 60 * SAMPLE_RATE; // decoded audio takes 353 kB a second
 const KEPT_AHEAD = 120 * SAMPLE_RATE;
 const INTERVAL_MS = 150;
+const CLICK_HZ = [1760, 1175]; // of the first beat of a bar and of the others
+const CLICK_FRAMES = Math.round(0.05 * SAMPLE_RATE);
+
+/** Return a short tone of a metronome. @param {number} hz */
+function click(hz) {
+  const buffer = new AudioBuffer({ length: CLICK_FRAMES, sampleRate: SAMPLE_RATE });
+  const samples = buffer.getChannelData(0);
+  samples.forEach((_, i) => (samples[i] = 0.4 * Math.exp((-6 * i) / CLICK_FRAMES) * Math.sin((2 * Math.PI * hz * i) / SAMPLE_RATE)));
+  return buffer;
+}
 
 export class ChunkPlayer {
   /** @param {() => void} onChange called when the state may have changed */
@@ -24,6 +34,10 @@ export class ChunkPlayer {
     this.next = null; // replaces `rendering` as soon as it can be played here
     /** @type {FrameRange | null} */
     this.loop = null;
+    /** @type {Beat[]} */
+    this.beats = []; // of the metronome, ascending; empty: it is off
+    /** @type {AudioBuffer[]} */
+    this.clicks = []; // of the first beat of a bar and of the others
     this.held = 0; // position while nothing is scheduled
     /** @type {{time: number, frame: number, frames: number}[]} */
     this.segments = []; // what is scheduled
@@ -144,6 +158,11 @@ export class ChunkPlayer {
   /** @param {FrameRange | null} loop */
   setLoop(loop) {
     this.loop = loop;
+    this.restart();
+  }
+
+  /** Schedule again from here, for example with other beats. */
+  restart() {
     if (this.wanted) this.start(this.position);
   }
 
@@ -225,9 +244,21 @@ export class ChunkPlayer {
     const frames = Math.min(chunk.end, loop ? loop.end : Infinity) - frame;
     this.sources ??= new SourceGroup(context, this.output, time, frame > 0);
     if (chunk.buffer) this.sources.schedule(chunk.buffer, time, frame - chunk.start, frames);
+    this.scheduleBeats(time, frame, frames);
     this.segments.push({ time, frame, frames });
     this.tail = { time: time + frames, frame: frame + frames };
     return true;
+  }
+
+  /** Schedule the beats of a segment. @param {number} time @param {number} frame @param {number} frames */
+  scheduleBeats(time, frame, frames) {
+    if (!this.beats.length || !this.context) return;
+    if (!this.clicks.length) this.clicks = CLICK_HZ.map((hz) => click(hz));
+    for (const beat of this.beats) {
+      if (beat.frame < frame || beat.frame >= frame + frames) continue;
+      const buffer = this.clicks[beat.isFirst ? 0 : 1];
+      this.sources?.schedule(buffer, time + beat.frame - frame, 0, buffer.length);
+    }
   }
 
   /** The loop within the audio there is; null: none. */

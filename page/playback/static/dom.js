@@ -5,6 +5,7 @@ const ICONS = {
   pause: "M6.5 4.5h4v15h-4zM13.5 4.5h4v15h-4z",
   skip: "M5 5v14l9-7zM15.5 5h3v14h-3z",
   loop: "M17 2l4 4-4 4V7H7v4H5V5h12zM7 22l-4-4 4-4v3h10v-4h2v6H7z",
+  metronome: "M9.5 3h5L19 21H5zM11.1 5 7.5 19h9L15.2 13.6 12 17.1 10.6 15.9 14.6 11.5 12.9 5z",
   volume: "M4 9.5v5h3.5L12 19V5L7.5 9.5zM14.5 8.5a5 5 0 0 1 0 7l1.2 1.2a6.7 6.7 0 0 0 0-9.4z",
 };
 

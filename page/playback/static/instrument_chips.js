@@ -1,4 +1,4 @@
-// One chip per instrument, with mute and solo.
+// One chip per track, with mute and solo.
 
 import { make } from "./dom.js";
 
@@ -28,7 +28,7 @@ export class InstrumentChips {
     this.unanswered = 0; // requests without a rendering yet
     this.timer = 0;
     this.drawn = "";
-    this.element = make("div", { class: "chips", role: "group", "aria-label": "Instruments", parent });
+    this.element = make("div", { class: "chips", role: "group", "aria-label": "Tracks", parent });
   }
 
   /** Muted instruments by mute and solo together, ascending. */

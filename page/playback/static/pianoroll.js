@@ -5,11 +5,13 @@
 import { BarRuler } from "./bar_ruler.js";
 import { Clock } from "./clock.js";
 import { make } from "./dom.js";
+import { Minimap } from "./minimap.js";
 import { KeyRows, barLines, barStep, clampZoom, pixelsPerTick, rollEnd } from "./roll_geometry.js";
 import { RollPainter } from "./roll_painter.js";
 
 /** @import { Bars, RollData } from "./types.d.ts" */
 
+const DRAG_PX = 6; // a shorter movement is a click
 const MANUAL_SCROLL_MS = 2500; // the roll does not follow playback for so long
 const ARRIVAL_MS = 600; // of a smooth scroll
 const EMPTY = { bars: { ticks: [0], seconds: [0] }, clock: { ticks: [0], seconds: [0] } };
@@ -19,8 +21,9 @@ export class PianoRoll {
    * @param {HTMLElement} parent
    * @param {{seek: (tick: number) => void, select: (bars: Bars | null) => void,
    *   key: (event: KeyboardEvent) => void}} actions
+   * @param {HTMLElement} mapParent of the minimap
    */
-  constructor(parent, actions) {
+  constructor(parent, actions, mapParent) {
     this.actions = actions;
     /** @type {RollData | null} */
     this.data = null;
@@ -51,25 +54,62 @@ export class PianoRoll {
     this.canvas = make("canvas", { parent: this.view });
     this.overlay = make("canvas", { parent: this.view });
     this.painter = new RollPainter(this);
+    this.minimap = new Minimap(mapParent, this);
     this.resizes = new ResizeObserver(() => this.layOut());
     this.themes = new MutationObserver(() => this.draw());
     this.listen();
   }
 
   listen() {
-    this.stage.addEventListener("click", (event) => this.actions.seek(this.tickUnder(event)));
+    this.listenToDrag();
     this.stage.addEventListener("keydown", (event) => this.actions.key(event));
     this.scroll.addEventListener("scroll", () => this.draw());
     this.scroll.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     for (const name of ["pointerdown", "wheel", "touchmove"]) {
-      const note = () => (this.scrolledAt = performance.now());
-      this.scroll.addEventListener(name, note, { passive: true });
+      this.scroll.addEventListener(name, () => this.noteScroll(), { passive: true });
     }
     this.listenToPinch();
     this.resizes.observe(this.element);
     for (const each of [document.documentElement, document.body]) {
       this.themes.observe(each, { attributes: true, attributeFilter: ["class"] });
     }
+  }
+
+  /** The user has scrolled: do not follow playback for a while. */
+  noteScroll() {
+    this.scrolledAt = performance.now();
+  }
+
+  /** A click seeks; dragging the mouse selects bars. Fingers scroll, and select bars on the ruler. */
+  listenToDrag() {
+    const { stage, ruler } = this;
+    /** @type {PointerEvent | null} */
+    let from = null;
+    let isDrag = false;
+    stage.addEventListener("pointerdown", (event) => {
+      isDrag = false;
+      from = event.button === 0 && event.pointerType !== "touch" && this.clock.count ? event : null;
+    });
+    stage.addEventListener("pointermove", (event) => {
+      if (!from) return;
+      if (!isDrag && Math.abs(event.clientX - from.clientX) > DRAG_PX) {
+        isDrag = true;
+        stage.setPointerCapture(event.pointerId);
+        ruler.begin(this.barUnder(from), event.shiftKey);
+      }
+      if (isDrag) ruler.extend(this.barUnder(event));
+    });
+    stage.addEventListener("pointerup", () => {
+      from = null;
+      if (isDrag) ruler.end();
+    });
+    stage.addEventListener("pointercancel", () => {
+      from = null;
+      if (isDrag) ruler.cancel();
+    });
+    stage.addEventListener("click", (event) => {
+      if (!isDrag) this.actions.seek(this.tickUnder(event));
+    });
   }
 
   dispose() {
@@ -156,6 +196,7 @@ export class PianoRoll {
     if (!this.perTick) return;
     this.left = this.scroll.scrollLeft;
     this.painter.draw();
+    this.minimap.draw();
   }
 
   /** @param {number} tick */
@@ -184,7 +225,9 @@ export class PianoRoll {
     this.cursor = tick;
     this.playing = playing;
     if (playing && performance.now() - this.scrolledAt > MANUAL_SCROLL_MS) this.follow();
-    if (this.perTick) this.painter.drawOverlay();
+    if (!this.perTick) return;
+    this.painter.drawOverlay();
+    this.minimap.place();
   }
 
   /** Scroll on when the cursor comes near the right edge. */

@@ -37,6 +37,7 @@ export class Player {
       toggle: () => this.toggle(),
       skip: () => this.skip(),
       toggleLoop: () => this.toggleLoop(),
+      toggleMetronome: () => this.toggleMetronome(),
       zoomBy: (factor) => this.roll.zoomBy(factor),
       setVolume: (volume) => this.sound.setVolume(volume),
       setColouring: (name) => this.setColouring(name),
@@ -54,7 +55,7 @@ export class Player {
       seek: (tick) => this.seek(tick),
       select: (bars) => this.selectionChanged(bars),
       key: (event) => this.key(event),
-    });
+    }, this.controls.under);
     this.roll.stage.setAttribute("aria-describedby", this.controls.description.id);
     this.controls.volume.value = String(Math.round(100 * shared().volume));
     shared().players.get(id)?.dispose();
@@ -97,6 +98,7 @@ export class Player {
     const { roll } = this.receiver;
     this.roll.show(roll, this.value?.planned_bars ?? 0, isNew);
     this.chips.show(roll?.instruments ?? []);
+    this.updateBeats();
   }
 
   /** @param {Bars | null} selection @param {boolean} isNew */
@@ -204,6 +206,24 @@ export class Player {
     this.looping = !this.looping;
     this.controls.loop.setAttribute("aria-pressed", String(this.looping));
     this.updateLoop();
+  }
+
+  toggleMetronome() {
+    const { metronome } = this.controls;
+    const isOn = metronome.getAttribute("aria-pressed") !== "true";
+    metronome.setAttribute("aria-pressed", String(isOn));
+    this.updateBeats();
+    this.sound.restart();
+  }
+
+  /** Give the sound the beats of the roll while the metronome is on. */
+  updateBeats() {
+    const { metronome } = this.controls;
+    const beats = this.receiver.roll?.beats ?? [];
+    metronome.hidden = !beats.length;
+    const isOn = metronome.getAttribute("aria-pressed") === "true";
+    const bars = new Set(isOn ? this.roll.clock.bars : []);
+    this.sound.beats = isOn ? beats.map((tick) => ({ frame: this.frameOf(tick), isFirst: bars.has(tick) })) : [];
   }
 
   /** Loop the selected bars, or everything. */

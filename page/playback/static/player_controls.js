@@ -5,13 +5,14 @@ import { icon, iconButton, make, minutes } from "./dom.js";
 /** @import { RollData } from "./types.d.ts" */
 
 /** @type {Record<string, string>} */
-const COLOURINGS = { parts: "Prompt & new", instruments: "Instruments", sure: "How sure" };
+const COLOURINGS = { parts: "Prompt & new", instruments: "Tracks", sure: "How sure" };
 
 /**
  * @typedef {object} Actions
  * @property {() => void} toggle
  * @property {() => void} skip
  * @property {() => void} toggleLoop
+ * @property {() => void} toggleMetronome
  * @property {(factor: number) => void} zoomBy
  * @property {(volume: number) => void} setVolume
  * @property {(name: string) => void} setColouring
@@ -33,17 +34,19 @@ export class PlayerControls {
     this.skip = iconButton(top, "skip", "Skip to new bars", actions.skip, true);
     this.loop = iconButton(top, "loop", "Loop", actions.toggleLoop);
     this.loop.setAttribute("aria-pressed", "false");
-    this.buildZoom(top);
+    this.metronome = iconButton(top, "metronome", "Metronome", actions.toggleMetronome);
+    this.metronome.setAttribute("aria-pressed", "false");
+    this.zoom = this.buildZoom(top);
     this.volume = this.buildVolume(top);
     this.picture = make("div", { class: "picture", parent: root });
-    const under = make("div", { class: "under", parent: root });
+    this.under = make("div", { class: "under", parent: root });
     this.colourings = make("div", {
-      class: "colourings", role: "radiogroup", "aria-label": "Colours of the notes", parent: under,
+      class: "colourings", role: "radiogroup", "aria-label": "Colours of the notes", parent: this.under,
     });
     this.colouringButtons = Object.entries(COLOURINGS).map(([name, text]) =>
       this.buildColouring(name, text),
     );
-    this.legend = make("div", { class: "legend", "aria-hidden": "true", parent: under });
+    this.legend = make("div", { class: "legend", "aria-hidden": "true", parent: this.under });
     this.bottom = make("div", { class: "bottom", parent: root });
     this.error = make("p", { class: "trouble", role: "alert", parent: root });
     this.remark = make("p", { class: "remark", parent: root });
@@ -72,6 +75,7 @@ export class PlayerControls {
       const button = make("button", { type: "button", text, ...names, parent: box });
       button.addEventListener("click", () => this.actions.zoomBy(factor));
     }
+    return box;
   }
 
   /** @param {string} name @param {string} text */

@@ -139,6 +139,11 @@ export class RollPainter {
     }
   }
 
+  /** @param {RollData} data @param {number} i of a note */
+  isMuted({ notes, instruments }, i) {
+    return this.muted.has(idOf(instruments[notes.instrument[i]]));
+  }
+
   /** @param {RollData} data @param {number} i @param {Colours} colour */
   noteColour(data, i, colour) {
     const { start, instrument, sure } = data.notes;
@@ -160,8 +165,7 @@ export class RollPainter {
     if (left > view.width || left + width < 0) return;
     const [top, height] = view.rows.row(key[i], instrument[i]);
     const gap = height > 4 ? 0.1 * height : 0; // between rows, if there is space
-    const isMuted = this.muted.has(idOf(data.instruments[instrument[i]]));
-    context.globalAlpha = alpha * (isMuted ? 0.16 : SHADES[Math.min(3, loudness[i] >> 5)]);
+    context.globalAlpha = alpha * (this.isMuted(data, i) ? 0.16 : SHADES[Math.min(3, loudness[i] >> 5)]);
     context.fillStyle = colour;
     context.beginPath();
     const radius = Math.min(3, width / 2, height / 3);
@@ -189,12 +193,11 @@ export class RollPainter {
 
   /** @param {Canvas2D} context @param {RollData} data @param {string} colour */
   drawSounding(context, data, colour) {
-    const { start, length, instrument } = data.notes;
+    const { start, length } = data.notes;
     const { cursor, perTick } = this.view;
     for (let i = 0; i < start.length && start[i] <= cursor; i++) {
-      const isMuted = this.muted.has(idOf(data.instruments[instrument[i]]));
       const end = start[i] + Math.max(length[i], 3 / perTick);
-      if (cursor < end && !isMuted) this.drawNote(context, data, i, colour, 1);
+      if (cursor < end && !this.isMuted(data, i)) this.drawNote(context, data, i, colour, 1);
     }
   }
 }

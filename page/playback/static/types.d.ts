@@ -26,6 +26,7 @@ export interface RollData {
   clock: TimeTable;
   notes: Notes;
   prompt_end_tick: number;
+  beats?: number[]; // ticks of the metronome; absent: there is none
   instruments: Instrument[];
   remark: string;
 }
@@ -67,6 +68,11 @@ export interface Server {
 }
 
 export type Trigger = (event: string, data: object) => void;
+
+export interface Beat {
+  frame: number;
+  isFirst: boolean; // of its bar
+}
 
 export interface FrameRange {
   start: number;

@@ -1,7 +1,7 @@
 // A score as data of the piano roll, as export/pianoroll.py writes it, with one instrument a track.
 
 import { instrumentName } from "./instruments.js";
-import { TempoMap, barLines, lastNoteEnd } from "./timing.js";
+import { TempoMap, barLines, beatsOf, lastNoteEnd } from "./timing.js";
 
 /** @import { RollData } from "../../playback/static/types.d.ts" */
 /** @import { Score, Track } from "./types.d.ts" */
@@ -22,8 +22,10 @@ export function rollData(score, { promptEnd, end }) {
   const timed = (ticks) => ({ ticks, seconds: ticks.map((tick) => map.secondsAt(tick)) });
   const notes = score.tracks.flatMap((track, instrument) => track.notes.map((note) => ({ ...note, instrument })));
   notes.sort((a, b) => a.tick - b.tick || a.instrument - b.instrument || a.pitch - b.pitch);
+  const lines = barLines(score, Math.max(end, lastNoteEnd(score)));
   return {
-    bars: timed(barLines(score, Math.max(end, lastNoteEnd(score)))),
+    bars: timed(lines),
+    beats: beatsOf(score, lines),
     clock: timed(map.ticks),
     prompt_end_tick: promptEnd,
     instruments: score.tracks.map((track, i) => ({ program: programOf(track), track: i, ...namesOf(score, i) })),

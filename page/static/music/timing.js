@@ -68,6 +68,20 @@ export function meterChanges(score) {
   return found;
 }
 
+/** Return the ticks of all beats up to the last line. @param {Score} score @param {number[]} lines of bars */
+export function beatsOf(score, lines) {
+  const changes = meterChanges(score);
+  let at = 0;
+  return lines.slice(0, -1).flatMap((line, i) => {
+    while (changes[at + 1]?.tick <= line) at++;
+    const { numerator, denominator } = changes[at];
+    const isCompound = denominator === 8 && numerator > 3 && numerator % 3 === 0;
+    const beat = ((isCompound ? 3 : 1) * 4 * score.ticksPerQuarter) / denominator;
+    const count = Math.ceil((lines[i + 1] - line) / beat - 1e-9);
+    return Array.from({ length: count }, (_, k) => line + Math.floor(k * beat));
+  });
+}
+
 /** Return the meter in force at a tick. @param {Score} score @param {number} tick */
 export function meterAt(score, tick) {
   const { numerator, denominator } = meterChanges(score).filter((each) => each.tick <= tick).at(-1) ?? {

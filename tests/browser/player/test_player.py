@@ -344,6 +344,36 @@ def test_bars_are_selected_by_click_shift_and_drag(open_page: Open, piece: DemoP
     assert pairs == [(9, 9), (9, 11), (2, 4), (7, 7), (None, None)]
 
 
+def test_dragging_over_the_notes_selects_bars_and_does_not_seek(
+    open_page: Open, piece: DemoPiece
+) -> None:
+    user = open_page(**WIDE)
+    user.play_all()
+    user.pause()
+    position = user.evaluate("player.sound.position")
+    box = user.cursor.bounding_box()
+    width = user.evaluate("player.roll.barWidth")
+    user.page.mouse.move(box["x"] + 2.5 * width, box["y"] + 60)
+    user.page.mouse.down()
+    user.page.mouse.move(box["x"] + 4.5 * width, box["y"] + 90, steps=4)
+    user.page.mouse.up()
+    user.until("String(player.roll.ruler.selected) === '3,5'")
+    assert user.evaluate("player.sound.position") == position
+
+
+def test_the_minimap_moves_the_roll(open_page: Open, piece: DemoPiece) -> None:
+    user = open_page(viewport={"width": 500, "height": 800})
+    user.play_all()
+    user.pause()
+    user.evaluate("player.roll.zoomBy(8)")
+    user.evaluate("player.roll.scroll.scrollLeft = 0")
+    minimap = user.page.locator("#one .minimap")
+    box = minimap.bounding_box()
+    minimap.click(position={"x": 0.75 * box["width"], "y": 20})
+    middle = "(player.roll.scroll.scrollLeft + player.roll.width / 2) / player.roll.wide.clientWidth"
+    assert user.evaluate(middle) == pytest.approx(0.75, abs=0.02)
+
+
 def test_bars_are_selected_with_keys_and_by_updates(open_page: Open, piece: DemoPiece) -> None:
     user = open_page()
     value = next(piece.compose())[1] | {"selection": [3, 4]}
