@@ -370,7 +370,8 @@ def test_the_minimap_moves_the_roll(open_page: Open, piece: DemoPiece) -> None:
     minimap = user.page.locator("#one .minimap")
     box = minimap.bounding_box()
     minimap.click(position={"x": 0.75 * box["width"], "y": 20})
-    middle = "(player.roll.scroll.scrollLeft + player.roll.width / 2) / player.roll.wide.clientWidth"
+    roll = "player.roll"
+    middle = f"({roll}.scroll.scrollLeft + {roll}.width / 2) / {roll}.wide.clientWidth"
     assert user.evaluate(middle) == pytest.approx(0.75, abs=0.02)
 
 
