@@ -27,7 +27,7 @@ done
 exports=$(sed -nE 's/^[a-z0-9_]+ \**([a-z0-9_]+)\(.*/--export=\1/p' core.h)
 # The stack comes first, so that an overflow is a trap.
 # shellcheck disable=SC2086
-"${WASM_LD:-wasm-ld}" --no-entry --strip-debug --stack-first -z stack-size=262144 \
+"${WASM_LD:-wasm-ld}" --no-entry --strip-all --stack-first -z stack-size=262144 \
   --export=__heap_base $exports "$temporary"/*.o -o "$temporary/core.wasm"
 chmod 644 "$temporary/core.wasm"
 cd "$start"

@@ -1,9 +1,12 @@
 """`python -m benchmarks.quality.midi_levels`: the loudness of what is read against FluidSynth.
 
-FluidSynth plays the pieces of a split that have the most controllers, each from its file, and
-`render` plays what `read_midi` read. Both without reverb and chorus. Compared is the level of every
-bar; the levels of one piece may differ by a constant, because `render` sets the loudness. Bars that
-are 40 dB below the piece are left out.
+FluidSynth plays the pieces that have the most controllers, each from its file, and `render` plays
+what `read_midi` read; `--split all` takes folders of files whatever their split. Both without
+reverb and chorus. Compared is the level of every bar; the levels of one piece may differ by a
+constant, because `render` sets the loudness. Bars that are 40 dB below the piece are left out.
+
+Bars in which notes of one key overlap have a column of their own: FluidSynth ends all of them at
+the first note-off, while `read_midi` gives each note its own end, as two voices in unison have.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from benchmarks.common.report import Report, ReportError, parser, run, table
 from musiclstm.audio import installed_soundfonts, render
 from musiclstm.errors import ScoreError
 from musiclstm.midi import MidiLimits, TempoMap, bar_starts, read_midi
-from training.data.corpus import sources_of_split
+from training.data.corpus import find_sources, sources_of_split
 
 LIMIT_DB, _QUIET_DB = 1.0, -40.0
 _RATE_HZ = 44_100
@@ -32,7 +35,10 @@ _MAX_SECONDS = 600
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return 1 after an error, or if a bar differs by more than 1 dB."""
-    options = parser("benchmarks.quality.midi_levels", "Loudness of what is read.")
+    options = parser("benchmarks.quality.midi_levels", "Loudness of what is read.", split=False)
+    options.add_argument(
+        "--split", default="test", choices=("all", "train", "valid", "test"), help="which pieces"
+    )
     options.add_argument("--pieces", type=int, default=10, help="number of pieces (10)")
     return run(measure, options.parse_args(argv))
 
@@ -44,7 +50,11 @@ def measure(options: argparse.Namespace) -> Report:
     if options.pieces < 1:
         raise ReportError(f"--pieces must be 1 or more, got {options.pieces}.")
     found: list[tuple[int, str, bytes, ScoreTick]] = []
-    for source in sources_of_split(options.data, options.split):
+    if options.split == "all":
+        sources = find_sources(options.data)
+    else:
+        sources = sources_of_split(options.data, options.split)
+    for source in sources:
         data = source.read(MidiLimits.training().bytes)
         try:
             score, summary = read_midi(data, name=source.name)
@@ -67,13 +77,35 @@ def _compare(controls: int, name: str, data: bytes, score: ScoreTick) -> dict[st
     ours_db, theirs_db = (_levels(samples, lines) for samples in (ours, _play(data)))
     difference = (ours_db - theirs_db) - np.median(ours_db - theirs_db)
     loud = theirs_db > np.nanmax(theirs_db) + _QUIET_DB
+    unison = _has_unisons(score)
     return {
         "piece": name,
         "controllers": controls,
-        "bars": int(loud.sum()),
-        "largest difference, dB": round(float(np.abs(difference[loud]).max()), 2),
-        "mean, dB": round(float(np.abs(difference[loud]).mean()), 3),
+        "bars": int((loud & ~unison).sum()),
+        "largest difference, dB": _largest(difference[loud & ~unison]),
+        "mean, dB": round(float(np.abs(difference[loud & ~unison]).mean()), 3),
+        "bars with overlaps": int((loud & unison).sum()),
+        "largest there, dB": _largest(difference[loud & unison]),
     }
+
+
+def _largest(difference: np.ndarray) -> float:
+    return round(float(np.abs(difference).max(initial=0.0)), 2)
+
+
+def _has_unisons(score: ScoreTick) -> np.ndarray:
+    """Return for each bar whether notes of one key and track overlap in it, (bars,)."""
+    lines = bar_starts(score)
+    found = np.zeros(len(lines) - 1, dtype=bool)
+    for track in score.tracks:
+        table = track.notes.numpy()
+        order = np.lexsort((table["time"], table["pitch"]))
+        time, pitch = table["time"][order], table["pitch"][order]
+        end = time + table["duration"][order]
+        for at in np.flatnonzero((pitch[1:] == pitch[:-1]) & (time[1:] < end[:-1])):
+            first, last = np.searchsorted(lines, [time[at], end[at : at + 2].max()], side="right")
+            found[first - 1 : last] = True
+    return found
 
 
 def _play(data: bytes) -> np.ndarray:

@@ -79,10 +79,9 @@ class EventList(NamedTuple):
     end_frame: int  # end of the last note
 
 
-# Without bank, mode and "all sound off" messages, which affect more than their own channel. 6, 38,
-# 100 and 101 set registered parameters, such as the range of pitch bends.
-_CONTROLS = frozenset({1, 6, 7, 10, 11, 38, 64, 66, 67, 91, 93, 100, 101})
-_BANK, _SUSTAIN = 0, 64
+_BANK, _BANK_LOW, _SUSTAIN = 0, 32, 64
+# Banks come with the program; ends of notes are read from files; modes affect several channels.
+_LEFT_OUT = frozenset({_BANK, _BANK_LOW, 120, *range(122, 128)})
 
 
 def build_event_list(
@@ -192,7 +191,7 @@ def _control_events(track: TrackTick, channel: int, to_frames: ToFrames) -> Iter
 
 def _controls(track: TrackTick) -> list[tuple[int, int, int]]:
     """Return (tick, controller, value) of all rendered controls, the sustain pedal included."""
-    controls = [(c.time, c.number, c.value) for c in track.controls if c.number in _CONTROLS]
+    controls = [(c.time, c.number, c.value) for c in track.controls if c.number not in _LEFT_OUT]
     if not any(number == _SUSTAIN for _, number, _ in controls):
         # symusic reads a pedal in both forms; a score made in code may have `pedals` only.
         for pedal in track.pedals:

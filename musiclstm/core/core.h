@@ -163,6 +163,9 @@ typedef struct {
     int32_t doubled_notes;        /* left out: without length, another one begins there */
     int32_t lengthless_notes;     /* given a twelfth of a quarter */
     int32_t shared_events;        /* notes and controllers of tracks that share a channel, and differ */
+    int32_t pedalled_ends;        /* notes that end one tick later, see midi_read */
+    int32_t pressures;            /* left out: aftertouch of channels and keys */
+    int32_t master_volumes;       /* left out: system exclusive messages */
     ScoreNote *notes;      /* (note_count): by onset; track: index of a voice */
     MidiControl *controls; /* (control_count): by time, simultaneous ones in the order of the file */
     ScoreTempo *tempos;    /* (tempo_count), in the order of the file as the following ones */
@@ -182,9 +185,14 @@ int64_t midi_scratch_bytes(const MidiFile *file);
  *
  * The state of a channel (program, bank, drum part by channel 10, GS, XG or GM2) is that of its port and
  * number in the whole file. Where several tracks choose programs of one channel at one time, as
- * programs write that have more tracks than channels, each track plays its own. A note-off ends the first open note of its key in its track; notes
- * without an end last to the next onset of their key, at most four quarters. The patterns of format 2
- * follow each other from bar line to bar line of 4/4. */
+ * programs write that have more tracks than channels, each track plays its own. A reset of controllers
+ * (121) sets those that were set before, and a reset of GM, GS or XG also volume, pan, bend range and
+ * program.
+ *
+ * A note-off ends the first open note of its key in its track, else in other tracks of the channel;
+ * notes without an end last to the next onset of their key, at most four quarters. A note whose
+ * note-off follows a press of the pedal at the same tick ends one tick later, so that the pedal holds
+ * it. The patterns of format 2 follow each other from bar line to bar line of 4/4. */
 int32_t midi_read(const uint8_t *data, int64_t size, MidiFile *file, char *scratch);
 
 /* Bytes of scratch memory for midi_write, or an error. Reads the counts only. */

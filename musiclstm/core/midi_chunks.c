@@ -16,7 +16,7 @@ typedef struct {
     int64_t at, end, tick;
     uint8_t ports[CHANNELS_PER_PORT]; /* numbers of the ports seen so far */
     int32_t port_count, port;         /* index of the present port */
-    bool failed;
+    bool failed, has_reset;
 } Reader;
 
 /* Bytes ---------------------------------------------------------------------------------------- */
@@ -72,6 +72,8 @@ static void add_event(Reader *r, int32_t channel, int32_t status, int32_t first,
     file->event_count++;
     if (status == NOTE_ON_EVENT) file->note_count++;
     if (status == CONTROL_CHANGE || status == PITCH_BEND) file->control_count++;
+    if (status == SYSTEM_RESET || (status == CONTROL_CHANGE && first == RESET_CONTROLLERS))
+        r->has_reset = true;
 }
 
 static int32_t data_byte(Reader *r, uint8_t byte) {
@@ -88,7 +90,11 @@ static void read_message(Reader *r, uint8_t status, bool is_running, uint8_t byt
     const bool is_short = kind == PROGRAM_CHANGE || kind == CHANNEL_PRESSURE;
     const int32_t first = data_byte(r, is_running ? byte : next_byte(r));
     const int32_t second = is_short ? 0 : data_byte(r, next_byte(r));
-    if (r->failed || kind == KEY_PRESSURE || kind == CHANNEL_PRESSURE) return;
+    if (r->failed) return;
+    if (kind == KEY_PRESSURE || kind == CHANNEL_PRESSURE) {
+        r->file->pressures++;
+        return;
+    }
     const bool is_off = kind == NOTE_ON_EVENT && !second;
     add_event(r, status & 0x0F, is_off ? NOTE_OFF_EVENT : kind, first, second);
 }
@@ -137,17 +143,32 @@ static bool read_meta(Reader *r) {
     return type != END_OF_TRACK;
 }
 
-/* Drum parts by system exclusive messages of GS ("use for rhythm part") and XG ("part mode"). */
+/* Whether a message begins with these bytes; 0xFF: any byte. */
+static bool is_message(const uint8_t *bytes, int64_t length, const char *start, int64_t count) {
+    if (length < count) return false;
+    for (int64_t i = 0; i < count; i++)
+        if ((uint8_t)start[i] != 0xFF && bytes[i] != (uint8_t)start[i]) return false;
+    return true;
+}
+
+/* Reads resets of GM, GS and XG, the master volume, and drum parts by messages of GS ("use for rhythm
+ * part") and XG ("part mode"). */
 static void read_system_exclusive(Reader *r, const uint8_t *bytes, int64_t length) {
-    const bool is_gs = length >= 8 && bytes[0] == 0x41 && bytes[2] == 0x42 && bytes[3] == 0x12
-                    && bytes[4] == 0x40 && (bytes[5] & 0xF0) == 0x10 && bytes[6] == 0x15;
-    const bool is_xg = length >= 7 && bytes[0] == 0x43 && bytes[2] == 0x4C && bytes[3] == 0x08
-                    && bytes[4] < CHANNELS_PER_PORT && bytes[5] == 0x07;
-    if (is_gs) {
+    if (is_message(bytes, length, "\x7E\xFF\x09", 3)
+        || is_message(bytes, length, "\x41\xFF\x42\x12\xFF\x00\x7F", 7)
+        || is_message(bytes, length, "\x43\xFF\x4C\x00\x00\x7E", 6)) {
+        add_event(r, 0, SYSTEM_RESET, 0, 0);
+    } else if (is_message(bytes, length, "\x7F\xFF\x04\x01\xFF\xFF", 6)) {
+        r->file->master_volumes += bytes[5] < 127;
+    } else if (is_message(bytes, length, "\x41\xFF\x42\x12\x40\x00\x04\xFF", 8)) {
+        r->file->master_volumes += bytes[7] < 127;
+    } else if (is_message(bytes, length, "\x43\xFF\x4C\x00\x00\x04\xFF", 7)) {
+        r->file->master_volumes += bytes[6] < 127;
+    } else if (is_message(bytes, length, "\x41\xFF\x42\x12\x40\xFF\x15\xFF", 8) && bytes[5] >> 4 == 1) {
         const int32_t part = bytes[5] & 0x0F; /* 0: channel 10; 1 to 9; then channels 11 to 16 */
         const int32_t channel = part == 0 ? DRUM_CHANNEL : part <= DRUM_CHANNEL ? part - 1 : part;
         add_event(r, channel, DRUM_SWITCH, bytes[7] > 0, 0);
-    } else if (is_xg) {
+    } else if (is_message(bytes, length, "\x43\xFF\x4C\x08\xFF\x07\xFF", 7) && bytes[4] < CHANNELS_PER_PORT) {
         add_event(r, bytes[4], DRUM_SWITCH, bytes[6] > 0, 0);
     }
 }
@@ -267,5 +288,6 @@ int32_t midi_read_chunks(const uint8_t *data, int64_t size, MidiFile *file, Even
         else file->unknown_chunks++;
         start = stop;
     }
+    if (r.has_reset) file->control_count *= 2; /* a reset sets each controller at most once */
     return CORE_OK;
 }

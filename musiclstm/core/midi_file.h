@@ -13,8 +13,11 @@ enum {
     CHANNEL_PRESSURE = 0xD0,
     PITCH_BEND = 0xE0,
     DRUM_SWITCH = 0xF0, /* first: 1 makes a drum channel, 0 a melodic one */
+    SYSTEM_RESET = 0xF1, /* of all channels of a port; the event has its first channel */
     BANK = 0,           /* controllers that select a bank; the second is its low part */
     BANK_LOW = 32,
+    SUSTAIN = 64,
+    RESET_CONTROLLERS = 121,
     DRUM_CHANNEL = 9,
     PORT = 0x21, /* types of meta events */
     END_OF_TRACK = 0x2F,
@@ -32,6 +35,7 @@ typedef struct {
     uint16_t track;
     uint8_t channel; /* port * 16 + channel */
     uint8_t status, first, second;
+    bool is_open; /* a note-on without a note-off in its track, or such a note-off */
 } Event;
 
 /* Sets the length of every note-on of one track, `count` events by time. links: scratch, (count). */

@@ -21,6 +21,7 @@ _NUMBERS: Final = (
     *("text_count", "voice_count", "leading_bytes", "unknown_chunks", "wrong_lengths"),
     *("damaged_tracks", "break_after", "break_of", "out_of_range", "running_after_system"),
     *("endless_notes", "doubled_notes", "lengthless_notes", "shared_events"),
+    *("pedalled_ends", "pressures", "master_volumes"),
 )
 _COLUMNS: Final = {"notes": 5, "controls": 6, "tempos": 2, "meters": 3, "keys": 3, "texts": 5}
 _VOICE_COLUMNS: Final = 5
@@ -89,6 +90,9 @@ class MidiReport:
     doubled_notes: int
     lengthless_notes: int
     shared_events: int
+    pedalled_ends: int
+    pressures: int
+    master_volumes: int
 
 
 class _Struct:

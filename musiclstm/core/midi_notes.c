@@ -2,7 +2,7 @@
 #include "midi_file.h"
 
 enum { GM2_DRUMS = 120, GM2_MELODY = 121, XG_EFFECTS = 126, XG_DRUMS = 127, HASH_SIZE = 4096,
-       SOUND_OFF = 120, NOTES_OFF = 123 };
+       SOUND_OFF = 120, NOTES_OFF = 123, PEDAL_DOWN = 64, BEND = PITCHES /* after the controllers */ };
 
 /* Ends of notes -------------------------------------------------------------------------------- */
 
@@ -44,13 +44,21 @@ static void end_channel(Event *events, const Event *stop, const int32_t *links, 
     fill_channel(first, stop, NONE);
 }
 
-/* Each note-off ends the first of the open notes of its key. */
-static void end_notes(Event *events, int64_t count, int32_t *links, int32_t *first, int32_t *last) {
+/* Each note-off ends the first of the open notes of its key; one tick later if the pedal was pressed
+ * before it at the same tick. */
+static void end_notes(MidiFile *file, Event *events, int64_t count, int32_t *links, int32_t *first,
+                      int32_t *last) {
+    int32_t pressed[CHANNELS_PER_PORT]; /* tick of the latest press; -1: lifted */
+    for (int i = 0; i < CHANNELS_PER_PORT; i++) pressed[i] = -1;
     fill(first, NONE);
     for (int32_t i = 0; i < count; i++) {
         Event *event = &events[i];
         const int32_t key = key_of(event);
-        if (ends_all(event)) {
+        int32_t *press = &pressed[event->channel % CHANNELS_PER_PORT];
+        if (event->status == CONTROL_CHANGE && event->first == SUSTAIN) {
+            if (event->second < PEDAL_DOWN) *press = -1;
+            else if (*press < 0) *press = event->tick;
+        } else if (ends_all(event)) {
             end_channel(events, event, links, first);
         } else if (event->status == NOTE_ON_EVENT && event->length != DROPPED) {
             if (first[key] == NONE) first[key] = i;
@@ -59,7 +67,10 @@ static void end_notes(Event *events, int64_t count, int32_t *links, int32_t *fir
         } else if (event->status == NOTE_OFF_EVENT && first[key] != NONE) {
             Event *note = &events[first[key]];
             note->length = event->tick - note->tick;
+            if (*press == event->tick && note->length) note->length++, file->pedalled_ends++;
             first[key] = links[first[key]];
+        } else if (event->status == NOTE_OFF_EVENT) {
+            event->is_open = true;
         }
     }
 }
@@ -72,6 +83,7 @@ static void end_endless(MidiFile *file, Event *events, int64_t count, int32_t en
         int32_t *following = &next[key_of(&events[i])];
         if (events[i].length == DROPPED) {
             file->endless_notes++;
+            events[i].is_open = true;
             const Event *after = *following == NONE ? NULL : &events[*following];
             int64_t stop = remi_least(end, events[i].tick + 4 * (int64_t)file->ticks_per_quarter);
             if (after && after->tick > events[i].tick) stop = remi_least(stop, after->tick);
@@ -104,9 +116,27 @@ void midi_pair_notes(MidiFile *file, Event *events, int64_t count, int32_t end, 
     int32_t first[KEYS], last[KEYS];
     for (int64_t i = 0; i < count; i++) events[i].length = 0;
     mark_endless(events, count, links, first);
-    end_notes(events, count, links, first, last);
+    end_notes(file, events, count, links, first, last);
     end_endless(file, events, count, end, first);
     mend_lengthless(file, events, count, first);
+}
+
+/* Ends notes that are open in their track by note-offs of other tracks. ends: scratch, one for each key
+ * of each channel. */
+static void end_in_other_tracks(MidiFile *file, Event *events, const SortItem *items, int32_t *ends) {
+    for (int32_t i = 0; i < MIDI_CHANNELS * PITCHES; i++) ends[i] = NONE;
+    for (int32_t i = file->event_count - 1; i >= 0; i--) {
+        Event *event = &events[items[i].first];
+        int32_t *keys = ends + event->channel * PITCHES, *end = &keys[event->first];
+        if (ends_all(event)) {
+            for (int32_t key = 0; key < PITCHES; key++) keys[key] = event->tick;
+        } else if (event->is_open && event->status == NOTE_OFF_EVENT) {
+            *end = event->tick;
+        } else if (event->is_open && *end > event->tick && event->length != DROPPED) {
+            event->length = *end - event->tick;
+            *end = NONE, file->endless_notes--;
+        }
+    }
 }
 
 /* Programs ------------------------------------------------------------------------------------- */
@@ -131,8 +161,9 @@ typedef struct {
 typedef struct {
     Channel channels[MIDI_CHANNELS];
     Program programs[MAX_MIDI_TRACKS + 1][CHANNELS_PER_PORT]; /* chosen by each track */
-    Setting settings[MIDI_CHANNELS][PITCHES]; /* of each controller */
+    Setting settings[MIDI_CHANNELS][PITCHES + 1]; /* of each controller, and BEND */
     int32_t slots[HASH_SIZE]; /* indices of voices */
+    int32_t ends[MIDI_CHANNELS * PITCHES];
 } State;
 
 static bool is_drum(const Channel *channel, const Program *program, int32_t number) {
@@ -187,11 +218,47 @@ static bool add_note(MidiFile *file, State *state, const Event *event) {
 
 /* Counts controllers that two tracks set to different values at one time; each keeps its own. */
 static void note_setting(MidiFile *file, State *state, const Event *event) {
-    if (event->status != CONTROL_CHANGE) return;
-    Setting *last = &state->settings[event->channel][event->first];
+    const bool is_bend = event->status == PITCH_BEND;
+    Setting *last = &state->settings[event->channel][is_bend ? BEND : event->first];
     file->shared_events += last->tick == event->tick && last->track != event->track
                          && last->value != event->second;
     *last = (Setting){event->tick, event->track, event->second};
+}
+
+/* Whether a reset concerns what was set at a tick: simultaneous settings of other tracks stay. */
+static bool concerns(const Event *reset, int32_t tick, bool is_own) {
+    return tick >= 0 && (tick < reset->tick || is_own);
+}
+
+/* Adds the controllers that a reset sets, of those that were set before. */
+static void reset_controls(MidiFile *file, State *state, const Event *reset, int32_t channel) {
+    static const uint8_t values[][2] = {
+        {1, 0}, {11, 127}, {SUSTAIN, 0}, {66, 0}, {67, 0}, {BEND, 64}, /* by controller 121 */
+        {7, 100}, {10, 64}, {101, 0}, {100, 0}, {6, 2}, {38, 0},       /* bend range: 2 semitones */
+    };
+    for (int i = 0; i < (reset->status == SYSTEM_RESET ? 12 : 6); i++) {
+        const uint8_t number = values[i][0];
+        Setting *last = &state->settings[channel][number];
+        if (!concerns(reset, last->tick, last->track == reset->track)) continue;
+        last->tick = NONE;
+        file->controls[file->control_count++] =
+            (MidiControl){reset->tick, channel, number == BEND ? PITCH_BEND : CONTROL_CHANGE,
+                          number == BEND ? 0 : number, values[i][1], reset->track};
+    }
+}
+
+static void reset_system(MidiFile *file, State *state, const Event *reset) {
+    for (int32_t number = 0; number < CHANNELS_PER_PORT; number++) {
+        const int32_t at = reset->channel + number;
+        Channel *channel = &state->channels[at];
+        Program *own = &state->programs[reset->track][number];
+        const bool is_own = own->tick == channel->program.tick && own->channel == at;
+        if (concerns(reset, channel->program.tick, is_own))
+            *own = channel->program = (Program){reset->tick, (uint8_t)at, 0, 0, 0};
+        channel->next_bank = channel->next_low = 0;
+        channel->drum_switch = -1;
+        reset_controls(file, state, reset, at);
+    }
 }
 
 /* Follows one event of a channel; returns whether the voices suffice. */
@@ -205,6 +272,9 @@ static bool follow(MidiFile *file, State *state, const Event *event) {
             (Program){event->tick, event->channel, event->first, channel->next_bank,
                       channel->next_low};
         state->programs[event->track][event->channel % CHANNELS_PER_PORT] = channel->program;
+        return true;
+    case SYSTEM_RESET:
+        reset_system(file, state, event);
         return true;
     case DRUM_SWITCH:
         channel->drum_switch = (int8_t)event->first;
@@ -223,6 +293,8 @@ static bool follow(MidiFile *file, State *state, const Event *event) {
     file->controls[file->control_count++] =
         (MidiControl){event->tick, event->channel, event->status, event->first, event->second,
                       event->track};
+    if (event->status == CONTROL_CHANGE && event->first == RESET_CONTROLLERS)
+        reset_controls(file, state, event, event->channel);
     return true;
 }
 
@@ -293,8 +365,9 @@ int32_t midi_read(const uint8_t *data, int64_t size, MidiFile *file, char *scrat
         state->channels[i] = (Channel){.program = {.tick = -1}, .drum_switch = -1};
     for (int32_t i = 0; i < (MAX_MIDI_TRACKS + 1) * CHANNELS_PER_PORT; i++)
         state->programs[i / CHANNELS_PER_PORT][i % CHANNELS_PER_PORT].tick = -1;
-    for (int32_t i = 0; i < MIDI_CHANNELS * PITCHES; i++)
-        state->settings[i / PITCHES][i % PITCHES].tick = -1;
+    for (int32_t i = 0; i < MIDI_CHANNELS * (PITCHES + 1); i++)
+        state->settings[i / (PITCHES + 1)][i % (PITCHES + 1)].tick = -1;
+    end_in_other_tracks(file, events, items, state->ends);
     for (int32_t i = 0; i < file->event_count; i++)
         if (!follow(file, state, &events[items[i].first])) return CORE_TOO_MANY_VOICES;
     sort_voices(file, items, others, copies);

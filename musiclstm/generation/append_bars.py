@@ -14,6 +14,7 @@ from symusic.core import (
     TempoTick,
     TempoTickList,
     TimeSignatureTick,
+    TimeSignatureTickList,
     TrackTick,
 )
 
@@ -103,6 +104,8 @@ def concat_prompt(
             added.append(number)
             own = [len(whole.tracks) - 1]
         _distribute([whole.tracks[index] for index in own], notes)
+    if any(tempo.time == 0 for tempo in new.tempos):
+        whole.tempos = TempoTickList(tempo for tempo in whole.tempos if tempo.time < at)
     for tempo in new.tempos:
         whole.tempos.append(TempoTick(round(tempo.time * scale) + at, mspq=tempo.mspq))
     _add_meters(whole, new, at, scale)
@@ -133,6 +136,8 @@ def _add_meters(whole: ScoreTick, new: ScoreTick, at: int, scale: float) -> None
         signature = (meter.numerator, meter.denominator)
         if signature != current:
             time = round(meter.time * scale) + at
+            own = (each for each in whole.time_signatures if each.time < time)
+            whole.time_signatures = TimeSignatureTickList(own)
             whole.time_signatures.append(TimeSignatureTick(time, *signature))
         current = signature
 

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from musiclstm.midi.general_midi import DRUMS, instrument_name
     from musiclstm.midi.reader import MidiLimits, clean_text, read_bounded, read_midi
     from musiclstm.midi.sandbox import SandboxPool
-    from musiclstm.midi.score_ops import slice_score, split_parts, trim_overlapping_notes
+    from musiclstm.midi.score_ops import (
+        slice_score,
+        split_parts,
+        to_last_note,
+        trim_overlapping_notes,
+    )
     from musiclstm.midi.score_tables import write_midi
     from musiclstm.midi.summary import MidiSummary, TrackSummary, pluralize
 
@@ -62,6 +67,7 @@ __all__ = [
     "seconds_at",
     "slice_score",
     "split_parts",
+    "to_last_note",
     "trim_overlapping_notes",
     "write_midi",
 ]
@@ -93,7 +99,7 @@ __getattr__, __dir__ = lazy_imports(
         ),
         "reader": ("MidiLimits", "clean_text", "read_bounded", "read_midi"),
         "sandbox": ("SandboxPool",),
-        "score_ops": ("slice_score", "split_parts", "trim_overlapping_notes"),
+        "score_ops": ("slice_score", "split_parts", "to_last_note", "trim_overlapping_notes"),
         "score_tables": ("write_midi",),
         "summary": ("MidiSummary", "TrackSummary", "pluralize"),
     },

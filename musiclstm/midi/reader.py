@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from symusic.core import ScoreTick
+from symusic.core import ScoreTick, TimeSignatureTickList
 
 from musiclstm.errors import ScoreError
 from musiclstm.midi import analysis
@@ -22,6 +22,7 @@ from musiclstm.midi.sanitize import (
     clean_text,
     copy_controls,
     copy_tracks,
+    report_unread_meters,
 )
 from musiclstm.midi.score_tables import to_score, unkept_texts
 from musiclstm.midi.smf import EXPORT_AGAIN, read_events
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 MAX_TRACKS_WITH_NOTES = 256
+MAX_TICK = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def read_midi(
     Returns:
         The sorted score in ticks, and its summary. The score has notes, pedals, controllers, pitch
         bends, tempos, time and key signatures, and cleaned track names. It has no other text, no
-        track without notes, and nothing after the last note.
+        track without notes, no notes or controllers after the last note, and nothing after the
+        last bar line.
 
     Raises:
         ScoreError: The file cannot be read, exceeds the limits, or has no notes.
@@ -151,10 +154,13 @@ def check_score(
     for _, new in pairs:
         clean.tracks.append(new)
     end = _checked_end(clean, label=label, limits=limits)
-    clean.tempos = clean_tempos(score, end, all_repairs)
     clean.time_signatures = clean_meters(score, end, all_repairs)
     _check_at_most(len(clean.time_signatures), limits.beats, "time signatures", label=label)
-    clean.key_signatures = clean_keys(score, end)
+    stop = _last_tick(clean, clean_meters(score, MAX_TICK, []), end) + 1
+    clean.time_signatures = clean_meters(score, stop, [])
+    report_unread_meters(clean.time_signatures, all_repairs)
+    clean.tempos = clean_tempos(score, stop, all_repairs)
+    clean.key_signatures = clean_keys(score, stop)
     copy_controls(pairs, end, all_repairs)
     for track in clean.tracks:
         track.notes.sort()
@@ -223,6 +229,18 @@ def _checked_end(score: ScoreTick, *, label: str, limits: MidiLimits) -> int:
         raise ScoreError(f"{label} has notes before its beginning; {EXPORT_AGAIN}.")
     _check_at_most(-(-end // tpq), limits.beats, "beats", label=label)
     return end
+
+
+def _last_tick(score: ScoreTick, meters: TimeSignatureTickList, end: int) -> int:
+    """Return the tick of the last bar line: its tempo, meter and key are those of what follows.
+
+    Args:
+        score: With the time signatures before the end.
+        meters: All of them. One in the last bar ends it.
+        end: Of the last note.
+    """
+    last_line = int(analysis.bar_starts(score)[-1])
+    return min([max(end - 1, last_line), *(each.time for each in meters if each.time >= end)])
 
 
 def _check_at_most(number: int, limit: int, what: str, *, label: str) -> None:

@@ -23,6 +23,7 @@ from symusic.core import (
 )
 
 from musiclstm.midi.analysis import meter_changes
+from musiclstm.midi.meters import supports_time_signature
 from musiclstm.midi.summary import pluralize
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ MAX_TEMPOS = 16_384  # with more, at most one per twelfth of a quarter note is k
 MAX_NAME_LENGTH = 80
 
 _SUSTAIN_PEDAL = 64
+_MAX_NAMES = 3  # of meters in a clause
 
 
 def clean_text(text: str, *, max_length: int = MAX_NAME_LENGTH) -> str:
@@ -95,6 +97,16 @@ def clean_meters(score: ScoreTick, end: int, repairs: list[str]) -> TimeSignatur
         for change in meter_changes(clean)
         if change[0] or (columns[0] == 0).any()
     )
+
+
+def report_unread_meters(meters: TimeSignatureTickList, repairs: list[str]) -> None:
+    """Report meters without a token; scores keep them."""
+    meters_read = ((each.numerator, each.denominator) for each in meters)
+    unread = [meter for meter in dict.fromkeys(meters_read) if not supports_time_signature(*meter)]
+    if unread:
+        names = ", ".join(f"{above}/{below}" for above, below in unread[:_MAX_NAMES])
+        more = f" and {len(unread) - _MAX_NAMES} more" if len(unread) > _MAX_NAMES else ""
+        repairs.append(f"kept {names}{more} in the file, which the network reads as 4/4")
 
 
 def clean_keys(score: ScoreTick, end: int) -> KeySignatureTickList:

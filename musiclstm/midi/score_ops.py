@@ -197,6 +197,18 @@ def first_ticks(score: ScoreTick, end: int) -> ScoreTick:
     return first
 
 
+def to_last_note(score: ScoreTick) -> ScoreTick:
+    """Return the score without tempos, meters and keys after its last note.
+
+    `read_midi` keeps those of the last bar line for a continuation; as tokens they add a bar.
+    """
+    end, copy = analysis.last_note_end(score), score.copy()
+    copy.tempos = _between(score.tempos, 0, end)
+    copy.time_signatures = _between(score.time_signatures, 0, end)
+    copy.key_signatures = _between(score.key_signatures, 0, end)
+    return copy
+
+
 def trim_to_end(score: ScoreTick, end: int) -> ScoreTick:
     """Return a copy in which no note reaches beyond tick `end` or overlaps one of its pitch."""
     trimmed = score.copy()

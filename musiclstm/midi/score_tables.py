@@ -38,6 +38,8 @@ TEXT, NAME = 1, 3  # types of meta events
 _COPYRIGHT = 2
 _PLACED = ((5, "lyric"), (6, "marker"), (7, "cue point"))
 _BEND_CENTER = 8_192
+_FEWEST_KATAKANA = 3
+_NOT_SHIFT_JIS = set("\x80\uf8f0\uf8f1\uf8f2\uf8f3")  # what cp932 makes of bytes without a meaning
 _MAX_FIFTHS = 7
 _PEDAL_DOWN = 64  # lowest value of a pressed pedal
 
@@ -150,26 +152,32 @@ def unkept_texts(tables: MidiTables) -> tuple[str, ...]:
 def decode_text(text: bytes) -> str:
     """Decode a text of a MIDI file, whose encoding is not stated.
 
-    Tried are UTF-8, then Shift-JIS if at least half of the bytes are two-byte characters, then
-    Windows-1252.
+    Tried are UTF-8, then Shift-JIS if at least half of the bytes are Japanese, then Windows-1252.
     """
     try:
         return text.decode("utf-8")
     except UnicodeDecodeError:
         pass
     if is_shift_jis(text):
-        return text.decode("shift_jis")
+        return text.decode("cp932")
     return text.decode("cp1252", errors="replace").replace("\N{REPLACEMENT CHARACTER}", "?")
 
 
 def is_shift_jis(text: bytes) -> bool:
-    """Return whether a text is probably Japanese in Shift-JIS."""
+    """Return whether a text is probably Japanese in Shift-JIS (as Windows has it, cp932).
+
+    Half-width katakana, of one byte, count where there are three or more: in Windows-1252 these
+    bytes are accented capitals and signs.
+    """
     try:
-        characters = text.decode("shift_jis")
+        characters = text.decode("cp932")
     except UnicodeDecodeError:
         return False
-    wide = sum(len(c.encode("shift_jis")) == 2 for c in characters)
-    return 4 * wide >= len(text)
+    wide = len(text) - len(characters)
+    if set(characters) & _NOT_SHIFT_JIS:
+        return False
+    narrow = sum("\uff61" <= c <= "\uff9f" for c in characters)
+    return 2 * (2 * wide + (narrow if narrow >= _FEWEST_KATAKANA else 0)) >= len(text)
 
 
 def encode_texts(texts: Sequence[str]) -> list[bytes]:

@@ -191,6 +191,15 @@ def _repairs(report: MidiReport, *, is_riff: bool) -> list[str]:
             f"gave {pluralize(report.lengthless_notes, 'note')} without length a twelfth of a beat",
         ),
         (
+            report.pedalled_ends,
+            f"let the pedal, pressed as they end, hold {pluralize(report.pedalled_ends, 'note')}",
+        ),
+        (report.pressures, f"left out {pluralize(report.pressures, 'value')} of aftertouch"),
+        (
+            report.master_volumes,
+            f"left out {pluralize(report.master_volumes, 'master volume')}; channels keep theirs",
+        ),
+        (
             report.shared_events,
             "gave tracks that share a channel their own instruments and controllers",
         ),

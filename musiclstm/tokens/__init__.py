@@ -1,6 +1,6 @@
 """Convert scores to token ids and back: MidiTok's REMI in bar-part order, without velocities."""
 
-from musiclstm.tokens.meters import normalize_time_signature, supports_time_signature
+from musiclstm.midi.meters import normalize_time_signature, supports_time_signature
 from musiclstm.tokens.programs import (
     PartName,
     most_parts,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from musiclstm.errors import CheckpointError
+from musiclstm.midi.meters import METERS
 from musiclstm.tokens import vocabulary as v
 
 TOKENIZER_FILE: Final = "miditok_remi.json"
@@ -35,7 +36,7 @@ def tokenizer_parameters() -> dict[str, Any]:
         "program_changes": True,
         "one_token_stream_for_programs": True,
         "use_time_signatures": True,
-        "time_signature_range": {str(below): list(above) for below, above in v.METERS.items()},
+        "time_signature_range": {str(below): list(above) for below, above in METERS.items()},
         "use_tempos": True,
         "num_tempos": len(v.TEMPOS_BPM),
         "tempo_range": [v.SLOWEST_BPM, v.FASTEST_BPM],

@@ -9,28 +9,11 @@ import numpy.typing as npt
 from symusic.core import ScoreTick
 
 from musiclstm.midi.analysis import DEFAULT_METER
-from musiclstm.tokens.vocabulary import METERS, POSITIONS_PER_BEAT, TIME_SIGNATURES
+from musiclstm.midi.meters import normalize_time_signature, supports_time_signature
+from musiclstm.tokens.vocabulary import POSITIONS_PER_BEAT, TIME_SIGNATURES
 
 Integers = npt.NDArray[np.int64]
 _Change = tuple[int, int, int]  # tick, numerator, denominator
-
-
-def normalize_time_signature(numerator: int, denominator: int) -> tuple[int, int]:
-    """Return a meter of the same length with a token: 4/4 for 2/2, 3/8 for 6/16.
-
-    A beat, as given by the denominator, has twelve positions, which is too coarse for halves.
-    """
-    while 0 < denominator < 4:
-        numerator, denominator = numerator * 2, denominator * 2
-    while denominator > 8 and numerator % 2 == 0:
-        numerator, denominator = numerator // 2, denominator // 2
-    return numerator, denominator
-
-
-def supports_time_signature(numerator: int, denominator: int) -> bool:
-    """Return whether a token exists for this meter or for one of the same length."""
-    numerator, denominator = normalize_time_signature(numerator, denominator)
-    return numerator in METERS.get(denominator, ())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from musiclstm.midi.meters import METERS
 from musiclstm.model.step_features import TokenTable
 
 FORMAT_VERSION: Final = 1
@@ -25,11 +26,6 @@ TICKS_PER_QUARTER: Final = 48
 
 DRUMS: Final = -1
 MAX_TRACKS_PER_PROGRAM: Final = 8
-
-METERS: Final[Mapping[int, tuple[int, ...]]] = MappingProxyType(
-    {4: tuple(range(1, 13)), 8: tuple(range(1, 17)), 16: (3, 5, 7, 9, 11, 13, 15)}
-)
-"""Numerators of the meters that have a token, by denominator."""
 
 _SPECIAL = ("PAD_None", "BOS_None", "EOS_None")
 _LONGEST_BEATS = 32

@@ -188,8 +188,16 @@ def test_controls_are_sent_to_the_channel_of_their_track_before_the_notes():
 
 def test_messages_that_affect_other_channels_are_left_out():
     track = track_of([note(0)])
-    track.controls.extend(ControlChange(0, n, 1) for n in (0, 32, 120, 121, 123, 124, 126, 127))
+    track.controls.extend(ControlChange(0, n, 1) for n in (0, 32, 120, 123, 124, 126, 127))
     assert events_of(score_of(track), EventKind.CONTROL) == []
+
+
+def test_parameters_and_resets_of_the_own_channel_are_sent():
+    # Without 99 and 98 the value of 6 would go to the parameter that was set before.
+    numbers = [101, 100, 6, 99, 98, 6, 38, 74, 121]
+    score = piano(note(0))
+    score.tracks[0].controls.extend(ControlChange(0, number, 1) for number in numbers)
+    assert [event.number for event in events_of(score, EventKind.CONTROL)] == numbers
 
 
 def test_pedals_become_controls_and_are_released_before_they_start_again():

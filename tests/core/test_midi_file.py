@@ -170,6 +170,79 @@ def test_an_end_belongs_to_the_track_of_its_note() -> None:
     assert sorted(tables.notes[:, 1].tolist()) == [240, 960]
 
 
+def test_a_note_that_is_open_in_its_track_ends_by_an_end_of_another() -> None:
+    on = b"\0\x90\x3c\x50"
+    tables, report = read_tables(midi(track(on, note(64, 960)), track(b"\x60\x80\x3c\0", note(67))))
+    assert sorted(tables.notes[:, [2, 1]].tolist()) == [[60, 96], [64, 960], [67, 480]]
+    assert report.endless_notes == 0
+    other_channel = track(b"\x60\x81\x3c\0", note(67))
+    assert read_tables(midi(track(on, note(64, 960)), other_channel))[1].endless_notes == 1
+
+
+def test_a_pedal_that_is_pressed_before_the_end_of_a_note_holds_it() -> None:
+    on, off, press = b"\0\x90\x3c\x50", b"\x80\x3c\0", b"\xb0\x40\x7f"
+    assert lengths_of(on, b"\x60" + press, b"\0" + off, note(64)) == [(0, 97, 60), (96, 480, 64)]
+    assert lengths_of(on, b"\x60" + off, b"\0" + press, note(64)) == [(0, 96, 60), (96, 480, 64)]
+    assert lengths_of(b"\0" + press, on, b"\x60" + off) == [(0, 96, 60)]
+
+
+def controls_of(*events: bytes) -> list[tuple[int, int, int, int]]:
+    """Return tick, status and data bytes of controllers and bends."""
+    tables, _ = read_tables(midi(track(*events)))
+    return [tuple(row) for row in tables.controls[:, [0, 2, 3, 4]].tolist()]
+
+
+def test_a_reset_of_controllers_sets_those_that_were_set_before() -> None:
+    before = control(7, 80) + control(11, 20) + control(64, 127) + b"\0\xe0\0\x60"
+    reset = (480, 0xB0, 121, 0)
+    assert controls_of(before, note(), control(121, 0))[4:] == [
+        *(reset, (480, 0xB0, 11, 127), (480, 0xB0, 64, 0), (480, 0xE0, 0, 64)),
+    ]
+    assert controls_of(control(121, 0), note()) == [(0, 0xB0, 121, 0)]
+    twice = controls_of(control(11, 20), note(), control(121, 0), control(121, 0))
+    assert twice[1:] == [reset, (480, 0xB0, 11, 127), reset]
+
+
+SYSTEM_RESETS = {
+    "GM": b"\0\xf0\x05\x7e\x7f\x09\x01\xf7",
+    "GS": b"\0\xf0\x0a\x41\x10\x42\x12\x40\x00\x7f\x00\x41\xf7",
+    "XG": b"\0\xf0\x08\x43\x10\x4c\x00\x00\x7e\x00\xf7",
+}
+
+
+@pytest.mark.parametrize("kind", SYSTEM_RESETS)
+def test_a_system_reset_sets_volume_bend_range_program_and_drum_parts(kind: str) -> None:
+    bend_range = control(101, 0) + control(100, 0) + control(6, 12)
+    before = (
+        control(0, 8)
+        + program(40)
+        + control(7, 80)
+        + control(10, 10)
+        + bend_range
+        + b"\0"
+        + GS_DRUMS
+    )
+    data = midi(track(before, note(), SYSTEM_RESETS[kind], note(62)))
+    assert voices_of(data) == [(0, 0, False, 1), (40, 8 << 7, True, 1)]
+    tables, _ = read_tables(data)
+    assert tables.controls[5:, [0, 3, 4]].tolist() == [
+        *([480, 7, 100], [480, 10, 64], [480, 101, 0], [480, 100, 0], [480, 6, 2]),
+    ]
+
+
+def test_what_other_tracks_set_at_the_tick_of_a_system_reset_stays() -> None:
+    parts = track(program(40) + control(7, 80), note())
+    tables, _ = read_tables(midi(parts, track(SYSTEM_RESETS["GM"], note(channel=1))))
+    assert tables.controls[:, 3:5].tolist() == [[7, 80]]
+    assert tables.voices[:, 2].tolist() == [40, 0]
+
+
+def test_aftertouch_and_master_volumes_are_counted() -> None:
+    quiet, full = (b"\0\xf0\x07\x7f\x7f\x04\x01\0" + bytes((v, 0xF7)) for v in (64, 127))
+    _, report = read_tables(midi(track(quiet, full, b"\0\xd0\x40\0\xa0\x3c\x10", note())))
+    assert (report.pressures, report.master_volumes) == (2, 1)
+
+
 def test_running_status_after_a_system_message_is_read_and_reported() -> None:
     plain = midi(track(note(60), b"\0\x90\x3e\x50", b"\x10\x3e\x00"))
     assert read_tables(plain)[1].running_after_system == 0

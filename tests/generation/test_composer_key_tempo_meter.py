@@ -233,6 +233,30 @@ def test_the_continuation_of_a_piece_with_a_pickup_has_its_meter(tiny_composer) 
     ]
 
 
+def test_tempo_meter_and_key_on_the_last_bar_line_hold_for_the_continuation(tiny_composer) -> None:
+    prompt = band(bars=2)
+    line = int(bar_starts(prompt)[-1])
+    prompt.tempos.append(TempoTick(line, 75))
+    prompt.time_signatures.append(TimeSignatureTick(line, 3, 4))
+    prompt.key_signatures.append(KeySignatureTick(line, 2, 0))
+    piece = tiny_composer.compose(bars=2, prompt=prompt, sampling=SAMPLING)
+    assert (piece.prompt_bars, piece.constraints.meter) == (2, (3, 4))
+    for score in (ScoreTick.from_midi(piece.to_midi(only_new=True)), piece.continuation):
+        assert tempos(score) == [(0, 75)]
+        assert [(each.time, each.numerator) for each in score.time_signatures] == [(0, 3)]
+        assert [(each.time, each.key) for each in score.key_signatures] == [(0, 2)]
+    bar = 3 * piece.score.ticks_per_quarter
+    lines = bar_starts(piece.score, end_tick=piece.end_tick)
+    assert np.diff(lines)[2:].tolist() == [bar, bar]
+    asked = replace(piece.constraints, meter=(4, 4), tempo_bpm=90)
+    other = tiny_composer.compose(bars=1, prompt=prompt, sampling=SAMPLING, constraints=asked)
+    at_line = [each for each in other.score.time_signatures if each.time == other.prompt_end_tick]
+    assert [each.numerator for each in at_line] == [4]
+    assert len([t for t in other.score.tempos if t.time == other.prompt_end_tick]) == 1
+    edited = tiny_composer.regenerate(prompt, bars=(2, 2), parts=[1], sampling=SAMPLING)
+    assert tempos(edited.score)[-1] == (6, 75)
+
+
 def test_the_tempo_of_a_presto_is_kept(tiny_composer) -> None:
     prompt = waltz_with_a_pickup(tempo_bpm=360)
     piece = tiny_composer.compose(bars=2, prompt=prompt, sampling=SAMPLING)

@@ -26,6 +26,8 @@ from tests.malformed_midi.midi_builder import (
 )
 from tests.malformed_midi.structure_cases import GOOD
 
+CONTROLS = b"\0\xb0\x07\x50\0\xb0\x0a\x10\0\xc0\x28\0\xe0\0\x60"  # and a program, and a bend
+LAST_LINE = tempo(400_000) + meter(3, 2) + meta(0x59, b"\x01\0")  # what holds after it
 CHORD = b"".join(b"\0\x90" + bytes((pitch, 80)) for pitch in range(128))
 
 NOTES: Cases = {
@@ -65,6 +67,23 @@ NOTES: Cases = {
         midi(track(*(bytes((0, 0xC0, each)) + note() for each in range(128)))),
     ),
     "pedal never released": (READ, midi(track(b"\0\xb0\x40\x7f", note()))),
+    "pedal pressed when a note ends": (
+        READ,
+        midi(track(b"\0\x90\x3c\x50\x60\xb0\x40\x7f\0\x80\x3c\0", note(64), b"\0\xb0\x40\0")),
+    ),
+    "ended in another track": (
+        READ,
+        midi(track(b"\0\x90\x3c\x50", note(64, 960)), track(b"\x60\x80\x3c\0", note(67))),
+    ),
+    "aftertouch": (READ, midi(track(b"\0\xd0\x40\0\xa0\x3c\x10", note()))),
+    "reset of controllers": (
+        READ,
+        midi(track(b"\0\xb0\x07\x50\0\xb0\x40\x7f", note(), b"\0\xb0\x79\0", note(62))),
+    ),
+    "reset of GM in mid-piece": (
+        READ,
+        midi(track(CONTROLS, note(), b"\0\xf0\x05\x7e\x7f\x09\x01\xf7", note(62))),
+    ),
     "all sound off": (READ, midi(track(b"\0\xb0\x78\0\0\xb0\x7b\0", note()))),
 }
 
@@ -102,6 +121,10 @@ METER: Cases = {
     "40000 changes at once": (READ, midi(tune(*(meter(3 + n % 2, 2) for n in range(40_000))))),
     "1/32 for 513 beats": (REFUSED, midi(track(meter(1, 5), note(ticks=480 * 513)))),
     "1/32 with division 1": (READ, midi(track(meter(1, 5), note(ticks=8)), division=1)),
+    "17/16": (READ, midi(tune(meter(17, 4)))),
+    "on the last bar line": (READ, midi(track(note(60, 1920), LAST_LINE))),
+    "in the rest of the last bar": (READ, midi(track(note(60, 480), meter(3, 2, delta=480)))),
+    "after the last bar line": (READ, midi(track(note(60, 480), meter(3, 2, delta=1441)))),
     "in the middle of a bar": (READ, midi(track(note(), meter(5, 3), note(62)))),
 }
 
@@ -127,6 +150,9 @@ NAMES: Cases = {
     "overlong utf-8": (READ, midi(tune(track_name(b"\xc0\xbcscript\xc0\xbe")))),
     "utf-16": (READ, midi(tune(track_name("Geige".encode("utf-16"))))),
     "shift-jis": (READ, midi(tune(track_name("ピアノ".encode("shift-jis"))))),
+    "half-width katakana": (READ, midi(tune(track_name("ﾋﾟｱﾉ 1".encode("shift-jis"))))),
+    "circled digit": (READ, midi(tune(track_name("ピアノ①".encode("cp932"))))),
+    "capitals with accents": (READ, midi(tune(track_name("FLÖTE É".encode("cp1252"))))),
     "a thousand accents": (READ, midi(tune(track_name(("z" + "\u0301" * 1_000).encode())))),
     "100 kB": (READ, midi(tune(track_name(b"x" * 100_000)))),
     "empty": (READ, midi(tune(track_name(b"")))),

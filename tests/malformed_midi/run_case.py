@@ -11,6 +11,7 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from musiclstm.errors import MusicLSTMError
+from musiclstm.midi.analysis import bar_starts
 from musiclstm.midi.reader import MidiLimits, read_midi
 from musiclstm.midi.summary import MidiSummary, pluralize
 from tests.malformed_midi.midi_builder import READ, REFUSED
@@ -82,9 +83,10 @@ def score_faults(score: ScoreTick, summary: MidiSummary) -> Iterator[str]:
         end = max(end, int((notes["time"].astype(np.int64) + notes["duration"]).max()))
     if not 0 < end <= limits.beats * score.ticks_per_quarter:
         yield f"ends at tick {end}"
+    last = max(end - 1, int(bar_starts(score)[-1]))
     for events in (score.tempos, score.time_signatures, score.key_signatures):
-        if any(not 0 <= event.time < end for event in events):
-            yield "an event is after the last note"
+        if any(not 0 <= event.time <= last for event in events):
+            yield "an event is after the last bar line"
     if any(not 0 < tempo.mspq <= 0xFF_FFFF for tempo in score.tempos):  # what a file can state
         yield "a tempo is out of range"
     if not (

@@ -245,6 +245,32 @@ def test_invalid_time_signatures_are_dropped() -> None:
     assert "2 time signatures" in summary.repairs[0]
 
 
+def test_meters_that_the_network_reads_as_others_are_reported() -> None:
+    meters = (meter(above, 4, delta=480) for above in (17, 19, 17, 21, 23))
+    score, summary = read_midi(midi(track(note(60, 4_800)), track(*meters)))
+    assert [each.numerator for each in score.time_signatures] == [17, 19, 17, 21, 23]
+    fact = "kept 17/16, 19/16, 21/16 and 1 more in the file, which the network reads as 4/4"
+    assert summary.repairs == (fact,)
+    assert read_midi(midi(track(meter(2, 1), note())))[1].repairs == ()  # 2/2 as 4/4
+
+
+@pytest.mark.parametrize("rest", [0, 480])
+def test_tempo_meter_and_key_on_the_last_bar_line_are_kept_but_later_ones_not(rest: int) -> None:
+    last = meta(1, delta=rest) + TEMPO_100 + THREE_FOUR + G_MAJOR
+    later = tempo(1, delta=1) + meter(5, 3) + meta(0x59, b"\x02\0")
+    score, summary = read_midi(midi(track(note(60, 1920 - rest), last, later)))
+    events = (score.tempos, score.time_signatures, score.key_signatures)
+    assert [[each.time for each in own] for own in events] == [[1920]] * 3
+    assert summary.bars == 1
+
+
+def test_a_time_signature_in_the_rest_of_the_last_bar_ends_it() -> None:
+    data = midi(track(note(60, 480), meter(3, 2, delta=480), meter(5, 2, delta=480)))
+    score, summary = read_midi(data)
+    assert [(each.time, each.numerator) for each in score.time_signatures] == [(960, 3)]
+    assert (summary.bars, summary.meter) == (1, "4/4")
+
+
 def test_a_repeated_time_signature_is_kept_where_it_begins_a_bar() -> None:
     again = note(60) + THREE_FOUR + note(62, 1440) + THREE_FOUR + note(64, 1440)
     score, summary = read_midi(midi(track(THREE_FOUR, again)))
@@ -403,6 +429,13 @@ def test_scores_without_playable_notes_are_refused() -> None:
     score.ticks_per_quarter = 40_000
     with pytest.raises(ScoreError, match=r"^'mine' has 40,000 ticks in a quarter note; it must"):
         check_score(score, name="mine")
+
+
+@pytest.mark.parametrize("name", ["ﾋﾟｱﾉ 1", "ピアノ①", "ストリングス Str", "FLÖTE É", "Über"])
+def test_names_in_shift_jis_and_windows_1252_are_told_apart(name: str) -> None:
+    encoding = "cp1252" if "Ö" in name or "Ü" in name else "cp932"
+    score, _ = read_midi(midi(track(track_name(name.encode(encoding)), note(60))))
+    assert score.tracks[0].name == name
 
 
 def test_texts_that_are_not_kept_are_named() -> None:

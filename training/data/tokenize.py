@@ -25,7 +25,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from musiclstm.errors import CorpusError, MusicLSTMError
-from musiclstm.midi import MidiLimits, read_midi
+from musiclstm.midi import MidiLimits, read_midi, to_last_note
 from musiclstm.model import TokenKind, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.piece_stats import piece_stats
@@ -283,7 +283,7 @@ def encode(job: EncodeJob) -> EncodedFile:
     _tokenizer = _tokenizer or MusicTokenizer()
     try:
         score, summary = read_midi(job.data, name=job.name, limits=MidiLimits.training())
-        ids = np.array(_tokenizer.encode(score), np.uint16)
+        ids = np.array(_tokenizer.encode(to_last_note(score)), np.uint16)
         notes = count_notes(ids, _tokenizer)
         stats = piece_stats(score, summary, token_notes=notes)
     except MusicLSTMError as error:

@@ -10,6 +10,7 @@ const NUMBERS = /** @type {(keyof MidiReport)[]} */ ([
   "format", "division", "ticksPerQuarter", "declaredTracks", "tracks", "eventCount", "noteCount", "controlCount", "tempoCount",
   "meterCount", "keyCount", "textCount", "voiceCount", "leadingBytes", "unknownChunks", "wrongLengths", "damagedTracks",
   "breakAfter", "breakOf", "outOfRange", "runningAfterSystem", "endlessNotes", "doubledNotes", "lengthlessNotes", "sharedEvents",
+  "pedalledEnds", "pressures", "masterVolumes",
 ]);
 /** @type {{name: Exclude<keyof MidiTables, "ticksPerQuarter">, columns: number, count: keyof MidiReport}[]} */
 const TABLES = [

@@ -42,7 +42,7 @@ export type MidiReport = Record<
   | "format" | "division" | "ticksPerQuarter" | "declaredTracks" | "tracks" | "eventCount" | "noteCount" | "controlCount"
   | "tempoCount" | "meterCount" | "keyCount" | "textCount" | "voiceCount" | "leadingBytes" | "unknownChunks" | "wrongLengths"
   | "damagedTracks" | "breakAfter" | "breakOf" | "outOfRange" | "runningAfterSystem" | "endlessNotes" | "doubledNotes"
-  | "lengthlessNotes" | "sharedEvents",
+  | "lengthlessNotes" | "sharedEvents" | "pedalledEnds" | "pressures" | "masterVolumes",
   number
 >;
 

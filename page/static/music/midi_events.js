@@ -127,6 +127,9 @@ function repairsOf(report, isRiff) {
     [endlessNotes, `ended ${plural(endlessNotes, "note")} without an end`],
     [doubledNotes, `left out ${plural(doubledNotes, "note")} without length that double others`],
     [lengthlessNotes, `gave ${plural(lengthlessNotes, "note")} without length a twelfth of a beat`],
+    [report.pedalledEnds, `let the pedal, pressed as they end, hold ${plural(report.pedalledEnds, "note")}`],
+    [report.pressures, `left out ${plural(report.pressures, "value")} of aftertouch`],
+    [report.masterVolumes, `left out ${plural(report.masterVolumes, "master volume")}; channels keep theirs`],
     [report.sharedEvents, "gave tracks that share a channel their own instruments and controllers"],
   ];
   return clauses.filter(([applies]) => applies).map(([, clause]) => clause);

@@ -3,6 +3,7 @@
 
 import { MidiError, grouped, plural, readEvents } from "./midi_events.js";
 import { cleanText, decodeText } from "./midi_text.js";
+import { TOKEN_METERS, normalMeter } from "./prompt.js";
 import { TempoMap, barLines, lastNoteEnd, meterChanges } from "./timing.js";
 
 /** @import { MidiFiles } from "../engine/midi_files.js" */
@@ -16,6 +17,7 @@ const MAX_TEMPOS = 16_384; // with more, at most one per twelfth of a quarter no
 const NAME = 3; // type of meta event
 const CONTROLLER = 0xb0;
 const [BANK, BANK_LOW, PEDAL] = [0, 32, 64];
+const MAX_NAMES = 3; // of meters in a clause
 const PEDAL_DOWN = 64; // lowest value of a pressed pedal
 
 /**
@@ -32,10 +34,13 @@ export async function readMidi(files, bytes) {
   const score = { ticksPerQuarter: tables.ticksPerQuarter, tracks: tracksOf(tables, content), tempos: [], meters: [], keys: [] };
   const end = lastNoteEnd(score);
   checkAtMost(Math.ceil(end / score.ticksPerQuarter), LIMITS.quarters, "beats");
-  score.tempos = cleanTempos(tables, end, repairs);
   score.meters = cleanMeters(tables, end, repairs);
   checkAtMost(score.meters.length, LIMITS.quarters, "time signatures");
-  score.keys = cleanKeys(tables, end);
+  const stop = lastTick(score, cleanMeters(tables, Infinity, []), end) + 1;
+  score.meters = cleanMeters(tables, stop, []);
+  reportUnreadMeters(score.meters, repairs);
+  score.tempos = cleanTempos(tables, stop, repairs);
+  score.keys = cleanKeys(tables, stop);
   addControls(score, tables, end, repairs);
   checkAtMost(barLines(score).length - 1, LIMITS.quarters, "bars");
   checkAtMost(Math.floor(new TempoMap(score).secondsAt(end) / 60), LIMITS.minutes, "minutes of music");
@@ -135,6 +140,28 @@ function cleanMeters({ meters, ticksPerQuarter }, end, repairs) {
   const isStated = before[0]?.tick === 0;
   const found = meterChanges({ ticksPerQuarter, meters: before });
   return found.filter(({ tick }) => tick || isStated);
+}
+
+/**
+ * Return the tick of the last bar line: its tempo, meter and key are those of what follows. A time signature in the last bar ends it.
+ * @param {Score} score with the time signatures before the end @param {Meter[]} meters all of them @param {number} end of the last note
+ */
+function lastTick(score, meters, end) {
+  const line = barLines(score).at(-1) ?? 0;
+  return Math.min(Math.max(end - 1, line), ...meters.map(({ tick }) => tick).filter((tick) => tick >= end).slice(0, 1));
+}
+
+/** Report meters without a token; scores keep them. @param {Meter[]} meters @param {string[]} repairs */
+function reportUnreadMeters(meters, repairs) {
+  const names = [...new Set(meters.filter((meter) => !isRead(meter)).map(({ numerator, denominator }) => `${numerator}/${denominator}`))];
+  const more = names.length > MAX_NAMES ? ` and ${names.length - MAX_NAMES} more` : "";
+  if (names.length) repairs.push(`kept ${names.slice(0, MAX_NAMES).join(", ")}${more} in the file, which the network reads as 4/4`);
+}
+
+/** @param {Meter} meter */
+function isRead(meter) {
+  const { numerator, denominator } = normalMeter(meter);
+  return TOKEN_METERS.some((each) => each.numerator === numerator && each.denominator === denominator);
 }
 
 /** @param {MidiTables} tables @param {number} end @returns {KeySignature[]} */

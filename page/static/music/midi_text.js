@@ -11,13 +11,19 @@ export function cleanText(text) {
   return Array.from(spaced.replace(CONTROL_CHARACTERS, "")).slice(0, MAX_NAME).join("").trim();
 }
 
-/** Decode UTF-8, else Shift-JIS if at least half of the bytes are two-byte characters, else Windows-1252. @param {Uint8Array} bytes */
+/** Decode UTF-8, else Shift-JIS if at least half of the bytes are Japanese, else Windows-1252. @param {Uint8Array} bytes */
 export function decodeText(bytes) {
   const unicode = decoded(bytes, "utf-8");
   if (unicode !== null) return unicode;
   const japanese = decoded(bytes, "shift_jis");
-  if (japanese !== null && 4 * (bytes.length - japanese.length) >= bytes.length) return japanese;
+  if (japanese !== null && japaneseBytes(japanese, bytes.length) >= bytes.length / 2) return japanese;
   return Array.from(bytes, (byte) => (byte >> 5 === 4 ? CP1252[byte - 0x80] : String.fromCharCode(byte))).join("");
+}
+
+/** Count the bytes of two-byte characters, and of half-width katakana if there are three or more. @param {string} text @param {number} size in bytes */
+function japaneseBytes(text, size) {
+  const narrow = (text.match(/[\uff61-\uff9f]/g) ?? []).length;
+  return 2 * (size - text.length) + (narrow >= 3 ? narrow : 0);
 }
 
 /** @param {Uint8Array} bytes @param {string} encoding */

@@ -125,7 +125,8 @@ class ScoreBuilder {
   addMeter(line, meter) {
     if (!meter) return;
     const changes = meter.numerator !== this.meter.numerator || meter.denominator !== this.meter.denominator;
-    if (changes) this.score.meters.push({ tick: this.tickAt(line), ...meter });
+    const tick = this.tickAt(line);
+    if (changes) this.score.meters = [...this.score.meters.filter((each) => each.tick < tick), { tick, ...meter }];
     this.meter = meter;
   }
 
