@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run
 from musiclstm import __version__
+from musiclstm.cli import run_command
 from musiclstm.model import DEFAULT, FACTS_FILE, find_checkpoint, read_facts
 from training.evaluate import write_facts
 from training.pretraining.corpora import BAND_CORPORA, OLDER_CORPORA
@@ -218,4 +219,4 @@ def _samples(gallery: Path, card: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from hub.card_metadata import BUNDLED_NAME, base_of, metadata
+from musiclstm.cli import run_command
 from musiclstm.errors import MusicLSTMError
 from musiclstm.model import read_facts
 
@@ -342,4 +343,4 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

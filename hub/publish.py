@@ -13,6 +13,7 @@ from huggingface_hub import constants
 
 from hub.bundle import MAX_SAMPLES, write_bundle
 from hub.upload import UploadResult, require_token, upload_folder
+from musiclstm.cli import run_command
 from musiclstm.errors import MusicLSTMError, PublishError
 from musiclstm.model import find_checkpoint
 
@@ -135,4 +136,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -17,6 +17,7 @@ from hub.space_files import PYTHON_VERSION, stage, stage_static
 from hub.space_smoke_test import clean_interpreter, smoke_test
 from hub.static_check import check_page
 from hub.upload import UploadResult, require_token, upload_folder
+from musiclstm.cli import run_command
 from musiclstm.errors import MusicLSTMError, PublishError
 
 
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         publish_space(options)
+    except BrokenPipeError:
+        raise
     except (MusicLSTMError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -130,4 +133,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -25,6 +25,7 @@ from threading import Thread
 
 import musiclstm
 from hub.static_model import pack_model
+from musiclstm.cli import run_command
 from musiclstm.core import Weights
 from musiclstm.errors import MusicLSTMError, PublishError
 from musiclstm.examples import example_files
@@ -222,6 +223,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.serve:
             with serving(options.folder, options.port) as url:
                 input(f"Open {url} in a browser. Press Enter to stop.\n")
+    except BrokenPipeError:
+        raise
     except (MusicLSTMError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -229,4 +232,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

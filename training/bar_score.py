@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from musiclstm.cli import run_command
 from musiclstm.core import (
     BAR_FEATURES,
     BAR_SCORE,
@@ -312,4 +313,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

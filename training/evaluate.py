@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from musiclstm.cli import run_command
 from musiclstm.errors import CheckpointError, MusicLSTMError
 from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer, Sampling
 from musiclstm.midi import clean_text
@@ -384,4 +385,4 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -26,6 +26,7 @@ from transformers.trainer_utils import IntervalStrategy, SchedulerType
 from transformers.utils import logging
 
 from hub.publish import check_ready, publish
+from musiclstm.cli import run_command
 from musiclstm.errors import CorpusError, MusicLSTMError, PublishError
 from musiclstm.generation import Sampling
 from musiclstm.midi import clean_text
@@ -523,4 +524,4 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     keep_freed_memory()
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from musiclstm.cli import run_command
 from musiclstm.errors import MusicLSTMError
 from musiclstm.memorization import MemorizationIndex, TokenReader
 from musiclstm.model import MEMORIZATION_FILE, find_checkpoint
@@ -64,4 +65,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

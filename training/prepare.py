@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from musiclstm.cli import run_command
 from musiclstm.errors import MusicLSTMError
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import read_corpus
@@ -63,4 +64,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -23,6 +23,7 @@ import torch
 from safetensors import SafetensorError
 from transformers.utils import logging
 
+from musiclstm.cli import run_command
 from musiclstm.errors import CheckpointError, CorpusError, MusicLSTMError
 from training.data.augmentation import AugmentationSettings
 from training.errors import is_full_disk
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(argv))
     try:
         _train(options)
+    except BrokenPipeError:
+        raise
     except (MusicLSTMError, OSError, SafetensorError, ValueError) as error:
         full = is_full_disk(error, options["out"], 0)
         reason = "The disk is full; free some space and --resume from the last checkpoint."
@@ -114,4 +117,4 @@ def _remove_invalid_after(out: Path, step: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -13,6 +13,7 @@ from dataclasses import asdict
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.ngram import NGram
+from musiclstm.cli import run_command
 from musiclstm.model import load_checkpoint
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import Corpus, read_corpus
@@ -99,4 +100,4 @@ def _facts(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

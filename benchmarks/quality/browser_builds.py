@@ -24,6 +24,7 @@ from benchmarks.common.browsers import Evaluate, chromium, firefox
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from hub.static_page import build, serving
 from musiclstm import Composer, Composition, Constraints, Sampling, example_files, read_midi
+from musiclstm.cli import run_command
 from musiclstm.generation import MAX_SEED
 from musiclstm.tokens import MusicTokenizer, programs_of
 
@@ -172,4 +173,4 @@ def _digest(piece: Composition) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -35,6 +35,7 @@ from benchmarks.quality.architectures import (
     architectures,
     count_weights,
 )
+from musiclstm.cli import run_command
 from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
 from training.data.augmentation import AugmentationSettings
 from training.evaluation.bits_per_note import MAX_TOKENS, bits_per_note
@@ -428,4 +429,4 @@ def _ablation_cells(row: Mapping[str, Any], whole: Mapping[str, Any] | None) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -25,6 +25,7 @@ from benchmarks.quality.constraint_checks import (
     random_constraints,
     random_sampling,
 )
+from musiclstm.cli import run_command
 from musiclstm.examples import example_files
 from musiclstm.generation import Composer, Composition, Surprise
 from musiclstm.model import MusicLSTMConfig, MusicLSTMForCausalLM
@@ -140,4 +141,4 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.constraint_checks import random_constraints, random_sampling
+from musiclstm.cli import run_command
 from musiclstm.core import KERNEL_VARIABLE
 from musiclstm.examples import example_files
 from musiclstm.generation import Composer, Surprise
@@ -125,4 +126,4 @@ def compose_digests(model: str, takes: int, seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

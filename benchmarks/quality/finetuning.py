@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 from musiclstm.model import load_checkpoint, read_facts
 from training.data.corpus import read_corpus
 from training.evaluation.bits_per_note import HeldOutBits, measure_bits
@@ -131,4 +132,4 @@ def _report(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.common.report import Report, parser, run, table
 from benchmarks.quality.int8 import read_streams, step_logits, stored_weights
+from musiclstm.cli import run_command
 from musiclstm.core import Network, Weights
 from musiclstm.model import TokenTable, load_checkpoint
 
@@ -101,4 +102,4 @@ def _bits(network: Network, streams: Sequence[list[int]]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

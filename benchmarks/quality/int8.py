@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 from musiclstm.core import Network, Weights
 from musiclstm.core import Sequence as CoreSequence
 from musiclstm.model import MusicLSTMForCausalLM, TokenTable, load_checkpoint
@@ -128,4 +129,4 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.passage_matching import PassageIndex, pitched_notes
+from musiclstm.cli import run_command
 from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer
 from musiclstm.memorization import (
     GUARANTEED,
@@ -265,4 +266,4 @@ def _index_line(name: str, figures: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -29,6 +29,7 @@ import numpy as np
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.passage_matching import PassageIndex
+from musiclstm.cli import run_command
 from musiclstm.memorization import (
     GUARANTEED,
     CopyFilter,
@@ -295,4 +296,4 @@ def _row(name: str, row: dict[str, float]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

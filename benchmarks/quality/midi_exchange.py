@@ -34,6 +34,7 @@ from benchmarks.quality.midi_libraries import (
     Attributes,
     read_mido,
 )
+from musiclstm.cli import run_command
 from musiclstm.errors import ScoreError
 from musiclstm.midi import (
     DRUMS,
@@ -253,4 +254,4 @@ def _are_near(a: Any, b: Any) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -24,6 +24,7 @@ from symusic.core import ScoreTick
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from musiclstm.audio import installed_soundfonts, render
+from musiclstm.cli import run_command
 from musiclstm.errors import ScoreError
 from musiclstm.midi import MidiLimits, TempoMap, bar_starts, read_midi
 from training.data.corpus import find_sources, sources_of_split
@@ -134,4 +135,4 @@ def _levels(samples: np.ndarray, lines: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

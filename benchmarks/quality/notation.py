@@ -24,6 +24,7 @@ from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.musicxml import Sheet, read_sheet
 from benchmarks.common.note_matching import Ints, ScoreNotes, match_notes, notes_of
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 from musiclstm.export import to_musicxml
 
 _ONSET_QUARTERS = 1 / 16  # half a thirty-second
@@ -248,4 +249,4 @@ def _row(found: Notation) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.common.report import Report, ReportError, check_writable, parser, run, table
 from benchmarks.quality.realness_judge import COLUMNS, EPOCHS, Judge, Passage, passage, train
+from musiclstm.cli import run_command
 from musiclstm.generation import MAX_BARS, MAX_ROWS, Composer
 from musiclstm.model import DEFAULT
 from musiclstm.tokens import MusicTokenizer
@@ -312,4 +313,4 @@ def _row(group: str, figures: dict[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 from musiclstm.generation import MAX_BARS, MAX_ROWS, REASONS, Assessment, Composer
 from musiclstm.model import DEFAULT
 from training.evaluation.continuations import add_plan_options, choose_pieces, plan_from
@@ -122,4 +123,4 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -23,6 +23,7 @@ from symusic.core import ScoreTick
 from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.int8 import packed
+from musiclstm.cli import run_command
 from musiclstm.core import Network
 from musiclstm.core import Sequence as CoreSequence
 from musiclstm.errors import ScoreError
@@ -224,4 +225,4 @@ def _cells(span: str, row: dict[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

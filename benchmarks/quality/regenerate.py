@@ -31,6 +31,7 @@ from symusic.core import ScoreTick
 
 from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 from musiclstm.generation import Composer, Sampling
 from musiclstm.midi import bar_starts, slice_score
 from musiclstm.model import DEFAULT
@@ -267,4 +268,4 @@ def _row(name: str, found: dict[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -23,6 +23,7 @@ from symusic.core import ScoreTick
 from benchmarks.common.held_out_pieces import read_split
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from musiclstm.audio import FORMATS, render
+from musiclstm.cli import run_command
 from musiclstm.errors import RenderError
 from musiclstm.export import pianoroll_svg
 from musiclstm.generation import Composer, Composition, Sampling
@@ -226,4 +227,4 @@ def _page(rows: Sequence[dict[str, Any]], text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -25,6 +25,7 @@ from benchmarks.common.note_matching import (
     notes_of,
 )
 from benchmarks.common.report import Report, parser, run, table
+from musiclstm.cli import run_command
 from musiclstm.midi import analysis
 from musiclstm.tokens import POSITIONS_PER_BEAT, MusicTokenizer, supports_time_signature
 
@@ -289,4 +290,4 @@ def _percent(share: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

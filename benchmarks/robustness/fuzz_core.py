@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common.report import Report, ReportError, parser, run
+from musiclstm.cli import run_command
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("fuzz_core.c")
@@ -118,4 +119,4 @@ def _fault(log: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -16,7 +16,6 @@ INSTRUMENTED = [
     "musiclstm.midi.reader",
     "musiclstm.midi.sanitize",
     "musiclstm.midi.smf",
-    "musiclstm.midi.smf_events",
 ]
 with atheris.instrument_imports(include=INSTRUMENTED):
     from tests.malformed_midi.cases import UPLOADS

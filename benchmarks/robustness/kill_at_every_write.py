@@ -28,6 +28,7 @@ from benchmarks.robustness.run_process import (
     digests,
     finetune_arguments,
 )
+from musiclstm.cli import run_command
 from training.errors import SIGTERM_STATUS
 
 _SAVE_STEPS = 2
@@ -190,4 +191,4 @@ def _event_table(events: Sequence[str], results: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -23,6 +23,7 @@ from typing import Any
 from symusic.core import ScoreTick
 
 from benchmarks.common.report import Report, ReportError, check_writable, parser, run, table
+from musiclstm.cli import run_command
 from musiclstm.examples import example_files
 from musiclstm.midi import SandboxPool, read_midi
 from tests.malformed_midi.archive_cases import ARCHIVES, Archive
@@ -246,4 +247,4 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

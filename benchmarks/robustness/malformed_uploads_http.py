@@ -19,6 +19,7 @@ import httpx
 from benchmarks.common.app_server import AppProcess, run_app
 from benchmarks.common.http_client import PageClient
 from benchmarks.common.report import Report, parser, run, table
+from musiclstm.cli import run_command
 from tests.malformed_midi.cases import UPLOADS, Upload
 from tests.malformed_midi.midi_builder import READ, REFUSED
 
@@ -120,4 +121,4 @@ def _text(results: list[tuple[Upload, UploadAnswer]], alive: bool, faults: list[
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run
 from benchmarks.robustness.run_process import KillError, TrainingProcess, digests
+from musiclstm.cli import run_command
 from musiclstm.model import load_checkpoint, read_facts
 from training.trainer.checkpoints import checkpoints, step_of, validation_error
 
@@ -240,4 +241,4 @@ def _stops(stops: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 from musiclstm.examples import example_files
 from musiclstm.generation import MAX_ROWS, Composer, Sampling
 from musiclstm.model import DEFAULT
@@ -82,4 +83,4 @@ def _text(facts: dict[str, dict[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 from training.data.corpus import read_corpus
 from training.data.tokenize import available_cores
 
@@ -196,4 +197,4 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -28,6 +28,7 @@ import torch
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.quality.int8 import packed
 from musiclstm import logits_processors
+from musiclstm.cli import run_command
 from musiclstm.core import Batch, FeatureRows, Network
 from musiclstm.core import Sequence as TokenSequence
 from musiclstm.examples import example_files
@@ -321,4 +322,4 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.common.app_server import require_linux, resident_bytes
 from benchmarks.common.report import Report, ReportError, parser, run
+from musiclstm.cli import run_command
 from musiclstm.examples import example_files
 from musiclstm.generation import Composer, GeneratedBar, Sampling
 
@@ -85,4 +86,4 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

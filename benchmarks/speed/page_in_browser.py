@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.common.app_server import AppProcess, run_app
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -199,4 +200,4 @@ def _text(seconds: dict[str, list[float]], growth: dict[str, Any] | None) -> str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -26,6 +26,7 @@ from benchmarks.common.app_server import AppProcess, run_app
 from benchmarks.common.http_client import JobResult, PageClient
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from benchmarks.speed import request_bodies
+from musiclstm.cli import run_command
 from musiclstm.examples import example_files
 
 WARM_UP_SHARE = 0.25  # of the mixed load
@@ -283,4 +284,4 @@ def _mixed_text(mixed: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 
 STEPS = ("interpreter", "numpy", "musiclstm", "load", "bar")
 LIMIT_S, LIMIT_MB = 0.4, 90
@@ -89,4 +90,4 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -18,6 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from hub.static_page import build, serving
+from musiclstm.cli import run_command
 
 _FLAGS = [
     "--no-sandbox",
@@ -139,4 +140,4 @@ def _open_example(page: Page, example: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

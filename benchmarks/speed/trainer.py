@@ -26,6 +26,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from transformers.utils import logging
 
 from benchmarks.common.report import Report, ReportError, parser, run, table
+from musiclstm.cli import run_command
 from musiclstm.examples import example_files
 from musiclstm.model import LSTMState, MusicLSTMConfig, MusicLSTMForCausalLM, TokenTable
 from musiclstm.tokens import MusicTokenizer
@@ -310,4 +311,4 @@ def _report(
 
 if __name__ == "__main__":
     keep_freed_memory()
-    sys.exit(main())
+    sys.exit(run_command(main))

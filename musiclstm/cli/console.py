@@ -1,4 +1,4 @@
-"""Standard output and error: any encoding, closed pipes, full disks."""
+"""How commands end: any encoding of the console, closed pipes, full disks, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,12 +6,57 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 STDOUT = "standard output"  # its name in messages
 CLOSED_PIPE = 141  # exit status 128 + SIGPIPE, as a program that the signal ends has in a shell
 _ERRORS = "musiclstm.escape"
 INTERRUPTED = 130  # 128 + SIGINT
+
+
+def run_command(command: Callable[[], int], *, written: Sequence[Path] | None = None) -> int:
+    """Run a command and end it as a program in a shell does.
+
+    Args:
+        command: Prints to stdout and returns the exit status.
+        written: Files that it has written so far, for the line after Ctrl-C. None: unknown.
+
+    Returns:
+        The status of the command; 1 after an `OSError`; 130 after Ctrl-C, each with an `error: …`
+        line on stderr; 141 if the reader of stdout has closed the pipe.
+    """
+    escape_unprintable()
+    try:
+        try:
+            return command()
+        finally:
+            flush_stdout()
+    except BrokenPipeError:
+        discard_stdout()
+        return CLOSED_PIPE
+    except OSError as error:
+        discard_stdout()
+        print_error(_sentence_of(error))
+        return 1
+    except KeyboardInterrupt:
+        print_error("interrupted." if written is None else f"interrupted; {_names_of(written)}.")
+        return INTERRUPTED
+
+
+def _sentence_of(error: OSError) -> str:
+    """Return one sentence that names the file."""
+    if error.filename is None:
+        return f"A file cannot be read or written ({error.strerror or error})."
+    name = Path(str(error.filename)).name
+    reason = error.strerror or str(error)
+    return f"{name!r} cannot be read or written ({reason}); pass another path."
+
+
+def _names_of(written: Sequence[Path]) -> str:
+    *most, last = [str(path) for path in written] or ["nothing"]
+    return f"{', '.join(most)} and {last} were written" if most else f"{last} was written"
 
 
 def escape_unprintable() -> None:

@@ -36,40 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else argv
     written: list[Path] = []
-    console.escape_unprintable()
-    try:
+
+    def run() -> int:
         try:
             arguments = _parser(argv).parse_args(argv)
             arguments.written = written
             arguments.run(arguments)
-        finally:
-            console.flush_stdout()
-    except BrokenPipeError:
-        console.discard_stdout()
-        return console.CLOSED_PIPE
-    except (MusicLSTMError, ValueError) as error:
-        console.print_error(str(error))
-    except OSError as error:
-        console.discard_stdout()
-        console.print_error(_sentence_of(error))
-    except KeyboardInterrupt:
-        console.print_error(f"interrupted; {_names_of(written)} written.")
-        return console.INTERRUPTED
-    else:
+        except (MusicLSTMError, ValueError) as error:
+            console.print_error(str(error))
+            return 1
         return 0
-    return 1
 
-
-def _sentence_of(error: OSError) -> str:
-    """Return one sentence that names the file."""
-    name = Path(str(error.filename or "a file")).name
-    reason = error.strerror or str(error)
-    return f"{name!r} cannot be read or written ({reason}); pass another path."
-
-
-def _names_of(written: Sequence[Path]) -> str:
-    *most, last = [str(path) for path in written] or ["nothing"]
-    return f"{', '.join(most)} and {last} were" if most else f"{last} was"
+    return console.run_command(run, written=written)
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

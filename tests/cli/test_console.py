@@ -12,7 +12,7 @@ import pytest
 from symusic import Note, Score, Track
 
 from musiclstm import __main__
-from musiclstm.cli import main
+from musiclstm.cli import main, run_command
 
 NAME = "ピアノ ♪"
 CONSOLES = [
@@ -25,8 +25,8 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full
 unix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and pipes")
 
 
-def start(*words, stdout=subprocess.PIPE, **variables):
-    command = [sys.executable, "-m", "musiclstm", *map(str, words)]
+def start(*words, stdout=subprocess.PIPE, module="musiclstm", **variables):
+    command = [sys.executable, "-m", module, *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
     # A shell starts background jobs with SIGINT ignored, and children would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -102,6 +102,46 @@ def test_a_closed_pipe_ends_the_command_quietly(words, prompt, model):
     status, _, error = run(*words, *(model if words[0] == "tokens" else []), stdout=writer)
     os.close(writer)
     assert (status, error) == (141, "")
+
+
+@unix
+@pytest.mark.parametrize(
+    "module", ["training.prepare", "hub.space", "benchmarks.quality.midi_levels"]
+)
+def test_other_commands_of_the_repository_end_quietly_too(module):
+    reader, writer = os.pipe()
+    os.close(reader)
+    # argparse ignores errors of what it prints, but not those of what is printed at the end.
+    status, _, error = run("--help", stdout=writer, module=module, PYTHONUNBUFFERED="")
+    os.close(writer)
+    assert (status, error) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "error: interrupted.\n"),
+        (OSError(28, "No space left on device", "/x/a.npz"), 1, "error: 'a.npz' cannot be read"),
+        (OSError(28, "No space left on device"), 1, "error: A file cannot be read or written (No"),
+    ],
+)
+def test_what_ends_a_command_is_one_line(raised, status, line, capsys):
+    def command():
+        raise raised
+
+    assert run_command(command) == status
+    error = capsys.readouterr().err
+    assert error.startswith(line)
+    assert error.count("\n") == 1
+
+
+def test_every_command_ends_as_those_of_the_library_do():
+    root = Path(__file__).parents[2]
+    folders = (root / name for name in ("training", "hub", "benchmarks"))
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        end = path.read_text(encoding="utf-8").partition('if __name__ == "__main__":')[2]
+        starts_atheris = path.name == "fuzz_midi.py"  # which ends the process
+        assert not end or starts_atheris or "run_command(main)" in end, path
 
 
 @needs_full
