@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from musiclstm._lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from musiclstm.audio import Audio, render
+    from musiclstm.audio import Audio, Transcription, render, transcribe
     from musiclstm.errors import (
         CheckpointError,
         CoreMissingError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         MusicLSTMError,
         PublishError,
         RecipeError,
+        RecordingError,
         RendererMissingError,
         RenderError,
         ScoreError,
@@ -70,6 +71,7 @@ __all__ = [
     "PublishError",
     "Recipe",
     "RecipeError",
+    "RecordingError",
     "RenderError",
     "RendererMissingError",
     "Sampling",
@@ -77,12 +79,14 @@ __all__ = [
     "Selection",
     "SoundfontNotFoundError",
     "Surprise",
+    "Transcription",
     "__version__",
     "example_files",
     "logits_processors",
     "read_midi",
     "read_recipe",
     "render",
+    "transcribe",
 ]
 
 __getattr__, __dir__ = lazy_imports(
@@ -100,6 +104,7 @@ __getattr__, __dir__ = lazy_imports(
             "MusicLSTMError",
             "PublishError",
             "RecipeError",
+            "RecordingError",
             "RenderError",
             "RendererMissingError",
             "ScoreError",
@@ -112,7 +117,7 @@ __getattr__, __dir__ = lazy_imports(
         "generation.decoding.sampling": ("Sampling",),
         "model.modeling_musiclstm": ("LSTMState",),
         "generation.recipe": ("Recipe", "read_recipe"),
-        "audio": ("Audio", "render"),
+        "audio": ("Audio", "Transcription", "render", "transcribe"),
         "examples": ("example_files",),
         "generation.prompt": ("Selection",),
         "tokens": ("MusicTokenizer",),

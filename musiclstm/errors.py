@@ -12,6 +12,10 @@ class ScoreError(MusicLSTMError):
     """The MIDI file cannot be read, exceeds the limits, or has no notes."""
 
 
+class RecordingError(ScoreError):
+    """The recording cannot be read, or no music is found in it."""
+
+
 class CheckpointError(MusicLSTMError):
     """Weights, tokenizer or configuration are missing or do not match."""
 

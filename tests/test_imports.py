@@ -36,7 +36,8 @@ ALLOWED_IMPORTS: dict[str, set[str]] = {
     "export": {"midi"},
     "notebook": {"audio", "export", "midi"},
     "generation": {
-        *("_lazy", "core", "examples", "memorization", "midi", "model", "notebook", "tokens"),
+        *("_lazy", "audio", "core", "examples", "memorization", "midi", "model", "notebook"),
+        "tokens",
     },
     "cli": {"audio", "export", "generation", "midi", "model.checkpoint_files", "tokens"},
     "__main__": {"cli"},

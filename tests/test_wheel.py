@@ -16,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
+NETWORK_FILES = ("nmp.onnx", "LICENSE", "NOTICE")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,7 @@ def test_the_wheel_holds_musiclstm_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"musiclstm"}
     needed = {"py.typed", "core/step.c", "core/core.wasm"}
     needed |= {"examples/fur_elise.mid", "pretrained/model.safetensors"}
+    needed |= {f"audio/transcription/basic_pitch/{name}" for name in NETWORK_FILES}
     assert {f"musiclstm/{name}" for name in needed} <= set(names)
 
 

@@ -1,4 +1,4 @@
-"""Audio: synthesis with FluidSynth, mix settings, loudness, streaming, audio files."""
+"""Audio: synthesis with FluidSynth, mix settings, loudness, streaming, audio files, recordings."""
 
 from musiclstm.audio.event_list import frame_at
 from musiclstm.audio.mix import DEFAULT_CHORUS, DEFAULT_REVERB, Mix
@@ -6,6 +6,7 @@ from musiclstm.audio.rendering import render
 from musiclstm.audio.soundfonts import installed_soundfonts
 from musiclstm.audio.streaming import StreamingRenderer
 from musiclstm.audio.synthesizer import load_instruments
+from musiclstm.audio.transcription import Transcription, transcribe
 from musiclstm.audio.waveform import FORMATS, PEAK_CEILING, Audio
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "Audio",
     "Mix",
     "StreamingRenderer",
+    "Transcription",
     "frame_at",
     "installed_soundfonts",
     "load_instruments",
     "render",
+    "transcribe",
 ]

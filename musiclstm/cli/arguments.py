@@ -13,6 +13,7 @@ from musiclstm.cli.options import (
     add_model,
     add_note_constraints,
     add_outputs,
+    add_recording,
     add_reference,
     add_sampling,
     audio_formats,
@@ -26,12 +27,13 @@ def _add_compose(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_extend(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("midi", help="the prompt, a .mid file")
+    parser.add_argument("midi", metavar="file", help="the prompt, a .mid file or a recording")
     parser.add_argument(
         "--prompt-bars", type=int, metavar="N", help="use only its first N bars (default: all)"
     )
     parser.add_argument("--only-new", action="store_true", help="write only the new bars")
     add_generation(parser)
+    add_recording(parser)
     parser.set_defaults(run=commands.compose)
 
 
@@ -91,7 +93,8 @@ def _add_reproduce(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("midi", help="a .mid file")
+    parser.add_argument("midi", metavar="file", help="a .mid file or a recording")
+    add_recording(parser)
     parser.set_defaults(run=commands.inspect)
 
 
@@ -99,6 +102,13 @@ def _add_beats(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("midi", help="a free recording, a .mid file")
     parser.add_argument("--out", required=True, metavar="FILE.mid", help="file to write")
     parser.set_defaults(run=commands.beats)
+
+
+def _add_transcribe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("midi", metavar="file", help="a recording: wav, mp3, flac, ogg, opus")
+    parser.add_argument("--out", required=True, metavar="FILE.mid", help="file to write")
+    add_recording(parser)
+    parser.set_defaults(run=commands.transcribe)
 
 
 def _add_tokens(parser: argparse.ArgumentParser) -> None:
@@ -122,12 +132,13 @@ COMMANDS: tuple[
     tuple[str, tuple[str, ...], str, Callable[[argparse.ArgumentParser], None]], ...
 ] = (
     ("compose", (), "compose a new piece", _add_compose),
-    ("extend", (), "continue a MIDI file", _add_extend),
+    ("extend", (), "continue a MIDI file or a recording", _add_extend),
     ("regenerate", (), "compose some bars or parts of a MIDI file again", _add_regenerate),
     ("accompany", (), "keep parts of a MIDI file and compose others to them", _add_accompany),
     ("reproduce", ("again",), "compose a piece again from the recipe in it", _add_reproduce),
     ("render", (), "render a MIDI file to an audio file", _add_render),
-    ("inspect", (), "print a summary of a MIDI file", _add_inspect),
+    ("inspect", (), "print a summary of a MIDI file or a recording", _add_inspect),
+    ("transcribe", (), "write the notes of a recording to a MIDI file", _add_transcribe),
     ("beats", (), "find the beats and bars of a free recording", _add_beats),
     ("tokens", (), "print the tokens of a MIDI file, one bar per line", _add_tokens),
 )

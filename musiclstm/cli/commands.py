@@ -15,7 +15,13 @@ from musiclstm.cli.outputs import (
     write_piece,
     write_roll_and_audio,
 )
-from musiclstm.cli.settings import constraints_of, note_constraints_of, sampling_of, surprise_of
+from musiclstm.cli.settings import (
+    constraints_of,
+    note_constraints_of,
+    sampling_of,
+    surprise_of,
+    transcription_of,
+)
 
 if TYPE_CHECKING:
     from musiclstm.generation.composer import Composer
@@ -24,6 +30,10 @@ if TYPE_CHECKING:
 def compose(arguments: argparse.Namespace) -> None:
     """Run `compose` or `extend`."""
     check_outputs(arguments, takes=arguments.takes)
+    heard = transcription_of(arguments) if getattr(arguments, "midi", None) else None
+    if heard is not None:
+        print_line(str(heard))
+        arguments.midi = heard.to_score()
     composer = _load_composer(arguments)
     start = time.monotonic()
     pieces = composer.compose_many(
@@ -103,11 +113,31 @@ def render(arguments: argparse.Namespace) -> None:
 
 
 def inspect(arguments: argparse.Namespace) -> None:
-    """Print the summary of a MIDI file."""
-    from musiclstm.midi.reader import read_midi
+    """Print the summary of a MIDI file, or of a recording and its transcription."""
+    from musiclstm.midi.reader import check_score, read_midi
 
-    _, summary = read_midi(arguments.midi)
+    heard = transcription_of(arguments)
+    if heard is None:
+        _, summary = read_midi(arguments.midi)
+        print_line(str(summary))
+        return
+    _, summary = check_score(heard.to_score(), name=heard.name)
     print_line(str(summary))
+    print_line("  " + str(heard).replace("\n", "\n  "))
+
+
+def transcribe(arguments: argparse.Namespace) -> None:
+    """Write the notes of a recording to a MIDI file."""
+    from musiclstm.errors import RecordingError
+    from musiclstm.midi.score_tables import write_midi as midi_of
+
+    check_outputs(arguments)
+    heard = transcription_of(arguments)
+    if heard is None:
+        name = Path(arguments.midi).name
+        raise RecordingError(f"{name!r} is no recording; pass wav, mp3, flac, ogg or opus.")
+    out = write_midi(arguments, midi_of(heard.to_score()))
+    print_line(f"{out}: {heard}")
 
 
 def beats(arguments: argparse.Namespace) -> None:

@@ -85,6 +85,26 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_recording(parser: argparse.ArgumentParser) -> None:
+    """Add what can be wrong in a transcription."""
+    group = parser.add_argument_group("recordings (of a .mid file these are ignored)")
+    group.add_argument(
+        "--heard-from", type=float, default=0.0, metavar="SECONDS", help="where to begin to listen"
+    )
+    group.add_argument(
+        "--heard-tempo", choices=("half", "double"), help="correct the tempo that was heard"
+    )
+    group.add_argument(
+        "--heard-meter", type=int, metavar="N", help="beats of a bar (default: 2, 3 or 4)"
+    )
+    group.add_argument(
+        "--heard-shift", type=int, default=0, metavar="N", help="move the bar lines by N beats"
+    )
+    group.add_argument(
+        "--heard-voices", choices=("one", "many"), help="a melody alone, or more (default: by ear)"
+    )
+
+
 def add_sampling(parser: argparse.ArgumentParser, defaults: Sampling) -> None:
     """Add temperature, top-p and random seed."""
     parser.add_argument(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from musiclstm.audio.transcription import Transcription
     from musiclstm.generation.bar_plan import Surprise
     from musiclstm.generation.composer import Composer
     from musiclstm.generation.constraints import Constraints
@@ -47,6 +48,26 @@ def constraints_of(arguments: argparse.Namespace, composer: Composer) -> Constra
         return None
     midi, bars = getattr(arguments, "midi", None), getattr(arguments, "prompt_bars", None)
     return replace(composer.default_constraints(midi, prompt_bars=bars), **requested)
+
+
+def transcription_of(arguments: argparse.Namespace) -> Transcription | None:
+    """Return what is heard in the recording, with the corrections; None: it is a MIDI file."""
+    from musiclstm.midi.file_names import is_recording
+
+    if not is_recording(arguments.midi):
+        return None
+    from musiclstm.audio.transcription import transcribe
+
+    heard = transcribe(
+        arguments.midi,
+        start_s=arguments.heard_from,
+        voices=arguments.heard_voices,
+        meter=arguments.heard_meter,
+    )
+    factor = {None: 1.0, "half": 0.5, "double": 2.0}[arguments.heard_tempo]
+    return heard.corrected(
+        tempo_factor=factor, meter=arguments.heard_meter, downbeat_shift=arguments.heard_shift
+    )
 
 
 def note_constraints_of(arguments: argparse.Namespace) -> dict[str, Any]:

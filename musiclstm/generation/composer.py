@@ -194,7 +194,8 @@ class Composer:
 
         Args:
             bars: New bars, 1 to 4096.
-            prompt: A MIDI file, its bytes, or a score. None: a new piece.
+            prompt: A MIDI file or a recording (extra `transcribe`), its bytes, or a score. None: a
+                new piece.
             prompt_bars: Use only the first so many bars of the prompt. None: all.
             prompt_selection: Use only these tracks and bars of the prompt. None: all.
             sampling: How notes are sampled. None: the defaults.

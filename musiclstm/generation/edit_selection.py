@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from pathlib import Path
 
 from symusic.core import ScoreTick
 
 from musiclstm.errors import shorten
-from musiclstm.generation.prompt import PromptSource
+from musiclstm.generation.prompt import PromptSource, read_source
 from musiclstm.midi import analysis
 from musiclstm.midi.general_midi import instrument_name
-from musiclstm.midi.reader import check_score, read_midi
 from musiclstm.midi.score_ops import resample_to_grid
 from musiclstm.tokens import DRUMS, program_of
 
@@ -139,10 +137,7 @@ def _names_of_tracks(score: ScoreTick) -> list[tuple[str, ...]]:
 
 
 def _read(source: PromptSource, grid_ticks: int) -> ScoreTick:
-    if isinstance(source, str | Path | bytes):
-        score = read_midi(source)[0]
-    else:
-        score = check_score(source)[0]
+    score = read_source(source)[0]
     return resample_to_grid(score, grid_ticks).copy()
 
 

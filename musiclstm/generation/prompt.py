@@ -16,6 +16,7 @@ from musiclstm.errors import RecipeError, ScoreError, shorten
 from musiclstm.examples import example_files
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Constraints
 from musiclstm.midi import analysis
+from musiclstm.midi.file_names import is_recording
 from musiclstm.midi.reader import check_score, read_bounded, read_midi
 from musiclstm.midi.score_ops import (
     drop_empty_tracks,
@@ -157,7 +158,7 @@ def read_prompt(
     """Read a prompt and cut it to a selection.
 
     Args:
-        source: A MIDI file, its bytes, or a score.
+        source: A MIDI file or a recording, its bytes, or a score.
         prompt_bars: Use only the first so many bars. None: all.
         selection: Use only these tracks and bars. None: all.
         grid_ticks: Divisor of the ticks per quarter of the result.
@@ -317,7 +318,14 @@ def describe_source(name: str) -> str:
 
 
 def read_source(source: PromptSource) -> tuple[ScoreTick, list[str]]:
-    """Return the score, and all names that a recipe may call it, the preferred one first."""
+    """Return the score, and all names that a recipe may call it, the preferred one first.
+
+    A recording has the name of its transcription, from which the recipe gives the same music.
+    """
+    if isinstance(source, str | Path | bytes) and is_recording(source):
+        from musiclstm.audio.transcription import transcribe
+
+        source = transcribe(source).to_score()
     if not isinstance(source, str | Path | bytes):
         score = check_score(source)[0]
         return score, _names(_digest(bytes(score.dumps_midi())))
