@@ -1,4 +1,8 @@
-"""Write the token file for pre-training: `python -m training.prepare`."""
+"""Convert MIDI files to token ids once: `python -m training.prepare --data FOLDER,ZIP,…`.
+
+`--output_dir` writes a prepared corpus, which `training.finetune` and `training.evaluate` take as
+`--data` and every other program reads with `datasets`; `--out` writes the file of a pre-training.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,10 @@ from musiclstm.cli import run_command
 from musiclstm.errors import MusicLSTMError
 from musiclstm.tokens import MusicTokenizer
 from training.data.corpus import read_corpus
+from training.data.prepared import check_output, write_prepared
 from training.data.splits import SPLITS
 from training.pretraining.corpora import EncodedCorpora
+from training.report.data_report import as_text, describe
 
 
 def prepare(paths: Sequence[str], *, workers: int | None = None) -> EncodedCorpora:
@@ -46,20 +52,30 @@ def prepare(paths: Sequence[str], *, workers: int | None = None) -> EncodedCorpo
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.prepare", description=__doc__)
-    parser.add_argument(
-        "--data", required=True, help="folders, zips or MIDI files, separated by commas"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="file to write (.npz)")
-    parser.add_argument("--workers", type=int, help="processes (default: all cores)")
+    summary = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m training.prepare", description=summary)
+    add = parser.add_argument
+    add("--data", required=True, help="as of training.finetune: folders, zips, data sets, …")
+    output = parser.add_mutually_exclusive_group(required=True)
+    output.add_argument("--output_dir", type=Path, help="folder of the prepared corpus")
+    output.add_argument("--out", type=Path, help="file for training.pretrain (.npz)")
+    add("--workers", "--num_proc", type=int, help="processes (default: all cores)")
     options = parser.parse_args(argv)
+    paths = options.data.split(",")
     try:
-        corpora = prepare(options.data.split(","), workers=options.workers)
-        corpora.save(options.out)
+        if options.output_dir is not None:
+            check_output(options.output_dir)
+            corpus = read_corpus(paths, workers=options.workers)
+            write_prepared(corpus, options.output_dir)
+            print(as_text(describe(corpus, MusicTokenizer(), preset=""), training=False))
+            print(f"Wrote {options.output_dir}.")
+        else:
+            corpora = prepare(paths, workers=options.workers)
+            corpora.save(options.out)
+            print(f"{options.out}: {len(corpora.corpus):,} pieces, {len(corpora.ids):,} tokens")
     except MusicLSTMError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    print(f"{options.out}: {len(corpora.corpus):,} pieces, {len(corpora.ids):,} tokens")
     return 0
 
 

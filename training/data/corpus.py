@@ -22,11 +22,12 @@ from musiclstm.errors import CorpusError
 from musiclstm.midi import clean_text
 from musiclstm.tokens import MusicTokenizer
 from training.data.piece_stats import PieceStats
-from training.data.sources import SUFFIXES, MidiSource, close_archives, parse_entries
+from training.data.prepared import PreparedCorpus, is_prepared
+from training.data.sources import SUFFIXES, DataEntry, MidiSource, close_archives, parse_entries
 from training.data.splits import SPLITS, assign_splits, require_split
+from training.data.tables import MidiTable
 from training.data.token_cache import (
     CacheEntry,
-    MappedPieces,
     PieceSubset,
     TokenCache,
     read_metadata,
@@ -105,7 +106,7 @@ class Corpus:
 
     def __init__(
         self,
-        ids: MappedPieces,
+        ids: Sequence[np.ndarray],
         pieces: list[CorpusPiece],
         skipped: list[Skipped],
         digests: list[bytes],
@@ -124,6 +125,10 @@ class Corpus:
     def tokens(self, split: str) -> Sequence[np.ndarray]:
         """Return the token ids of every piece of a split, mapped into memory on access."""
         return PieceSubset(self._ids, self._indices(split))
+
+    def digests(self, split: str) -> list[bytes]:
+        """Return the SHA-256 digest of the file of every piece of a split."""
+        return [self._digests[i] for i in self._indices(split)]
 
     def weights(self, split: str) -> list[float]:
         """Return how many times an epoch shows each piece of a split, on average."""
@@ -182,11 +187,11 @@ def read_corpus(
     unchanged source is not opened again.
 
     Args:
-        paths: Folders (searched recursively, including zips), zips, MIDI files, tables and data
-            sets of the Hub, each optionally followed by `=weight` (see `sources.parse_entries`). A
-            `MANIFEST.json` beside the files may give `split` and `licence`. Pieces without a split
-            are split 90/5/5 by a hash of their music, together with their transposed copies (see
-            `splits.assign_splits`).
+        paths: Folders (searched recursively, including zips), zips, MIDI files, tables, prepared
+            corpora and data sets of the Hub, each optionally followed by `=weight` (see
+            `sources.parse_entries`). A `MANIFEST.json` beside the files may give `split` and
+            `licence`. Pieces without a split are split 90/5/5 by a hash of their music, together
+            with their transposed copies (see `splits.assign_splits`).
         workers: Number of processes; None: one per core.
         cache: Folder of the cache; None: `~/.cache/musiclstm`, or MUSICLSTM_CACHE.
         allow_empty: Return a corpus without pieces if every file was left out.
@@ -205,6 +210,33 @@ def read_corpus(
             f"{', '.join(REASONS)}."
         )
     entries = parse_entries(paths)
+    prepared = _prepared(entries)
+    if prepared is not None:
+        corpus = _from_prepared(prepared, leave_out)
+    else:
+        corpus = _read_files(paths, entries, workers, cache, leave_out)
+    if not allow_empty:
+        require_pieces(corpus)
+    return corpus
+
+
+def _prepared(entries: Sequence[DataEntry]) -> PreparedCorpus | None:
+    """Return the rows if every entry is a prepared corpus."""
+    tables: list[tuple[Path, float]] = []
+    for entry in entries:
+        if not isinstance(entry.origin, MidiTable) or not is_prepared(entry.origin.path):
+            return None
+        tables.append((entry.origin.path, entry.weight))
+    return PreparedCorpus(tables)
+
+
+def _read_files(
+    paths: Sequence[str | Path],
+    entries: Sequence[DataEntry],
+    workers: int | None,
+    cache: Path | None,
+    leave_out: Collection[str],
+) -> Corpus:
     folder = (cache or _default_cache()) / f"tokens-{_cache_key()}"
     try:
         with TokenCache(folder) as token_cache:
@@ -219,12 +251,9 @@ def read_corpus(
                     f"No MIDI file under {', '.join(repr(Path(p).name) for p in paths)}; expected "
                     f"files that end in {', '.join(SUFFIXES)}, or zips of them."
                 )
-            corpus = _assemble(weighted, token_cache, leave_out)
+            return _assemble(weighted, token_cache, leave_out)
     finally:
         close_archives()
-    if not allow_empty:
-        require_pieces(corpus)
-    return corpus
 
 
 def require_pieces(corpus: Corpus) -> None:
@@ -291,13 +320,13 @@ def _cache_key() -> str:
 
 
 class _UsableFile(NamedTuple):
-    """A file whose tokens are in the cache."""
+    """A file whose tokens are known."""
 
     record: FileRecord
     weight: float
     digest: bytes
-    entry: CacheEntry
-    stats: LazyStats
+    notes: int
+    stats: Mapping[str, Any]
 
     @property
     def copy_group(self) -> str:
@@ -305,25 +334,48 @@ class _UsableFile(NamedTuple):
         return str(self.stats.get("fingerprint") or self.digest.hex())
 
 
+def _from_prepared(prepared: PreparedCorpus, leave_out: Collection[str]) -> Corpus:
+    piece_filter, usable, kept = _PieceFilter(leave_out), list[_UsableFile](), list[int]()
+    skipped = [Skipped(name, reason) for name, reason in prepared.left_out]
+    for index, row in enumerate(prepared.rows):
+        digest = bytes.fromhex(row.digest)
+        record = FileRecord(row.name, row.corpus, row.split, row.licence, digest, None)
+        file = _UsableFile(record, row.weight, digest, row.notes, row.stats)
+        reason = piece_filter.reason(file)
+        if reason is None:
+            usable.append(file)
+            kept.append(index)
+        else:
+            skipped.append(_skip(record, reason))
+    return _corpus(PieceSubset(prepared.ids, kept), usable, skipped)
+
+
 def _assemble(
     weighted: list[tuple[FileRecord, float]], cache: TokenCache, leave_out: Collection[str]
 ) -> Corpus:
     piece_filter, usable, skipped = _PieceFilter(leave_out), list[_UsableFile](), list[Skipped]()
+    entries: list[CacheEntry] = []
     for record, weight in weighted:
         entry = None if record.digest is None else cache.known(record.digest)
         if record.digest is None or entry is None or not entry.tokens:
             skipped.append(_skip(record, _error_message(record, entry, cache)))
             continue
         stats = LazyStats(cache.index_path(entry), entry.line)
-        file = _UsableFile(record, weight, record.digest, entry, stats)
+        file = _UsableFile(record, weight, record.digest, entry.notes, stats)
         reason = piece_filter.reason(file)
         if reason is None:
             usable.append(file)
+            entries.append(entry)
         else:
             skipped.append(_skip(record, reason))
+    return _corpus(cache.mapped(entries), usable, skipped)
+
+
+def _corpus(
+    ids: Sequence[np.ndarray], usable: Sequence[_UsableFile], skipped: list[Skipped]
+) -> Corpus:
     pieces = [_piece(file, split) for file, split in zip(usable, _splits(usable), strict=True)]
-    mapped = cache.mapped(file.entry for file in usable)
-    return Corpus(mapped, pieces, skipped, [file.digest for file in usable])
+    return Corpus(ids, pieces, skipped, [file.digest for file in usable])
 
 
 def _piece(file: _UsableFile, split: str) -> CorpusPiece:
@@ -332,7 +384,7 @@ def _piece(file: _UsableFile, split: str) -> CorpusPiece:
         name=record.name,
         corpus=record.corpus,
         split=split,
-        notes=file.entry.notes,
+        notes=file.notes,
         licence=record.licence,
         stats=file.stats,
         weight=file.weight,

@@ -1,7 +1,7 @@
 """Read MIDI bytes from the rows of tables: parquet and arrow files, and data sets of the Hub.
 
 `datasets` opens all of them; one row is in memory at a time. Beside the bytes, columns may give a
-name, a split and a licence.
+name, a split and a licence. A prepared corpus (prepared.py) has token ids in place of the bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 from musiclstm.errors import CorpusError
 from musiclstm.midi import clean_text, has_midi_ending
+from musiclstm.tokens import MusicTokenizer
+from training.data.prepared import LEFT_OUT, has_tokens
 from training.data.sources import SUFFIXES, MidiSource
 from training.data.splits import SPLIT_NAMES
 
@@ -38,10 +40,10 @@ class MidiTable:
 
     def __init__(self, name: str, path: Path, identity: str, load: Callable[[], Any]) -> None:
         """Store name, path, a hash that changes with the content, and a function that opens it."""
-        self._name, self._path, self._identity, self._load = name, path, identity, load
-        self._rows: Iterator[tuple[MidiSource, bytes | None]] | None = None
+        self._name, self.path, self._identity, self._load = name, path, identity, load
+        self._rows: Iterator[tuple[MidiSource, bytes | list[int] | None]] | None = None
         self._row = -1
-        self._data: bytes | None = None
+        self._data: bytes | list[int] | None = None
 
     def identify(self) -> tuple[str, int | None]:
         """Return the identity; the number of rows is unknown before the table is opened."""
@@ -60,9 +62,12 @@ class MidiTable:
         while self._row < row:
             if self._next() is None:
                 raise OSError("the table has become shorter")
-        if self._data is None:
+        data = self._data
+        if data is None:
             raise ValueError("the row has no bytes")
-        return self._data[: limit + 1]
+        if isinstance(data, list):
+            data = MusicTokenizer().decode(data).dumps_midi()
+        return data[: limit + 1]
 
     def _restart(self) -> None:
         self._rows, self._row, self._data = self._iterate(), -1, None
@@ -76,16 +81,18 @@ class MidiTable:
         self._row += 1
         return source
 
-    def _iterate(self) -> Iterator[tuple[MidiSource, bytes | None]]:
+    def _iterate(self) -> Iterator[tuple[MidiSource, bytes | list[int] | None]]:
         with _dataset_errors(self._name, "broke off", "run again; rows that were read are cached"):
             splits = self._open()
             has_splits = len(splits) > 1  # a single one is only the name of the whole
             number = 0
             for split, rows in splits.items():
                 columns = TableColumns(self._name, rows)
+                if columns.is_prepared and split == LEFT_OUT:
+                    continue
                 default_split = SPLIT_NAMES.get(split) if has_splits else None
                 for row in columns.select(rows):
-                    source = columns.source(row, number, self._path, self, default_split)
+                    source = columns.source(row, number, self.path, self, default_split)
                     yield source, columns.data(row)
                     number += 1
 
@@ -96,7 +103,11 @@ class MidiTable:
 
 
 class TableColumns:
-    """The columns of a data set that hold bytes, name, split and licence."""
+    """The columns of a data set that hold bytes, name, split and licence.
+
+    Attributes:
+        is_prepared: Whether the rows are those of a prepared corpus.
+    """
 
     def __init__(self, name: str, rows: Any) -> None:
         """Find the columns by their types and names.
@@ -105,7 +116,10 @@ class TableColumns:
             CorpusError: No column holds bytes.
         """
         kinds = _column_kinds(rows)
+        self.is_prepared = has_tokens(kinds)
         binary = [column for column, kind in kinds.items() if kind in ("bytes", "file")]
+        if self.is_prepared:
+            binary = ["ids"]
         if not binary:
             shown = ", ".join(f"{column!r} ({kind})" for column, kind in kinds.items())
             raise CorpusError(
@@ -118,14 +132,15 @@ class TableColumns:
         self._title = _first_match(_NAME_COLUMNS, text)
         self._licence = _first_match(_LICENCE_COLUMNS, text)
         self._split = _first_match(("split",), text)
+        self._corpus = "corpus" if self.is_prepared else None
 
     def select(self, rows: Any) -> Any:
         """Return the rows with the used columns alone."""
-        used = (self._bytes, self._title, self._licence, self._split)
+        used = (self._bytes, self._title, self._licence, self._split, self._corpus)
         return rows.select_columns(list(dict.fromkeys(c for c in used if c is not None)))
 
-    def data(self, row: TableRow) -> bytes | None:
-        """Return the bytes of a row; None if it has none."""
+    def data(self, row: TableRow) -> bytes | list[int] | None:
+        """Return the bytes of a row, or its token ids; None if it has none."""
         value = row[self._bytes]
         return value.get("bytes") if isinstance(value, Mapping) else value
 
@@ -136,7 +151,7 @@ class TableColumns:
         named_split = row[self._split] if self._split else None
         return MidiSource(
             name=self._name_of(row, number),
-            corpus=PurePosixPath(self._name).stem,
+            corpus=row[self._corpus] if self._corpus else PurePosixPath(self._name).stem,
             container=path,
             member=str(number),
             split=SPLIT_NAMES.get(str(named_split).lower()) or split,

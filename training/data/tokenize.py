@@ -307,6 +307,12 @@ def count_notes(ids: Sequence[int] | np.ndarray, tokenizer: MusicTokenizer) -> i
     return int(np.isin(kinds[ids], _PITCHES).sum())
 
 
+def count_tokens(ids: np.ndarray, kind: TokenKind) -> int:
+    """Return the number of tokens of a kind in token ids."""
+    kinds, _ = _kinds_and_values(MusicTokenizer.token_names)
+    return int((kinds[ids] == kind).sum())
+
+
 def notes_by_program(ids: np.ndarray) -> Counter[int]:
     """Return the number of notes of each program in token ids, -1 for drums."""
     kinds, values = (each[ids] for each in _kinds_and_values(MusicTokenizer.token_names))

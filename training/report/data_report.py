@@ -259,12 +259,14 @@ def write_report(folder: Path, report: dict[str, Any]) -> tuple[Path, Path]:
     return data, page
 
 
-def as_text(report: dict[str, Any]) -> str:
-    """Format the report for a terminal."""
+def as_text(report: dict[str, Any], *, training: bool = True) -> str:
+    """Format the report for a terminal; without `training`, only what it says of the corpus."""
     parts = [_files_text(report), _left_out_text(report), _checks_text(report)]
     if report["files"]["read"]:
-        parts += [_music_text(report), _splits_text(report), _tokens_text(report)]
-    return "\n".join([*filter(None, parts), time_sentence(report)])
+        parts += [_music_text(report), _splits_text(report)]
+        parts += [_tokens_text(report)] if training else []
+    parts += [time_sentence(report)] if training else []
+    return "\n".join(filter(None, parts))
 
 
 def _files_text(report: dict[str, Any]) -> str:
