@@ -22,7 +22,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = ("sound", "torch", "notation", "wasm")
-TEST_TOOLS = ("pytest", "hypothesis", "miditok", "accelerate")  # the last for offloaded weights
+TEST_TOOLS = ("pytest", "pytest-timeout", "hypothesis", "miditok", "accelerate")
+"""Of the extra `dev`; accelerate is for offloaded weights."""
+
 TESTS = (
     "tests/model/test_modeling.py",
     "tests/model/test_checkpoint.py",

@@ -165,7 +165,7 @@ def _note_events(track: TrackTick, channel: int, to_frames: ToFrames) -> Iterato
     end = np.maximum(to_frames(notes["time"] + notes["duration"]), start + 1)
     pitch, velocity = notes["pitch"], notes["velocity"]
 
-    order = np.lexsort((end, start, pitch))
+    order = np.lexsort((velocity, end, start, pitch))  # of twins the longest, then the loudest
     start, end, pitch, velocity = start[order], end[order], pitch[order], velocity[order]
     is_repeated = pitch[1:] == pitch[:-1]
     end[:-1] = np.where(is_repeated, np.minimum(end[:-1], start[1:]), end[:-1])

@@ -288,6 +288,6 @@ int32_t midi_read_chunks(const uint8_t *data, int64_t size, MidiFile *file, Even
         else file->unknown_chunks++;
         start = stop;
     }
-    if (r.has_reset) file->control_count *= 2; /* a reset sets each controller at most once */
+    if (r.has_reset) file->control_count *= 3; /* a reset sets each controller at most twice */
     return CORE_OK;
 }

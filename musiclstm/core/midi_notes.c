@@ -10,9 +10,9 @@ static int32_t key_of(const Event *event) {
     return event->channel % CHANNELS_PER_PORT * PITCHES + event->first;
 }
 
-/* Whether an event stops all notes of its channel. */
+/* Whether an event stops all notes of its channel; messages of mode, from 124 on, do so too. */
 static bool ends_all(const Event *event) {
-    return event->status == CONTROL_CHANGE && (event->first == SOUND_OFF || event->first == NOTES_OFF);
+    return event->status == CONTROL_CHANGE && (event->first == SOUND_OFF || event->first >= NOTES_OFF);
 }
 
 static void fill_channel(int32_t *values, const Event *event, int32_t value) {
@@ -75,6 +75,10 @@ static void end_notes(MidiFile *file, Event *events, int64_t count, int32_t *lin
     }
 }
 
+static int32_t shortest_note(const MidiFile *file) {
+    return file->ticks_per_quarter < 24 ? 1 : file->ticks_per_quarter / 12;
+}
+
 /* A note without an end lasts to the next onset of its key, at most a bar of 4/4. */
 static void end_endless(MidiFile *file, Event *events, int64_t count, int32_t end, int32_t *next) {
     fill(next, NONE);
@@ -89,6 +93,7 @@ static void end_endless(MidiFile *file, Event *events, int64_t count, int32_t en
             if (after && after->tick > events[i].tick) stop = remi_least(stop, after->tick);
             else if (after) stop = (int64_t)after->tick + after->length;
             events[i].length = (int32_t)(stop - events[i].tick);
+            if (!events[i].length) events[i].length = shortest_note(file);
         }
         *following = i;
     }
@@ -106,10 +111,9 @@ static void mend_lengthless(MidiFile *file, Event *events, int64_t count, int32_
             else if (*tick == event->tick) event->length = DROPPED, file->doubled_notes++;
         }
     }
-    const int32_t shortest = file->ticks_per_quarter < 24 ? 1 : file->ticks_per_quarter / 12;
     for (int64_t i = 0; i < count; i++)
         if (events[i].status == NOTE_ON_EVENT && !events[i].length)
-            events[i].length = shortest, file->lengthless_notes++;
+            events[i].length = shortest_note(file), file->lengthless_notes++;
 }
 
 void midi_pair_notes(MidiFile *file, Event *events, int64_t count, int32_t end, int32_t *links) {
@@ -230,17 +234,18 @@ static bool concerns(const Event *reset, int32_t tick, bool is_own) {
     return tick >= 0 && (tick < reset->tick || is_own);
 }
 
-/* Adds the controllers that a reset sets, of those that were set before. */
+/* Adds the values of a reset for the controllers that were set before. */
 static void reset_controls(MidiFile *file, State *state, const Event *reset, int32_t channel) {
+    enum { OF_SYSTEM = 6 };
     static const uint8_t values[][2] = {
-        {1, 0}, {11, 127}, {SUSTAIN, 0}, {66, 0}, {67, 0}, {BEND, 64}, /* by controller 121 */
-        {7, 100}, {10, 64}, {101, 0}, {100, 0}, {6, 2}, {38, 0},       /* bend range: 2 semitones */
+        {7, 100}, {10, 64}, {101, 0}, {100, 0}, {6, 2}, {38, 0}, /* bend range: 2 semitones */
+        {1, 0}, {11, 127}, {SUSTAIN, 0}, {65, 0}, {66, 0}, {67, 0}, {BEND, 64}, {101, 127}, {100, 127},
     };
-    for (int i = 0; i < (reset->status == SYSTEM_RESET ? 12 : 6); i++) {
+    for (size_t i = reset->status == SYSTEM_RESET ? 0 : OF_SYSTEM; i < sizeof values / 2; i++) {
         const uint8_t number = values[i][0];
         Setting *last = &state->settings[channel][number];
         if (!concerns(reset, last->tick, last->track == reset->track)) continue;
-        last->tick = NONE;
+        if (i >= OF_SYSTEM || number < 100) last->tick = NONE;
         file->controls[file->control_count++] =
             (MidiControl){reset->tick, channel, number == BEND ? PITCH_BEND : CONTROL_CHANGE,
                           number == BEND ? 0 : number, values[i][1], reset->track};
@@ -289,12 +294,15 @@ static bool follow(MidiFile *file, State *state, const Event *event) {
     default:
         break;
     }
+    if (event->status == CONTROL_CHANGE && event->first == RESET_CONTROLLERS) {
+        const int32_t before = file->control_count;
+        reset_controls(file, state, event, event->channel);
+        if (file->control_count > before) return true; /* else it is kept itself */
+    }
     note_setting(file, state, event);
     file->controls[file->control_count++] =
         (MidiControl){event->tick, event->channel, event->status, event->first, event->second,
                       event->track};
-    if (event->status == CONTROL_CHANGE && event->first == RESET_CONTROLLERS)
-        reset_controls(file, state, event, event->channel);
     return true;
 }
 

@@ -155,11 +155,15 @@ def _notes_within(track: TrackTick, start: int, end: int | None) -> NoteTickList
 
 
 def trim_overlapping_notes(notes: NoteTickList) -> NoteTickList:
-    """End notes at the next later onset of their pitch; return them by time, then by pitch."""
+    """End notes at the next later onset of their pitch; return them by time, then by pitch.
+
+    Of notes with one onset and pitch, the loudest comes first.
+    """
     table = notes.numpy()
     longest = next_onsets(table["time"], table["pitch"]) - table["time"]
     table["duration"] = np.minimum(table["duration"], longest).astype(np.int32)
-    by_time = np.lexsort((table["pitch"], table["time"]))
+    loudness = table["velocity"].astype(np.int64)
+    by_time = np.lexsort((-loudness, table["pitch"], table["time"]))
     return NoteTickList.from_numpy(*(values[by_time] for values in table.values()))
 
 

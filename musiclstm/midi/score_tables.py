@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 BANK, BANK_LOW, SUSTAIN = 0, 32, 64  # controller numbers
 TEXT, NAME = 1, 3  # types of meta events
-_COPYRIGHT = 2
+_COPYRIGHT, _INSTRUMENT = 2, 4
 _PLACED = ((5, "lyric"), (6, "marker"), (7, "cue point"))
 _BEND_CENTER = 8_192
 _FEWEST_KATAKANA = 3
@@ -127,26 +127,29 @@ def _add_signatures(score: ScoreTick, tables: MidiTables) -> None:
 
 
 def _track_names(tables: MidiTables, data: bytes) -> dict[int, str]:
+    """Return the first name of each track, else the first name of its instrument."""
     names: dict[int, str] = {}
-    _, tracks, _, offsets, lengths = tables.texts[tables.texts[:, 2] == NAME].T
-    firsts = np.unique(tracks, return_index=True)[1]
-    for track, offset, length in zip(
-        *(column[firsts].tolist() for column in (tracks, offsets, lengths)), strict=True
-    ):
-        names[track] = decode_text(data[offset : offset + length])
+    for kind in (NAME, _INSTRUMENT):
+        _, tracks, _, offsets, lengths = tables.texts[tables.texts[:, 2] == kind].T
+        firsts = np.unique(tracks, return_index=True)[1]
+        for track, offset, length in zip(
+            *(column[firsts].tolist() for column in (tracks, offsets, lengths)), strict=True
+        ):
+            names[track] = names.get(track) or decode_text(data[offset : offset + length])
     return names
 
 
 def unkept_texts(tables: MidiTables) -> tuple[str, ...]:
     """Return what the tables have of the texts that scores do not keep, such as `12 lyrics`."""
-    _, track, kinds, _, length = tables.texts.T
+    time, track, kinds, _, length = tables.texts.T
     counts = np.bincount(kinds, minlength=8).tolist()
     named = (kinds == NAME) & (length > 0) & ~np.isin(track, tables.voices[:, 0])
     has_title = bool(named.any())
     found = [("title", has_title), ("copyright notice", counts[_COPYRIGHT])]
     clauses = [name for name, is_present in found if is_present]
     clauses += [pluralize(counts[kind], name) for kind, name in _PLACED if counts[kind]]
-    return tuple(clauses)
+    words = int(((kinds == TEXT) & (time > 0)).sum())  # of karaoke files
+    return (*clauses, pluralize(words, "text")) if words else tuple(clauses)
 
 
 def decode_text(text: bytes) -> str:

@@ -139,7 +139,7 @@ def test_each_note_has_its_own_end(events: list[bytes], lengths: list[tuple[int,
     assert [(on, length) for on, length, _ in lengths_of(*events)] == lengths
 
 
-@pytest.mark.parametrize("number", [120, 123])
+@pytest.mark.parametrize("number", [120, 123, 126])
 def test_all_notes_off_ends_the_notes_of_its_channel(number: int) -> None:
     other = bytes((0x91, 62, 80))
     events = [b"\0" + ON, b"\0" + other, control(number, 0, delta=b"\x40"), b"\x10\x81\x3e\x00"]
@@ -175,6 +175,8 @@ def test_a_note_that_is_open_in_its_track_ends_by_an_end_of_another() -> None:
     tables, report = read_tables(midi(track(on, note(64, 960)), track(b"\x60\x80\x3c\0", note(67))))
     assert sorted(tables.notes[:, [2, 1]].tolist()) == [[60, 96], [64, 960], [67, 480]]
     assert report.endless_notes == 0
+    last = read_tables(midi(track(on), track(b"\x60\x80\x3c\0", note(67))))  # of its track
+    assert (last[0].notes[0, 1], last[1].lengthless_notes) == (96, 0)
     other_channel = track(b"\x60\x81\x3c\0", note(67))
     assert read_tables(midi(track(on, note(64, 960)), other_channel))[1].endless_notes == 1
 
@@ -194,13 +196,12 @@ def controls_of(*events: bytes) -> list[tuple[int, int, int, int]]:
 
 def test_a_reset_of_controllers_sets_those_that_were_set_before() -> None:
     before = control(7, 80) + control(11, 20) + control(64, 127) + b"\0\xe0\0\x60"
-    reset = (480, 0xB0, 121, 0)
     assert controls_of(before, note(), control(121, 0))[4:] == [
-        *(reset, (480, 0xB0, 11, 127), (480, 0xB0, 64, 0), (480, 0xE0, 0, 64)),
+        *((480, 0xB0, 11, 127), (480, 0xB0, 64, 0), (480, 0xE0, 0, 64)),
     ]
-    assert controls_of(control(121, 0), note()) == [(0, 0xB0, 121, 0)]
+    assert controls_of(control(121, 0), note()) == [(0, 0xB0, 121, 0)]  # nothing was set
     twice = controls_of(control(11, 20), note(), control(121, 0), control(121, 0))
-    assert twice[1:] == [reset, (480, 0xB0, 11, 127), reset]
+    assert twice[1:] == [(480, 0xB0, 11, 127), (480, 0xB0, 121, 0)]
 
 
 SYSTEM_RESETS = {
@@ -227,6 +228,7 @@ def test_a_system_reset_sets_volume_bend_range_program_and_drum_parts(kind: str)
     tables, _ = read_tables(data)
     assert tables.controls[5:, [0, 3, 4]].tolist() == [
         *([480, 7, 100], [480, 10, 64], [480, 101, 0], [480, 100, 0], [480, 6, 2]),
+        *([480, 101, 127], [480, 100, 127]),
     ]
 
 

@@ -75,6 +75,11 @@ NOTES: Cases = {
         READ,
         midi(track(b"\0\x90\x3c\x50", note(64, 960)), track(b"\x60\x80\x3c\0", note(67))),
     ),
+    "twins of two velocities": (
+        READ,
+        midi(track(b"\0\x90\x3c\x1e\0\x90\x3c\x78\x60\x80\x3c\0\0\x80\x3c\0", note(64))),
+    ),
+    "ended by a change of mode": (READ, midi(track(b"\0\x90\x3c\x50\x60\xb0\x7e\1", note(64)))),
     "aftertouch": (READ, midi(track(b"\0\xd0\x40\0\xa0\x3c\x10", note()))),
     "reset of controllers": (
         READ,
@@ -150,6 +155,7 @@ NAMES: Cases = {
     "overlong utf-8": (READ, midi(tune(track_name(b"\xc0\xbcscript\xc0\xbe")))),
     "utf-16": (READ, midi(tune(track_name("Geige".encode("utf-16"))))),
     "shift-jis": (READ, midi(tune(track_name("ピアノ".encode("shift-jis"))))),
+    "of the instrument": (READ, midi(tune(track_name(b""), meta(4, b"Horn"), meta(4, b"Tuba")))),
     "half-width katakana": (READ, midi(tune(track_name("ﾋﾟｱﾉ 1".encode("shift-jis"))))),
     "circled digit": (READ, midi(tune(track_name("ピアノ①".encode("cp932"))))),
     "capitals with accents": (READ, midi(tune(track_name("FLÖTE É".encode("cp1252"))))),
@@ -272,7 +278,7 @@ SIZE: Cases = {
     "2 MB of zeros in a track": (REFUSED, midi(track(bytes(1_999_900)))),
     "2 MB of running notes": (
         REFUSED,
-        midi(track(b"\0\x90" + b"\x3c\x50\0\x3c\0\0" * 333_000 + b"\x3c\x50")),
+        midi(track(b"\0\x90" + b"\x3c\x50\0\x3c\0\0" * 333_000)),
     ),
     "2 MB of meta events": (READ, midi(tune(b"\0\xff\1\0" * 499_000))),
     "2 MB of broken chunks": (REFUSED, midi(b"MTrk\x7f\xff\xff\xff" * 249_000, tracks=9)),

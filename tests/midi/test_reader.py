@@ -431,6 +431,12 @@ def test_scores_without_playable_notes_are_refused() -> None:
         check_score(score, name="mine")
 
 
+def test_a_track_without_a_name_has_that_of_its_instrument() -> None:
+    named = (meta(3, b"Solo") + meta(4, b"Horn"), meta(4, b"Horn") + meta(4, b"Tuba"))
+    score, _ = read_midi(midi(*(track(texts, note(60)) for texts in named)))
+    assert [each.name for each in score.tracks] == ["Solo", "Horn"]
+
+
 @pytest.mark.parametrize("name", ["ﾋﾟｱﾉ 1", "ピアノ①", "ストリングス Str", "FLÖTE É", "Über"])
 def test_names_in_shift_jis_and_windows_1252_are_told_apart(name: str) -> None:
     encoding = "cp1252" if "Ö" in name or "Ü" in name else "cp932"
@@ -443,6 +449,8 @@ def test_texts_that_are_not_kept_are_named() -> None:
     _, summary = read_midi(midi(track(texts), track(meta(3, b"Piano"), note(60))))
     assert summary.unkept == ("title", "copyright notice", "2 lyrics", "1 marker")
     assert "not kept in a continuation: title, copyright notice, 2 lyrics" in str(summary)
+    karaoke = track(meta(1, b"@K"), meta(1, b"la", delta=480), meta(1, b"lo", delta=480))
+    assert read_midi(midi(karaoke, track(note(60))))[1].unkept == ("2 texts",)
     assert read_midi(midi(track(meta(3, b"Piano"), note(60))))[1].unkept == ()
 
 

@@ -97,7 +97,7 @@ def test_of_simultaneous_notes_all_end_at_the_next_later_onset():
     notes.clear()
     notes.extend([Note(0, 900, 60, 80), Note(0, 480, 60, 90), Note(300, 10, 60, 70)])
     trimmed = [(note.time, note.duration, note.velocity) for note in trim_overlapping_notes(notes)]
-    assert trimmed == [(0, 300, 80), (0, 300, 90), (300, 10, 70)]
+    assert trimmed == [(0, 300, 90), (0, 300, 80), (300, 10, 70)]  # the loudest first
     notes.clear()
     assert not len(trim_overlapping_notes(notes))
 

@@ -55,3 +55,11 @@ def test_documents_and_card_name_the_versions_of_transformers(matrix):
     oldest = matrix.lower_bounds(PROJECT, ["torch"])["transformers"]
     for file in ("docs/transformers.md", "hub/templates/transformers.md"):
         assert oldest in re.findall(r"5\.\d+", (ROOT / file).read_text()), file
+
+
+def test_the_environments_have_what_the_tests_need(matrix):
+    texts = [(ROOT / path).read_text() for path in matrix.TESTS]
+    needed = {name for name in ("hypothesis", "miditok") if any(f"from {name}" in t for t in texts)}
+    if "\ntimeout = " in (ROOT / "pyproject.toml").read_text():
+        needed.add("pytest-timeout")
+    assert needed <= set(matrix.TEST_TOOLS)

@@ -14,7 +14,7 @@ const LIMITS = { notes: 60_000, tracks: 256, quarters: 4_096, minutes: 60 };
 
 const MAX_CONTROLS = 200_000;
 const MAX_TEMPOS = 16_384; // with more, at most one per twelfth of a quarter note is kept
-const NAME = 3; // type of meta event
+const [NAME, INSTRUMENT] = [3, 4]; // types of meta events
 const CONTROLLER = 0xb0;
 const [BANK, BANK_LOW, PEDAL] = [0, 32, 64];
 const MAX_NAMES = 3; // of meters in a clause
@@ -64,8 +64,12 @@ function rowsOf(table, columns) {
 function tracksOf({ notes, texts, voices }, content) {
   /** @type {Map<number, string>} */
   const names = new Map();
-  for (const [, track, type, offset, length] of rowsOf(texts, 5)) {
-    if (type === NAME && !names.has(track)) names.set(track, cleanText(decodeText(content.subarray(offset, offset + length))));
+  for (const kind of [NAME, INSTRUMENT]) {
+    const found = rowsOf(texts, 5).filter(([, , type]) => type === kind);
+    const firsts = found.filter(([, track], i) => found.findIndex((each) => each[1] === track) === i);
+    for (const [, track, , offset, length] of firsts) {
+      names.set(track, names.get(track) || cleanText(decodeText(content.subarray(offset, offset + length))));
+    }
   }
   const tracks = rowsOf(voices, 5).map(([track, , program, , isDrum]) => ({
     name: names.get(track) ?? "", program, isDrum: isDrum === 1, notes: /** @type {Note[]} */ ([]), controls: [],

@@ -1,8 +1,12 @@
 // Notes of a track.
 
-/** End notes at the next later onset of their pitch; return copies by time, then by pitch. @template {{tick: number, duration: number, pitch: number}} T @param {T[]} notes @returns {T[]} */
+/**
+ * End notes at the next later onset of their pitch; return copies by time, by pitch, then the loudest first.
+ * @template {{tick: number, duration: number, pitch: number, velocity: number}} T
+ * @param {T[]} notes @returns {T[]}
+ */
 export function trimmed(notes) {
-  const sorted = [...notes].sort((a, b) => a.tick - b.tick || a.pitch - b.pitch);
+  const sorted = [...notes].sort((a, b) => a.tick - b.tick || a.pitch - b.pitch || b.velocity - a.velocity);
   const onsets = nextOnsets(sorted);
   return sorted.map((note, i) => ({ ...note, duration: Math.min(note.duration, onsets[i] - note.tick) }));
 }
