@@ -124,8 +124,8 @@ class MusicArguments:
 
     data: str = _option(
         help="Folders, zips, MIDI files, prepared corpora, tables (.parquet, .arrow) or Hub "
-        "datasets (user/name, or stream:user/name to keep no copy), separated by commas. a.zip=2 uses "
-        "its pieces twice per epoch, b/=0.5 every second epoch."
+        "datasets (user/name, or stream:user/name to keep no copy), separated by commas. a.zip=2 "
+        "uses its pieces twice per epoch, b/=0.5 every second epoch."
     )
     model: str = _option("default", "Starting point: default, a folder, a Hub id, or scratch.")
     preset: str = _option(

@@ -1,8 +1,9 @@
 """`python -m benchmarks.speed.corpus_reading`: speed and memory of reading MIDI files.
 
 Reads the same files with one process and with all, alternately, each time with an empty cache.
-Processor time is reported too, because it depends less on other processes of the machine. Peak
-memory is measured for few and for many small random files, each number in a process of its own.
+Processor time is reported too, because it depends less on other processes of the machine. Then the
+files are prepared, and read again from the cache and from the prepared corpus. Peak memory is
+measured for few and for many small random files, each number in a process of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, Trac
 from benchmarks.common.report import Report, ReportError, parser, run, table
 from musiclstm.cli import run_command
 from training.data.corpus import read_corpus
+from training.data.prepared import write_prepared
 from training.data.tokenize import available_cores
 
 ROUNDS = 3
@@ -61,6 +63,7 @@ def measure(options: argparse.Namespace) -> Report:
     counts = _file_counts(options.files)
     facts: dict[str, Any] = {
         "speed": _measure_speed(options.data, rounds=options.rounds, workers=options.workers),
+        "again": _measure_again(options.data, rounds=options.rounds),
         "memory": _measure_memory(counts, workers=options.workers),
     }
     return Report(_text(facts), facts)
@@ -114,6 +117,21 @@ def _read(data: list[str], workers: int) -> _TimedRead:
 def _cpu_seconds() -> float:
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in usage)
+
+
+def _measure_again(data: list[str], *, rounds: int) -> dict[str, list[float]]:
+    """Return processor seconds of reading files that were read before."""
+    found: dict[str, list[float]] = {"cache": [], "prepared corpus": []}
+    with tempfile.TemporaryDirectory() as folder:
+        cache, prepared = Path(folder) / "cache", Path(folder) / "prepared"
+        write_prepared(read_corpus(data, cache=cache), prepared)
+        read_corpus([prepared])  # not timed: `datasets` converts it
+        for _ in range(rounds):
+            for name, paths in (("cache", data), ("prepared corpus", [prepared])):
+                begin_s = _cpu_seconds()
+                read_corpus(paths, cache=cache)
+                found[name].append(_cpu_seconds() - begin_s)
+    return found
 
 
 # Memory -------------------------------------------------------------------------------------------
@@ -187,12 +205,16 @@ def _text(facts: dict[str, Any]) -> str:
         }
         for each in facts["memory"]["readings"]
     ]
+    again = [
+        {"read again from": name, "CPU seconds, median": f"{statistics.median(seconds):.2f}"}
+        for name, seconds in facts["again"].items()
+    ]
     per_file = facts["memory"]["bytes a file"]
     growth = "" if per_file is None else f"\n\n{per_file:,.0f} bytes of memory per additional file."
     return (
         f"{table(rows)}\n\n{found['times as fast']:.2f} times as fast with {found['workers']} "
         f"(each round: {ratios}); {found['pieces']:,} pieces, {found['notes']:,} notes, "
-        f"{found['tokens']:,} tokens.\n\n{table(readings)}{growth}"
+        f"{found['tokens']:,} tokens.\n\n{table(again)}\n\n{table(readings)}{growth}"
     )
 
 

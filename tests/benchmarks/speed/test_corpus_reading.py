@@ -14,6 +14,7 @@ def test_speed_and_peak_memory_are_reported(data, tmp_path, capsys):
     facts = json.loads(path.read_text())
     assert facts["speed"]["pieces"] == 14
     assert facts["speed"]["seconds with one"][0] > 0
+    assert set(facts["again"]) == {"cache", "prepared corpus"}
     memory = facts["memory"]["readings"][0]
     assert 2**20 < memory["before"] <= memory["peak"]
     assert "times as fast with 1" in capsys.readouterr().out
