@@ -24,16 +24,16 @@ from musiclstm.cli.settings import (
 )
 
 if TYPE_CHECKING:
+    from symusic.core import ScoreTick
+
     from musiclstm.generation.composer import Composer
 
 
 def compose(arguments: argparse.Namespace) -> None:
     """Run `compose` or `extend`."""
     check_outputs(arguments, takes=arguments.takes)
-    heard = transcription_of(arguments) if getattr(arguments, "midi", None) else None
-    if heard is not None:
-        print_line(str(heard))
-        arguments.midi = heard.to_score()
+    if getattr(arguments, "midi", None):
+        arguments.midi = _read_prompt(arguments)
     composer = _load_composer(arguments)
     start = time.monotonic()
     pieces = composer.compose_many(
@@ -51,6 +51,21 @@ def compose(arguments: argparse.Namespace) -> None:
     for number, piece in enumerate(composer.rank(pieces), start=1):
         write_piece(arguments, composer, piece, number if len(pieces) > 1 else None)
     print_line(f"composed in {seconds:.1f} s")
+
+
+def _read_prompt(arguments: argparse.Namespace) -> ScoreTick | str:
+    """Return the prompt; print what was heard, or what `inspect` remarks about a file."""
+    from musiclstm.midi.reader import read_midi
+
+    heard = transcription_of(arguments)
+    if heard is not None:
+        print_line(str(heard))
+        return heard.to_score()
+    midi: str = arguments.midi
+    _, summary = read_midi(midi)
+    for remark in summary.remarks:
+        print_line(f"{summary.name}: {remark}")
+    return midi
 
 
 def _load_composer(arguments: argparse.Namespace) -> Composer:

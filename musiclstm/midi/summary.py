@@ -88,6 +88,14 @@ class MidiSummary:
         bars = f"{pluralize(self.bars, 'bar')} of {self.meter}{pickup}"
         return f"{bars} at {self.tempo_bpm:.0f} bpm{in_key}"
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Free recording, repairs, and what is not kept, one line each."""
+        lines = [NO_BEATS] if self.performed else []
+        lines += [f"repaired: {repair}" for repair in self.repairs]
+        lines += [f"not kept in a continuation: {', '.join(self.unkept)}"] if self.unkept else []
+        return tuple(lines)
+
     def __str__(self) -> str:
         lines = [
             self.name or "Untitled",
@@ -95,10 +103,7 @@ class MidiSummary:
             f"  {pluralize(self.notes, 'note')}, {self.seconds:,.1f} seconds",
         ]
         lines += [f"  track {number}: {track}" for number, track in enumerate(self.tracks, 1)]
-        lines += [f"  {NO_BEATS}"] if self.performed else []
-        lines += [f"  repaired: {repair}" for repair in self.repairs]
-        lines += [f"  not kept in a continuation: {', '.join(self.unkept)}"] if self.unkept else []
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {remark}" for remark in self.remarks)])
 
 
 def summarize(score: ScoreTick, *, name: str = "", repairs: tuple[str, ...] = ()) -> MidiSummary:

@@ -19,6 +19,7 @@ from musiclstm.generation.recipe import MIDI_PREFIX
 from musiclstm.memorization import MemorizationIndex
 from musiclstm.midi import write_midi
 from musiclstm.model import MEMORIZATION_FILE
+from tests.malformed_midi.midi_builder import meta, midi, note, track
 
 ROOT = Path(__file__).parents[2]
 
@@ -287,6 +288,19 @@ def test_the_old_name_again_reproduces_a_new_piece(model, tmp_path):
     assert main([*command, "--out", str(out), *model]) == 0
     assert main(["again", str(out), "--out", str(again), *model]) == 0
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_extend_tells_what_inspect_remarks_about_the_prompt(model, prompt, tmp_path, capsys):
+    song, out = tmp_path / "song.mid", tmp_path / "out.mid"
+    lyric = track(meta(5, b"la"), b"\0\xd0\x40", note(60))
+    song.write_bytes(midi(lyric))
+    assert main(["extend", str(song), "--bars", "1", "--out", str(out), *model]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "song.mid: repaired: left out 1 value of aftertouch",
+        "song.mid: not kept in a continuation: 1 lyric",
+    ]
+    assert main(["extend", str(prompt), "--bars", "1", "--out", str(out), *model]) == 0
+    assert capsys.readouterr().out.startswith(str(out))
 
 
 # Errors -------------------------------------------------------------------------------------------
