@@ -305,7 +305,8 @@ class Page {
     const read = prompt.contextBars < prompt.bars ? ` The last ${prompt.contextBars} are read.` : "";
     const key = prompt.key ? `, probably in ${prompt.key}` : "";
     const repaired = prompt.repairs.length ? ` Repaired: ${prompt.repairs.join("; ")}.` : "";
-    const text = `${prompt.name}: ${plural(prompt.bars, "bar")}${key}.${read}${repaired}`;
+    const free = prompt.performed ? " Its notes do not follow its bars and beats, as in a free recording." : "";
+    const text = `${prompt.name}: ${plural(prompt.bars, "bar")}${key}.${read}${free}${repaired}`;
     if (byId("about").textContent !== text) byId("about").textContent = text;
   }
 

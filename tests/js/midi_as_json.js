@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 
+import { isPerformed } from "../../page/static/music/beats.js";
 import { MidiError } from "../../page/static/music/midi_events.js";
 import { readMidi } from "../../page/static/music/midi_reader.js";
 import { writeMidi } from "../../page/static/music/midi_writer.js";
@@ -14,7 +15,7 @@ const files = await midiFiles();
 async function result(bytes) {
   try {
     const { score, repairs } = await readMidi(files, bytes);
-    return { score, repairs, written: Buffer.from(writeMidi(files, score, { text: "text" })).toString("base64") };
+    return { score, repairs, performed: isPerformed(score), written: Buffer.from(writeMidi(files, score, { text: "text" })).toString("base64") };
   } catch (error) {
     if (!(error instanceof MidiError)) throw error;
     return { refusal: error.message };

@@ -19,6 +19,7 @@ from musiclstm.errors import ScoreError
 from musiclstm.midi import read_midi
 from musiclstm.midi.score_tables import write_midi
 from tests.malformed_midi.cases import UPLOADS
+from tests.malformed_midi.midi_builder import midi, note, track
 from tests.malformed_midi.mutations import mutants
 
 SCRIPT = Path(__file__).parents[1] / "js" / "midi_as_json.js"
@@ -81,7 +82,12 @@ def read_with_library(data: bytes) -> dict[str, Any] | None:
     except ScoreError:
         return None
     written = base64.b64encode(write_midi(score, text="text")).decode()
-    return {"score": as_json(score), "repairs": list(summary.repairs), "written": written}
+    return {
+        "score": as_json(score),
+        "repairs": list(summary.repairs),
+        "performed": summary.performed,
+        "written": written,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +103,17 @@ def test_odd_files_give_the_same_in_page_and_library(upload, of_page) -> None:
         assert page["refusal"].endswith(".")
     else:
         assert page == library
+
+
+def test_free_recordings_are_told_by_page_and_library() -> None:
+    rng = np.random.default_rng(5)
+    exact, drifting = np.arange(0, 14_400, 120), rng.integers(0, 40, 120).cumsum() * 7
+    files = [
+        midi(track(*(note(60, 40, delta=gap - 40) for gap in np.diff(onsets).clip(40).tolist())))
+        for onsets in (exact, drifting, exact // 3 * 2)
+    ]
+    told = [each["performed"] for each in read_with_page(files)]
+    assert told == [read_midi(data)[1].performed for data in files] == [False, True, False]
 
 
 def test_examples_and_mutants_give_the_same_in_page_and_library() -> None:

@@ -1,5 +1,6 @@
 // A prompt: a score, its bars and its key. The core reads the rest of it.
 
+import { isPerformed } from "./beats.js";
 import { estimateKey } from "./keys.js";
 import { barLines } from "./timing.js";
 
@@ -33,6 +34,7 @@ export class Prompt {
     this.name = name;
     this.source = source;
     this.repairs = repairs; // of the file, one clause each
+    this.performed = isPerformed(score);
     this.score = onGrid(score);
     this.lines = barLines(this.score);
     this.bars = this.lines.length - 1;
