@@ -85,6 +85,8 @@ def _compose_bar(page: Page) -> int:
 
 
 def _samples(page: Page) -> np.ndarray:
+    if not page.locator("#save-wav").is_visible():
+        page.locator("#share > summary").click()
     with page.expect_download() as found:
         page.locator("#save-wav").click()
     data = Path(found.value.path()).read_bytes()

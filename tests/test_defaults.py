@@ -72,4 +72,4 @@ def test_the_endpoints_have_the_defaults_of_the_page(method):
     ],
 )
 def test_the_static_page_samples_alike(name, value):
-    assert static_default(rf"DEFAULTS = {{.*\b{name}: ([\d.]+)", "ui/settings.js") == value
+    assert static_default(rf"DEFAULT_SETTINGS = {{\s.*\b{name}: ([\d.]+)", "ui/recipe.js") == value

@@ -54,8 +54,7 @@ _WRITE = """async ({ prompts, takes, bars }) => {
             studio.engine.worker.addEventListener("message", keep);
             await studio.engine.call("write", {
                 job: -2, limit: Infinity, prompt: ids, bars,
-                constraints: { ...constraints, ...own },
-                rows: [{ bars: [], state, settings }],
+                rows: [{ bars: [], state, settings, constraints: { ...constraints, ...own } }],
             });
             studio.engine.worker.removeEventListener("message", keep);
             const tokens = parts.flatMap((bar) => [...bar.tokens]);

@@ -53,15 +53,15 @@ _PRESS = """async (id) => {
 _WRITE = """async ([bars, takes]) => {
     const { engine, piece } = page.studio;
     const rows = Array.from({ length: takes }, (_, seed) => ({
-        bars: [], state: piece.base.state,
+        bars: [], state: piece.base.state, constraints: piece.base.constraints,
         settings: { temperature: 1, copyWeight: 1, topP: 0.97, candidates: 8, seed, key: "" },
     }));
     let tokens = 0;
     const count = ({ data }) => { tokens += data.bar?.tokens.length ?? 0; };
     engine.worker.addEventListener("message", count);
-    const { ids, constraints } = piece.base;
+    const { ids } = piece.base;
     const started = performance.now();
-    await engine.call("write", { job: 0, limit: Infinity, prompt: ids, constraints, rows, bars });
+    await engine.call("write", { job: 0, limit: Infinity, prompt: ids, rows, bars });
     const seconds = (performance.now() - started) / 1000;
     engine.worker.removeEventListener("message", count);
     return [tokens, seconds];

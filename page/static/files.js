@@ -50,3 +50,16 @@ export async function pumped(bytes, stream, limit) {
   }
   return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
+
+const CRC = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let sum = byte;
+  for (let i = 0; i < 8; i++) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
+  return sum;
+});
+
+/** @param {Uint8Array} bytes */
+export function crc32(bytes) {
+  let sum = ~0;
+  for (const byte of bytes) sum = (sum >>> 8) ^ CRC[(sum ^ byte) & 255];
+  return ~sum >>> 0;
+}

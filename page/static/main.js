@@ -5,16 +5,19 @@ import { MAX_BYTES, MidiError, TOO_LARGE, plural } from "./music/midi_events.js"
 import { writeMidi } from "./music/midi_writer.js";
 import { PiecePlayer } from "./sound/piece_player.js";
 import { EXAMPLE, MIDI_PREFIX, equals, fileSource, fromLink, recipeJson, toLink } from "./ui/recipe.js";
-import { save, stem, wav } from "./ui/save.js";
-import { SettingsForm, byId } from "./ui/settings.js";
+import { save, stem, wav, zip } from "./ui/save.js";
+import { SettingsForm, byId, showCount } from "./ui/settings.js";
+import { forgetPiece, keepPiece, keptPiece } from "./ui/storage.js";
 import { Studio } from "./ui/studio.js";
 import { LETTERS, Takes } from "./ui/takes.js";
 
 /** @import { Bars } from "../playback/static/types.d.ts" */
+/** @import { Piece } from "./music/piece.js" */
 /** @import { Recipe } from "./ui/recipe.js" */
 
 /** @typedef {{title: string, file: string, source: string}} Example `source`: digest of the file, as in recipes */
 
+const MAX_KEPT = 512; // bars, 40 kB each
 const DOUBLE_CLICK_MS = 400; // the second press of a double click does not stop
 
 class Page {
@@ -32,7 +35,14 @@ class Page {
       this.refresh();
     });
     this.studio = new Studio(this.player, () => this.refresh());
-    this.takes = new Takes(byId("takes"), (index) => this.studio.chooseTake(index));
+    this.takes = new Takes(byId("takes"), {
+      choose: (index) => this.studio.chooseTake(index),
+      file: (index) => this.takeFile(index),
+      tick: () => this.player.player.roll.cursor,
+    });
+    /** @type {Piece | null} */
+    this.kept = null; // that the browser's storage has
+    this.moveControls();
     /** @type {Example[]} */
     this.examples = [];
     /** @type {HTMLSelectElement} */
@@ -44,8 +54,34 @@ class Page {
   followTheme() {
     const dark = matchMedia("(prefers-color-scheme: dark)");
     const show = () => document.documentElement.classList.toggle("dark", dark.matches);
-    dark.addEventListener("change", show);
+    dark.addEventListener("change", () => {
+      show();
+      this.refresh();
+    });
+    addEventListener("resize", () => this.refresh());
     show();
+  }
+
+  /** Put what one seldom needs into the drawers. */
+  moveControls() {
+    const { controls, chips } = this.player.player;
+    const volume = /** @type {HTMLElement} */ (controls.volume.parentElement);
+    for (const [button, text] of /** @type {[HTMLElement, string][]} */ ([[controls.metronome, "Metronome"], [controls.skip, ""]])) {
+      if (text) button.append(text);
+    }
+    const row = document.createElement("div");
+    row.className = "controls";
+    row.append(volume, controls.metronome);
+    byId("mixer").append(chips.element, row);
+    byId("viewer").append(controls.colourings, controls.zoom);
+    byId("sound").querySelector(".reset")?.addEventListener("click", () => this.resetSound());
+  }
+
+  resetSound() {
+    const { player } = this.player;
+    player.chips.reset();
+    if (player.controls.metronome.getAttribute("aria-pressed") === "true") player.toggleMetronome();
+    this.refresh();
   }
 
   async start() {
@@ -56,7 +92,41 @@ class Page {
       byId("model").textContent = revision ? `Model: ${name} at ${revision.slice(0, 7)}.` : "";
     }, () => {});
     if (await this.followLink()) return;
+    if (!this.asked && (await this.restore())) return;
     if (!this.asked) await this.openExample(this.examples[0].file);
+  }
+
+  /** Show the piece of the last visit. @returns {Promise<boolean>} whether there was one */
+  async restore() {
+    const stored = await keptPiece();
+    if (!stored || this.asked || stored.weights !== (await this.studio.model).fingerprint) return false;
+    const own = ++this.asked;
+    const { file, name, source } = stored;
+    await this.open(file, name, source);
+    if (own === this.asked) this.studio.takeUp(stored);
+    if (source.startsWith(EXAMPLE)) this.example.value = source.slice(EXAMPLE.length);
+    return true;
+  }
+
+  /** Keep the piece for the next visit. */
+  async keep() {
+    const { piece, file, writing } = this.studio;
+    if (!piece || writing || piece === this.kept) return;
+    this.kept = piece;
+    const { fingerprint } = await this.studio.model;
+    const { name, source } = piece.base.prompt;
+    const { bars, steps } = piece;
+    if (bars.length <= MAX_KEPT) await keepPiece({ weights: fingerprint, file, name, source, bars, steps, isEdited: piece.isEdited });
+  }
+
+  /** Remove the piece from the browser's storage, and start again. */
+  async clear() {
+    await this.studio.stop();
+    history.replaceState(null, "", location.pathname);
+    await this.openExample(this.examples[0].file);
+    this.kept = this.studio.piece;
+    await forgetPiece();
+    this.saving = "This browser keeps nothing of your piece any more.";
   }
 
   // ------------------------------------------------------------------------------------- controls
@@ -70,11 +140,14 @@ class Page {
       const bar = this.selection?.[0];
       return bar ? studio.redoFrom(bar, settings.otherValues) : null;
     });
+    this.on("rewrite", () => this.rewrite());
     this.on("stop", () => (performance.now() - studio.startedAt > DOUBLE_CLICK_MS ? studio.stop() : null));
     this.on("undo", () => studio.undo());
     this.on("redo", () => studio.redo());
     this.on("save-midi", () => this.saveMidi());
     this.on("save-wav", () => this.saveWav());
+    this.on("save-stems", () => this.saveStems());
+    this.on("clear", () => this.clear());
     this.on("link", () => this.copyLink());
     this.on("open", () => byId("file").click());
     /** @type {HTMLInputElement} */ (byId("file")).addEventListener("change", ({ target }) => {
@@ -88,6 +161,7 @@ class Page {
       if (value) this.attempt(() => this.openExample(value));
     });
     byId("bars").addEventListener("change", () => this.refresh());
+    byId("sound").addEventListener("click", () => this.showSound());
     this.listenToDrops();
     this.listenToKeys();
   }
@@ -175,12 +249,29 @@ class Page {
     try {
       await this.studio.open(bytes, { name, source });
       this.source = source;
+      this.settings.usual = this.studio.piece?.base.notesPerBar ?? this.settings.usual;
     } finally {
       this.message = "";
     }
   }
 
   // ------------------------------------------------------------------------------------ composing
+
+  async rewrite() {
+    const { studio, selection } = this;
+    const { selectedOptions: [option] } = /** @type {HTMLSelectElement} */ (byId("part"));
+    const part = studio.piece?.base.parts[Number(option?.value)];
+    if (!selection || !part) return;
+    await studio.rewrite(selection, part, this.settings.otherValues);
+    this.saving = `${option.text} is new in ${this.selectedBars}; the rest is as before.`;
+  }
+
+  /** The selected bars in words. */
+  get selectedBars() {
+    const [first, end] = this.selection ?? [0, 0];
+    const last = Math.min(end, this.studio.promptBars + this.studio.newBars);
+    return first === last ? `bar ${first}` : `bars ${first}-${last}`;
+  }
 
   /** The settings, which count as used. */
   get taken() {
@@ -197,18 +288,41 @@ class Page {
 
   async saveMidi() {
     const { piece } = this.studio;
-    if (!piece) return;
-    const text = piece.bars.length ? MIDI_PREFIX + (await recipeJson(piece, await this.studio.model)) : "";
+    if (piece) save(`${this.fileStem}.mid`, "audio/midi", [await this.midiOf(piece)]);
+  }
+
+  /** @param {Piece} piece */
+  async midiOf(piece) {
+    const hasRecipe = piece.bars.length > 0 && !piece.isEdited;
+    const text = hasRecipe ? MIDI_PREFIX + (await recipeJson(piece, await this.studio.model)) : "";
     const { score, end } = piece.music;
-    save(`${this.fileStem}.mid`, "audio/midi", [writeMidi(await this.studio.midiFiles(), score, { text, end })]);
+    return writeMidi(await this.studio.midiFiles(), score, { text, end });
+  }
+
+  /** @param {number} index of a take */
+  async takeFile(index) {
+    const name = `${this.fileStem}-${LETTERS[index]}.mid`;
+    return { name, url: URL.createObjectURL(new Blob([await this.midiOf(this.studio.takes[index])], { type: "audio/midi" })) };
   }
 
   async saveWav() {
-    const chunks = await this.player.renderAll((share) => {
-      this.saving = share < 1 ? `Rendering the sound: ${Math.round(100 * share)} %` : "";
-      this.showStatus();
-    });
-    save(`${this.fileStem}.wav`, "audio/wav", wav(chunks));
+    save(`${this.fileStem}.wav`, "audio/wav", wav(await this.player.renderAll((share) => this.showProgress("the sound", share))));
+  }
+
+  /** @param {string} what @param {number} share */
+  showProgress(what, share) {
+    this.saving = share < 1 ? `Rendering ${what}: ${Math.round(100 * share)} %` : "";
+    this.showStatus();
+  }
+
+  /** Save one WAV file for each track that has notes, named after it. */
+  async saveStems() {
+    /** @type {[string, BlobPart[]][]} */
+    const files = [];
+    await this.player.renderStems((name, chunks) => {
+      files.push([`${String(files.length + 1).padStart(2, "0")} ${stem(name, [])}.wav`, wav(chunks)]);
+    }, (share) => this.showProgress("the stems", share));
+    save(`${this.fileStem}-stems.zip`, "application/zip", await zip(files));
   }
 
   get fileStem() {
@@ -221,11 +335,12 @@ class Page {
   async copyLink() {
     const { piece, file, model } = this.studio;
     if (!piece) return;
+    if (piece.isEdited) throw new Error("A piece with bars written anew has no link. Save the MIDI file.");
     const { link, needsFile } = await toLink(piece, await model, file);
     history.replaceState(null, "", link);
     this.saving = "The address of this page is now a link to this piece.";
     await navigator.clipboard?.writeText(location.href).then(() => (this.saving = "Link copied."), () => {});
-    if (needsFile) this.saving += ` Whoever opens it needs the file ${piece.base.prompt.name} too.`;
+    if (needsFile) this.saving += ` It is too short for your file: send ${piece.base.prompt.name} with it.`;
   }
 
   /** Open what a link names and compose it again. @returns {Promise<boolean>} whether it has a recipe */
@@ -236,7 +351,8 @@ class Page {
     if (!recipe) return false;
     if (recipe.weights !== model.fingerprint) throw new Error("This link was made with another model. Open it on the page that made it.");
     await this.openSource(recipe);
-    for (const { bars, settings } of recipe.steps) {
+    for (const { bars, settings: stated } of recipe.steps) {
+      const settings = this.studio.piece?.base.relative(stated) ?? stated;
       this.settings.set(settings);
       if (!(await this.studio.append(bars, settings))) return true; // stopped
     }
@@ -278,15 +394,21 @@ class Page {
     const enabled = [
       ["continue", ready], ["four", ready && !writing], ["again", ready && studio.newBars > 0 && !writing],
       ["undo", studio.past.length > 0], ["redo", studio.future.length > 0],
-      ["save-midi", ready], ["save-wav", ready && !writing], ["link", ready && studio.newBars > 0 && !writing],
+      ["save-midi", ready], ["save-wav", ready && !writing], ["save-stems", ready && !writing],
+      ["link", ready && studio.newBars > 0 && !writing], ["clear", ready && !writing],
     ];
     for (const [id, isEnabled] of enabled) /** @type {HTMLButtonElement} */ (byId(id)).disabled = !isEnabled;
+    document.body.classList.toggle("begun", studio.past.length + studio.future.length + studio.newBars > 0);
+    this.player.player.controls.skip.hidden = !studio.newBars;
     const bar = this.selection?.[0] ?? 0;
     const isNew = bar > studio.promptBars && bar <= studio.promptBars + studio.newBars;
-    byId("from-bar").hidden = !isNew || writing;
+    byId("selected").hidden = !isNew || writing;
     byId("from-bar").textContent = `Redo from bar ${bar}`;
-    this.takes.show(studio.takes, studio.chosen, studio.sharedEnd);
+    this.showParts();
+    this.takes.show(studio.takes, studio.chosen, studio.sharedEnd, !writing);
+    this.showSound();
     this.showAbout();
+    this.keep();
     this.showStatus();
   }
 
@@ -297,6 +419,22 @@ class Page {
     shown.hidden = false;
     hidden.hidden = true;
     if (hadFocus) shown.focus();
+  }
+
+  /** Offer the parts of which the selected bars can be written anew. */
+  showParts() {
+    const { piece } = this.studio;
+    byId("rewrite").textContent = `Write ${this.selectedBars} anew`;
+    /** @type {HTMLSelectElement} */
+    const select = byId("part");
+    const names = piece?.base.parts.map((part) => piece.base.nameOf(part)) ?? [];
+    if (String([...select.options].map(({ text }) => text)) === String(names)) return;
+    select.replaceChildren(...names.map((name, i) => new Option(name, String(i))));
+  }
+
+  showSound() {
+    const { chips, controls } = this.player.player;
+    showCount("sound", [...chips.muted.map(() => true), controls.metronome.getAttribute("aria-pressed") === "true"]);
   }
 
   showAbout() {

@@ -6,21 +6,21 @@ import { test } from "node:test";
 import { crc32, deflateRawSync } from "node:zlib";
 
 import { readBar } from "../../page/static/music/bar_notes.js";
-import { KEYS, estimateKey, keySignature, pitchClasses } from "../../page/static/music/keys.js";
+import { KEYS, estimateKey, keyGroups, keySignature, pitchClasses } from "../../page/static/music/keys.js";
 import { addPedal, heldDurations, pedalledTracks } from "../../page/static/music/pedal.js";
 import { readMidi } from "../../page/static/music/midi_reader.js";
 import { Base, Piece } from "../../page/static/music/piece.js";
 import { Prompt } from "../../page/static/music/prompt.js";
 import { TempoMap, barLines } from "../../page/static/music/timing.js";
 import { midiFiles } from "./core.js";
-import { fileSource, fromLink, toLink } from "../../page/static/ui/recipe.js";
+import { DEFAULT_SETTINGS, fileSource, fromLink, toLink } from "../../page/static/ui/recipe.js";
 
 // Bar, 4/4, Program 0, two positions, a pitch, a duration of six positions
 const TABLE = {
   kind: [1, 2, 4, 5, 5, 6, 8], value: [0, 192, 0, 0, 12, 60, 6], unit: [0, 4, 0, 0, 0, 0, 0], eos: -1,
 };
 const BAR = { tokens: [0, 1, 2, 3, 5, 6, 4, 5, 6], logProbs: [0, -1, -2, -1, -1, -1, -3, -1, -1], state: new Float32Array(1) };
-const SETTINGS = { temperature: 1, copyWeight: 1, topP: 0.97, candidates: 8, seed: 1, key: "" };
+const SETTINGS = { ...DEFAULT_SETTINGS, seed: 1 };
 
 const files = await midiFiles();
 
@@ -90,6 +90,10 @@ test("keys have their pitch classes", () => {
   assert.equal(pitchClasses("H minor"), null);
   const sharps = ["C major", "F# major", "Db major", "A minor", "G# minor", "Eb minor"].map((key) => keySignature(key).sharps);
   assert.deepEqual(sharps, [0, 6, -5, 0, 5, -6]);
+  assert.deepEqual(pitchClasses("E dorian"), [4, 6, 7, 9, 11, 1, 2]);
+  assert.deepEqual(keySignature("E dorian"), { sharps: 2, isMinor: true });
+  assert.equal(keySignature("C whole tone"), null);
+  assert.equal(keyGroups().length, 14);
 });
 
 const DICTIONARY = '{"format":5,"musiclstm":';
@@ -102,7 +106,7 @@ function read(link) {
 
 test("a link holds settings, and a small file of the user", async () => {
   const { bytes, prompt } = await example("garage_riff");
-  const minor = { ...SETTINGS, key: "D minor", temperature: 0.8 };
+  const minor = { ...SETTINGS, key: "D minor", temperature: 0.8, meter: "3/4", notesAtOnce: 2, notesPerBar: [0, 12], keepLines: false };
   const piece = pieceOf(prompt).withBar(BAR, SETTINGS, true).withBar(BAR, minor, true);
   const bundled = await read((await toLink(piece, MODEL, bytes)).link);
   assert.deepEqual([bundled.source, bundled.file, bundled.weights], ["bundled:garage_riff", null, "abc"]);

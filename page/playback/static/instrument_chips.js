@@ -56,6 +56,17 @@ export class InstrumentChips {
   /** @param {Set<number>} ids @param {number} id */
   toggle(ids, id) {
     if (!ids.delete(id)) ids.add(id);
+    this.changed();
+  }
+
+  /** Let every track sound. */
+  reset() {
+    this.mutes.clear();
+    this.solos.clear();
+    this.changed();
+  }
+
+  changed() {
     this.actions.change();
     clearTimeout(this.timer);
     if (!this.timer) this.unanswered += 1;

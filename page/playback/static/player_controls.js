@@ -69,7 +69,7 @@ export class PlayerControls {
   buildZoom(parent) {
     const box = make("div", { class: "zoom", role: "group", "aria-label": "Zoom", parent });
     /** @type {[string, string, number][]} */
-    const steps = [["−", "Zoom out", 1 / 1.5], ["+", "Zoom in", 1.5], ["Fit", "Show all", 0]];
+    const steps = [["−", "Zoom out", 1 / 1.5], ["+", "Zoom in", 1.5], ["All", "Show all", 0]];
     for (const [text, label, factor] of steps) {
       const names = { title: label, "aria-label": label };
       const button = make("button", { type: "button", text, ...names, parent: box });

@@ -21,16 +21,16 @@ export function readPrompt(core, score) {
 /** Writes bars of several rows in turn. Only one writer may use a core at a time. */
 export class Writer {
   /** @param {Core} core @param {WriteRequest} request */
-  constructor(core, { prompt, rows, constraints, bars }) {
+  constructor(core, { prompt, rows, bars }) {
     core.free();
     this.core = core;
-    this.rows = rows.map(({ bars: before, state, settings }, row) => {
+    this.rows = rows.map(({ bars: before, state, settings, constraints }, row) => {
       const rules = placeRules(core, constraints, settings.key);
       const sampling = placeSampling(core, settings);
       const candidates = Array.from({ length: settings.candidates }, () => core.newSequence());
       const ids = Int32Array.from([prompt, ...before].flatMap((each) => [...each]));
       candidates[0].restore(state, rules, ids, prompt.length);
-      const context = candidates.length > 1 ? new BarContext(core, prompt, before) : null;
+      const context = new BarContext(core, prompt, before);
       return { row, candidates, context, rules, sampling, bar: before.length, end: before.length + bars };
     });
     this.workspace = core.workspace(Math.max(1, ...this.rows.map(({ candidates }) => candidates.length)));
@@ -57,12 +57,14 @@ export class Writer {
     });
     candidates.forEach((each, number) => each.openBar(rules, sampling, next.bar, number));
     core.write(candidates, this.workspace);
-    const scores = context ? candidates.map((each) => context.score(each)) : [0];
+    const scores = candidates.map((each) => context.score(each));
     const best = candidates[scores.indexOf(Math.max(...scores))];
-    context?.add(best);
+    const score = context.score(best);
+    const features = context.lastFeatures;
+    context.add(best);
     next.bar += 1;
     this.rows = this.rows.filter(({ bar, end }) => bar < end);
     if (best !== candidates[0]) candidates[0].assign(best);
-    return { row, bar: best.bar };
+    return { row, bar: { ...best.bar, score, features } };
   }
 }

@@ -117,6 +117,12 @@ export class Core extends CoreMemory {
     return new Sequence(this);
   }
 
+  /** Append tokens to the open bars. @param {Sequence[]} sequences at most 32 @param {number[]} tokens meter, tempos and whole blocks @param {number} workspace */
+  append(sequences, tokens, workspace) {
+    const pointers = this.place(sequences.map(({ at }) => at));
+    this.call("sequences_append", pointers, sequences.length, this.network, this.table, this.place(tokens), BigInt(tokens.length), workspace);
+  }
+
   /** Complete the open bars. @param {Sequence[]} sequences at most 32 @param {number} workspace */
   write(sequences, workspace) {
     const pointers = this.allocate(4 * MAX_ROWS);
@@ -148,10 +154,28 @@ export class BarContext {
     this.call("add", places.tokens, count);
   }
 
-  /** Return the score of the complete bar of a sequence. @param {Sequence} sequence */
+  /** Return the score of the complete bar of a sequence. @param {Pick<Sequence, "places" | "count">} sequence */
   score({ places, count }) {
     this.call("features", places.tokens, count, places.logProbs, this.features);
     return Number(this.core.functions.bar_score(this.core.addresses.bar_score, this.features));
+  }
+
+  /** Add a bar. @param {Int32Array} tokens */
+  addTokens(tokens) {
+    this.call("add", this.core.place(tokens), tokens.length);
+  }
+
+  /** Return the score of a bar. @param {Int32Array} tokens @param {Float32Array} logProbs */
+  scoreOf(tokens, logProbs) {
+    const { core } = this;
+    const at = core.allocate(logProbs.byteLength);
+    core.array(Float32Array, at, logProbs.length).set(logProbs);
+    return this.score({ places: { tokens: core.place(tokens), logProbs: at }, count: tokens.length });
+  }
+
+  /** Features of the bar whose score was asked for last. */
+  get lastFeatures() {
+    return this.core.array(Float32Array, this.features, BAR_FEATURES).slice();
   }
 }
 
@@ -215,6 +239,11 @@ export class Sequence {
   /** @param {number} rules address @param {number} sampling address @param {number} bar @param {number} [candidate] */
   openBar(rules, sampling, bar, candidate = 0) {
     this.core.call("sequence_open_bar", this.at, this.core.table, rules, sampling, bar, candidate);
+  }
+
+  /** End the kept parts of the open bar. @param {Uint8Array[]} limits see sequence_limit_parts */
+  limitParts(limits) {
+    this.core.call("sequence_limit_parts", this.at, ...limits.map((each) => this.core.placeBytes(each)));
   }
 
   get isComplete() {

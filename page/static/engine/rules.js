@@ -10,13 +10,17 @@ const RULES_BYTES = 14 * 4 + 8 + PROGRAMS * 16; // thirteen numbers, padding, me
 const REPETITION = { penalty: 1.25, bars: 8 };
 
 /** Return the address of the rules. @param {Core} core @param {Constraints} constraints @param {string} key */
-export function placeRules(core, { programs, meter, maxAtOnce }, key) {
+export function placeRules(core, { programs, meter, maxAtOnce, fewest = 0, most = null, keepLines = true }, key) {
   const at = core.allocate(RULES_BYTES);
   const flags = core.allocate(PROGRAMS);
   for (const program of programs) core.array(Uint8Array, flags, PROGRAMS)[program < 0 ? PROGRAMS - 1 : program] = 1;
   const classes = (pitchClasses(key) ?? []).reduce((sum, each) => sum | (1 << each), 0);
   core.call("bar_rules_fill", at, core.table, flags, meter, classes);
-  core.array(Int32Array, at, 1)[0] = maxAtOnce;
+  const numbers = core.array(Int32Array, at, 13); // in the order of core.h
+  numbers[0] = maxAtOnce;
+  numbers[2] = fewest;
+  if (most !== null) numbers[3] = most;
+  numbers[12] = Number(keepLines);
   return at;
 }
 

@@ -64,6 +64,9 @@ export interface Constraints {
   programs: number[]; // that may play
   meter: number; // TimeSig token of every bar; -1: any
   maxAtOnce: number; // notes that start together
+  fewest?: number; // notes of a bar
+  most?: number | null; // null: no limit
+  keepLines?: boolean; // one-line parts of the prompt stay so
 }
 
 export interface Settings {
@@ -73,18 +76,33 @@ export interface Settings {
   topP: number;
   seed: number;
   key: string; // empty: any
+  meter: string; // such as "3/4"; empty: that of the prompt
+  notesAtOnce: number; // that start together; 0: as in the prompt
+  notesPerBar: [number, number] | null; // fewest and most; null: any
+  keepLines: boolean; // one-line parts of the prompt stay so
 }
 
 export interface WriteRequest {
   prompt: Int32Array; // ids
-  rows: { bars: Int32Array[]; state: Float32Array; settings: Settings }[]; // tokens of the new bars so far
-  constraints: Constraints;
+  rows: { bars: Int32Array[]; state: Float32Array; settings: Settings; constraints: Constraints }[]; // tokens of the new bars so far
   bars: number;
+}
+
+export interface RewriteRequest {
+  prompt: Int32Array; // ids
+  before: Int32Array[]; // tokens of the new bars before
+  state: Float32Array; // of the network after them
+  bars: { tokens: Int32Array; logProbs: Float32Array }[]; // those to write anew, and all after them
+  count: number; // of the first ones
+  part: { program: number; number: number };
+  settings: Settings;
+  constraints: Constraints;
 }
 
 export interface BarNote {
   program: number; // -1: drums
   number: number; // of the part among those of its program
+  position: number; // in the bar
   tick: number; // in the bar, 1/48 quarters
   duration: number;
   pitch: number;
@@ -95,4 +113,6 @@ export interface WrittenBar {
   tokens: Int32Array;
   logProbs: Float32Array;
   state: Float32Array;
+  score: number; // by which it was chosen
+  features: Float32Array; // `BAR_FEATURES` of core/bar_features.py
 }

@@ -4,8 +4,9 @@ import { fetchCore, fetchFile, once } from "../files.js";
 import { serve } from "../rpc.js";
 import { Writer, readPrompt } from "./composer.js";
 import { Core } from "./core.js";
+import { rewrite } from "./rewrite.js";
 
-/** @import { ScoreColumns, WriteRequest } from "./types.d.ts" */
+/** @import { RewriteRequest, ScoreColumns, WriteRequest } from "./types.d.ts" */
 
 let job = 0; // of the newest `write` or `stop`
 let limit = Infinity; // new bars after which an endless piece waits
@@ -48,6 +49,13 @@ serve(self, {
       }
     }
     return true;
+  },
+
+  /** Write a part of some bars anew. @param {RewriteRequest} request */
+  async rewrite(request) {
+    job = -1;
+    wake();
+    return rewrite(await core(), request);
   },
 
   /** Let an endless piece have so many new bars. @param {number} bars */

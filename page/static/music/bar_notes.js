@@ -45,7 +45,7 @@ class BarReader {
     else if (kind === KIND.position) this.startOnset(value, logProb);
     else if (kind === KIND.pitch || kind === KIND.drum) {
       const { program, number } = this;
-      this.notes.push({ program, number, tick: this.position * this.unit, duration: 1, pitch: value, logProb });
+      this.notes.push({ program, number, position: this.position, tick: this.position * this.unit, duration: 1, pitch: value, logProb });
     } else if (kind === KIND.duration) {
       const note = this.notes[this.notes.length - 1];
       note.duration = value * this.unit;

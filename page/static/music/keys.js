@@ -4,8 +4,28 @@ import { lastNoteEnd } from "./timing.js";
 
 /** @import { Score } from "./types.d.ts" */
 
-// Semitones above the tonic. Minor includes the leading tone, as music in minor does.
-const MODES = { major: [0, 2, 4, 5, 7, 9, 11], minor: [0, 2, 3, 5, 7, 8, 10, 11] };
+/** @typedef {{steps: number[], sharps: number | null, isMinor: boolean}} Scale `sharps` of the scale on C; null: it has no key signature */
+
+// As in generation/constraints.py and key_signatures.py: semitones above the tonic, and the key
+// signature. `minor` includes the leading tone, as music in minor does.
+/** @type {Record<string, Scale>} */
+const SCALES = {
+  major: { steps: [0, 2, 4, 5, 7, 9, 11], sharps: 0, isMinor: false },
+  minor: { steps: [0, 2, 3, 5, 7, 8, 10, 11], sharps: -3, isMinor: true },
+  "natural minor": { steps: [0, 2, 3, 5, 7, 8, 10], sharps: -3, isMinor: true },
+  "harmonic minor": { steps: [0, 2, 3, 5, 7, 8, 11], sharps: -3, isMinor: true },
+  "melodic minor": { steps: [0, 2, 3, 5, 7, 9, 11], sharps: -3, isMinor: true },
+  dorian: { steps: [0, 2, 3, 5, 7, 9, 10], sharps: -2, isMinor: true },
+  phrygian: { steps: [0, 1, 3, 5, 7, 8, 10], sharps: -4, isMinor: true },
+  lydian: { steps: [0, 2, 4, 6, 7, 9, 11], sharps: 1, isMinor: false },
+  mixolydian: { steps: [0, 2, 4, 5, 7, 9, 10], sharps: -1, isMinor: false },
+  locrian: { steps: [0, 1, 3, 5, 6, 8, 10], sharps: -5, isMinor: true },
+  "major pentatonic": { steps: [0, 2, 4, 7, 9], sharps: 0, isMinor: false },
+  "minor pentatonic": { steps: [0, 3, 5, 7, 10], sharps: -3, isMinor: true },
+  blues: { steps: [0, 3, 5, 6, 7, 10], sharps: -3, isMinor: true },
+  "whole tone": { steps: [0, 2, 4, 6, 8, 10], sharps: null, isMinor: false },
+  chromatic: { steps: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], sharps: null, isMinor: false },
+};
 const TONICS = {
   major: ["C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"],
   minor: ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B"],
@@ -24,19 +44,33 @@ const BOTH = /** @type {Mode[]} */ (["major", "minor"]);
 /** Names of all major and minor keys. */
 export const KEYS = BOTH.flatMap((mode) => TONICS[mode].map((tonic) => `${tonic} ${mode}`));
 
-/** Return the pitch classes of a key, such as `F# minor`; null if it is not one of `KEYS`. @param {string} name */
-export function pitchClasses(name) {
-  const index = KEYS.indexOf(name);
-  if (index < 0) return null;
-  return MODES[BOTH[Math.floor(index / 12)]].map((step) => (step + index) % 12);
+/** Names of the keys of each scale; `chromatic` restricts nothing. @returns {[string, string[]][]} */
+export function keyGroups() {
+  return Object.entries(SCALES)
+    .filter(([mode]) => mode !== "chromatic")
+    .map(([mode, { isMinor }]) => [mode, TONICS[isMinor ? "minor" : "major"].map((tonic) => `${tonic} ${mode}`)]);
 }
 
-/** Return the key signature of one of `KEYS`. @param {string} name @returns {{sharps: number, isMinor: boolean}} */
+/** Return tonic and scale of a key such as `F# dorian`; null if there is no such key. @param {string} name */
+function parsedKey(name) {
+  const [, letter, accidental, mode] = /^([A-G])([#b]?) (.+)$/.exec(name) ?? [];
+  if (!letter || !(mode in SCALES)) return null;
+  const fifths = "FCGDAEB".indexOf(letter) - 1 + { "#": 7, b: -7, "": 0 }[/** @type {"#" | "b" | ""} */ (accidental)];
+  return { fifths, tonic: (((7 * fifths) % 12) + 12) % 12, ...SCALES[mode] };
+}
+
+/** Return the pitch classes of a key, such as `F# minor`; null if there is no such key. @param {string} name */
+export function pitchClasses(name) {
+  const key = parsedKey(name);
+  return key && key.steps.map((step) => (step + key.tonic) % 12);
+}
+
+/** Return the key signature of a key; null: it has none. @param {string} name @returns {{sharps: number, isMinor: boolean} | null} */
 export function keySignature(name) {
-  const isMinor = name.endsWith(" minor");
-  const accidentals = { "#": 7, b: -7 }[name[1]] ?? 0;
-  const sharps = "FCGDAEB".indexOf(name[0]) - 1 + accidentals - (isMinor ? 3 : 0);
-  return { sharps: sharps - 12 * (Number(sharps > 7) - Number(sharps < -7)), isMinor };
+  const key = parsedKey(name);
+  if (!key || key.sharps === null) return null;
+  const sharps = key.fifths + key.sharps;
+  return { sharps: sharps - 12 * (Number(sharps > 7) - Number(sharps < -7)), isMinor: key.isMinor };
 }
 
 /**

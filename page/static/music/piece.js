@@ -8,12 +8,14 @@ import { PEDAL, addPedal, pedalledTracks } from "./pedal.js";
 import { GRID, TOKEN_METERS, normalMeter } from "./prompt.js";
 import { meterAt } from "./timing.js";
 
-/** @import { BarNote, Part, ReadPrompt, Settings, TokenTable, WrittenBar } from "../engine/types.d.ts" */
+/** @import { BarNote, Constraints, Part, ReadPrompt, Settings, TokenTable, WrittenBar } from "../engine/types.d.ts" */
 /** @import { Prompt } from "./prompt.js" */
 /** @import { Control, Note, Score, Track } from "./types.d.ts" */
 
 const LEVELS = [[7, 100], [11, 127]]; // volume, expression: number and default
 const EIGHTH = GRID / 2;
+const BAR = 1; // kind of token
+const DEFAULT_NOTES = 10; // per bar, of a prompt without notes
 // Velocities of parts that the prompt does not have, as in generation/loudness.py.
 const VELOCITY = { note: 80, drum: 90, downbeat: 8, beat: 4 };
 
@@ -32,6 +34,38 @@ export class Base {
     this.constraints = read.constraints;
     this.firstMeter = table.kind.indexOf(2);
     this.pedalled = pedalledTracks(prompt.score, prompt.lines);
+    /** Notes of the bars that the network reads. @type {BarNote[][]} */
+    this.barNotes = barsOf(table, read.ids).map((tokens) => readBar(table, { tokens, logProbs: new Float32Array(tokens.length) }).notes);
+  }
+
+  /** Return what a request permits in each new bar. @param {Settings} settings @returns {Constraints} */
+  constraintsFor({ meter, notesAtOnce, notesPerBar, keepLines }) {
+    const own = this.constraints;
+    const [numerator, denominator] = meter.split("/").map(Number);
+    const requested = TOKEN_METERS.findIndex((each) => each.numerator === numerator && each.denominator === denominator);
+    const [fewest, most] = notesPerBar ?? [0, null];
+    return {
+      ...own, meter: requested < 0 ? own.meter : this.firstMeter + requested, maxAtOnce: notesAtOnce || own.maxAtOnce, fewest, most, keepLines,
+    };
+  }
+
+  /** Return settings that name only what differs from the prompt. @param {Settings} settings @returns {Settings} */
+  relative(settings) {
+    const own = this.meterOf(this.constraints.meter);
+    const isOwn = own && settings.meter === `${own.numerator}/${own.denominator}`;
+    const { notesAtOnce } = settings;
+    return { ...settings, meter: isOwn ? "" : settings.meter, notesAtOnce: notesAtOnce === this.constraints.maxAtOnce ? 0 : notesAtOnce };
+  }
+
+  /** Return the name of a part: of its first track, else of its instrument. @param {Part} part */
+  nameOf({ tracks, program, number }) {
+    return this.prompt.score.tracks[tracks[0]]?.name || instrumentName(program) + (number ? ` (${number + 1})` : "");
+  }
+
+  /** Notes in one of the last bars that have any. */
+  get notesPerBar() {
+    const full = this.barNotes.filter((notes) => notes.length).slice(-8);
+    return full.length ? full.reduce((sum, { length }) => sum + length, 0) / full.length : DEFAULT_NOTES;
   }
 
   /** Return the meter of a token; null without one. @param {number} token */
@@ -40,10 +74,17 @@ export class Base {
   }
 }
 
+/** Split ids at their Bar tokens; what precedes the first is left out. @param {TokenTable} table @param {Int32Array} ids @returns {Int32Array[]} */
+function barsOf(table, ids) {
+  const starts = [...ids.keys()].filter((i) => table.kind[ids[i]] === BAR);
+  return starts.map((start, i) => ids.subarray(start, starts[i + 1]));
+}
+
 export class Piece {
-  /** @param {Base} base @param {WrittenBar[]} bars @param {Step[]} steps */
-  constructor(base, bars = [], steps = []) {
+  /** @param {Base} base @param {WrittenBar[]} bars @param {Step[]} steps @param {boolean} isEdited whether bars were written anew, which recipes cannot say */
+  constructor(base, bars = [], steps = [], isEdited = false) {
     this.base = base;
+    this.isEdited = isEdited;
     this.bars = bars;
     this.steps = steps;
     /** @type {{score: Score, end: number} | null} */
@@ -59,7 +100,7 @@ export class Piece {
   withBar(bar, settings, startsStep) {
     const last = startsStep ? undefined : this.steps.at(-1);
     const steps = last ? [...this.steps.slice(0, -1), { ...last, bars: last.bars + 1 }] : [...this.steps, { bars: 1, settings }];
-    return new Piece(this.base, [...this.bars, bar], steps);
+    return new Piece(this.base, [...this.bars, bar], steps, this.isEdited);
   }
 
   /** Return the piece with its first new bars only. @param {number} count */
@@ -70,7 +111,12 @@ export class Piece {
       if (left > 0) steps.push({ ...step, bars: Math.min(step.bars, left) });
       left -= step.bars;
     }
-    return new Piece(this.base, this.bars.slice(0, count), steps);
+    return new Piece(this.base, this.bars.slice(0, count), steps, this.isEdited && count > 0);
+  }
+
+  /** Notes of each new bar. */
+  get notes() {
+    return this.bars.map((bar) => readBar(this.base.table, bar).notes);
   }
 
   /** Number of bars before the last step. */
@@ -143,10 +189,12 @@ class ScoreBuilder {
   addKeys(steps, lines) {
     let bar = 0;
     const starts = steps.map(({ bars }) => lines[(bar += bars) - bars]);
-    const requested = steps.map(({ settings }, i) => ({ line: starts[i], key: settings.key })).filter(({ key }) => key);
+    const requested = steps.flatMap(({ settings }, i) => {
+      const signature = keySignature(settings.key);
+      return signature ? [{ line: starts[i], signature }] : [];
+    });
     if (requested.length) this.score.keys = this.score.keys.filter(({ tick }) => tick < this.end);
-    for (const { line, key } of requested) {
-      const signature = keySignature(key);
+    for (const { line, signature } of requested) {
       const last = this.score.keys.at(-1);
       if (last?.sharps === signature.sharps && last.isMinor === signature.isMinor) continue;
       this.score.keys.push({ tick: this.tickAt(line), ...signature });

@@ -197,6 +197,32 @@ export class PiecePlayer {
     }
     return found;
   }
+
+  /**
+   * Render each track that has notes alone, in a worker of its own, so that playback is not disturbed.
+   * @param {(name: string, chunks: Float32Array[][]) => void} onStem @param {(share: number) => void} onProgress
+   */
+  async renderStems(onStem, onProgress) {
+    const { shown, roll, chunks = [] } = this;
+    if (!shown || !roll) return;
+    const played = roll.instruments.map((_, i) => i).filter((i) => shown.score.tracks[i].notes.length);
+    const worker = new Remote(new Worker("sound_worker.js", { type: "module" }));
+    try {
+      for (const [version, track] of played.entries()) {
+        const others = new Set(roll.instruments.keys());
+        others.delete(track);
+        await worker.call("piece", { ...synthEvents(shown.score, others), validTo: 0, version });
+        const found = [];
+        for (const [start, frames] of chunks) {
+          found.push(await worker.call("render", { start, frames, version }));
+          onProgress((version + found.length / chunks.length) / played.length);
+        }
+        onStem(roll.instruments[track].name, found);
+      }
+    } finally {
+      worker.worker.terminate();
+    }
+  }
 }
 
 /** Return start and length of the chunks that are known. @param {TempoMap} map @param {Shown} shown @returns {[number, number][]} */

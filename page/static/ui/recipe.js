@@ -2,7 +2,7 @@
 //
 // The link works on the page with a server too. A small prompt travels in its fragment.
 
-import { pumped } from "../files.js";
+import { crc32, pumped } from "../files.js";
 
 /** @import { ModelInfo, Settings } from "../engine/types.d.ts" */
 /** @import { Base, Piece, Step } from "../music/piece.js" */
@@ -15,6 +15,9 @@ const MAX_TEXT = 200_000;
 const MAX_FILE = 2_000_000;
 const MAX_STEPS = 512;
 const MAX_BARS = 4_096;
+export const DEFAULT_SETTINGS = {
+  temperature: 1, copyWeight: 1, topP: 0.97, candidates: 8, seed: 0, key: "", meter: "", notesAtOnce: 0, notesPerBar: null, keepLines: true,
+};
 const DEFAULTS = { temperature: 1, top_p: 0.97, copy_weight: 1, candidates: 8, seed: 0 };
 const DAMAGED = "This link is damaged. Copy it again, with every character.";
 
@@ -34,10 +37,11 @@ export class RecipeError extends Error {}
 /** @param {Piece} piece @param {ModelInfo} model */
 export async function recipeJson(piece, model) {
   const { prompt } = piece.base;
-  let key = "";
+  let before = constraintsText(DEFAULT_SETTINGS);
   const steps = piece.steps.map(({ bars, settings }) => {
-    const constraints = settings.key === key ? {} : { constraints: constraintsJson(piece.base, settings.key) };
-    key = settings.key;
+    const requested = constraintsText(settings);
+    const constraints = requested === before ? {} : { constraints: constraintsJson(piece.base, settings) };
+    before = requested;
     return { bars, sampling: samplingJson(settings), ...constraints };
   });
   const { musiclstm, name, fingerprint } = model;
@@ -46,23 +50,32 @@ export async function recipeJson(piece, model) {
   return JSON.stringify({ format: FORMAT, model: name, weights: fingerprint, musiclstm, seed: prompt.source, steps, music });
 }
 
-/** @param {Settings} settings */
+/** The changed options, in the order of `Sampling` of the library, and the seed. @param {Settings} settings */
 function samplingJson({ temperature, topP, copyWeight, candidates, seed }) {
-  const values = { temperature, top_p: topP, copy_weight: copyWeight, candidates };
-  const changed = Object.entries(values).filter(([name, value]) => value !== DEFAULTS[/** @type {"top_p"} */ (name)]);
-  return { ...Object.fromEntries(changed), seed };
+  const values = { temperature, top_p: topP, seed, copy_weight: copyWeight, candidates };
+  return Object.fromEntries(
+    Object.entries(values).filter(([name, value]) => name === "seed" || value !== DEFAULTS[/** @type {"top_p"} */ (name)]),
+  );
 }
 
-/** @param {Base} base @param {string} key */
-function constraintsJson(base, key) {
-  const { programs, maxAtOnce } = base.constraints;
-  const meter = base.meterOf(base.constraints.meter);
+/** What a step requests beyond sampling, to compare steps. @param {Settings} settings */
+function constraintsText({ key, meter, notesAtOnce, notesPerBar, keepLines }) {
+  return JSON.stringify([key, meter, notesAtOnce, notesPerBar, keepLines]);
+}
+
+/** @param {Base} base @param {Settings} settings */
+function constraintsJson(base, settings) {
+  const { programs, maxAtOnce, ...others } = base.constraintsFor(settings);
+  const { key, notesPerBar, keepLines } = settings;
+  const meter = base.meterOf(others.meter);
   return {
     programs,
     ...(meter && { meter: [meter.numerator, meter.denominator] }),
     tempo_changes: false,
     ...(key && { key }),
     ...(maxAtOnce < 32 && { max_notes_at_once: maxAtOnce }),
+    ...(notesPerBar && { notes_per_bar: notesPerBar }),
+    ...(!keepLines && { keep_lines: false }),
   };
 }
 
@@ -130,22 +143,32 @@ async function readCode(code, dictionary) {
 /** @param {any[]} steps @returns {Step[]} */
 function checkedSteps(steps) {
   if (!Array.isArray(steps) || steps.length > MAX_STEPS) throw new RangeError();
-  let key = "";
+  let requested = requestOf({});
   const found = steps.map(({ bars, sampling, constraints, ...others }) => {
     const unknown = [...Object.keys(others), ...Object.keys(sampling).filter((name) => !(name in DEFAULTS))];
     if (unknown.length) throw new RecipeError(`This link sets ${unknown.join(", ")}. Open it on the page with a server.`);
-    if (constraints) key = String(constraints.key ?? "");
+    if (constraints) requested = requestOf(constraints);
     const { temperature, top_p, copy_weight, candidates, seed } = { ...DEFAULTS, ...sampling };
     return {
       bars: checked(bars, 1, MAX_BARS),
       settings: {
         temperature: checked(temperature, 0, 100), topP: checked(top_p, 1e-6, 1), copyWeight: checked(copy_weight, 0, 2),
-        candidates: Math.floor(checked(candidates, 1, 32)), seed: checked(seed, 0, 2 ** 32 - 1), key,
+        candidates: Math.floor(checked(candidates, 1, 32)), seed: checked(seed, 0, 2 ** 32 - 1), ...requested,
       },
     };
   });
   checked(found.reduce((sum, { bars }) => sum + bars, 0), 0, MAX_BARS);
   return found;
+}
+
+/** Return the settings of the constraints of a step. @param {any} constraints */
+function requestOf({ key, meter, max_notes_at_once: atOnce, notes_per_bar: notes, keep_lines: keepLines }) {
+  /** @type {[number, number] | null} */
+  const notesPerBar = notes ? [checked(notes[0], 0, 1_000), checked(notes[1], 1, 2 ** 31 - 1)] : null;
+  return {
+    key: String(key ?? ""), meter: meter ? meter.map((/** @type {unknown} */ each) => checked(each, 1, 64)).join("/") : "",
+    notesAtOnce: atOnce ? checked(atOnce, 1, 32) : 0, notesPerBar, keepLines: keepLines !== false,
+  };
 }
 
 /** @param {unknown} value @param {number} low @param {number} high */
@@ -156,12 +179,8 @@ function checked(value, low, high) {
 
 /** Return the last two bytes of the CRC-32. @param {Uint8Array} bytes */
 function checksum(bytes) {
-  let crc = ~0;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let i = 0; i < 8; i++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
-  }
-  return [(~crc >>> 8) & 255, ~crc & 255];
+  const sum = crc32(bytes);
+  return [(sum >>> 8) & 255, sum & 255];
 }
 
 /** @param {Uint8Array} bytes */

@@ -8,7 +8,8 @@ import { Base, Piece } from "../music/piece.js";
 import { Prompt } from "../music/prompt.js";
 import { Remote } from "../rpc.js";
 
-/** @import { ModelInfo, Settings, WrittenBar } from "../engine/types.d.ts" */
+/** @import { ModelInfo, Part, Settings, WrittenBar } from "../engine/types.d.ts" */
+/** @import { Step } from "../music/piece.js" */
 /** @import { PiecePlayer } from "../sound/piece_player.js" */
 
 const MAX_BARS = 4_096;
@@ -81,6 +82,16 @@ export class Studio {
     this.onChange();
   }
 
+  /** Show a stored piece of the prompt that is open; its steps can be undone. @param {{bars: WrittenBar[], steps: Step[], isEdited: boolean}} stored */
+  takeUp({ bars, steps, isEdited }) {
+    if (!this.piece || !bars.length) return;
+    const whole = new Piece(this.piece.base, bars, steps, isEdited);
+    let count = 0;
+    this.past = steps.map((step) => whole.truncated((count += step.bars) - step.bars));
+    this.planned = bars.length;
+    this.choosePiece(whole, whole.base.prompt.end);
+  }
+
   retry() {
     this.model = this.engine.call("load");
     return this.model;
@@ -115,6 +126,28 @@ export class Studio {
     return this.write(this.piece.truncated(kept), this.newBars - kept, [settings]);
   }
 
+  /** Write a part of some new bars anew; everything else stays. @param {[number, number]} bars first and last, of the file @param {Part} part @param {Settings} settings */
+  async rewrite([first, last], part, settings) {
+    await this.stop();
+    const before = this.piece;
+    if (!before) return;
+    const kept = first - 1 - this.promptBars;
+    const { base, bars, steps } = before;
+    const { program, number } = part;
+    const from = before.truncated(kept);
+    const request = {
+      prompt: base.ids, before: from.bars.map(({ tokens }) => tokens), state: from.state, bars: bars.slice(kept),
+      count: Math.min(last - first + 1, bars.length - kept), part: { program, number }, settings, constraints: base.constraintsFor(settings),
+    };
+    const written = await this.engine.call("rewrite", request);
+    if (this.piece !== before) return;
+    this.past.push(before);
+    this.future = [];
+    this.takes = [];
+    this.choosePiece(new Piece(base, [...from.bars, ...written], steps, true), from.music.end);
+    this.player.playFrom(from.music.end);
+  }
+
   /** Offer alternatives of the last step, or of the next bars. @param {number} bars @param {Settings[]} settings */
   offer(bars, settings) {
     if (!this.piece) return;
@@ -147,9 +180,9 @@ export class Studio {
     this.player.playFrom(from.music.end);
     const own = ++this.job;
     const request = {
-      job: own, prompt: from.base.ids, constraints: from.base.constraints, bars: end - from.bars.length,
+      job: own, prompt: from.base.ids, bars: end - from.bars.length,
       limit: this.endless ? from.bars.length + AHEAD : Infinity,
-      rows: settings.map((each) => ({ bars: from.bars.map(({ tokens }) => tokens), state: from.state, settings: each })),
+      rows: settings.map((each) => ({ bars: from.bars.map(({ tokens }) => tokens), state: from.state, settings: each, constraints: from.base.constraintsFor(each) })),
     };
     if (this.endless) this.pace = window.setInterval(() => this.extend(), PACE_MS);
     this.finished = this.engine.call("write", request);

@@ -71,9 +71,13 @@ class StaticPage:
 
     def set_seed(self, seed: int) -> None:
         """Type a random seed."""
-        if self.page.locator("#expert[open]").count() == 0:
-            self.page.get_by_text("Expert").click()
+        self.open_drawer("expert")
         self.page.get_by_label("Random seed").fill(str(seed))
+
+    def open_drawer(self, name: str) -> None:
+        """Open a drawer of the page: music, texture, sound, view, expert or share."""
+        if self.page.locator(f"#{name}[open]").count() == 0:
+            self.page.locator(f"#{name} > summary").click()
 
     def press(self, name: str, *, until_bar: int) -> None:
         """Press a button and wait for the last bar."""
@@ -85,6 +89,8 @@ class StaticPage:
 
     def download(self, name: str) -> bytes:
         """Press a button that saves a file, and return its bytes."""
+        if name != "Save MIDI":
+            self.open_drawer("share")
         with self.page.expect_download() as found:
             self.button(name).click()
         return Path(found.value.path()).read_bytes()

@@ -93,6 +93,7 @@ def test_a_dropped_file_is_opened(visit) -> None:
     with page.page.expect_file_chooser() as chooser:
         page.button("Open a MIDI file").click()
     chooser.value.set_files(RIFF)
+    page.open_drawer("sound")
     page.page.get_by_role("button", name="Mute Bass", exact=True).wait_for()
     page.wait_for_bars(8)
 
@@ -209,6 +210,7 @@ def test_the_sound_is_heard_and_saved(visit) -> None:
 def test_a_muted_track_is_silent(visit) -> None:
     page = visit()
     page.wait_for_bars(8)
+    page.open_drawer("sound")
     for name in ("Mute Right hand", "Mute Left hand"):
         page.page.get_by_role("button", name=name, exact=True).click()
     page.page.wait_for_timeout(600)  # several presses become one event
@@ -226,6 +228,7 @@ def test_a_link_makes_the_piece_again_here_and_in_python(visit, composer, tmp_pa
     page.page.get_by_label("Key").select_option("D minor")
     page.press("Continue", until_bar=12)
     first = page.download("Save MIDI")
+    page.open_drawer("share")
     page.button("Copy link").click()
     page.page.wait_for_url(re.compile("recipe="))
     query = page.page.url.removeprefix(page.url)
@@ -308,6 +311,7 @@ def test_names_of_tracks_are_text(visit, tmp_path) -> None:
     score.dump_midi(tmp_path / "<b>bold.mid")
     page = visit()
     page.open_file(tmp_path / "<b>bold.mid")
+    page.open_drawer("sound")
     page.page.locator(".chip").get_by_text('<img src=x onerror="alert(1)">').wait_for()
 
 
@@ -317,12 +321,13 @@ def test_it_works_offline_after_the_first_visit(visit) -> None:
     page.press("Continue", until_bar=16)
     page.page.locator('.player[data-state="playing"]').wait_for()
     page.page.reload()
-    page.wait_for_bars(8)
+    page.wait_for_bars(16)  # of the visit before
     assert page.sounds
     until(lambda: page.sounds <= page.kept_files())
     page.context.set_offline(True)
     page.page.reload()
-    page.press("Continue", until_bar=16)
+    page.wait_for_bars(16)
+    page.press("Continue", until_bar=24)
     page.page.locator('.player[data-state="playing"]').wait_for()
 
 
@@ -350,6 +355,7 @@ def test_midi_files_of_any_name_are_taken(name, visit, tmp_path) -> None:
     page = visit()
     page.wait_for_bars(8)
     page.open_file(file)
+    page.open_drawer("sound")
     page.page.get_by_role("button", name="Mute Bass", exact=True).wait_for()
 
 
