@@ -171,12 +171,13 @@ def beats(arguments: argparse.Namespace) -> None:
 def tokens(arguments: argparse.Namespace) -> None:
     """Print the tokens of a MIDI file, one bar per line, or its token ids."""
     from musiclstm.midi.reader import read_midi
+    from musiclstm.midi.score_ops import to_last_note
     from musiclstm.model.checkpoint_files import DEFAULT, find_checkpoint
     from musiclstm.tokens import MusicTokenizer
 
     tokenizer = MusicTokenizer.from_folder(find_checkpoint(arguments.model or DEFAULT))
     score, _ = read_midi(arguments.midi)
-    ids = tokenizer.encode(score)
+    ids = tokenizer.encode(to_last_note(score))
     if arguments.ids:
         print_line(" ".join(map(str, ids)))
         return

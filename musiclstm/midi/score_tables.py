@@ -148,7 +148,7 @@ def unkept_texts(tables: MidiTables) -> tuple[str, ...]:
     found = [("title", has_title), ("copyright notice", counts[_COPYRIGHT])]
     clauses = [name for name, is_present in found if is_present]
     clauses += [pluralize(counts[kind], name) for kind, name in _PLACED if counts[kind]]
-    words = int(((kinds == TEXT) & (time > 0)).sum())  # of karaoke files
+    words = int(((kinds == TEXT) & (time > 0) & (length > 0)).sum())  # of karaoke files
     return (*clauses, pluralize(words, "text")) if words else tuple(clauses)
 
 

@@ -15,10 +15,12 @@ from symusic import (
     Track,
 )
 
+from musiclstm.midi.analysis import last_note_end
 from musiclstm.midi.score_ops import (
     resample_to_grid,
     slice_score,
     split_parts,
+    to_last_note,
     trim_overlapping_notes,
 )
 
@@ -108,3 +110,14 @@ def test_a_resampled_score_is_on_the_grid_and_moves_no_note():
     assert resampled.ticks_per_quarter == 1440
     assert resampled.tracks[1].notes[0].time == 1440
     assert resample_to_grid(score, 32_749) is score  # more than a MIDI file can state
+
+
+def test_what_comes_after_the_last_note_can_be_left_out():
+    score = score_of(("a", 0, False))
+    end = last_note_end(score)
+    score.tempos.append(Tempo(end, 60))
+    score.time_signatures.append(TimeSignature(end, 6, 8))
+    before = to_last_note(score)
+    assert max(each.time for each in [*before.tempos, *before.time_signatures]) < end
+    assert before.tracks == score.tracks
+    assert score.tempos[-1].time == end
