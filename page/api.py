@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,17 +12,17 @@ import gradio as gr
 from musiclstm import (
     Composer,
     Composition,
-    Constraints,
     RenderError,
     ScoreError,
     render,
 )
 from musiclstm.errors import shorten
-from musiclstm.generation import KEY_OF_PROMPT, EditedPiece, read_programs
+from musiclstm.generation import read_programs
 from musiclstm.midi import slice_score
 from page.downloads import file_of, safe_name
 from page.server.deadlines import DEADLINES
 from page.session.composer_options import constraints_of, sampling_of, surprise_of
+from page.session.edits import Edit
 from page.session.job import stop_when_done
 from page.session.prompt import NOTHING, PromptChoice
 from page.session.settings import (
@@ -35,8 +35,6 @@ from page.session.settings import (
     from_values,
 )
 from page.ui.errors import show_errors_to_user
-
-MAX_EDITED_BARS = 64
 
 
 class Api:
@@ -118,16 +116,8 @@ class Api:
         with show_errors_to_user(), TemporaryDirectory(prefix="musiclstm-") as name:
             settings = _settings_of(adventurous, key, random_seed)
             prompt = _piece_of(midi, tune)
-            span = _bars_of(bars) or (1, _bars_in(prompt))
-            _check_length(span[1] - span[0] + 1)
-            yield self._edited(
-                self.composer.regenerate,
-                prompt,
-                settings,
-                Path(name),
-                bars=span,
-                parts=_parts_of(parts),
-            )
+            edit = Edit(_bars_of(bars), _parts_of(parts))
+            yield self._edited(edit, prompt, settings, Path(name))
 
     def accompany_midi(
         self,
@@ -159,29 +149,16 @@ class Api:
         with show_errors_to_user(), TemporaryDirectory(prefix="musiclstm-") as name:
             settings = _settings_of(adventurous, key, random_seed)
             prompt = _piece_of(midi, tune)
-            _check_length(_bars_in(prompt))
-            yield self._edited(
-                self.composer.accompany,
-                prompt,
-                settings,
-                Path(name),
-                parts=_parts_of(parts),
-                programs=_programs_of(programs),
-            )
+            edit = Edit(None, _parts_of(parts), _programs_of(programs), keeps=True)
+            yield self._edited(edit, prompt, settings, Path(name))
 
     def _edited(
-        self,
-        edit: Callable[..., EditedPiece],
-        prompt: PromptChoice,
-        settings: PageSettings,
-        folder: Path,
-        **chosen: Any,
+        self, edit: Edit, prompt: PromptChoice, settings: PageSettings, folder: Path
     ) -> tuple[str, str | None, int]:
-        key = {FREE: None, AS_PROMPT: KEY_OF_PROMPT}.get(settings.key, settings.key)
-        constraints = Constraints(key=key)
-        sampling = sampling_of(settings)
+        assert prompt.prompt is not None
+        assert prompt.summary is not None
         with DEADLINES.track() as job:
-            piece = edit(prompt.prompt, sampling=sampling, constraints=constraints, **chosen)
+            piece = edit.apply(self.composer, prompt.prompt, prompt.summary.bars, settings)
         if job.reason:
             raise ScoreError(job.reason)
         name = f"musiclstm-{safe_name(prompt.title)}-{piece.seed}"
@@ -277,19 +254,6 @@ def _piece_of(midi: str | None, tune: str) -> PromptChoice:
     return prompt
 
 
-def _bars_in(prompt: PromptChoice) -> int:
-    assert prompt.summary is not None
-    return prompt.summary.bars
-
-
-def _check_length(bars: int) -> None:
-    if bars > MAX_EDITED_BARS:
-        raise ScoreError(
-            f"At most {MAX_EDITED_BARS} bars can be composed at once, and these are {bars}; choose "
-            "fewer bars or a shorter file."
-        )
-
-
 def _bars_of(text: str) -> tuple[int, int] | None:
     first, _, last = text.partition("-")
     try:
@@ -298,12 +262,12 @@ def _bars_of(text: str) -> tuple[int, int] | None:
         raise ScoreError(f"bars must be numbers such as 5-8, got {shorten(text)}.") from error
 
 
-def _parts_of(text: str) -> list[str] | None:
-    return text.split(",") if text else None
+def _parts_of(text: str) -> tuple[str, ...] | None:
+    return tuple(text.split(",")) if text else None
 
 
-def _programs_of(text: str) -> list[int] | None:
+def _programs_of(text: str) -> tuple[int, ...] | None:
     try:
-        return read_programs(text) if text else None
+        return tuple(read_programs(text)) if text else None
     except ValueError as error:
         raise ScoreError(f"programs: {error}.") from error

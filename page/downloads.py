@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import unicodedata
 import zipfile
+import zlib
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlencode
 
 from musiclstm import Composition, Recipe, RecipeError, ScoreError, render
-from musiclstm.audio import Mix
 from musiclstm.export import to_musicxml
 from musiclstm.generation import FILE
-from musiclstm.midi import split_parts, write_midi
-from page.playback.excerpt import excerpt_of
+from musiclstm.midi import AnyScore, bar_starts, in_ticks, slice_score, split_parts, write_midi
+from page.playback.track_mix import TrackMix
+from page.session.history import NO_PIECE
+from page.session.prompt import PromptChoice
+
+MAX_PROMPT_BARS = 64  # of a long prompt in sound files
+MAX_PROMPT_BYTES = 4_096  # compressed, in a link
+MAX_FILE_BYTES = 2_000_000  # decompressed
 
 KINDS = {
     "midi": "MIDI",
@@ -37,14 +46,19 @@ _MAX_NAME_LENGTH = 40
 
 
 def file_of(
-    piece: Composition, *, kind: str, folder: Path, title: str, mix: Mix | None = None
+    piece: Composition | PromptChoice,
+    *,
+    kind: str,
+    folder: Path,
+    title: str,
+    mix: TrackMix | None = None,
 ) -> Path:
     """Write one file of a piece.
 
     Args:
-        piece: The piece.
-        kind: One of `KINDS`. Sound files hold what the player plays: at most the last 16 bars of
-            the prompt, and all new bars. The others hold the whole piece.
+        piece: The piece, or a prompt without new bars.
+        kind: One of `KINDS`. Sound files hold at most the last 64 bars of the prompt, and all new
+            bars. The others hold the whole piece.
         folder: Where to write; an existing file of the same name is replaced.
         title: Of the prompt; the file name is built from it and the random seed.
         mix: Instruments and levels. None: as the score says.
@@ -52,13 +66,14 @@ def file_of(
     Raises:
         RenderError: There is no SoundFont, or a library is missing.
         RecipeError: The piece has no recipe.
-        ScoreError: There is no such kind, or the piece has no note.
+        ScoreError: There is no such kind, or the piece has no note or no new bar.
         OSError: The folder cannot be written to.
     """
     if kind not in KINDS:
         raise ScoreError(f"There is no file of kind {ascii(kind)[:40]}; choose {', '.join(KINDS)}.")
-    data = _bytes_of(piece, kind, title, mix)
-    path = folder / f"musiclstm-{safe_name(title)}-{piece.sampling.seed}{_SUFFIXES[kind]}"
+    data = _bytes_of(piece, kind, title, mix or TrackMix())
+    seed = f"-{piece.sampling.seed}" if isinstance(piece, Composition) else ""
+    path = folder / f"musiclstm-{safe_name(title)}{seed}{_SUFFIXES[kind]}"
     path.write_bytes(data)
     return path
 
@@ -70,21 +85,42 @@ def safe_name(title: str) -> str:
     return name[:_MAX_NAME_LENGTH].strip("-") or "piece"
 
 
-def _bytes_of(piece: Composition, kind: str, title: str, mix: Mix | None) -> bytes:
+def _bytes_of(piece: Composition | PromptChoice, kind: str, title: str, mix: TrackMix) -> bytes:
+    if piece.score is None:
+        raise ScoreError(NO_PIECE)
+    score = in_ticks(piece.score)
     match kind:
-        case "midi" | "new_midi":
-            return piece.to_midi(only_new=kind == "new_midi")
-        case "tracks":
-            return _zip_of_tracks(piece)
-        case "musicxml":
-            return to_musicxml(piece.score, title=title).encode()
+        case "new_midi":
+            return _composed(piece).to_midi(only_new=True)
         case "recipe":
-            return _recipe_json(piece).encode()
-    return render(excerpt_of(piece).score, mix=mix).to_bytes(kind)
+            return _recipe_json(_composed(piece)).encode()
+        case "midi":
+            return piece.to_midi() if isinstance(piece, Composition) else write_midi(score)
+        case "tracks":
+            return _zip_of_tracks(score)
+        case "musicxml":
+            return to_musicxml(score, title=title).encode()
+    score = mix.applied_to(_with_short_prompt(piece, score))
+    return render(score, mix=mix.mix).to_bytes(kind)
 
 
-def _zip_of_tracks(piece: Composition) -> bytes:
-    parts = split_parts(piece.score)
+def _composed(piece: Composition | PromptChoice) -> Composition:
+    if not isinstance(piece, Composition):
+        raise ScoreError(NO_PIECE)
+    return piece
+
+
+def _with_short_prompt(piece: Composition | PromptChoice, score: AnyScore) -> AnyScore:
+    """Leave out all but the last bars of a long prompt, which would take minutes to render."""
+    end = piece.prompt_end_tick if isinstance(piece, Composition) else None
+    lines = bar_starts(score, end_tick=end)
+    if len(lines) <= MAX_PROMPT_BARS + 1 or end == 0:
+        return score
+    return slice_score(score, int(lines[-1 - MAX_PROMPT_BARS]), None)
+
+
+def _zip_of_tracks(score: AnyScore) -> bytes:
+    parts = split_parts(score)
     if not parts:
         raise ScoreError("The piece has no notes, so there are no tracks; compose more bars.")
     archive = io.BytesIO()
@@ -107,9 +143,53 @@ def _recipe_json(piece: Composition) -> str:
 # ------------------------------------------------------------------------------------------- links
 
 
-def link_of(piece: Composition) -> str | None:
-    """Return the recipe as the value of `?recipe=` in a link. None: the piece has no recipe."""
-    return None if piece.recipe is None else piece.recipe.to_link()
+class Link(NamedTuple):
+    """A link to a piece.
+
+    Attributes:
+        code: What follows `?recipe=` in the address.
+        wanted_file: Title of a file that the link needs and does not contain; empty: none.
+    """
+
+    code: str
+    wanted_file: str = ""
+
+
+def link_of(piece: Composition, prompt: PromptChoice) -> Link | None:
+    """Return a link that makes the piece again. None: it has no recipe.
+
+    A small prompt file travels in the fragment, compressed.
+    """
+    if piece.recipe is None:
+        return None
+    code = piece.recipe.to_link()
+    if not needs_file(piece.recipe):
+        return Link(code)
+    assert isinstance(prompt.prompt, bytes)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = compressor.compress(prompt.prompt) + compressor.flush()
+    if len(packed) > MAX_PROMPT_BYTES:
+        return Link(code, prompt.title)
+    text = base64.urlsafe_b64encode(packed).decode().rstrip("=")
+    return Link(f"{code}#{urlencode({'prompt': text, 'name': prompt.title})}")
+
+
+def prompt_in_link(fragment: str) -> PromptChoice | None:
+    """Read the prompt in the fragment of a link, which is untrusted. None: there is none.
+
+    Raises:
+        ScoreError: The fragment is damaged, or the file in it cannot be read.
+    """
+    fields = parse_qs(fragment)
+    if "prompt" not in fields:
+        return None
+    text = fields["prompt"][0]
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+        midi = zlib.decompressobj(-15).decompress(data, MAX_FILE_BYTES)
+    except (ValueError, zlib.error) as error:
+        raise ScoreError("This link is damaged; copy it again, with every character.") from error
+    return PromptChoice.read(midi, title=fields.get("name", ["of the link"])[0][:80])
 
 
 def needs_file(recipe: Recipe) -> bool:

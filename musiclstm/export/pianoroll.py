@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ MAX_TEMPOS = 1_000  # more tempo changes are thinned out; the seconds of bar lin
 
 _KEYS = 128
 _UNKNOWN_PERCENT = -1
-_MAX_DETAIL_LENGTH = 80
+_MAX_NAME_LENGTH = 80
 
 
 def pianoroll_data(
@@ -44,8 +45,9 @@ def pianoroll_data(
         - `bars`: `ticks` and `seconds` of all bar lines, bars + 1 of each, rising from 0;
         - `clock`: `ticks` and `seconds` of the tempo changes, rising from 0;
         - `prompt_end_tick`;
-        - `instruments`: `program` (0..127, -1 for drums), `name` and `detail` (names of its tracks,
-          untrusted text), one entry for each program that has notes;
+        - `instruments`: one entry for each track that has notes: `track` (its index in the score),
+          `program` (0..127, -1 for drums), `name` (of the track, untrusted text, else of its
+          instrument; different for each) and `detail` (its instrument if the track has a name);
         - `notes`: columns of integers, sorted by `start`: `start` and `length` in ticks, `key` and
           `loudness` (MIDI velocity) 0..127, `instrument` (index into the list), `sure`
           (probability in percent, -1 if unknown). At most 4 000 of each;
@@ -66,7 +68,7 @@ def pianoroll_data(
         "bars": _with_seconds(bar_starts(score, end_tick=end), tempo_map),
         "clock": _with_seconds(_tempo_ticks(score), tempo_map),
         "prompt_end_tick": begin,
-        "instruments": list(_instruments(score)),
+        "instruments": roll_instruments(score),
         "notes": _json_columns(notes),
         "remark": remark,
     }
@@ -94,15 +96,13 @@ class _NoteColumns:
 
 
 def _all_notes(score: ScoreTick, probabilities: Sequence[float | None] | None) -> _NoteColumns:
-    index_of = {program: index for index, program in enumerate(_tracks_by_program(score))}
     columns: list[tuple[Ints, ...]] = [(np.zeros(0, np.int64),) * 5]
-    for track in score.tracks:
+    for index, (_, track) in enumerate(_tracks_with_notes(score)):
         notes = {name: values.astype(np.int64) for name, values in track.notes.numpy().items()}
         start = np.maximum(notes["time"], 0)
         end = np.maximum(notes["time"] + notes["duration"], start + 1)
         key, velocity = (np.clip(notes[name], 0, _KEYS - 1) for name in ("pitch", "velocity"))
-        instrument = np.full(len(start), index_of.get(_program(track), 0))
-        columns.append((start, end, key, velocity, instrument))
+        columns.append((start, end, key, velocity, np.full(len(start), index)))
     start, end, key, velocity, instrument = (
         np.concatenate(column) for column in zip(*columns, strict=True)
     )
@@ -208,17 +208,25 @@ def _program(track: TrackTick) -> int:
     return DRUMS if track.is_drum else int(track.program)
 
 
-def _tracks_by_program(score: ScoreTick) -> dict[int, list[TrackTick]]:
-    """Return the tracks that have notes by program, drums last."""
-    tracks = [track for track in score.tracks if len(track.notes)]
-    found: dict[int, list[TrackTick]] = {}
-    for track in sorted(tracks, key=lambda track: bool(track.is_drum)):
-        found.setdefault(_program(track), []).append(track)
+def _tracks_with_notes(score: ScoreTick) -> Iterator[tuple[int, TrackTick]]:
+    return ((index, track) for index, track in enumerate(score.tracks) if len(track.notes))
+
+
+def roll_instruments(score: AnyScore) -> list[dict[str, Any]]:
+    """Return `instruments` of `pianoroll_data`."""
+    used = Counter[str]()
+    found = []
+    for index, track in _tracks_with_notes(in_ticks(score)):
+        program = _program(track)
+        instrument = instrument_name(program)
+        own = track.name.strip()[:_MAX_NAME_LENGTH] or instrument
+        used[own] += 1
+        found.append(
+            {
+                "track": index,
+                "program": program,
+                "name": own if used[own] == 1 else f"{own} ({used[own]})",
+                "detail": "" if own == instrument else instrument,
+            }
+        )
     return found
-
-
-def _instruments(score: ScoreTick) -> Iterator[dict[str, Any]]:
-    for program, tracks in _tracks_by_program(score).items():
-        names = dict.fromkeys(track.name.strip() for track in tracks if track.name.strip())
-        detail = ", ".join(names)[:_MAX_DETAIL_LENGTH]
-        yield {"program": program, "name": instrument_name(program), "detail": detail}

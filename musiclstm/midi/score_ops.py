@@ -7,6 +7,7 @@ argument.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -234,8 +235,9 @@ def split_parts(score: analysis.AnyScore) -> dict[str, ScoreTick]:
     """Return each track with notes as a score in ticks, with all tempos, meters and keys.
 
     Returns:
-        Scores by instrument name, in track order. Names have only letters, digits, spaces, hyphens
-        and parentheses, so they can be file names. The second violin is `Violin (2)`.
+        Scores by name of the track, else of its instrument, in track order. Names have only
+        letters, digits, spaces, hyphens and parentheses, so they can be file names. The second
+        violin without a name is `Violin (2)`.
     """
     score = analysis.in_ticks(score)
     parts: dict[str, ScoreTick] = {}
@@ -243,13 +245,20 @@ def split_parts(score: analysis.AnyScore) -> dict[str, ScoreTick]:
     for track in score.tracks:
         if not len(track.notes):
             continue
-        instrument = instrument_name(DRUMS if track.is_drum else min(max(track.program, 0), 127))
-        count[instrument] += 1
-        number = count[instrument]
+        program = DRUMS if track.is_drum else min(max(track.program, 0), 127)
+        name = _file_name(track.name) or instrument_name(program)
+        count[name.casefold()] += 1
+        number = count[name.casefold()]
         part = ScoreTick(score.ticks_per_quarter)
         part.tempos = score.tempos.copy()
         part.time_signatures = score.time_signatures.copy()
         part.key_signatures = score.key_signatures.copy()
         part.tracks.append(track.copy())
-        parts[instrument if number == 1 else f"{instrument} ({number})"] = part
+        parts[name if number == 1 else f"{name} ({number})"] = part
     return parts
+
+
+def _file_name(name: str) -> str:
+    """Return at most 40 letters, digits, spaces, hyphens and parentheses of a name."""
+    kept = re.sub(r"[^\w() -]|_", " ", name)
+    return " ".join(kept.split())[:40].strip()

@@ -108,24 +108,31 @@ class ChunkRenderer:
         start, self._frame = self._frame, self._frame + len(samples)
         return [encode_chunk(samples, start_frame=start)] if len(samples) else []
 
-    def render_lead_in(self) -> list[Chunk]:
-        """Render everything before the start tick at the level of what follows it.
+    def render_lead_in(self, from_tick: int = 0) -> list[Chunk]:
+        """Render what precedes the start tick, at the level of what follows it.
 
         It is rendered past the start tick, and the overlap gives the gain between the two.
+
+        Args:
+            from_tick: Where it begins, a bar line.
 
         Raises:
             RenderError: As in `render_to`.
         """
-        if not self._start or self._first is None:
+        if from_tick >= self._tick or self._first is None:
             return []
         score, tick, following = self._first
         with StreamingRenderer(self._mix, sample_rate_hz=SAMPLE_RATE_HZ) as renderer:
+            if from_tick:
+                renderer.start_at(score, from_tick)
             samples = renderer.play(score, self._tick)
             overlap = renderer.play(score, tick)
         samples *= _gain(overlap, following, peak=float(np.abs(samples).max(initial=0)))
+        first = frame_of(score, from_tick)
         starts = range(0, len(samples), _LEAD_IN_CHUNK_FRAMES)
         return [
-            encode_chunk(samples[at : at + _LEAD_IN_CHUNK_FRAMES], start_frame=at) for at in starts
+            encode_chunk(samples[at : at + _LEAD_IN_CHUNK_FRAMES], start_frame=first + at)
+            for at in starts
         ]
 
     def close(self) -> None:

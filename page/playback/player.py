@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +22,14 @@ def player(elem_id: str, *, label: str, cache: ChunkCache, armed_by: Sequence[st
     Use it as an output with `show_progress="hidden"`. Never use it as an input, because its audio
     would be sent back. It triggers three events, with their data in `gr.EventData`:
 
-    - `mute`: `muted`, a list of programs (-1: drums), `position_s` and `bar`, where playback is.
+    - `mute`: `muted`, a list of track indices, `position_s` and `bar`, where playback is.
       Answer with updates of `PlayerUpdates.remixed`.
-    - `bars`: `first` and `last` selected bar, counted from 1; both None: no selection.
-    - `listen`: `position_s`, where playback should start without audio there. Only for
-      `on_request` updates; answer with a new `PlayerUpdates`.
+    - `bars`: `first` and `last` selected bar of the file; both None: no selection.
+    - `listen`: `position_s`, where playback waits for audio. Only after `on_request` updates;
+      answer like `mute`.
 
     Args:
-        elem_id: Id of the component in the page, for `switch_to`.
+        elem_id: Id of the component in the page.
         label: Accessible name.
         cache: Holds the chunks of the updates.
         armed_by: The `elem_id` of buttons that also start the player: it plays as soon as the next
@@ -56,15 +55,6 @@ def player(elem_id: str, *, label: str, cache: ChunkCache, armed_by: Sequence[st
         player_id=elem_id,
         armed_by=list(armed_by),
     )
-
-
-def switch_to(elem_id: str) -> str:
-    """Return JavaScript for `button.click(fn=None, js=switch_to("roll"))`, to compare two players.
-
-    The player continues at the position of the one that plays, which pauses. If none plays, it
-    starts where it is.
-    """
-    return f"() => {{ window.musiclstm?.players.get({json.dumps(elem_id)})?.switchTo(); }}"
 
 
 def _bundle(entry: str) -> str:

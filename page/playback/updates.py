@@ -44,11 +44,10 @@ class PlayerUpdates:
         planned_bars: Final number of bars, so that the roll has its full width at once. None: the
             roll grows.
         cue_frame: Where playback starts if the player waits for this stream.
-        on_request: Whether audio is rendered only when the user presses play.
 
     Attributes:
         stream: Random name of the stream; it is needed to request its chunks.
-        muted: Muted programs of this rendering, ascending.
+        muted: Indices of the muted tracks of this rendering, ascending.
     """
 
     def __init__(
@@ -57,12 +56,10 @@ class PlayerUpdates:
         *,
         planned_bars: int | None = None,
         cue_frame: int = 0,
-        on_request: bool = False,
     ) -> None:
         self.stream = secrets.token_urlsafe(12)
         self.muted: tuple[int, ...] = ()
         self._cache, self._planned_bars, self._cue_frame = cache, planned_bars, cue_frame
-        self._on_request = on_request
         self._renderings = itertools.count()
         self._sent = _SentRoll()
         self._start_rendering()
@@ -95,6 +92,7 @@ class PlayerUpdates:
         *,
         chunks: Iterable[Chunk] = (),
         complete: bool = False,
+        on_request: bool = False,
         selection: tuple[int, int] | None = None,
     ) -> dict[str, Any]:
         """Build the next value of the component.
@@ -104,8 +102,10 @@ class PlayerUpdates:
         Args:
             roll: The whole piano roll so far, from `pianoroll_data`.
             chunks: New audio.
-            complete: Whether all chunks of the rendering are known now; it stays so.
-            selection: First and last bar to select, counted from 1. None: keep the selection.
+            complete: Whether all chunks of the rendering to its end are known now; it stays so.
+            on_request: Whether the browser may request audio that is absent, by the event
+                `listen`. False: it arrives by itself.
+            selection: First and last bar of the file to select. None: keep the selection.
         """
         new = list(chunks)
         self.store(new)
@@ -125,7 +125,7 @@ class PlayerUpdates:
             "chunks": [list(chunk) for chunk in self._chunks],
             "new_chunks": [[chunk.start_frame, b64encode(chunk.data).decode()] for chunk in new],
             "complete": self._complete,
-            "on_request": self._on_request,
+            "on_request": on_request,
             "muted": list(self.muted),
             "selection": None if selection is None else list(selection),
         }

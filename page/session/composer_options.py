@@ -10,6 +10,7 @@ from musiclstm import Composer, Composition, Constraints, Recipe, Sampling, Sele
 from musiclstm.audio import Mix
 from musiclstm.generation import KEY_OF_PROMPT, PromptSource
 from musiclstm.midi import DRUMS
+from page.playback.track_mix import TrackMix
 from page.session.settings import (
     AS_PROMPT,
     BOUNDS,
@@ -21,6 +22,8 @@ from page.session.settings import (
     SettingsError,
     from_values,
 )
+
+NOTES_PER_BAR = 10.0  # of music without a prompt, to which `PageSettings.lively` refers
 
 # Fields that have one name in the settings and in `Sampling`.
 _SAMPLING = (
@@ -47,21 +50,20 @@ def surprise_of(settings: PageSettings) -> Surprise:
     return Surprise("bold" if settings.surprise > GENTLE_SURPRISE else "gentle")
 
 
-def mix_of(settings: PageSettings, *, muted: Iterable[int] = ()) -> Mix:
+def mix_of(settings: PageSettings, *, muted: Iterable[int] = ()) -> TrackMix:
     """Return the rendering options.
 
     Args:
         settings: Of the page's controls.
-        muted: Silent programs, -1 for drums.
+        muted: Indices of silent tracks.
     """
-    return Mix(
+    mix = Mix(
         soundfont=settings.soundfont,
         reverb=settings.reverb,
         chorus=settings.chorus,
         gain_db=settings.gain_db,
-        programs=dict(settings.swaps),
-        muted=frozenset(muted),
     )
+    return TrackMix(mix, frozenset(muted), dict(settings.swaps))
 
 
 def constraints_of(
@@ -71,6 +73,7 @@ def constraints_of(
     prompt: PromptSource | None = None,
     selection: Selection | None = None,
     after: Composition | None = None,
+    notes_per_bar: float | None = None,
 ) -> Constraints:
     """Return the prompt's default constraints with the changes that the settings ask for.
 
@@ -80,24 +83,33 @@ def constraints_of(
         prompt: Music to continue. None: there is none, or `after` is extended.
         selection: Part of the prompt.
         after: Piece to extend; its prompt counts.
+        notes_per_bar: Of the music before, for `PageSettings.lively`. None: there is none.
 
     Raises:
         SettingsError: The constraints contradict each other.
         ScoreError: The prompt cannot be read.
     """
-    if after is not None:
-        usual = after.prompt.constraints if after.prompt else Constraints()
-        has_prompt = after.prompt is not None
+    if after is not None and after.prompt is None:
+        kept = after.constraints  # a new piece keeps its band, key and meter
+        usual = Constraints(
+            programs=kept.programs, key=kept.key, meter=kept.meter, tempo_bpm=kept.tempo_bpm
+        )
+        has_prompt = False
+    elif after is not None:
+        assert after.prompt is not None
+        usual, has_prompt = after.prompt.constraints, True
     else:
         usual = composer.default_constraints(prompt, prompt_selection=selection)
         has_prompt = prompt is not None
     try:
-        return replace(usual, **_changes(settings, usual, has_prompt))
+        return replace(usual, **_changes(settings, usual, has_prompt, notes_per_bar))
     except ValueError as error:
         raise SettingsError(str(error)) from error
 
 
-def _changes(settings: PageSettings, usual: Constraints, has_prompt: bool) -> dict[str, Any]:
+def _changes(
+    settings: PageSettings, usual: Constraints, has_prompt: bool, notes_per_bar: float | None
+) -> dict[str, Any]:
     programs = usual.programs if settings.instruments is None else settings.instruments
     changes: dict[str, Any] = {
         "programs": programs,
@@ -115,12 +127,24 @@ def _changes(settings: PageSettings, usual: Constraints, has_prompt: bool) -> di
     if settings.fewest_notes or settings.most_notes is not None:
         most_notes = int(BOUNDS["most_notes"][1])
         changes["notes_per_bar"] = (settings.fewest_notes, settings.most_notes or most_notes)
+    elif settings.lively:
+        changes["notes_per_bar"] = _notes_per_bar(settings.lively, notes_per_bar or NOTES_PER_BAR)
     return changes
 
 
+def _notes_per_bar(lively: float, usual: float) -> tuple[int, int]:
+    """Return fewest and most notes per bar: up to twice as many as before, or down to 40 %."""
+    fewest, most = int(BOUNDS["fewest_notes"][1]), int(BOUNDS["most_notes"][1])
+    if lively > 0:
+        return min(fewest, round(usual * (1 + lively))), most
+    return 0, min(most, max(1, round(usual * (1 + 0.6 * lively))))
+
+
 def _key(settings: PageSettings, usual: Constraints, has_prompt: bool) -> str | None:
+    if settings.key == FREE:
+        return None if has_prompt else usual.key
     if settings.key != AS_PROMPT:
-        return None if settings.key == FREE else settings.key
+        return settings.key
     only_drums = usual.programs == frozenset({DRUMS})
     return KEY_OF_PROMPT if has_prompt and not only_drums else None
 
@@ -136,7 +160,7 @@ def _meter(name: str) -> tuple[int, int] | None:
 
 
 def settings_of(recipe: Recipe) -> PageSettings:
-    """Return the settings of the last step of a recipe, with a locked random seed.
+    """Return the settings of the last step of a recipe.
 
     Options without a control keep their default; numbers are clipped to `BOUNDS`.
     """
@@ -154,7 +178,7 @@ def settings_of(recipe: Recipe) -> PageSettings:
         **(_values_of_constraints(constraints[-1]) if constraints else {}),
     }
     clipped = {name: _clip(name, value) for name, value in values.items()}
-    return from_values(clipped | {"locked": True})
+    return from_values(clipped)
 
 
 def _values_of_constraints(constraints: Constraints) -> dict[str, Any]:

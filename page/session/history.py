@@ -2,53 +2,97 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from musiclstm import Composition, ScoreError
+from musiclstm.midi import AnyScore
+from page.playback.piece_view import PieceView, view_of_piece, view_of_prompt
+from page.session.edits import Edit
+from page.session.prompt import PromptChoice
 
 LETTERS = "ABCD"  # of the takes of one job
 MAX_VERSIONS = 60
 MAX_UNDO_STEPS = 200
 MAX_BARS_KEPT = 1_000  # bars shared by versions count once; a bar takes about 20 kB
+MAX_PROMPTS = 12
 _INDENT = "\u2003"  # em space
 
-NO_PIECE = "There is no piece yet; press Continue first."
+NO_PIECE = "There are no new bars yet; press Continue first."
 
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """One composed piece.
+    """A prompt, or a prompt and the bars that continue it.
 
     Args:
         number: Counted from 1 and never reused.
-        parent: Number of the version that it extends or replaces a part of. None: it continues
-            the prompt.
-        piece: The music.
-        label: The request in a few words.
+        parent: Number of the version from which it was made. None: the prompt was opened.
+        prompt: The prompt.
+        piece: Prompt and new bars. None: there are no new bars.
+        label: What was changed, in a few words.
         letter: `A` to `D` if it is one of several takes of a job, else empty.
-        title: Of the prompt.
+        kept_bars: New bars before its last step.
+        edit: The change of a piece by which the prompt was made. None: it was opened.
+        made_s: Time when it was made, in seconds since 1970.
     """
 
     number: int
     parent: int | None
-    piece: Composition
-    label: str
+    prompt: PromptChoice
+    piece: Composition | None = None
+    label: str = ""
     letter: str = ""
-    title: str = ""
+    kept_bars: int = 0
+    edit: Edit | None = None
+    made_s: float = 0.0
 
     def __str__(self) -> str:
         letter = f"{self.letter}: " if self.letter else ""
         return f"{self.number}. {letter}{self.label}"
+
+    @property
+    def score(self) -> AnyScore | None:
+        """The music. None: a new piece without bars."""
+        return self.prompt.score if self.piece is None else self.piece.score
+
+    @property
+    def new_bars(self) -> int:
+        """Number of new bars."""
+        return 0 if self.piece is None else self.piece.bars
+
+    @property
+    def first_bar(self) -> int:
+        """Number of its first bar in the file."""
+        return self.prompt.first_bar if self.piece is None else self.prompt.bars[0]
+
+    @property
+    def prompt_end(self) -> int:
+        """Number of the last bar of the prompt in the file."""
+        return self.prompt.bars[1]
+
+    @property
+    def last_bar(self) -> int:
+        """Number of the last bar in the file, which the next bars follow."""
+        return self.prompt_end + self.new_bars
+
+    @property
+    def view(self) -> PieceView:
+        """What the player shows."""
+        if self.piece is not None:
+            return view_of_piece(self.piece, first_bar=self.first_bar)
+        assert self.prompt.score is not None
+        return view_of_prompt(self.prompt.score, first_bar=self.first_bar)
 
 
 @dataclass(frozen=True, eq=False)
 class History:
     """All versions and an undo stack over them.
 
-    Undo removes nothing. Beyond `MAX_VERSIONS` or `MAX_BARS_KEPT` the oldest leaf of the tree is
-    removed, except for the version on display.
+    Undo removes nothing. Beyond `MAX_VERSIONS`, `MAX_BARS_KEPT` or `MAX_PROMPTS` the oldest leaf of
+    the tree is removed, except for the version on display.
 
     Args:
         versions: Rising by number.
@@ -85,12 +129,14 @@ class History:
 
     def add(
         self,
-        piece: Composition,
+        prompt: PromptChoice,
+        piece: Composition | None = None,
         *,
         label: str,
         parent: int | None = None,
         letter: str = "",
-        title: str = "",
+        kept_bars: int = 0,
+        edit: Edit | None = None,
     ) -> History:
         """Return the history with one more version, which is then on display.
 
@@ -99,7 +145,9 @@ class History:
         number = self.created + 1
         if all(each.number != parent for each in self.versions):
             parent = None  # it was removed
-        version = Version(number, parent, piece, label, letter, title)
+        version = Version(
+            number, parent, prompt, piece, label, letter, kept_bars, edit, time.time()
+        )
         longer = replace(self, versions=(*self.versions, version), created=number)
         return longer._show(number)._within_limits()
 
@@ -109,9 +157,19 @@ class History:
         Raises:
             ScoreError: There is no such version.
         """
-        newer = replace(self.version_of(number), piece=piece)
-        versions = tuple(newer if each.number == number else each for each in self.versions)
-        return replace(self, versions=versions)._within_limits()
+        return self._with(replace(self.version_of(number), piece=piece))._within_limits()
+
+    def with_prompt(self, number: int, prompt: PromptChoice) -> History:
+        """Return the history with another selection of the prompt of a version.
+
+        Raises:
+            ScoreError: There is no such version.
+        """
+        return self._with(replace(self.version_of(number), prompt=prompt))
+
+    def _with(self, newer: Version) -> History:
+        versions = tuple(newer if each.number == newer.number else each for each in self.versions)
+        return replace(self, versions=versions)
 
     def go_to(self, number: int) -> History:
         """Return the history with another version on display.
@@ -139,17 +197,6 @@ class History:
     def redo(self) -> History:
         """Show the version that `undo` left; do nothing if there is none."""
         return replace(self, position=self.position + 1) if self.can_redo else self
-
-    def keep(self, number: int) -> History:
-        """Show one of several takes and remove the others that have no children.
-
-        Raises:
-            ScoreError: There is no such version.
-        """
-        kept = self.version_of(number)
-        parents = {each.parent for each in self.versions}
-        others = {each.number for each in self._takes_with(kept)} - {number} - parents
-        return self.go_to(number).without(others)
 
     def without(self, numbers: set[int]) -> History:
         """Remove versions; their children become children of their parents."""
@@ -183,27 +230,8 @@ class History:
             and each.number - LETTERS.index(each.letter) == first
         ]
 
-    def before_bar(self, bar: int) -> tuple[Composition, int]:
-        """Return the piece on display up to a new bar, and the number of bars removed.
-
-        Args:
-            bar: First bar to remove; the first new bar is 1.
-
-        Raises:
-            ScoreError: There is no such bar, or no piece.
-        """
-        version = self.version
-        if version is None:
-            raise ScoreError(NO_PIECE)
-        bars = version.piece.bars
-        if not 1 <= bar <= bars:
-            raise ScoreError(
-                f"Bar {bar} cannot be made again: the new bars are 1 to {bars}; choose one of them."
-            )
-        return version.piece.truncated(bar - 1), bars - bar + 1
-
     def children(self, number: int | None) -> tuple[Version, ...]:
-        """Return the versions whose parent is `number`; None: those that continue the prompt."""
+        """Return the versions whose parent is `number`; None: those that were opened."""
         return tuple(version for version in self.versions if version.parent == number)
 
     def outline(self) -> tuple[tuple[str, int], ...]:
@@ -232,8 +260,14 @@ class History:
         return history
 
     def _exceeds_limits(self) -> bool:
-        bars = {id(bar) for version in self.versions for bar in version.piece.generated_bars}
-        return len(self.versions) > MAX_VERSIONS or len(bars) > MAX_BARS_KEPT
+        pieces = (version.piece for version in self.versions if version.piece is not None)
+        bars = {id(bar) for piece in pieces for bar in piece.generated_bars}
+        prompts = {id(version.prompt.score) for version in self.versions}
+        return (
+            len(self.versions) > MAX_VERSIONS
+            or len(bars) > MAX_BARS_KEPT
+            or len(prompts) > MAX_PROMPTS
+        )
 
     def _oldest_leaf(self) -> Version:
         """The oldest version without children; without one, the oldest version."""

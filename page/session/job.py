@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from musiclstm import Composer, Composition, ScoreError
-from musiclstm.audio import Mix
 from musiclstm.midi import last_note_end, seconds_at
 from page.playback.stream import StreamOptions, StreamUpdate
+from page.playback.track_mix import TrackMix
 from page.server.deadlines import JobDeadline
 from page.session.composer_options import mix_of
 from page.session.history import LETTERS
@@ -37,6 +37,7 @@ class GenerationProgress:
         versions: Version numbers of the takes, in order.
         shown: Takes that are on their players.
         mixes: Mix last requested for each take.
+        pictures: New bars of each take, as SVG.
         error: Why there is no sound; empty if there is.
     """
 
@@ -51,7 +52,8 @@ class GenerationProgress:
     drafts: dict[int, Composition] = field(default_factory=dict)
     versions: list[int] = field(default_factory=list)
     shown: set[int] = field(default_factory=set)
-    mixes: dict[int, Mix] = field(default_factory=dict)
+    mixes: dict[int, TrackMix] = field(default_factory=dict)
+    pictures: dict[int, str] = field(default_factory=dict)
     error: str = ""
 
     @property
@@ -84,6 +86,7 @@ class GenerationProgress:
 
     def store(self, update: StreamUpdate) -> None:
         """Store a draft in the history; versions are added in the order of their letters."""
+        assert update.piece is not None
         self.drafts[update.take] = update.piece
         self.error = update.error or self.error
         session = self.session
@@ -93,17 +96,17 @@ class GenerationProgress:
         while (take := len(self.versions)) in self.drafts:
             letter = LETTERS[take] if self.count > 1 else ""
             session.history = session.history.add(
-                self.drafts[take], label=self.label, parent=self.start.parent, letter=letter,
-                title=self.start.prompt.title,
+                self.start.prompt, self.drafts[take], label=self.label, parent=self.start.parent,
+                letter=letter, kept_bars=self.bars_before,
             )  # fmt: skip
-            assert session.history.current is not None
-            session.set_start_point(session.history.current, self.start)
-            self.versions.append(session.history.current)
+            self.versions.append(session.version.number)
+            shown = self.versions[min(session.take, take)]
+            session.history = session.history.go_to(shown)
 
     def stream_options(self, take: int) -> StreamOptions:
         """Return the newest mix and the playback position of a take.
 
-        Programs that were muted before the take is on its player belong to the piece before.
+        Tracks that were muted before the take is on its player belong to the piece before.
         """
         player = self.session.players[take] if take in self.shown else PlayerState()
         mix = mix_of(self.job.sound_settings or self.settings, muted=player.muted)

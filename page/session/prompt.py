@@ -23,6 +23,8 @@ class PromptChoice:
         score: The music. None: start from nothing.
         summary: Facts about the music. None: start from nothing.
         selection: The tracks and bars that are continued. None: all.
+        first_bar: Number of the first bar of the music; above 1 in a piece that was changed after
+            only a part of its file was continued.
     """
 
     title: str
@@ -30,6 +32,7 @@ class PromptChoice:
     score: AnyScore | None = None
     summary: MidiSummary | None = None
     selection: Selection | None = None
+    first_bar: int = 1
 
     @classmethod
     def read(cls, source: bytes | Path, *, title: str = "") -> PromptChoice:
@@ -57,6 +60,32 @@ class PromptChoice:
             if title in (each, path.stem):
                 return cls(each, path, *read_midi(path))
         raise ScoreError(f"There is no bundled tune {shorten(title)}; choose one of those listed.")
+
+    @classmethod
+    def edited(cls, data: bytes, *, title: str, first_bar: int) -> PromptChoice:
+        """Return a piece that the library has changed, as MIDI bytes."""
+        return cls(title, data, *read_midi(data), first_bar=first_bar)
+
+    @property
+    def bars(self) -> tuple[int, int]:
+        """First and last bar that are continued, by the numbers of the file; (1, 0) for none."""
+        if self.summary is None:
+            return 1, 0
+        first, last = 1, self.summary.bars
+        if self.selection is not None:
+            first, last = self.selection.first_bar, self.selection.last_bar or last
+        return first + self.first_bar - 1, last + self.first_bar - 1
+
+    @property
+    def notes_per_bar(self) -> float | None:
+        """Mean number of notes in a bar of the chosen tracks. None: there are none."""
+        if self.summary is None:
+            return None
+        chosen = self.selection.tracks if self.selection else None
+        tracks = [
+            each for i, each in enumerate(self.summary.tracks) if chosen is None or i in chosen
+        ]
+        return sum(track.notes for track in tracks) / self.summary.bars
 
     def with_selection(
         self,

@@ -7,14 +7,14 @@ event of the same user do not overwrite parts of each other's results.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
 from musiclstm import Composer, Composition, Recipe, example_files
-from page.playback.prompt_preview import PromptPreview
 from page.playback.updates import PlayerUpdates
 from page.server.deadlines import DEADLINES, ClosingError, JobDeadline
-from page.session.history import LETTERS, History
+from page.session.history import LETTERS, History, Version
 from page.session.prompt import NOTHING, PromptChoice
 from page.session.settings import PageSettings
 
@@ -43,7 +43,7 @@ class StartPoint:
     Args:
         prompt: At the root of the history tree.
         after: Piece to extend. None: the prompt itself is continued.
-        parent: Version number of `after`. None: there is none.
+        parent: Number of the version from which the new one is made. None: there is none.
         bars: Bars to compose. None: as the settings say.
     """
 
@@ -51,6 +51,24 @@ class StartPoint:
     after: Composition | None = None
     parent: int | None = None
     bars: int | None = None
+
+    @property
+    def last_bar(self) -> int:
+        """Number of the bar that the new bars follow."""
+        return self.prompt.bars[1] + (self.after.bars if self.after else 0)
+
+
+def start_at_end(version: Version) -> StartPoint:
+    """Return the end of a version."""
+    return StartPoint(version.prompt, version.piece, version.number)
+
+
+def start_before(version: Version, new_bars: int, *, parent: int | None) -> StartPoint:
+    """Return a version as it was after a number of its new bars; as many follow as it has."""
+    piece = version.piece
+    assert piece is not None
+    after = piece.truncated(new_bars) if new_bars else None
+    return StartPoint(version.prompt, after, parent, piece.bars - new_bars)
 
 
 class GenerationJob(JobDeadline):
@@ -81,7 +99,7 @@ class PlayerState:
     Args:
         version: Number of the version that it shows. None: it is empty.
         updates: Builder of its newest update.
-        muted: Silent programs.
+        muted: Indices of silent tracks.
         from_s: Playback position in seconds at the last change of the mix.
         revision: Incremented with each rendering, so that an outdated one can stop.
     """
@@ -101,13 +119,12 @@ class Session:
     """State of one user.
 
     Attributes:
-        prompt: What Continue continues.
-        prompt_changed: Whether the next job starts from `prompt`. False: it starts where the
-            version on display started.
-        history: Versions made so far.
-        start_points: Start of each version, by number.
+        history: Versions made so far; the first one is the first bundled tune.
+        new_bars: Bars that the next press adds. None: until the user stops it.
+        selection: First and last bar selected on the roll, by the numbers of the file.
         players: State of each player.
-        prompt_preview: Of the prompt's player. None: as in the initial layout.
+        take: Index of the player on display.
+        strips: Returns the takes on display as HTML.
         composer: The user's own choice of model. None: the default one.
         pending_recipe: Recipe of a link that needs a file.
         job: The running job. None: there is none.
@@ -116,12 +133,13 @@ class Session:
     # Not a dataclass: Gradio would convert it to a dict and copy its values.
 
     def __init__(self) -> None:
-        self.prompt = default_prompt()
-        self.prompt_changed = True
-        self.history = History()
-        self.start_points: dict[int, StartPoint] = {}
+        self.history = History().add(default_prompt(), label=default_prompt().title)
+        self.new_bars: int | None = PageSettings.bars
+        self.selection: tuple[int, int] | None = None
         self.players = [PlayerState() for _ in LETTERS]
-        self.prompt_preview: PromptPreview | None = None
+        self.players[0].version = self.history.current
+        self.take = 0
+        self.strips: Callable[[], str] = str
         self.composer: Composer | None = None
         self.pending_recipe: Recipe | None = None
         self.job: GenerationJob | None = None
@@ -169,42 +187,9 @@ class Session:
         if (job := self.job) is not None:
             job.stopped.set()
 
-    # --------------------------------------------------------------------------------- start points
-
-    def start_point(self) -> StartPoint:
-        """Return the start of the next job: a new prompt, or that of the version on display."""
-        number = self.history.current
-        if self.prompt_changed or number not in self.start_points:
-            return StartPoint(self.prompt)
-        return self.start_points[number]
-
-    def end_of_version(self) -> StartPoint:
-        """Return the end of the version on display.
-
-        Raises:
-            ScoreError: There is no version.
-        """
+    @property
+    def version(self) -> Version:
+        """The version on display."""
         version = self.history.version
-        if version is None:
-            return self.before_bar(1)
-        return StartPoint(self.root_prompt(), version.piece, version.number)
-
-    def before_bar(self, bar: int) -> StartPoint:
-        """Return the version on display up to a new bar, counted from 1.
-
-        Raises:
-            ScoreError: There is no version, or it has no such bar.
-        """
-        piece, bars = self.history.before_bar(bar)
-        return StartPoint(self.root_prompt(), piece, self.history.current, bars)
-
-    def root_prompt(self) -> PromptChoice:
-        """Return the prompt of the version on display."""
-        known = self.start_points.get(self.history.current or 0)
-        return known.prompt if known else self.prompt
-
-    def set_start_point(self, number: int, start: StartPoint) -> None:
-        """Store the start of a version, and forget those of versions that were removed."""
-        kept = {version.number for version in self.history.versions}
-        self.start_points = {n: each for n, each in self.start_points.items() if n in kept}
-        self.start_points[number] = start
+        assert version is not None
+        return version

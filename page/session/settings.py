@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
@@ -39,6 +39,7 @@ _INTEGER_BOUNDS: dict[str, tuple[float, float]] = {
 }
 _FLOAT_BOUNDS: dict[str, tuple[float, float]] = {
     "adventurous": (0, 1.5),
+    "lively": (-1, 1),
     "surprise": (0, 1),
     "copy_weight": (0, 2),
     "similarity": (0, 2),
@@ -68,12 +69,14 @@ class PageSettings:
         key: One of `KEYS`. "as the prompt" means "free" if there is no prompt.
         meter: One of `METERS`.
         adventurous: Sampling temperature, 0 to 1.5.
+        lively: Notes per bar. 0: as the network chooses; below, down to -1: at most, above, up to
+            1: at least a multiple of those of the music before. `fewest_notes` and `most_notes`
+            replace it.
         surprise: 0: no deviations; up to 0.5: a gentle one now and then; above: often and bold.
         copy_weight: As in `Sampling`, 0 to 2.
         similarity: As in `Sampling`, 0 to 2.
         instruments: Programs that may play, -1 for drums. None: those of the prompt, or any.
         random_seed: 0 to 4294967295. None: a new one.
-        locked: Whether the random seed counts; if not, each piece has a new one.
         top_p: As in `Sampling`, from 0.05.
         top_k: As in `Sampling`, to 500.
         min_p: As in `Sampling`.
@@ -90,7 +93,8 @@ class PageSettings:
         reverb: 0 to 1.
         chorus: 0 to 1.
         gain_db: -20 to 20.
-        swaps: Program -> the program that sounds in its place, 0 to 127; stored as sorted pairs.
+        swaps: Index of a track -> the program that sounds in its place, 0 to 127; stored as
+            sorted pairs.
 
     Raises:
         SettingsError: A value is invalid, or two contradict each other.
@@ -101,12 +105,12 @@ class PageSettings:
     key: str = FREE
     meter: str = AS_PROMPT
     adventurous: float = Sampling.temperature
+    lively: float = 0.0
     surprise: float = 0.0
     copy_weight: float = Sampling.copy_weight
     similarity: float = Sampling.similarity
     instruments: tuple[int, ...] | None = None
     random_seed: int | None = None
-    locked: bool = False
     top_p: float = Sampling.top_p
     top_k: int = Sampling.top_k
     min_p: float = Sampling.min_p
@@ -130,7 +134,7 @@ class PageSettings:
             value = getattr(self, name)
             if value is not None or getattr(PageSettings, name) is not None:
                 self._set(name, _number(name, value))
-        for name in ("endless", "locked", "ending"):
+        for name in ("endless", "ending"):
             if not isinstance(value := getattr(self, name), bool):
                 _reject(name, "true or false", value)
         for name, choices in (("key", KEYS), ("meter", METERS)):
@@ -165,10 +169,9 @@ class PageSettings:
         return ENDLESS_BARS if self.endless else self.bars
 
     def __str__(self) -> str:
-        """One line without the defaults, such as `8 bars, adventurous 1.1, D minor`."""
-        bars = "1 bar" if self.bars == 1 else f"{self.bars} bars"
-        words = ["endless" if self.endless else bars, f"adventurous {self.adventurous:g}"]
-        words += [each for each in (self.key, self.meter) if each not in (FREE, AS_PROMPT)]
+        """What differs from the defaults, such as `D minor, more surprising`; empty: nothing."""
+        words = [each for each in (self.key, self.meter) if each not in (FREE, AS_PROMPT)]
+        words += self._of_sliders()
         if self.surprise:
             words.append("bold surprises" if self.surprise > GENTLE_SURPRISE else "surprises")
         if self.instruments is not None:
@@ -178,6 +181,16 @@ class PageSettings:
         if self.ending and not self.endless:
             words.append("with an ending")
         return ", ".join(words)
+
+    def _of_sliders(self) -> Iterator[str]:
+        for name, less, more in (
+            ("similarity", "roaming", "closer"),
+            ("lively", "calmer", "livelier"),
+            ("adventurous", "more familiar", "more surprising"),
+        ):
+            value, usual = getattr(self, name), getattr(PageSettings, name)
+            if value != usual:
+                yield more if value > usual else less
 
 
 def from_values(values: Mapping[str, Any]) -> PageSettings:
@@ -237,7 +250,7 @@ def _programs(name: str, value: Any) -> tuple[int, ...]:
 
 def _swaps(name: str, value: Any) -> tuple[tuple[int, int], ...]:
     """Accept a mapping, also one from JSON, or pairs."""
-    expected = "programs from 0 to 127, each with the one that sounds in its place"
+    expected = "indices of tracks, each with the program from 0 to 127 that sounds in its place"
     pairs = value.items() if isinstance(value, Mapping) else value
     if not isinstance(pairs, Iterable) or isinstance(pairs, str | bytes):
         _reject(name, expected, value)
@@ -245,9 +258,11 @@ def _swaps(name: str, value: Any) -> tuple[tuple[int, int], ...]:
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             _reject(name, expected, value)
-        old, new = (_program(name, expected, _from_digits(each), minimum=0) for each in pair)
-        found[old] = new
-    return tuple(sorted((old, new) for old, new in found.items() if old != new))
+        track = _from_digits(pair[0])
+        if isinstance(track, bool) or not isinstance(track, int) or track < 0:
+            _reject(name, expected, value)
+        found[track] = _program(name, expected, _from_digits(pair[1]), minimum=0)
+    return tuple(sorted(found.items()))
 
 
 def _program(name: str, expected: str, value: Any, *, minimum: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from html import escape
 
 from musiclstm import Composer
@@ -19,19 +19,20 @@ _LOGO = "".join(
     )
 )  # fmt: skip
 HEADER = f"""<header><svg viewBox="0 0 80 36" aria-hidden="true">{_LOGO}</svg>
-<div><h1>musiclstm</h1><p>Choose a tune or upload your MIDI, then press Continue.</p>
+<div><h1>musiclstm</h1><p>Choose an example or open your MIDI file, then press Continue.</p>
 </div></header>"""
-WAITING = '<p role="status">The continuation is drawn and played here, bar by bar.</p>'
-FILE_WANTED = (
-    '<p role="status">This link continues a file that it does not contain: upload that file '
-    "above.</p>"
-)
+FILE_WANTED = "This link continues a file that it does not contain. Open that file."
 
 HISTORY_SCRIPT = """
+const showTimes = () => element.querySelectorAll("time").forEach((each) => {
+  each.textContent = new Date(1000 * Number(each.dateTime)).toLocaleTimeString();
+});
 element.addEventListener("click", (event) => {
   const line = event.target.closest("button");
   if (line) trigger("choose", { number: Number(line.dataset.number) });
 });
+watch("value", showTimes);
+showTimes();
 """
 
 
@@ -46,8 +47,8 @@ def prompt_summary(prompt: PromptChoice, trained: Collection[int] | None = None)
     lines += _substitutes(prompt, trained)
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     part = f" <em>{escape(_selection(prompt))}</em>" if prompt.selection else ""
-    empty = ' class="nothing"' if prompt.summary is None else ""
-    return f"<h2{empty}>{escape(prompt.title)}</h2><p>{escape(facts)}{part}</p><ul>{items}</ul>"
+    more = f"<details><summary>Details</summary><ul>{items}</ul></details>" if lines else ""
+    return f"<h2>{escape(prompt.title)}</h2> <p>{escape(facts)}.{part}</p>{more}"
 
 
 def _substitutes(prompt: PromptChoice, trained: Collection[int] | None) -> Iterator[str]:
@@ -58,23 +59,17 @@ def _substitutes(prompt: PromptChoice, trained: Collection[int] | None) -> Itera
             yield f"This model was not trained on {new}; it writes for it as for {known}."
 
 
-def tracks(prompt: PromptChoice) -> list[tuple[str, int]]:
-    """Return choices for a list: the description of each track and its index."""
-    found = prompt.summary.tracks if prompt.summary else ()
-    return [(str(track), number) for number, track in enumerate(found)]
-
-
 def _selection(prompt: PromptChoice) -> str:
-    selection, summary = prompt.selection, prompt.summary
-    assert selection is not None
-    assert summary is not None
-    last = selection.last_bar or summary.bars
-    chosen = selection.tracks
-    part = "all tracks" if chosen is None else pluralize(len(chosen), "track")
-    return f"selected: bars {selection.first_bar} to {last} of {part}"
+    assert prompt.selection is not None
+    first, last = prompt.bars
+    chosen = prompt.selection.tracks
+    part = "all parts" if chosen is None else pluralize(len(chosen), "part")
+    return f"Only bars {first} to {last} of {part}."
 
 
-def progress(action: str, done: int, total: int | None, left_s: float | None = None) -> str:
+def progress(
+    action: str, done: int, total: int | None, left_s: float | None = None, *, first: int = 0
+) -> str:
     """Return a line with bars done and time left, and a progress bar.
 
     Args:
@@ -82,56 +77,55 @@ def progress(action: str, done: int, total: int | None, left_s: float | None = N
         done: Bars composed, 0 or more.
         total: Bars to compose. None: unknown.
         left_s: Seconds left. None: unknown.
+        first: Bars before the first one, by the numbers of the file.
     """
-    text = (
-        f"{action} …" if not done else f"{action}: bar {done}" + (f" of {total}" if total else "")
-    )
+    text = f"{action} …"
+    if done:
+        text = f"{action}: bar {first + done}" + (f" of {first + total}" if total else "")
     if done and left_s is not None and left_s >= 1:
         text += f", about {left_s:.0f} s left"
     known = f' value="{done}" max="{total}"' if total else ""
     return f'<p role="status">{text}</p><progress{known} aria-label="{action}"></progress>'
 
 
-def result(version: Version | None, *, of_four: bool = False, error: str = "") -> str:
-    """Return the status line after a job.
+def status(text: str, error: str = "") -> str:
+    """Return the status line and a sentence on what went wrong; empty: nothing."""
+    trouble = f'<p class="trouble" role="alert">{escape(error)}</p>' if error else ""
+    return f'<p role="status">{escape(text)}</p>{trouble}'
+
+
+def next_step(version: Version, new_bars: int | None) -> str:
+    """Return what the next press of Continue will do.
 
     Args:
-        version: On display. None: there is none.
-        of_four: Whether it is one of several takes on display.
-        error: A sentence to add; empty: none.
+        version: On display.
+        new_bars: Number of bars that it adds. None: until the user stops it.
     """
-    if version is None:
-        text = WAITING
-    else:
-        summary = _piece_summary(version)
-        if of_four:
-            summary += f" Keep the one you like; until then the buttons below use {version.letter}."
-        text = f'<p role="status">{escape(summary)}</p>'
-    return text + (f'<p class="trouble">{escape(error)}</p>' if error else "")
+    where = f"after bar {version.last_bar}" if version.last_bar else "from nothing"
+    if new_bars is None:
+        return f"Continue adds bars {where} until you press Stop."
+    return f"Continue adds {pluralize(new_bars, 'bar')} {where}."
 
 
-def _piece_summary(version: Version) -> str:
-    piece = version.piece
-    bars = pluralize(piece.bars, "bar")
-    if piece.prompt_bars:
-        return f"{bars} after {pluralize(piece.prompt_bars, 'bar')} of {version.title}."
-    return f"{bars} from nothing."
+def bars_text(first: int, last: int) -> str:
+    """Return `bar 5` or `bars 5 to 8`."""
+    return f"bar {first}" if first == last else f"bars {first} to {last}"
 
 
-def caption(version: Version, *, of_four: bool = False, place: int = 0, reasons: str = "") -> str:
-    """Return the lines above a player.
+def chosen_bars(bars: tuple[int, int] | None, version: Version) -> str:
+    """Return what is selected on the roll; page.css shows the buttons for what is possible."""
+    if bars is None:
+        return ""
+    kind = "new" if bars[0] > version.prompt_end else "old"
+    text = bars_text(*bars).capitalize()
+    return f'<p class="bars {kind}">{text}</p>'
 
-    Args:
-        version: What it shows.
-        of_four: Whether it is one of several takes on display.
-        place: Place in their order, from 1; page.css sorts by it. 0: not known yet.
-        reasons: What is unusual about it; empty: nothing.
-    """
-    kind = ("four" if of_four else "one") + (f" place-{place}" if place else "")
-    letter = f"<b>{escape(version.letter)}</b> " if version.letter else ""
-    label, seed = escape(version.label), version.piece.sampling.seed
-    why = f'<p class="why">{escape(reasons)}</p>' if reasons else ""
-    return f'<p class="said {kind}">{letter}{label} <span>random seed {seed}</span></p>{why}'
+
+def link_note(wanted_file: str) -> str:
+    """Return what the user of a link needs; empty: nothing else."""
+    if not wanted_file:
+        return ""
+    return f"<p>Whoever opens this link needs the file {escape(wanted_file)} too.</p>"
 
 
 def history(history: History) -> str:
@@ -139,13 +133,17 @@ def history(history: History) -> str:
     lines = history.outline()
     if len(lines) < 2:
         return ""
-    items = "".join(_history_line(*line, current=history.current) for line in lines)
+    items = "".join(_history_line(*line, history) for line in lines)
     return f"<details><summary>History: {len(lines)} versions</summary><ul>{items}</ul></details>"
 
 
-def _history_line(text: str, number: int, *, current: int | None) -> str:
-    mark = ' aria-current="true"' if number == current else ""
-    return f'<li><button type="button" data-number="{number}"{mark}>{escape(text)}</button></li>'
+def _history_line(text: str, number: int, history: History) -> str:
+    mark = ' aria-current="true"' if number == history.current else ""
+    made_s = history.version_of(number).made_s
+    return (
+        f'<li><button type="button" data-number="{number}"{mark}>{escape(text)} '
+        f'<time datetime="{made_s:.0f}"></time></button></li>'
+    )
 
 
 def model_summary(composer: Composer) -> str:
@@ -158,8 +156,3 @@ def model_summary(composer: Composer) -> str:
     )
     name = escape(composer.name or "a model without a name")
     return f"<p>Composed by <b>{name}</b>: {', '.join(facts)}, on this server's CPU.</p>"
-
-
-def instruments(programs: Iterable[int]) -> list[tuple[str, int]]:
-    """Return choices for a list: the General MIDI name of each program and the program."""
-    return [(instrument_name(program), program) for program in sorted(set(programs))]

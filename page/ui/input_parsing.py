@@ -18,10 +18,16 @@ def parse_integer(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def parse_programs(value: Any) -> tuple[int, ...]:
-    """Return the integers in a list, at most 129; () for every other value."""
+def parse_tracks(value: Any) -> tuple[int, ...]:
+    """Return the indices in a list, at most 1,024; () for every other value."""
     listed = value if isinstance(value, list) else []
-    return tuple(each for each in listed[:129] if isinstance(each, int))
+    return tuple(each for each in listed[:1024] if parse_integer(each) == each and each >= 0)
+
+
+def parse_bars(data: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the bars of an event `bars`; None: none is selected."""
+    first, last = parse_integer(data.get("first")), parse_integer(data.get("last"))
+    return (first, last) if 0 < first <= last else None
 
 
 def parse_seconds(value: Any) -> float:

@@ -1,139 +1,120 @@
-"""Handlers of the prompt's panel and of links."""
+"""Handlers of the prompt and of links."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from musiclstm import Recipe, RenderError, ScoreError
-from page.downloads import needs_file
-from page.playback.chunk_cache import ChunkCache
-from page.playback.prompt_preview import PromptPreview
-from page.session.composer_options import mix_of, settings_of
-from page.session.prompt import NOTHING, PromptChoice
+from musiclstm import Recipe, ScoreError
+from page.downloads import needs_file, prompt_in_link
+from page.session.composer_options import settings_of
+from page.session.history import History
+from page.session.prompt import PromptChoice
 from page.session.session import Session
 from page.session.settings import values_of
 from page.ui import html
-from page.ui.generate_handlers import Changes, GenerateHandlers
-from page.ui.input_parsing import parse_number, parse_seconds
+from page.ui.generate_handlers import NO_BARS, GenerateHandlers
+from page.ui.input_parsing import parse_integer, parse_number, parse_tracks
 from page.ui.layout import Page
+from page.ui.sound_handlers import Changes
 
-UPLOADED = "own file"  # value of the cards when none of them is chosen
 MAX_BARS_OF_LINK = 256  # a link is composed as a whole before it is shown
-_SOUND_CONTROLS = ("soundfont", "reverb", "chorus", "gain_db", "swaps")
+_KEPT_CONTROLS = ("soundfont", "reverb", "chorus", "gain_db", "swaps", "random_seed", "lively")
 
 
 class PromptHandlers:
-    """Handlers of the prompt's panel and of links.
+    """Handlers of the prompt and of links.
 
     Args:
         page: The components.
-        chunk_cache: Audio chunks of all players.
-        generate: Composes the piece of a link.
+        generate: Shows a prompt, and composes the piece of a link.
     """
 
-    def __init__(self, page: Page, chunk_cache: ChunkCache, generate: GenerateHandlers) -> None:
-        self.page, self.chunk_cache, self.generate = page, chunk_cache, generate
+    def __init__(self, page: Page, generate: GenerateHandlers) -> None:
+        self.page, self.generate = page, generate
 
     # -------------------------------------------------------------------------------------- choice
 
-    def choose_tune(self, session: Session, title: str) -> Changes:
-        """Choose a bundled tune."""
-        changes = self._set_prompt(session, PromptChoice.bundled(title))
-        return changes | {self.page.prompt.upload: None}
+    def choose_example(self, session: Session, title: Any) -> Iterator[Changes]:
+        """Open a bundled tune."""
+        yield from self._open(session, PromptChoice.bundled(title), {self.page.prompt.upload: None})
 
-    def choose_nothing(self, session: Session) -> Changes:
-        """Choose to start from nothing."""
-        return self._set_prompt(session, NOTHING)
-
-    def upload(self, session: Session, file: str | None) -> Changes:
-        """Choose an uploaded file; if a link waits for one, try its recipe again."""
+    def upload(self, session: Session, file: str | None) -> Iterator[Changes]:
+        """Open an uploaded file; if a link waits for one, try its recipe again."""
         if file is None:
             raise ScoreError("There is no file in this upload; choose a MIDI file.")
-        changes = self._set_prompt(session, PromptChoice.read(Path(file)))
+        prompt = PromptChoice.read(Path(file))
+        changes: Changes = {self.page.prompt.example: None}
         if session.pending_recipe is not None:
             link = session.pending_recipe.to_link() + " "  # the space triggers a change event
             changes[self.page.recipe] = gr.update(value=link)
-        return changes | {self.page.prompt.cards: UPLOADED}
+        yield from self._open(session, prompt, changes)
 
     def clear_upload(self) -> Changes:
         """Empty the upload field."""
         return {self.page.prompt.upload: None}
 
-    def _set_prompt(self, session: Session, prompt: PromptChoice) -> Changes:
-        session.prompt, session.prompt_changed = prompt, True
-        panel = self.page.prompt
-        changes: Changes = {panel.summary: self._summary(session)}
-        if prompt.summary is None:
-            return changes | {panel.cards: "", panel.upload: None}
-        names = html.tracks(prompt)
-        session.prompt_preview = PromptPreview(prompt, self.chunk_cache)
-        return changes | {
-            panel.roll: session.prompt_preview.update(),
-            panel.tracks: gr.update(choices=names, value=[number for _, number in names]),
-            panel.first_bar: gr.update(value=1, maximum=prompt.summary.bars),
-            panel.last_bar: "",
-            panel.keep_others: True,
-        }
+    def _open(self, session: Session, prompt: PromptChoice, changes: Changes) -> Iterator[Changes]:
+        session.cancel_job()
+        label = f"opened {prompt.title}"
+        for shown in self.generate.show_version(
+            session, lambda history: history.add(prompt, label=label)
+        ):
+            yield shown | changes | self._show_selection(session)
 
-    def _summary(self, session: Session) -> str:
-        trained = self.generate.composer_of(session).config.programs
-        return html.prompt_summary(session.prompt, trained)
+    def _show_selection(self, session: Session) -> Changes:
+        """Fill the fields of the part that is continued."""
+        panel, prompt = self.page.prompt, session.version.prompt
+        chosen = prompt.selection
+        tracks = sorted(chosen.tracks) if chosen and chosen.tracks is not None else []
+        parts = [] if prompt.summary is None else [str(each) for each in prompt.summary.tracks]
+        return {
+            panel.tracks: gr.update(
+                choices=[(name, number) for number, name in enumerate(parts, 1)],
+                value=[number + 1 for number in tracks],
+            ),
+            panel.first_bar: chosen.first_bar if chosen else 1,
+            panel.last_bar: str(chosen.last_bar or "") if chosen else "",
+            panel.keep_others: chosen.keep_others if chosen else True,
+        }
 
     def select(
-        self, session: Session, tracks: list[int], first: Any, last: Any, keep_others: bool
-    ) -> Changes:
-        """Select tracks and bars of the prompt."""
-        session.prompt = session.prompt.with_selection(
+        self, session: Session, parts: Any, first: Any, last: Any, keep_others: bool
+    ) -> Iterator[Changes]:
+        """Continue only some parts and bars of the prompt."""
+        old, before = session.version.prompt, session.version.prompt.first_bar - 1
+        tracks = [number - 1 for number in parse_tracks(parts)] or None
+        last_bar = _parse_last_bar(last)
+        prompt = old.with_selection(
             tracks=tracks,
-            first_bar=first or 1,
-            last_bar=_parse_last_bar(last),
+            first_bar=max(1, parse_integer(first) - before),
+            last_bar=None if last_bar is None else last_bar - before,
             keep_others=keep_others,
         )
-        session.prompt_changed = True
-        changes: Changes = {self.page.prompt.summary: self._summary(session)}
-        if session.prompt.score is not None:
-            preview = session.prompt_preview or PromptPreview(session.prompt, self.chunk_cache)
-            preview.select(session.prompt)
-            session.prompt_preview = preview
-            changes[self.page.prompt.roll] = preview.update()
-        return changes
+        yield from self._change_prompt(session, prompt)
 
-    def select_bars(
-        self, session: Session, tracks: list[int], keep_others: bool, data: dict[str, Any]
-    ) -> Changes:
-        """Select the bars that were clicked in the piano roll; none: all."""
-        panel, first, last = self.page.prompt, data.get("first") or 1, str(data.get("last") or "")
-        changes = self.select(session, tracks, first, last, keep_others)
-        return {
-            panel.summary: changes[panel.summary],
-            panel.first_bar: first,
-            panel.last_bar: last,
-        }
+    def select_only(self, session: Session, parts: Any) -> Iterator[Changes]:
+        """Continue only the bars and parts that are selected on the roll."""
+        if session.selection is None:
+            raise ScoreError(NO_BARS)
+        yield from self.select(
+            session, parts, session.selection[0], str(session.selection[1]), True
+        )
 
-    def preview(
-        self, session: Session, values: tuple[Any, ...], data: dict[str, Any]
-    ) -> Iterator[Changes]:
-        """Play the prompt from a position until another preview starts."""
-        if session.prompt.score is None:
-            return
-        from_s = parse_seconds(data.get("position_s"))
-        preview = PromptPreview(session.prompt, self.chunk_cache, from_s=from_s)
-        session.prompt_preview = preview
-        mix = mix_of(self.generate.settings(values))
-        try:
-            with closing(preview.play(mix)) as updates:
-                for value in updates:
-                    if session.prompt_preview is not preview:
-                        return
-                    yield {self.page.prompt.roll: value}
-        except RenderError:
-            yield {self.page.prompt.roll: preview.update(complete=True)}
-            raise
+    def _change_prompt(self, session: Session, prompt: PromptChoice) -> Iterator[Changes]:
+        version = session.version
+
+        def change(history: History) -> History:
+            if version.piece is None:
+                return history.with_prompt(version.number, prompt)
+            return history.add(prompt, label=f"a part of {prompt.title}")
+
+        selection = None if prompt.selection is None else prompt.bars
+        for shown in self.generate.show_version(session, change, selection=selection):
+            yield shown | self._show_selection(session)
 
     # --------------------------------------------------------------------------------------- links
 
@@ -142,11 +123,12 @@ class PromptHandlers:
 
         Args:
             session: Of the user.
-            text: The recipe in the link. A space at its end: with the uploaded file.
+            text: The recipe in the link, and its fragment after `#`. A space at its end: with the
+                file on display.
             values: Of the controls.
         """
         text = text or ""
-        link = text.strip()
+        link, _, fragment = text.strip().partition("#")
         if not link:
             return
         recipe = Recipe.from_link(link)
@@ -155,23 +137,25 @@ class PromptHandlers:
                 f"This link asks for more than {MAX_BARS_OF_LINK} bars; open its recipe in "
                 "Python: composer.reproduce(recipe)."
             )
-        if needs_file(recipe) and text == link:
+        own = prompt_in_link(fragment) or session.version.prompt
+        if needs_file(recipe) and not fragment and text == link:
             session.pending_recipe = recipe
-            yield {self.page.status: html.FILE_WANTED}
+            yield {self.page.status: html.status(html.FILE_WANTED)}
             return
         yield {self.page.status: html.progress("Composing the piece of the link", 0, None)}
         yield self._show_settings(recipe)
-        yield from self.generate.reproduce(session, recipe, values)
+        for changes in self.generate.reproduce(session, recipe, own):
+            yield changes | self._show_selection(session)
 
     def _show_settings(self, recipe: Recipe) -> Changes:
         values = values_of(settings_of(recipe))
-        return {
-            component: _number_text(values[name])
-            if isinstance(component, gr.Textbox)
-            else values[name]
-            for name, component in self.page.controls.items()
-            if name not in _SOUND_CONTROLS
-        }
+        changes: Changes = {}
+        for name, component in self.page.controls.items():
+            if name in _KEPT_CONTROLS:
+                continue
+            value = values[name]
+            changes[component] = _number_text(value) if isinstance(component, gr.Textbox) else value
+        return changes
 
 
 def _parse_last_bar(text: Any) -> int | None:

@@ -64,35 +64,33 @@ def test_a_score_without_notes_has_empty_columns() -> None:
     assert (roll["instruments"], roll["bars"]["ticks"], roll["remark"]) == ([], [0], "")
 
 
-def test_tracks_of_one_program_are_one_instrument_and_drums_come_last() -> None:
+def test_every_track_with_notes_is_an_instrument_with_a_name_of_its_own() -> None:
     note = (0, 480, 60, 100)
     roll = pianoroll_data(
         score_of(
             track_of(note, program=-1, name="Kit"),
-            track_of(note, program=40, name="Violin I"),
-            track_of(note, program=40, name=" Violin II "),
+            track_of(note, program=40, name=" Violin I "),
             track_of(program=7, name="silent"),
+            track_of(note, program=40),
+            track_of(note, program=40),
         ),
         prompt_end_tick=0,
     )
     assert roll["instruments"] == [
-        {"program": 40, "name": "Violin", "detail": "Violin I, Violin II"},
-        {"program": -1, "name": "Drums", "detail": "Kit"},
+        {"track": 0, "program": -1, "name": "Kit", "detail": "Drums"},
+        {"track": 1, "program": 40, "name": "Violin I", "detail": "Violin"},
+        {"track": 3, "program": 40, "name": "Violin", "detail": ""},
+        {"track": 4, "program": 40, "name": "Violin (2)", "detail": ""},
     ]
-    assert sorted(roll["notes"]["instrument"]) == [0, 0, 1]
+    assert roll["notes"]["instrument"] == [0, 1, 2, 3]
 
 
 def test_a_track_name_is_unchanged_but_cut() -> None:
     hostile = "<img src=x onerror=alert(1)>"
     note = (0, 480, 60, 100)
-    (one,) = pianoroll_data(score_of(track_of(note, name=hostile)), prompt_end_tick=0)[
-        "instruments"
-    ]
-    assert one["detail"] == hostile
-    (one,) = pianoroll_data(score_of(track_of(note, name="x" * 999)), prompt_end_tick=0)[
-        "instruments"
-    ]
-    assert len(one["detail"]) == 80
+    for name, shown in ((hostile, hostile), ("x" * 999, "x" * 80)):
+        roll = pianoroll_data(score_of(track_of(note, name=name)), prompt_end_tick=0)
+        assert [each["name"] for each in roll["instruments"]] == [shown]
 
 
 def test_probabilities_follow_their_notes_in_percent() -> None:

@@ -41,7 +41,7 @@ def test_each_part_has_one_track_and_all_tempos_meters_and_keys():
     score = score_of(("a", 0, False), ("b", 73, False), ("c", 0, True))
     before = score.copy()
     parts = split_parts(score)
-    assert list(parts) == ["Acoustic Grand Piano", "Flute", "Drums"]
+    assert list(parts) == ["a", "b", "c"]
     for part, track in zip(parts.values(), score.tracks, strict=True):
         assert list(part.tracks) == [track]
         assert part.tempos == score.tempos
@@ -54,16 +54,16 @@ def test_each_part_has_one_track_and_all_tempos_meters_and_keys():
 
 
 def test_names_are_unique_and_can_be_file_names():
-    names = ("../../x", "<script>", "\0", "Violin", "")
+    names = ("../../x", "<script>", "\0", "Violin", "", "X" * 99)
     parts = list(split_parts(score_of(*((name, 40, False) for name in names))))
-    assert parts == ["Violin", "Violin (2)", "Violin (3)", "Violin (4)", "Violin (5)"]
+    assert parts == ["x", "script", "Violin", "Violin (2)", "Violin (3)", "X" * 40]
     assert all(re.fullmatch(r"[A-Za-z0-9 ()-]+", name) for name in parts)
 
 
 def test_tracks_without_notes_are_left_out_and_any_time_unit_is_accepted():
     score = score_of(("a", 73, False))
     score.tracks.append(Track("silent", 40, False))
-    assert list(split_parts(score)) == list(split_parts(score.to("quarter"))) == ["Flute"]
+    assert list(split_parts(score)) == list(split_parts(score.to("quarter"))) == ["a"]
 
 
 def test_a_slice_keeps_its_notes_and_what_is_in_effect_at_its_start():

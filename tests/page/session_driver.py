@@ -39,7 +39,7 @@ class SessionDriver:
         self.values |= {"soundfont": None, "bars": 2}
         self.shown: dict[Any, list[Any]] = {}
 
-    def run(self, name: str = "continue_once", *before: Any, **values: Any) -> SessionDriver:
+    def run(self, name: str = "append", *before: Any, **values: Any) -> SessionDriver:
         """Call a handler of jobs or of the history and consume its updates."""
         for _ in self.updates(name, *before, **values):
             pass
@@ -48,13 +48,18 @@ class SessionDriver:
     def updates(self, name: str, *before: Any, **values: Any) -> Iterator[None]:
         """Call a handler step by step, with some controls changed."""
         self.values |= values
-        generate, history = self.events.generate, self.events.history
-        handler = getattr(generate, name, None) or getattr(history, name)
-        yield from self._consume(handler, *before, self.session, *self.values.values())
+        handler = getattr(self.events.generate, name)
+        yield from self._consume(handler, self.session, *before, *self.values.values())
 
-    def regenerate(self, bar: Any) -> SessionDriver:
-        handler = self.events.generate.regenerate_from_bar
-        list(self._consume(handler, self.session, bar, *self.values.values()))
+    def move(self, name: str, *before: Any) -> SessionDriver:
+        """Call a handler of the history."""
+        handler = getattr(self.events.history, name)
+        list(self._consume(handler, *before, self.session))
+        return self
+
+    def select(self, first: Any, last: Any) -> SessionDriver:
+        """Select bars on the roll, by the numbers of the file."""
+        self.events.history.select_bars(self.session, {"first": first, "last": last})
         return self
 
     def open_link(self, text: str) -> SessionDriver:
@@ -72,13 +77,16 @@ class SessionDriver:
         return found
 
     def prompt(self, name: str, *arguments: Any) -> dict[Any, Any]:
-        """Call a handler of the prompt's panel."""
+        """Call a handler of the prompt, and return what it shows last of each component."""
         handler: Callable[..., Any] = event_handler(getattr(self.events.prompt, name))
-        return dict(handler(self.session, *arguments))
+        shown: dict[Any, Any] = {}
+        for changes in handler(self.session, *arguments):
+            shown |= changes
+        return shown
 
     def _consume(self, handler: Callable[..., Any], *arguments: Any) -> Iterator[None]:
         events, page = self.events, self.page
-        outputs = {*events.job_outputs, *events.controls, page.recipe, page.result.file}
+        outputs = {*events.prompt_outputs, *events.controls, page.result.file}
         changes: Iterable[dict[Any, Any]] = event_handler(handler)(*arguments)
         for each in changes:
             if each == gr.skip():
@@ -95,9 +103,8 @@ class SessionDriver:
 
     @property
     def piece(self) -> Any:
-        version = self.session.history.version
-        assert version is not None
-        return version.piece
+        assert self.session.version.piece is not None
+        return self.session.version.piece
 
     def newest(self, component: Any) -> Any:
         return self.shown[component][-1]

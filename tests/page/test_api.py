@@ -147,7 +147,6 @@ def test_two_clients_have_sessions_of_their_own(
     client: Callable[[], Client], midi_file: Callable[..., Path], tiny_composer: Composer
 ) -> None:
     values = SessionDriver(build_events(tiny_composer)).values
-    del values["swaps"]  # a gr.State stays on the server
     ann, bob = client(), client()
     ann.predict(handle_file(midi_file("one.mid", bars=1)), api_name="/drop")
     bob.predict(handle_file(midi_file("two.mid", bars=2)), api_name="/drop")

@@ -19,6 +19,7 @@ export class BarRuler {
     this.formerly = null; // selected before the pointer went down
     this.anchor = 0; // bar where it went down; 0: it is up
     this.count = 0; // bars there are; the ruler may show planned bars too
+    this.before = 0; // bars before them in the file; all other numbers count from the first one shown
     /** @type {HTMLElement[]} */
     this.bars = [];
     this.element = make("div", {
@@ -28,9 +29,10 @@ export class BarRuler {
     this.listen();
   }
 
-  /** Show the bars of a roll. @param {Clock} clock @param {number} planned @param {number} promptEnd */
-  show(clock, planned, promptEnd) {
+  /** Show the bars of a roll. @param {Clock} clock @param {number} planned @param {number} promptEnd @param {number} first number of its first bar in the file */
+  show(clock, planned, promptEnd, first) {
     this.count = clock.count;
+    this.before = first - 1;
     this.isPrompt = clock.bars.map((tick) => tick < promptEnd);
     while (this.bars.length > planned) this.bars.pop()?.remove();
     while (this.bars.length < planned) {
@@ -47,7 +49,7 @@ export class BarRuler {
     this.bars.forEach((bar, i) => {
       bar.style.left = `${lines[i] * perTick}px`;
       bar.style.width = `${(lines[i + 1] - lines[i]) * perTick}px`;
-      if (bar.firstChild) bar.firstChild.textContent = i % step === 0 ? String(i + 1) : "";
+      if (bar.firstChild) bar.firstChild.textContent = i % step === 0 ? String(this.before + i + 1) : "";
     });
   }
 
@@ -56,7 +58,7 @@ export class BarRuler {
     this.bars.forEach((bar, i) => {
       const isPlanned = i >= this.count;
       const part = this.isPrompt?.[i] ? "prompt" : "new";
-      bar.setAttribute("aria-label", `bar ${i + 1}, ${isPlanned ? "not composed yet" : part}`);
+      bar.setAttribute("aria-label", `bar ${this.before + i + 1}, ${isPlanned ? "not composed yet" : part}`);
       bar.setAttribute("aria-disabled", String(isPlanned));
       bar.setAttribute("aria-selected", String(first <= i + 1 && i + 1 <= last));
       bar.classList.toggle("first", i + 1 === first);

@@ -130,7 +130,7 @@ export class PianoRoll {
       this.painter.newAt = performance.now();
     }
     this.planned = Math.max(planned, this.clock.count);
-    this.ruler.show(this.clock, this.planned, data?.prompt_end_tick ?? 0);
+    this.ruler.show(this.clock, this.planned, data?.prompt_end_tick ?? 0, data?.first_bar ?? 1);
     // One layout for all updates before the next frame.
     this.layoutFrame ||= requestAnimationFrame(() => {
       this.layoutFrame = 0;

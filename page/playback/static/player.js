@@ -1,6 +1,6 @@
 // The player: shows updates, controls playback, and triggers the component's events.
 
-import { SAMPLE_RATE, shared, unlock } from "./audio_context.js";
+import { SAMPLE_RATE, shared } from "./audio_context.js";
 import { ChunkPlayer } from "./chunk_player.js";
 import { InstrumentChips } from "./instrument_chips.js";
 import { PianoRoll } from "./pianoroll.js";
@@ -28,6 +28,7 @@ export class Player {
     this.armed = false; // whether the next stream starts by itself
     this.armedTimer = 0;
     this.looping = false;
+    this.requested = -1; // rendering after which audio was requested
     this.frame = 0; // of the animation
     /** @type {"playing" | "paused" | "waiting"} */
     this.state = "paused";
@@ -83,7 +84,9 @@ export class Player {
     this.showRoll(isNew);
     this.chips.receive(update.muted, isNew);
     if (selectionChanged || isNew) this.select(update.selection, isNew);
+    if (isNew) this.requested = -1;
     if (starts) this.play();
+    else this.requestAudio();
     this.refresh();
   }
 
@@ -101,9 +104,16 @@ export class Player {
     this.updateBeats();
   }
 
-  /** @param {Bars | null} selection @param {boolean} isNew */
+  /** Bars before the roll in the file. */
+  get barsBefore() {
+    return (this.receiver.roll?.first_bar ?? 1) - 1;
+  }
+
+  /** @param {Bars | null} selection bars of the file @param {boolean} isNew */
   select(selection, isNew) {
-    if (selection || isNew) this.roll.ruler.select(selection);
+    const before = this.barsBefore;
+    const shown = selection && /** @type {Bars} */ (selection.map((bar) => bar - before));
+    if (shown || isNew) this.roll.ruler.select(shown);
     this.updateLoop();
   }
 
@@ -124,8 +134,9 @@ export class Player {
 
   toggle() {
     if (this.controls.play.disabled) return;
-    if (this.wants) this.pause();
-    else if (!this.requestAudio()) this.play();
+    if (this.wants) return this.pause();
+    if (this.sound.position >= this.frameOf(this.roll.clock.endTick) - 1 && this.value?.on_request) this.seek(0);
+    this.play();
   }
 
   /** Whether playback is wanted now or with the next stream. */
@@ -133,16 +144,15 @@ export class Player {
     return this.sound.wanted || this.armed;
   }
 
-  /** Ask for audio that is rendered on request. @returns {boolean} whether it was needed */
+  /** Ask for audio that is rendered on request, where playback waits for it. */
   requestAudio() {
-    const { rendering, position } = this.sound;
-    const end = this.frameOf(this.roll.clock.endTick);
-    const frame = position < end - 1 ? position : 0;
-    if (!this.value?.on_request || rendering.at(frame)) return false;
-    unlock();
-    this.arm();
-    this.trigger("listen", { position_s: frame / SAMPLE_RATE });
-    return true;
+    const { rendering, next, position, wanted } = this.sound;
+    const newest = next ?? rendering;
+    if (!wanted || !this.value?.on_request || this.requested >= newest.number) return;
+    const isEnd = newest.complete && position >= newest.end - 1;
+    if (isEnd || rendering.at(position) || newest.at(position)) return;
+    this.requested = newest.number;
+    this.trigger("listen", { position_s: position / SAMPLE_RATE });
   }
 
   play() {
@@ -154,6 +164,8 @@ export class Player {
       this.controls.showError(error instanceof Error ? error.message : String(error));
       return;
     }
+    this.requested = -1;
+    this.requestAudio();
     this.controls.volume.value = String(Math.round(100 * shared().volume));
     this.receiver.retry();
     this.roll.scrolledAt = -Infinity;
@@ -165,19 +177,17 @@ export class Player {
     this.setArmed(false);
   }
 
-  /** Continue here at the position of another player, and pause that one. */
-  switchTo() {
-    if (!this.value) return;
-    const others = [...shared().players.values()].filter((each) => each !== this);
-    const playing = others.find((each) => each.sound.wanted && !each.value?.on_request);
-    if (playing) this.seek(this.roll.clock.tickOfBar(playing.place));
-    this.play();
+  /** Continue at the position of another player, which pauses. @param {Player | undefined} other */
+  takeOver(other) {
+    if (!this.value || !other) return;
+    this.seek(this.roll.clock.tickOfBar(other.place));
+    if (other.sound.wanted) this.play();
   }
 
   /** @param {number} tick */
   seek(tick) {
     this.sound.seek(Math.ceil(this.roll.clock.secondsAt(tick) * SAMPLE_RATE));
-    if (this.sound.wanted) this.requestAudio();
+    this.requestAudio();
     this.receiver.retry();
     this.refresh();
     this.announce();
@@ -286,7 +296,7 @@ export class Player {
   /** @param {Bars | null} bars */
   selectionChanged(bars) {
     this.updateLoop();
-    const [first, last] = bars ?? [null, null];
+    const [first, last] = bars ? bars.map((bar) => bar + this.barsBefore) : [null, null];
     if (!bars) this.controls.announce("no bars selected");
     else if (first === last) this.controls.announce(`bar ${first} selected`);
     else this.controls.announce(`bars ${first} to ${last} selected`);
@@ -317,6 +327,7 @@ export class Player {
   soundChanged() {
     if (!this.roll) return; // while the player is constructed
     this.refresh();
+    this.requestAudio();
     this.receiver.fetchChunks();
   }
 
@@ -335,7 +346,8 @@ export class Player {
     const seconds = this.sound.position / SAMPLE_RATE;
     this.roll.moveTo(clock.tickAt(seconds), this.state === "playing");
     const bar = clock.count ? Math.floor(this.place) + 1 : 0;
-    const text = bar ? `bar ${bar} of ${planned}` : "";
+    const before = this.barsBefore;
+    const text = bar ? `bar ${before + bar} of ${before + planned}` : "";
     if (!this.controls.showTime(seconds, this.lengthS, text)) return;
     stage.setAttribute("aria-valuemax", String(Math.max(1, planned)));
     stage.setAttribute("aria-valuenow", String(Math.max(1, bar)));
@@ -343,7 +355,7 @@ export class Player {
   }
 
   announce() {
-    const bar = this.value ? `, bar ${Math.floor(this.place) + 1}` : "";
+    const bar = this.value ? `, bar ${Math.floor(this.place) + 1 + this.barsBefore}` : "";
     this.controls.announce(ANNOUNCED[this.state] + bar);
   }
 

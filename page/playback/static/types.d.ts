@@ -27,6 +27,7 @@ export interface RollData {
   notes: Notes;
   prompt_end_tick: number;
   beats?: number[]; // ticks of the metronome; absent: there is none
+  first_bar?: number; // number of its first bar in the file; absent: 1
   instruments: Instrument[];
   remark: string;
 }

@@ -22,12 +22,13 @@ from musiclstm.export.pianoroll import pianoroll_data
 from musiclstm.midi.analysis import bar_starts, last_note_end, seconds_at
 from page.playback.audio_chunks import SAMPLE_RATE_HZ, Chunk, encode_chunk
 from page.playback.chunk_cache import ChunkCache
-from page.playback.player import player, switch_to
+from page.playback.player import player
 from page.playback.updates import PlayerUpdates
 from page.server.gradio_private import event_data
 
 TUNE = "Garage Riff (musiclstm)"
 PROMPT_BARS, REPEATS = 8, 3
+_COMPARE = "() => musiclstm.players.get('two').takeOver(musiclstm.players.get('one'))"
 
 
 def repeat(score: Any, times: int) -> Any:
@@ -180,7 +181,7 @@ def build(piece: DemoPiece) -> gr.Blocks:
             in_order = hidden | {"concurrency_limit": 1, "trigger_mode": "multiple"}
             roll.bars(piece.select, None, shown, **in_order)
         switch = gr.Button("Compare")
-        switch.click(None, js=switch_to("two"))
+        switch.click(None, js=_COMPARE)
     return demo
 
 

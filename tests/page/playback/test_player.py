@@ -6,7 +6,7 @@ from pathlib import Path
 
 from page.playback.audio_chunks import Chunk
 from page.playback.chunk_cache import ChunkCache
-from page.playback.player import player, switch_to
+from page.playback.player import player
 
 STATIC = Path(__file__).parents[3] / "page" / "playback" / "static"
 
@@ -35,7 +35,3 @@ def test_no_html_is_built_from_data() -> None:
 def test_the_style_sheet_has_no_template_syntax() -> None:
     style = (STATIC / "player.css").read_text(encoding="utf-8")
     assert [each for each in ("{{", "${", "`", "\\") if each in style] == []
-
-
-def test_an_id_is_quoted_in_javascript() -> None:
-    assert 'get("it\'s")' in switch_to("it's")

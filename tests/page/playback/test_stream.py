@@ -11,19 +11,21 @@ import numpy as np
 import pytest
 import soundfile
 
-from musiclstm import Constraints, RenderError, Sampling, example_files
+from musiclstm import Constraints, RenderError, Sampling, example_files, read_midi
 from musiclstm.audio import Mix, StreamingRenderer
 from musiclstm.audio.soundfonts import find_soundfont
 from musiclstm.midi import last_note_end
+from page.playback import stream as stream_module
 from page.playback.audio_chunks import SAMPLE_RATE_HZ, frame_of
-from page.playback.excerpt import excerpt_of
+from page.playback.piece_view import view_of_piece, view_of_prompt
 from page.playback.stream import (
     StreamOptions,
     replay,
-    show_piece,
+    show_view,
     stream_piece,
     stream_pieces,
 )
+from page.playback.track_mix import TrackMix
 
 MINUET = example_files()["Minuet in G (Petzold)"]
 SAMPLING = Sampling(seed=3)
@@ -43,7 +45,7 @@ def soundfont():
 
 
 def bar_frames(piece):
-    excerpt = excerpt_of(piece)
+    excerpt = view_of_piece(piece)
     return [frame_of(excerpt.score, tick) for tick in excerpt.bar_ticks]
 
 
@@ -72,7 +74,7 @@ def test_the_first_draft_already_has_two_beats_of_audio_at_the_cue(drafts, cache
     iterator = iter(drafts)
     first = next(stream_piece(iterator, cache=cache, planned_bars=6))
     assert len(list(iterator)) == 5  # no other draft was needed
-    excerpt = excerpt_of(drafts[0])
+    excerpt = view_of_piece(drafts[0])
     ticks = excerpt.bar_ticks[6], excerpt.bar_ticks[6] + 2 * excerpt.score.ticks_per_quarter
     start, end = (frame_of(excerpt.score, tick) for tick in ticks)
     assert first.piece is drafts[0]
@@ -130,13 +132,13 @@ def test_updates_carry_only_changed_notes(tiny_composer, cache):
             received[name] = received.get(name, [])[:kept] + rows
         sent += len(roll["notes"]["start"])
         sent_whole += len(received["start"])
-    assert received == excerpt_of(update.piece).pianoroll()["notes"]
+    assert received == view_of_piece(update.piece).pianoroll()["notes"]
     assert sent < 0.2 * sent_whole  # 0.03 if no earlier row ever changed
 
 
 def test_a_single_draft_is_rendered_to_its_end(drafts, cache, synth):
     *_, last = stream_piece(drafts[:1], cache=cache)
-    excerpt = excerpt_of(drafts[0])
+    excerpt = view_of_piece(drafts[0])
     end = max(excerpt.bar_ticks[-1], last_note_end(excerpt.score))
     assert len(samples_of(last.value, cache)) == frame_of(excerpt.score, end) + SAMPLE_RATE_HZ
     assert synth.open == 0
@@ -169,13 +171,13 @@ def test_no_draft_gives_no_update(cache):
 
 def test_another_mix_starts_at_the_playback_position(drafts, cache, synth):
     frames = bar_frames(drafts[-1])
-    options = [StreamOptions(Mix())]
+    options = [StreamOptions(TrackMix())]
     updates = []
     for update in stream_piece(drafts, cache=cache, options=lambda take: options[-1]):
         updates.append(update)
         if len(updates) == 4:  # rendered to the end of bar 9; playback is in bar 8
             from_s = (frames[7] + 10) / SAMPLE_RATE_HZ
-            options.append(StreamOptions(Mix(muted=frozenset({0})), from_s))
+            options.append(StreamOptions(TrackMix(muted=frozenset({0})), from_s))
             synth.played.clear()
     before, after = updates[3], updates[4]
     assert synth.played[:2] == [(frames[7], frames[8]), (frames[8], frames[9])]
@@ -189,10 +191,10 @@ def test_another_mix_starts_at_the_playback_position(drafts, cache, synth):
 
 @pytest.mark.usefixtures("synth")
 def test_another_mix_at_the_very_end_is_rendered_too(drafts, cache):
-    options = [StreamOptions(Mix())]
+    options = [StreamOptions(TrackMix())]
     for update in stream_piece(drafts, cache=cache, options=lambda take: options[-1]):
         if update.piece.bars == 6:
-            options.append(StreamOptions(Mix(gain_db=3.0)))
+            options.append(StreamOptions(TrackMix(Mix(gain_db=3.0))))
     assert update.value["rendering"] == 1
     assert update.complete
 
@@ -201,7 +203,7 @@ def test_another_mix_at_the_very_end_is_rendered_too(drafts, cache):
 
 
 def test_without_a_soundfont_the_roll_grows_and_the_error_is_reported(drafts, cache):
-    updates = list(stream_piece(drafts, cache=cache, mix=Mix(soundfont="nowhere.sf2")))
+    updates = list(stream_piece(drafts, cache=cache, mix=TrackMix(Mix(soundfont="nowhere.sf2"))))
     assert [update.piece.bars for update in updates] == [1, 2, 3, 4, 5, 6, 6]
     assert all(update.value["chunks"] == [] for update in updates)
     assert all("nowhere.sf2" in update.error for update in updates)
@@ -255,7 +257,7 @@ def test_each_take_has_its_own_options(tiny_composer, cache):
         takes_of(tiny_composer, 2),
         count=2,
         cache=cache,
-        options=lambda take: StreamOptions(Mix(muted=muted[take])),
+        options=lambda take: StreamOptions(TrackMix(muted=muted[take])),
     ):
         found[update.take] = update.value
     assert [found[take]["muted"] for take in (0, 1)] == [[], [0]]
@@ -276,8 +278,8 @@ def test_a_replay_starts_at_the_playback_position(drafts, cache, synth):
     synth.played.clear()
     frames = bar_frames(drafts[-1])
     from_s = (frames[10] + 100) / SAMPLE_RATE_HZ
-    mix = Mix(muted=frozenset({0}))
-    updates = list(replay(drafts[-1], updates=last.updates, mix=mix, from_s=from_s))
+    mix = TrackMix(muted=frozenset({0}))
+    updates = list(replay(view_of_piece(drafts[-1]), updates=last.updates, mix=mix, from_s=from_s))
     assert synth.played[0] == (frames[10], frames[11])
     value = updates[-1].value
     assert value["stream"] == last.value["stream"]
@@ -293,24 +295,44 @@ def test_a_replay_completes_an_abandoned_stream_from_any_position(drafts, cache,
     next(updates)
     second = next(updates)
     updates.close()
-    *_, last = replay(second.piece, updates=second.updates, from_s=from_s)
+    *_, last = replay(view_of_piece(second.piece), updates=second.updates, from_s=from_s)
     frames = bar_frames(second.piece)[-1] + SAMPLE_RATE_HZ
     assert len(samples_of(last.value, cache)) == frames
 
 
-def test_a_composed_piece_is_shown_from_shortly_before_its_new_bars(drafts, cache, synth):
+def test_a_composed_piece_is_shown_at_once_and_rendered_on_request(drafts, cache, synth):
     frames = bar_frames(drafts[-1])
-    updates = list(show_piece(drafts[-1], cache=cache))
-    assert updates[0].value["cue_frame"] == frames[6]
-    assert synth.played[0] == (frames[6], frames[7])
+    shown = show_view(view_of_piece(drafts[-1]), cache=cache)
+    assert shown.value["cue_frame"] == frames[6]
+    assert (shown.value["chunks"], shown.value["on_request"]) == ([], True)
+    assert synth.played == []
+    updates = list(replay(view_of_piece(drafts[-1]), updates=shown.updates, from_s=0))
     assert len(samples_of(updates[-1].value, cache)) == frames[-1] + SAMPLE_RATE_HZ
 
 
 @pytest.mark.usefixtures("synth")
-def test_a_piece_without_new_bars_can_be_shown(tiny_composer, drafts, cache):
-    for piece in (drafts[0], tiny_composer.compose(bars=1, sampling=SAMPLING)):
-        *_, last = show_piece(piece.truncated(0), cache=cache)
+def test_a_prompt_or_a_piece_without_new_bars_can_be_shown(drafts, cache):
+    prompt = view_of_prompt(read_midi(MINUET)[0], first_bar=9)
+    assert show_view(prompt, cache=cache, selection=(12, 13)).value["selection"] == [12, 13]
+    for view in (prompt, view_of_piece(drafts[0].truncated(0))):
+        shown = show_view(view, cache=cache)
+        assert shown.value["cue_frame"] == 0
+        *_, last = replay(view, updates=shown.updates)
         assert last.complete
+
+
+@pytest.mark.usefixtures("synth")
+def test_one_request_renders_a_limited_time_and_a_short_lead_in(drafts, cache, monkeypatch):
+    monkeypatch.setattr(stream_module, "MAX_SECONDS", 3.0)
+    monkeypatch.setattr(stream_module, "_LEAD_IN_BARS", 2)
+    frames, view = bar_frames(drafts[-1]), view_of_piece(drafts[-1])
+    shown = show_view(view, cache=cache)
+    *_, last = replay(view, updates=shown.updates, from_s=frames[5] / SAMPLE_RATE_HZ + 0.1)
+    starts = [start for start, _ in last.value["chunks"]]
+    assert min(starts) == frames[3]
+    assert not last.value["complete"]
+    end = max(start + length for start, length in last.value["chunks"])
+    assert frames[5] + 3 * SAMPLE_RATE_HZ <= end < frames[-1]
 
 
 # -- With a real synthesizer ---------------------------------------------------------------------
@@ -321,7 +343,7 @@ def test_a_piece_without_new_bars_can_be_shown(tiny_composer, drafts, cache):
 def test_audio_from_the_cue_on_equals_one_rendering(drafts, cache):
     *_, last = stream_piece(drafts, cache=cache)
     samples = samples_of(last.value, cache)
-    excerpt = excerpt_of(drafts[-1])
+    excerpt = view_of_piece(drafts[-1])
     cue, end = excerpt.bar_ticks[6], excerpt.bar_ticks[-1]
     with StreamingRenderer(sample_rate_hz=SAMPLE_RATE_HZ) as renderer:
         renderer.start_at(excerpt.score, cue)
@@ -337,7 +359,7 @@ def test_audio_from_the_cue_on_equals_one_rendering(drafts, cache):
 def test_the_lead_in_is_as_loud_as_what_follows(drafts, cache):
     *_, last = stream_piece(drafts, cache=cache, cue_bars=4)
     samples = samples_of(last.value, cache)
-    excerpt = excerpt_of(drafts[-1])
+    excerpt = view_of_piece(drafts[-1])
     with StreamingRenderer(sample_rate_hz=SAMPLE_RATE_HZ) as renderer:
         whole = renderer.play(excerpt.score, excerpt.bar_ticks[8])
     cue = frame_of(excerpt.score, excerpt.bar_ticks[4])
@@ -353,8 +375,10 @@ def test_the_lead_in_is_as_loud_as_what_follows(drafts, cache):
 def test_a_muted_instrument_is_silent(tiny_composer, cache):
     piano = Constraints(programs={0})
     piece = tiny_composer.compose(bars=2, constraints=piano, sampling=SAMPLING)
-    first = next(show_piece(piece, cache=cache))
-    *_, last = replay(piece, updates=first.updates, mix=Mix(muted=frozenset({0})))
+    first = show_view(view_of_piece(piece), cache=cache)
+    *_, last = replay(
+        view_of_piece(piece), updates=first.updates, mix=TrackMix(muted=frozenset({0}))
+    )
     assert np.abs(samples_of(last.value, cache)).max() < 1e-3
-    *_, last = replay(piece, updates=last.updates, mix=Mix())
+    *_, last = replay(view_of_piece(piece), updates=last.updates, mix=TrackMix())
     assert np.abs(samples_of(last.value, cache)).max() > 0.05

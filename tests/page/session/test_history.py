@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musiclstm import ScoreError
-from page.session.history import MAX_VERSIONS, History
+from page.session.history import MAX_PROMPTS, MAX_VERSIONS, History
+from page.session.prompt import PromptChoice
 
-TITLE = "Minuet in G (Petzold)"
+PROMPT = PromptChoice.bundled("Minuet in G (Petzold)")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def history_of(piece, *parents):
     """Return a history with one version per parent, all of the same piece."""
     history = History()
     for parent in parents:
-        history = history.add(piece, label="8 bars", parent=parent)
+        history = history.add(PROMPT, piece, label="8 bars", parent=parent)
     return history
 
 
@@ -38,8 +39,6 @@ def test_an_empty_history_has_no_version():
     assert not history.can_undo
     assert not history.can_redo
     assert history.undo() is history.redo() is history
-    with pytest.raises(ScoreError, match="press Continue first"):
-        history.before_bar(1)
 
 
 def test_undo_follows_the_order_of_display_not_the_tree(piece):
@@ -55,7 +54,7 @@ def test_undo_follows_the_order_of_display_not_the_tree(piece):
 
 
 def test_a_new_version_after_undo_keeps_the_undone_one_in_the_tree(piece):
-    history = history_of(piece, None, 1).undo().add(piece, label="other", parent=1)
+    history = history_of(piece, None, 1).undo().add(PROMPT, piece, label="other", parent=1)
     assert history.current == 3
     assert not history.can_redo
     assert history.undo().current == 1
@@ -65,34 +64,43 @@ def test_a_new_version_after_undo_keeps_the_undone_one_in_the_tree(piece):
 
 def test_changes_do_not_modify_the_history_itself(piece):
     history = history_of(piece, None)
-    history.add(piece, label="more", parent=1)
+    history.add(PROMPT, piece, label="more", parent=1)
     history.with_piece(1, piece.truncated(1))
     assert numbers(history) == [1]
     assert history.version.piece is piece
 
 
-def test_a_version_stores_its_request(piece):
-    history = History().add(piece, label="4 bars", title=TITLE)
-    version = history.version
-    assert (version.label, version.title) == ("4 bars", TITLE)
+def test_a_version_counts_bars_as_the_file_does(piece):
+    part = PROMPT.with_selection(first_bar=3, last_bar=6)
+    version = History().add(part, piece, label="4 bars").version
+    assert (version.first_bar, version.prompt_end, version.last_bar) == (3, 6, 10)
     assert str(version) == "1. 4 bars"
+    opened = History().add(part, label="opened").version
+    assert (opened.first_bar, opened.last_bar, opened.new_bars) == (1, 6, 0)
+
+
+def test_prompts_are_limited():
+    history = History()
+    for number in range(MAX_PROMPTS + 3):
+        history = history.add(PromptChoice.bundled("Ode to Joy (Beethoven)"), label=str(number))
+    assert len(history.versions) == MAX_PROMPTS
 
 
 def test_an_unknown_version_is_rejected(piece):
     history = history_of(piece, None)
-    for ask in (history.version_of, history.go_to, history.keep):
+    for ask in (history.version_of, history.go_to):
         with pytest.raises(ScoreError, match="Version 5"):
             ask(5)
 
 
 def test_a_version_whose_parent_was_removed_is_a_root(piece):
-    history = history_of(piece, None).add(piece, label="more", parent=9)
+    history = history_of(piece, None).add(PROMPT, piece, label="more", parent=9)
     assert history.version.parent is None
     assert [number for _, number in history.outline()] == [1, 2]
 
 
 def test_a_longer_draft_replaces_the_piece_of_its_version(piece):
-    history = History().add(piece.truncated(1), label="4 bars").with_piece(1, piece)
+    history = History().add(PROMPT, piece.truncated(1), label="4 bars").with_piece(1, piece)
     assert history.version.piece is piece
     assert history.stack == (1,)
 
@@ -103,7 +111,7 @@ def test_a_longer_draft_replaces_the_piece_of_its_version(piece):
 def four_takes(piece, history=None, parent=None):
     history = history or History()
     for letter in "ABCD":
-        history = history.add(piece, label="8 bars", letter=letter, parent=parent)
+        history = history.add(PROMPT, piece, label="8 bars", letter=letter, parent=parent)
     return history
 
 
@@ -120,33 +128,6 @@ def test_four_takes_are_one_step_for_undo(piece):
     ]
 
 
-def test_keep_removes_the_other_takes(piece):
-    history = four_takes(piece, four_takes(piece))
-    assert numbers(history.keep(6)) == [1, 2, 3, 4, 6]
-    assert history.keep(6).current == 6
-    assert numbers(history.keep(6).keep(1)) == [1, 6]
-
-
-def test_keep_does_not_remove_takes_with_children(piece):
-    history = four_takes(piece).add(piece, label="more", parent=2)
-    assert numbers(history.keep(4)) == [2, 4, 5]
-    assert numbers(history.keep(5)) == [1, 2, 3, 4, 5]
-
-
-# -- Before a bar ----------------------------------------------------------------------------------
-
-
-def test_before_bar_returns_the_earlier_bars_and_the_number_removed(tiny_composer, piece):
-    history = history_of(piece, None)
-    before, missing = history.before_bar(3)
-    assert (before.bars, missing) == (2, 2)
-    assert tiny_composer.extend(before, bars=missing).to_midi() == piece.to_midi()
-    assert history.before_bar(1)[1] == 4
-    for bar in (0, 5, -1):
-        with pytest.raises(ScoreError, match="the new bars are 1 to 4; choose"):
-            history.before_bar(bar)
-
-
 # -- The tree ------------------------------------------------------------------------------------
 
 
@@ -159,11 +140,11 @@ def test_the_outline_indents_children(piece):
 
 
 def test_the_oldest_leaf_is_removed_first_but_never_the_current_version(piece):
-    history = history_of(piece, *[None] * MAX_VERSIONS).add(piece, label="more", parent=1)
+    history = history_of(piece, *[None] * MAX_VERSIONS).add(PROMPT, piece, label="more", parent=1)
     assert len(history.versions) == MAX_VERSIONS
     assert 1 in numbers(history)
     assert 2 not in numbers(history)
-    history = history.go_to(3).add(piece, label="more", parent=1)
+    history = history.go_to(3).add(PROMPT, piece, label="more", parent=1)
     assert {1, 3} & set(numbers(history)) == {1}
     assert history.undo().current != 3
 
@@ -180,13 +161,13 @@ def test_shared_bars_count_once(piece, tiny_composer, monkeypatch):
     history = history_of(piece, *[None] * 20)
     assert len(history.versions) == 20
     for _ in range(3):
-        history = history.add(tiny_composer.compose(bars=4), label="4 bars")
+        history = history.add(PROMPT, tiny_composer.compose(bars=4), label="4 bars")
     assert len(history.versions) == 2
     assert history.current == 23
 
 
 actions = st.lists(
-    st.tuples(st.sampled_from(["add", "takes", "undo", "redo", "go", "keep"]), st.integers(0, 99)),
+    st.tuples(st.sampled_from(["add", "takes", "undo", "redo", "go"]), st.integers(0, 99)),
     max_size=60,
 )
 
@@ -198,13 +179,13 @@ def test_after_any_actions_the_current_version_exists(piece, actions):
         known = numbers(history)
         picked = known[choice % len(known)] if known else None
         if name == "add":
-            history = history.add(piece, label="more", parent=picked)
+            history = history.add(PROMPT, piece, label="more", parent=picked)
         elif name == "takes":
             history = four_takes(piece, history, picked)
         elif name in ("undo", "redo"):
             history = getattr(history, name)()
         elif picked is not None:
-            history = (history.go_to if name == "go" else history.keep)(picked)
+            history = history.go_to(picked)
         kept = set(numbers(history))
         assert len(kept) <= MAX_VERSIONS
         assert (history.current in kept) == bool(kept)

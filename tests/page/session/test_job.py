@@ -14,7 +14,7 @@ from page.session.job import (
 )
 from page.session.session import GenerationJob, PlayerState, Session, StartPoint
 from page.session.settings import PageSettings
-from page.ui.input_parsing import parse_integer, parse_number, parse_programs, parse_seconds
+from page.ui.input_parsing import parse_integer, parse_number, parse_seconds, parse_tracks
 
 TUNE = example_files()["Minuet in G (Petzold)"]
 
@@ -81,15 +81,15 @@ def test_a_changed_mix_yields_the_draft_again(drafts, clock):
 def test_stream_options_are_the_newest_mix_and_position():
     session, job = Session(), GenerationJob()
     run = GenerationProgress(
-        session, job, StartPoint(session.prompt), PageSettings(reverb=0.3), 1, 8, "8 bars"
+        session, job, StartPoint(session.version.prompt), PageSettings(reverb=0.3), 1, 8, "8 bars"
     )
     session.players[0] = PlayerState(muted=(0,), from_s=4.0)
     assert run.stream_options(0).mix.muted == frozenset()  # the former piece is muted
     run.shown.add(0)
     mix, from_s = run.stream_options(0)
-    assert (mix.reverb, mix.muted, from_s) == (0.3, {0}, 4.0)
+    assert (mix.mix.reverb, mix.muted, from_s) == (0.3, {0}, 4.0)
     job.sound_settings = PageSettings(reverb=0.6)
-    assert run.stream_options(0).mix.reverb == 0.6
+    assert run.stream_options(0).mix.mix.reverb == 0.6
     assert run.mixes[0] == run.stream_options(0).mix
 
 
@@ -102,8 +102,8 @@ def test_an_invalid_position_is_the_start(position, seconds):
 
 
 def test_values_from_a_browser_are_converted_or_ignored():
-    assert parse_programs([0, "x", None, 40]) == (0, 40)
-    assert parse_programs("0") == ()
+    assert parse_tracks([0, "x", None, 40]) == (0, 40)
+    assert parse_tracks("0") == ()
     assert parse_number(" 12 ") == 12.0
     assert parse_number("twelve") == "twelve"
     assert [parse_integer(each) for each in (3, "3", None, True, 2.0)] == [3, 0, 0, 0, 0]

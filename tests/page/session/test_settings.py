@@ -12,10 +12,10 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from musiclstm import Constraints, MusicLSTMError, Sampling, Surprise, example_files
-from musiclstm.audio.mix import Mix
 from musiclstm.audio.soundfonts import installed_soundfonts
 from musiclstm.generation.constraints import KEY_OF_PROMPT, MAX_NOTES_AT_ONCE, Scale
 from musiclstm.tokens import supports_time_signature
+from page.playback.track_mix import TrackMix
 from page.session.composer_options import (
     constraints_of,
     mix_of,
@@ -58,7 +58,6 @@ valid = st.builds(
     lowest=st.integers(0, 60),
     highest=st.integers(60, 127),
     endless=st.booleans(),
-    locked=st.booleans(),
     ending=st.booleans(),
     key=st.sampled_from(KEYS),
     meter=st.sampled_from(METERS),
@@ -85,7 +84,7 @@ def test_default_settings_are_the_library_s_defaults(tiny_composer, tune):
     assert settings == PageSettings()
     assert sampling_of(settings) == Sampling()
     assert surprise_of(settings) == Surprise()
-    assert mix_of(settings) == Mix()
+    assert mix_of(settings) == TrackMix()
     for prompt in (tune, None):
         asked = constraints_of(settings, composer=tiny_composer, prompt=prompt)
         assert asked == tiny_composer.default_constraints(prompt)
@@ -97,8 +96,8 @@ def test_settings_survive_json(settings):
 
 
 @given(valid, st.sampled_from(sorted(numbers)), st.data(), st.integers(0, 2**32 - 1))
-def test_changing_one_control_keeps_the_others_and_the_locked_seed(settings, name, data, used):
-    shown = values_of(replace(settings, locked=True, fewest_notes=0, random_seed=used))
+def test_changing_one_control_keeps_the_others_and_the_seed(settings, name, data, used):
+    shown = values_of(replace(settings, fewest_notes=0, random_seed=used))
     wanted = data.draw(st.integers(0, 1) if name == "fewest_notes" else numbers[name])
     changed = from_values(shown | {name: wanted})
     assert getattr(changed, name) == wanted
@@ -135,7 +134,7 @@ def test_any_value_is_accepted_or_rejected_in_one_sentence(name, value):
         ({"key": "H major"}, "key must be one of as the prompt, free, C major"),
         ({"meter": "13/16"}, "meter must be one of as the prompt, free, 4/4"),
         ({"instruments": [128]}, "instruments must be a list of programs from -1"),
-        ({"swaps": {"-1": 3}}, "swaps must be programs from 0 to 127"),
+        ({"swaps": {"-1": 3}}, "swaps must be indices of tracks, each"),
         ({"lowest": 70, "highest": 60}, "The lowest pitch, 70, is above the highest, 60;"),
         ({"fewest_notes": 9, "most_notes": 4}, "cannot have at least 9 and at most 4 notes;"),
         ({"volume": 3}, "There is no setting 'volume'; leave it out."),
@@ -162,13 +161,13 @@ def test_whole_floats_and_empty_values_are_accepted():
 
 
 def test_settings_are_summarized_without_defaults():
-    assert str(PageSettings()) == "8 bars, adventurous 1"
+    assert str(PageSettings(bars=1)) == ""
     settings = PageSettings(
-        bars=1, adventurous=1.1, key="D minor", meter="3/4", surprise=1, tempo_bpm=90
+        adventurous=1.1, lively=-0.5, key="D minor", meter="3/4", surprise=1, tempo_bpm=90
     )
-    assert str(settings) == "1 bar, adventurous 1.1, D minor, 3/4, bold surprises, 90 bpm"
+    assert str(settings) == "D minor, 3/4, calmer, more surprising, bold surprises, 90 bpm"
     settings = PageSettings(endless=True, instruments=(40, DRUMS), surprise=0.5, ending=True)
-    assert str(settings) == "endless, adventurous 1, surprises, Drums and Violin"
+    assert str(settings) == "surprises, Drums and Violin"
 
 
 # -- Options of the library -----------------------------------------------------------------------
@@ -225,6 +224,25 @@ def test_the_prompt_s_constraints_change_only_where_a_control_does(tiny_composer
     assert constraints(most_at_once=2) == two
     full = constraints(most_at_once=MAX_NOTES_AT_ONCE)
     assert full == replace(usual, max_polyphony=32)
+
+
+@pytest.mark.parametrize(
+    ("lively", "notes"), [(-1, (0, 4)), (-0.5, (0, 7)), (0.5, (15, 256)), (1, (20, 256))]
+)
+def test_livelier_music_has_more_notes_than_the_music_before(tiny_composer, lively, notes):
+    settings = PageSettings(lively=lively)
+    asked = constraints_of(settings, composer=tiny_composer, notes_per_bar=10)
+    assert asked.notes_per_bar == notes
+    stated = constraints_of(replace(settings, most_notes=9), composer=tiny_composer)
+    assert stated.notes_per_bar == (0, 9)
+
+
+def test_a_new_piece_keeps_its_band_key_and_meter(tiny_composer):
+    form = PageSettings(instruments=(0, 40), key="D minor", meter="3/4", tempo_bpm=90)
+    first = constraints_of(form, composer=tiny_composer)
+    piece = tiny_composer.compose(bars=1, constraints=first)
+    kept = constraints_of(PageSettings(), composer=tiny_composer, after=piece)
+    assert (kept.programs, kept.key, kept.meter) == ({0, 40}, "D minor", (3, 4))
 
 
 def test_without_a_prompt_its_key_is_free(tiny_composer):
@@ -302,7 +320,6 @@ def test_a_recipe_restores_the_controls(tiny_composer, tune, settings):
         **common,
     )
     found = settings_of(piece.recipe)
-    assert found.locked
     assert found.bars == settings.bars
     assert sampling_of(found) == piece.sampling
     assert surprise_of(found) == piece.surprise

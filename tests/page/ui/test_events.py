@@ -21,9 +21,9 @@ NO_CHANGE = gr.skip()
 EVENT_DATA: list[dict[str, Any] | None] = [
     None,
     {},
-    {"first": 3, "last": 4, "muted": [0], "position_s": 1.5, "number": 1, "title": "Ode to Joy"},
-    {"first": 9, "last": None, "muted": [200], "position_s": -1, "number": 99},
-    {"first": "x", "last": "x", "muted": "x", "position_s": "x", "number": "x", "title": 5},
+    {"first": 3, "last": 4, "muted": [0], "position_s": 1.5, "number": 1, "take": 0},
+    {"first": 9, "last": None, "muted": [200], "position_s": -1, "number": 99, "take": 9},
+    {"first": "x", "last": "x", "muted": "x", "position_s": "x", "number": "x", "take": "x"},
 ]
 
 
@@ -118,14 +118,6 @@ def test_every_event_is_wrapped(tiny_composer: Composer) -> None:
         assert function.__code__.co_filename.endswith("errors.py"), event.api_name
 
 
-def test_a_bar_of_the_prompt_changes_nothing(tiny_composer: Composer) -> None:
-    served = ServedPage(tiny_composer)
-    served.call(served.named("compose"))
-    (select_bar,) = (each for each in served.events if each.outputs == [served.page.result.bar])
-    assert served.call(select_bar, {"first": 3, "last": 3}) == [[NO_CHANGE]]
-    assert served.call(select_bar, {"first": 9, "last": 9}) == [[1]]
-
-
 @pytest.mark.parametrize("with_job", [False, True])
 def test_another_mix_without_a_piece_or_during_a_job_keeps_the_players(
     tiny_composer: Composer, with_job: bool
@@ -133,7 +125,7 @@ def test_another_mix_without_a_piece_or_during_a_job_keeps_the_players(
     served = ServedPage(tiny_composer)
     if with_job:
         served.session.start_job()
-    players = [take.player for take in served.page.takes]
+    players = [*served.page.players]
     remix = next(each for each in served.events if each.outputs == players)
     (values,) = served.call(remix)
     assert [each["__type__"] for each in values] == ["update"] * 4

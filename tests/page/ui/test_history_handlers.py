@@ -10,52 +10,72 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from musiclstm import Composer, Recipe
+from musiclstm import Composer, Recipe, read_midi
 from page.ui.errors import event_handler
 from tests.page.session_driver import SessionDriver, build_events, text_of
 
 
-def test_undo_and_redo_show_the_other_version(ann: SessionDriver) -> None:
-    first, second = ann.run().piece, ann.run().piece
-    assert ann.newest(ann.page.result.undo)["interactive"] is True
-    assert ann.run("undo").piece is first
-    assert ann.newest(ann.page.result.redo)["interactive"] is True
-    assert ann.run("redo").piece is second
+def test_undo_and_redo_go_back_to_the_prompt_and_forth(ann: SessionDriver) -> None:
+    first = ann.run().piece
+    second = ann.run(bars=3).piece
+    assert ann.newest(ann.page.actions.undo)["interactive"] is True
+    assert ann.move("undo").piece is first
+    assert ann.texts[-1] == "Continue adds 8 bars after bar 10."
+    assert ann.newest(ann.page.actions.redo)["interactive"] is True
+    ann.move("undo")
+    assert ann.session.version.piece is None
+    assert ann.newest(ann.page.actions.undo)["interactive"] is False
+    assert ann.newest(ann.page.actions.again)["interactive"] is False
+    assert ann.move("redo").move("redo").piece is second
+    assert ann.move("go_to", 2).piece is first
     lines = text_of(ann.newest(ann.page.result.history))
-    assert lines.startswith("History: 2 versions 1. 2 bars")
-    assert ann.run("go_to", 1).piece is first
+    assert lines == (
+        "History: 3 versions 1. Minuet in G (Petzold) \u2003 2. 2 bars after bar 8 "
+        "\u2003\u2003 3. 3 bars after bar 10"
+    ).replace("\u2003 ", "").replace("\u2003", "")
 
 
-@pytest.mark.parametrize("name", ["undo", "redo", "extend"])
-def test_without_a_piece_buttons_say_what_to_do(ann: SessionDriver, name: str) -> None:
+def test_without_new_bars_buttons_say_what_to_do(ann: SessionDriver) -> None:
     with pytest.raises(gr.Error, match="press Continue first"):
-        ann.run(name)
+        ann.run("again")
     with pytest.raises(gr.Error, match="press Continue first"):
-        ann.run("keep", 0)
-    with pytest.raises(gr.Error, match="press Continue first"):
-        ann.download("midi")
+        ann.download("new_midi")
+    assert read_midi(ann.download("midi")[1])[1].bars == 8
 
 
 @pytest.mark.parametrize("number", [99, None, "x"])
 def test_a_version_that_does_not_exist_is_rejected(ann: SessionDriver, number: Any) -> None:
     ann.run()
     with pytest.raises(gr.Error, match="is not there"):
-        ann.run("go_to", number)
+        ann.move("go_to", number)
 
 
-def test_a_clicked_new_bar_is_filled_in_and_others_are_ignored(ann: SessionDriver) -> None:
+def test_the_status_says_what_the_next_press_does(ann: SessionDriver) -> None:
+    status, set_bars = ann.page.status, ann.events.history.set_bars
+    for bars, endless, text in (
+        (1, False, "Continue adds 1 bar after bar 8."),
+        (16, False, "Continue adds 16 bars after bar 8."),
+        (4, True, "Continue adds bars after bar 8 until you press Stop."),
+    ):
+        assert text_of(set_bars(ann.session, bars, endless)[status]) == text
+
+
+def test_selected_bars_are_shown_with_what_can_be_done(ann: SessionDriver) -> None:
     ann.run()
-    select, bar = ann.events.history.select_bar, ann.page.result.bar
-    assert select(ann.session, {"first": 10, "last": 10}) == {bar: 2}
-    for data in ({"first": 8}, {"first": 11}, {"first": None}, {"first": "x"}, {}):
-        assert select(ann.session, data) == {}  # type: ignore[arg-type]
+    select, chosen = ann.events.history.select_bars, ann.page.actions.chosen
+    shown = select(ann.session, {"first": 10, "last": 10})[chosen]
+    assert (text_of(shown), "new" in shown) == ("Bar 10", True)
+    shown = select(ann.session, {"first": 8, "last": 9})[chosen]
+    assert (text_of(shown), "old" in shown) == ("Bars 8 to 9", True)
+    for data in ({"first": None}, {"first": "x"}, {"first": 3, "last": 1}, {}):
+        assert select(ann.session, data) == {chosen: ""}  # type: ignore[arg-type]
 
 
 def test_downloads_hold_the_piece_and_have_safe_names(
     ann: SessionDriver, midi_file: Callable[..., Path]
 ) -> None:
     ann.prompt("upload", str(midi_file("<i>..%2f x.mid")))
-    ann.run(random_seed="7", locked=True)
+    ann.run(random_seed="7")
     contents = {"midi": ann.piece.to_midi(), "new_midi": ann.piece.to_midi(only_new=True)}
     for kind, content in contents.items():
         name, data = ann.download(kind)

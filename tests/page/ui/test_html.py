@@ -21,13 +21,13 @@ UNSAFE_SCRIPT = re.compile(
 
 # Numbers, constants, and HTML of which every part was escaped before.
 SAFE_VALUES = {
-    "prompt_cards.py": {
-        "cards", "nothing", "attributes", "picture", "path", "_WIDTH", "_HEIGHT",
+    "strips.py": {
+        "start", "bars", "items", "str(is_chosen).lower()", "0 if is_chosen else -1", "strip.take",
+        "letter", "strip.picture", "_WIDTH", "_HEIGHT", "path",
     },
     "html.py": {
-        "x", "y", "width", "part", "_LOGO", "empty", "items", "text", "known", "action", "kind",
-        "letter", "label", "seed", "why", "len(lines)", "number", "mark", "name",
-        "', '.join(facts)",
+        "x", "y", "width", "part", "_LOGO", "items", "more", "text", "known", "action", "kind",
+        "trouble", "len(lines)", "number", "mark", "name", "made_s", "', '.join(facts)",
     },
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The part of a piece that the player shows."""
+"""What the player shows of a prompt and of a piece."""
 
 from __future__ import annotations
 
@@ -8,55 +8,53 @@ import numpy as np
 
 from musiclstm import Sampling, Selection, example_files
 from musiclstm.midi import bar_starts
-from page.playback.excerpt import excerpt_of, new_bar_of
+from page.playback.piece_view import view_of_piece, view_of_prompt
 
 SAMPLING = Sampling(seed=3)
 MINUET = example_files()["Minuet in G (Petzold)"]
 
 
-def test_a_short_prompt_is_shown_whole(tiny_composer):
+def test_prompt_and_new_bars_are_shown(tiny_composer):
     piece = tiny_composer.compose(bars=2, prompt=MINUET, sampling=SAMPLING)
-    excerpt = excerpt_of(piece)
-    assert excerpt.score == piece.score
-    assert (excerpt.prompt_bars, len(excerpt.bar_ticks)) == (8, 8 + 2 + 1)
-    assert excerpt.bar_ticks[8] == excerpt.new_start_tick
-    end = excerpt.bar_ticks[-1]
-    assert list(excerpt.bar_ticks) == bar_starts(piece.score, end_tick=end).tolist()
+    view = view_of_piece(piece)
+    assert view.score == piece.score
+    assert (view.prompt_bars, len(view.bar_ticks)) == (8, 8 + 2 + 1)
+    assert view.bar_ticks[8] == view.new_start_tick
+    end = view.bar_ticks[-1]
+    assert list(view.bar_ticks) == bar_starts(piece.score, end_tick=end).tolist()
     notes = [
         (note.time, note.pitch, track.program)
-        for track in excerpt.score.tracks
+        for track in view.score.tracks
         for note in track.notes
     ]
     programs = [track.program for track in piece.continuation.tracks]
     expected = {
-        (each.tick + excerpt.new_start_tick, each.pitch, programs[each.track]): each.probability
+        (each.tick + view.new_start_tick, each.pitch, programs[each.track]): each.probability
         for each in piece.note_probabilities()
     }
-    pairs = zip(notes, excerpt.probabilities, strict=True)
+    pairs = zip(notes, view.probabilities, strict=True)
     assert {note: probability for note, probability in pairs if probability} == expected
-    percents = excerpt.pianoroll()["notes"]["sure"]
+    percents = view.pianoroll()["notes"]["sure"]
     assert sum(percent >= 0 for percent in percents) == piece.continuation.note_num()
 
 
-def test_a_long_prompt_is_cut_to_its_last_sixteen_bars(tiny_composer, invented):
+def test_bars_are_numbered_as_in_the_file(tiny_composer, invented):
     prompt = invented(bars=20, programs=(0, 40))
-    piece = tiny_composer.compose(bars=2, prompt=prompt, sampling=SAMPLING)
-    excerpt = excerpt_of(piece)
-    bar = 4 * piece.score.ticks_per_quarter
-    assert (excerpt.prompt_bars, len(excerpt.bar_ticks)) == (16, 19)
-    assert excerpt.new_start_tick == 16 * bar
-    before = sum(note.time < 4 * bar for track in piece.score.tracks for note in track.notes)
-    assert excerpt.score.note_num() == piece.score.note_num() - before
-    assert len(excerpt.probabilities) == excerpt.score.note_num()
-    assert [new_bar_of(piece, bar) for bar in (16, 17)] == [0, 1]
+    selection = Selection(first_bar=9, last_bar=16)
+    piece = tiny_composer.compose(bars=2, prompt=prompt, prompt_selection=selection)
+    view = view_of_piece(piece, first_bar=9)
+    assert (view.prompt_bars, len(view.bar_ticks)) == (8, 11)
+    assert view.pianoroll()["first_bar"] == 9
+    whole = view_of_prompt(prompt)
+    assert (whole.prompt_bars, whole.new_start_tick) == (20, whole.bar_ticks[-1])
+    assert whole.pianoroll()["first_bar"] == 1
 
 
 def test_a_piece_without_a_prompt_is_shown_whole(tiny_composer):
     piece = tiny_composer.compose(bars=4, sampling=SAMPLING)
-    excerpt = excerpt_of(piece)
-    assert (excerpt.prompt_bars, excerpt.new_start_tick, len(excerpt.bar_ticks)) == (0, 0, 5)
-    assert new_bar_of(piece, 3) == 3
-    empty = excerpt_of(piece.truncated(0))
+    view = view_of_piece(piece)
+    assert (view.prompt_bars, view.new_start_tick, len(view.bar_ticks)) == (0, 0, 5)
+    empty = view_of_piece(piece.truncated(0))
     assert (empty.bar_ticks, empty.probabilities) == ((0,), ())
 
 
@@ -67,9 +65,9 @@ def test_accompaniment_tracks_have_no_probabilities(tiny_composer, invented):
         bars=2, prompt=prompt, prompt_selection=selection, sampling=SAMPLING
     )
     assert piece.accompaniment_tracks == 2
-    excerpt = excerpt_of(piece)
-    assert excerpt.score.note_num() == piece.score.note_num()
-    known = [probability is not None for probability in excerpt.probabilities]
+    view = view_of_piece(piece)
+    assert view.score.note_num() == piece.score.note_num()
+    known = [probability is not None for probability in view.probabilities]
     assert sum(known) == len(piece.note_probabilities())
     accompaniment = sum(len(track.notes) for track in list(piece.score.tracks)[-2:])
     assert not any(known[-accompaniment:])
@@ -89,17 +87,16 @@ def test_an_added_instrument_has_probabilities_beside_accompaniment(tiny_compose
     tracks = list(piece.score.tracks)
     assert [track.program for track in tracks] == [40, 0, 42]
     ends = np.cumsum([len(track.notes) for track in tracks])
-    probabilities = np.array(excerpt_of(piece).probabilities, object)
+    probabilities = np.array(view_of_piece(piece).probabilities, object)
     _, accompaniment, added = np.split(probabilities, ends[:-1])
     assert all(each is None for each in accompaniment)
     assert len(added)
     assert all(each is not None for each in added)
 
 
-def test_tracks_of_one_program_are_one_instrument_of_the_roll(tiny_composer, invented):
+def test_a_track_keeps_its_index_while_the_piece_grows(tiny_composer, invented):
     prompt = invented(bars=4, programs=(40, 40, 42))
-    piece = tiny_composer.compose(bars=4, prompt=prompt, sampling=SAMPLING)
-    roll = excerpt_of(piece).pianoroll()
-    assert [each["program"] for each in roll["instruments"]] == [40, 42]
-    indexes = [0 if track.program == 40 else 1 for track in piece.score.tracks for _ in track.notes]
-    assert sorted(roll["notes"]["instrument"]) == sorted(indexes)
+    for piece in tiny_composer.stream(bars=3, prompt=prompt, sampling=SAMPLING):
+        roll = view_of_piece(piece).pianoroll()
+        assert [each["track"] for each in roll["instruments"]] == [0, 1, 2]
+        assert [each["program"] for each in roll["instruments"]] == [40, 40, 42]
