@@ -2,6 +2,7 @@
 #
 #   PYTHON       the interpreter for the virtual environment, 3.11 or newer
 #   SOUND=no     goes on without FluidSynth and a SoundFont
+#   PORT         where `make demo` and `make static` serve their pages
 #   DATA         folders of corpora for `make card`, separated by commas
 #   ONLY         some measurements of `make card` (python -m benchmarks.model_card --help)
 #   TORCH_INDEX  a pip option that says where PyTorch comes from (README: CUDA builds)
@@ -57,11 +58,11 @@ card: have-sound $(INSTALLED_DEV)  ## measures the bundled weights on DATA and w
 wasm:  ## builds musiclstm/core/core.wasm; needs clang and lld
 	scripts/build_wasm.sh
 
-demo: install  ## the page, on http://127.0.0.1:7860
-	$(PY) app.py
+demo: install  ## the page, on http://127.0.0.1:7860 or another PORT
+	$(PY) app.py $(if $(PORT),--port $(PORT))
 
-static: install node_modules  ## the page without a server, on http://127.0.0.1:7861
-	$(PY) -m hub.static_page build/static --serve
+static: install node_modules  ## the page without a server, on http://127.0.0.1:7861 or another PORT
+	$(PY) -m hub.static_page build/static --serve $(if $(PORT),--port $(PORT))
 
 node_modules: package.json package-lock.json
 	npm ci

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import socket
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -24,6 +25,7 @@ from page.ui import html
 from page.ui.events import EventListeners
 from page.ui.layout import CSS, THEME, build_layout
 
+_TAKEN = "Nothing can be served at {host}:{port}; choose another --port or --host."
 MAX_UPLOAD = "2mb"
 MAX_QUEUE = 60  # jobs of all kinds; `ServerLimits` allows fewer that compose
 MAX_SESSIONS = 100  # beyond it, the least recently used session is dropped
@@ -117,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "--mcp needs more packages; in an environment of its own, run: "
             "pip install -r requirements.txt 'gradio[mcp]'"
         )
+    if not _is_free(options.host, options.port):  # told before the model is loaded
+        return _fail(_TAKEN.format(**vars(options)))
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         composer = Composer.from_pretrained(options.model, revision=options.revision)
@@ -137,13 +141,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                 root_path=options.root_path,
             )
         except OSError:
-            return _fail(
-                f"Nothing can be served at {options.host}:{options.port}; "
-                "choose another --port or --host."
-            )
+            return _fail(_TAKEN.format(**vars(options)))
         print(url, flush=True)
         serve_until_signal(demo)
     return 0
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
+            return True
+    except (OSError, OverflowError):
+        return False
 
 
 def _parser() -> argparse.ArgumentParser:

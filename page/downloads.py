@@ -100,8 +100,8 @@ def _bytes_of(piece: Composition | PromptChoice, kind: str, title: str, mix: Tra
             return _zip_of_tracks(score)
         case "musicxml":
             return to_musicxml(score, title=title).encode()
-    score = mix.applied_to(_with_short_prompt(piece, score))
-    return render(score, mix=mix.mix).to_bytes(kind)
+    audible = mix.applied_to(_with_short_prompt(piece, score))
+    return render(audible, mix=mix.mix).to_bytes(kind)
 
 
 def _composed(piece: Composition | PromptChoice) -> Composition:
@@ -116,7 +116,7 @@ def _with_short_prompt(piece: Composition | PromptChoice, score: AnyScore) -> An
     lines = bar_starts(score, end_tick=end)
     if len(lines) <= MAX_PROMPT_BARS + 1 or end == 0:
         return score
-    return slice_score(score, int(lines[-1 - MAX_PROMPT_BARS]), None)
+    return slice_score(in_ticks(score), int(lines[-1 - MAX_PROMPT_BARS]), None)
 
 
 def _zip_of_tracks(score: AnyScore) -> bytes:

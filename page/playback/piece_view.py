@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from math import ceil
 from typing import Any, NamedTuple
 
 from musiclstm import Composition
 from musiclstm.export import pianoroll_data
-from musiclstm.midi import AnyScore, bar_starts, in_ticks
+from musiclstm.midi import AnyScore, bar_starts, in_ticks, meter_at
 
 
 class PieceView(NamedTuple):
@@ -36,7 +37,8 @@ class PieceView(NamedTuple):
         roll = pianoroll_data(
             self.score, prompt_end_tick=self.new_start_tick, probabilities=self.probabilities
         )
-        return roll | {"first_bar": self.first_bar}
+        beats = list(_beats(self.score, self.bar_ticks))
+        return roll | {"first_bar": self.first_bar, "beats": beats}
 
 
 def view_of_prompt(score: AnyScore, *, first_bar: int = 1) -> PieceView:
@@ -59,6 +61,16 @@ def view_of_piece(piece: Composition, *, first_bar: int = 1) -> PieceView:
         probabilities=tuple(_note_probabilities(piece)),
         first_bar=first_bar,
     )
+
+
+def _beats(score: AnyScore, lines: Sequence[int]) -> Iterator[int]:
+    """Ticks of the beats; three eighths are one in 6/8, 9/8 and 12/8."""
+    quarter = in_ticks(score).ticks_per_quarter
+    for start, end in pairwise(lines):
+        numerator, denominator = meter_at(score, start)
+        eighths = 3 if denominator == 8 and numerator > 3 and numerator % 3 == 0 else 1
+        beat = eighths * 4 * quarter / denominator
+        yield from (start + int(i * beat) for i in range(ceil((end - start) / beat - 1e-9)))
 
 
 def _new_bar_ends(piece: Composition) -> Iterator[int]:

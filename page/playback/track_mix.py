@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from musiclstm.audio import Mix
-from musiclstm.midi import AnyScore
+from musiclstm.midi import AnyScore, in_ticks
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class TrackMix:
         """Return the score as it is rendered with `mix`: muted tracks have no notes."""
         if not self.muted and not self.programs:
             return score
-        score = score.copy()
-        for index, track in enumerate(score.tracks):
+        changed = in_ticks(score).copy()
+        for index, track in enumerate(changed.tracks):
             if index in self.muted:
                 track.notes = type(track.notes)()
             elif not track.is_drum:
                 track.program = self.programs.get(index, track.program)
-        return score
+        return changed

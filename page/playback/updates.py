@@ -64,6 +64,11 @@ class PlayerUpdates:
         self._sent = _SentRoll()
         self._start_rendering()
 
+    @property
+    def has_audio(self) -> bool:
+        """Whether this rendering has chunks."""
+        return bool(self._chunks)
+
     def _start_rendering(self) -> None:
         self._rendering = next(self._renderings)
         self._chunks: list[list[int]] = []

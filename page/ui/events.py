@@ -97,7 +97,7 @@ class EventListeners:
     def __init__(self, page: Page, composer: Composer, chunk_cache: ChunkCache) -> None:
         self.page = page
         self.models = ModelRegistry(composer)
-        self.sound = SoundHandlers(page)
+        self.sound = SoundHandlers(page, chunk_cache)
         self.generate = GenerateHandlers(page, composer, chunk_cache, self.sound)
         self.prompt = PromptHandlers(page, self.generate)
         self.history = HistoryHandlers(self.generate)
@@ -117,10 +117,6 @@ class EventListeners:
     def connect(self, demo: gr.Blocks) -> None:
         """Register all listeners; call it within `gr.Blocks`."""
         page = self.page
-        demo.load(
-            event_handler(self.generate.show_initial), page.session,
-            [page.session, page.players[0]], queue=False, **_HIDDEN,
-        )  # fmt: skip
         demo.load(None, None, page.recipe, js=_RECIPE, api_visibility="private")
         demo.load(None, js=_ACCEPT_MIDI, api_visibility="private")
         self._connect_jobs()

@@ -395,14 +395,6 @@ class GenerateHandlers:
 
     # ---------------------------------------------------------------------------------- idle state
 
-    def show_initial(self, session: Session) -> Changes:
-        """Give the player of a new session a stream of its own."""
-        if session.players[0].updates is not None:
-            return {}
-        update = show_view(session.version.view, cache=self.chunk_cache)
-        session.players[0].updates = update.updates
-        return {self.page.session: session, self.page.players[0]: update.value}
-
     def idle_state(self, session: Session, *, error: str = "") -> Changes:
         """Return what the page shows while no job runs."""
         actions, history, version = self.page.actions, session.history, session.version

@@ -361,7 +361,7 @@ class _Builder:
     def _expert(self) -> tuple[gr.Button, gr.Textbox | None, gr.Button | None]:
         with gr.Row(elem_classes="pair"):
             self.controls["random_seed"] = _optional_number(
-                "Random seed", "a new one", "the same number gives the same music"
+                "Random seed", "a new one", elem_id="seed"
             )
             die = gr.Button("🎲 Draw", min_width=90, elem_id="die", size="md")
         self.controls["copy_weight"] = _slider(
@@ -467,11 +467,13 @@ def _number(name: str, label: str, info: str = "") -> gr.Number:
     )  # fmt: skip
 
 
-def _optional_number(label: str, placeholder: str, info: str = "") -> gr.Textbox:
+def _optional_number(
+    label: str, placeholder: str, info: str = "", *, elem_id: str | None = None
+) -> gr.Textbox:
     """A text field, because an empty gr.Number sends 0."""
     return gr.Textbox(
         label=label, placeholder=placeholder, info=info or None, max_lines=1, max_length=20,
-        min_width=100,
+        min_width=100, elem_id=elem_id,
     )  # fmt: skip
 
 

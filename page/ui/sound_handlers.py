@@ -7,7 +7,10 @@ from contextlib import closing
 from typing import Any, TypeAlias
 
 from musiclstm import RenderError
+from page.playback.audio_chunks import SAMPLE_RATE_HZ
+from page.playback.chunk_cache import ChunkCache
 from page.playback.stream import replay
+from page.playback.updates import PlayerUpdates
 from page.session.composer_options import mix_of
 from page.session.session import Session
 from page.session.settings import PageSettings, from_values
@@ -22,10 +25,11 @@ class SoundHandlers:
 
     Args:
         page: The components.
+        chunk_cache: Audio chunks of all players.
     """
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
+    def __init__(self, page: Page, chunk_cache: ChunkCache) -> None:
+        self.page, self.chunk_cache = page, chunk_cache
 
     def settings(self, values: Iterable[Any]) -> PageSettings:
         """Validate the values of the controls.
@@ -52,7 +56,8 @@ class SoundHandlers:
             job.mix_changed.set()
             return
         for take, player in enumerate(session.players):
-            yield from self.render_again(session, take, settings, from_s=player.from_s)
+            if player.updates is not None and player.updates.has_audio:  # else it is on request
+                yield from self.render_again(session, take, settings, from_s=player.from_s)
 
     def mute(
         self, take: int, session: Session, values: Iterable[Any], data: dict[str, Any]
@@ -63,8 +68,8 @@ class SoundHandlers:
         player.from_s = parse_seconds(data.get("position_s"))
         if (job := session.job) is not None:
             job.mix_changed.set()
-            return
-        yield from self.render_again(session, take, settings, from_s=player.from_s)
+        elif player.updates is not None and player.updates.has_audio:
+            yield from self.render_again(session, take, settings, from_s=player.from_s)
 
     def listen(
         self, take: int, session: Session, values: Iterable[Any], data: dict[str, Any]
@@ -84,11 +89,14 @@ class SoundHandlers:
             Why there is no sound; empty if there is.
         """
         player = session.players[take]
-        if player.version is None or player.updates is None:
+        if player.version is None:
             return ""
         player.revision += 1
         revision = player.revision
         view = session.history.version_of(player.version).view
+        if player.updates is None:  # it shows the layout's prompt, a stream of all sessions
+            cue_frame = round(from_s * SAMPLE_RATE_HZ)
+            player.updates = PlayerUpdates(self.chunk_cache, cue_frame=cue_frame)
         mix = mix_of(settings, muted=player.muted)
         error, stream = "", replay(view, updates=player.updates, mix=mix, from_s=from_s)
         with closing(stream) as updates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +59,23 @@ class PageDriver:
         field.dispatch_event("drop", {"dataTransfer": data})
 
     def set_bars(self, bars: int) -> None:
-        self.page.get_by_role("spinbutton", name="number input for New bars").fill(str(bars))
+        self.field("New bars").fill(str(bars))
+
+    def set_slider(self, name: str, value: float) -> None:
+        """Move a slider that has words at its ends."""
+        slider = self.page.get_by_role("slider", name=f"range slider for {name}")
+        slider.fill(f"{value:g}")
+
+    def drawer(self, title: str) -> None:
+        """Open a drawer."""
+        self.page.get_by_role("button", name=re.compile(f"^{title}")).first.click()
 
     def press(self, name: str = "Continue", *, bars: int | None = None) -> None:
         if bars is not None:
             self.set_bars(bars)
         self.button(name).click()
 
-    def done(self, said: str) -> str:
+    def done(self, said: str = "^Continue adds") -> str:
         """Wait until the status matches and no job runs, and return it."""
         self.page.wait_for_function(
             """said => {
@@ -76,15 +86,16 @@ class PageDriver:
         )
         return self.status
 
-    def compose(self, name: str = "Continue", *, bars: int = 2, said: str = "bars? after") -> str:
-        """Press a button and wait for the end of its job, which changes the caption."""
-        before = self.page.evaluate("document.querySelector('#take-a .said')?.innerText ?? ''")
+    def compose(self, name: str = "Continue", *, bars: int = 2, said: str = "after bar") -> str:
+        """Press a button and wait for the end of its job, which is another stream."""
+        before = self.player("value.stream")
         self.press(name, bars=bars)
-        self.page.wait_for_function(
-            "before => (document.querySelector('#take-a .said')?.innerText ?? before) !== before",
-            arg=before,
-        )
+        self.wait_for_player(f"value.stream !== '{before}'")
         return self.done(said)
+
+    def take(self, letter: str) -> Any:
+        """The strip of a take."""
+        return self.page.get_by_role("radio", name=re.compile(f"^Take {letter}"))
 
     @property
     def status(self) -> str:

@@ -13,19 +13,19 @@ import app
 def test_a_missing_model_is_one_line_and_status_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert app.main(["--model", str(tmp_path / "nowhere")]) == 1
+    assert app.main(["--model", str(tmp_path / "nowhere"), "--port", "0"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert "nowhere" in line
 
 
-def test_a_port_in_use_is_one_line_and_status_1(
-    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+def test_a_port_in_use_is_one_line_and_status_1_before_the_model_is_loaded(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert app.main(["--model", str(tiny_checkpoint), "--port", str(port)]) == 1
-    line = capsys.readouterr().err.splitlines()[-1]
+        assert app.main(["--model", "nowhere", "--port", str(port)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
     assert f"127.0.0.1:{port}" in line
     assert "--port" in line
 

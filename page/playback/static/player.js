@@ -75,7 +75,7 @@ export class Player {
   /** @param {Update} update @param {boolean} isNew another stream */
   accept(update, isNew) {
     const selectionChanged = String(this.value?.selection) !== String(update.selection);
-    const starts = isNew && this.armed;
+    const starts = isNew && (this.armed || this.requested >= 0);
     this.value = update;
     if (isNew) {
       this.controls.showError("");
@@ -174,6 +174,7 @@ export class Player {
 
   pause() {
     if (this.sound.wanted) this.sound.pause();
+    this.requested = -1;
     this.setArmed(false);
   }
 

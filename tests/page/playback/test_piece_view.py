@@ -45,6 +45,7 @@ def test_bars_are_numbered_as_in_the_file(tiny_composer, invented):
     view = view_of_piece(piece, first_bar=9)
     assert (view.prompt_bars, len(view.bar_ticks)) == (8, 11)
     assert view.pianoroll()["first_bar"] == 9
+    assert view.pianoroll()["beats"][:5] == [0, 480, 960, 1440, 1920]
     whole = view_of_prompt(prompt)
     assert (whole.prompt_bars, whole.new_start_tick) == (20, whole.bar_ticks[-1])
     assert whole.pianoroll()["first_bar"] == 1

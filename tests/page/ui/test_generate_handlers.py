@@ -369,12 +369,27 @@ def test_a_piece_cannot_exceed_the_maximum_length(
 # -- Another mix -----------------------------------------------------------------------------------
 
 
+def test_each_session_renders_the_initial_prompt_in_a_stream_of_its_own(
+    ann: SessionDriver, bob: SessionDriver
+) -> None:
+    streams = []
+    for user in (ann, bob):
+        listen = user.events.sound.listen(
+            0, user.session, user.values.values(), {"position_s": 2.0}
+        )
+        value = next(listen)[user.page.players[0]]
+        streams.append(value["stream"])
+        assert (value["cue_frame"], value["on_request"]) == (88_200, True)
+        with pytest.raises(RenderError, match="No SoundFont"):
+            list(listen)
+    assert len({*streams, ann.page.players[0].value["stream"]}) == 3
+
+
 def test_tracks_are_muted(ann: SessionDriver) -> None:
     ann.run()
     data: dict[str, Any] = {"muted": [0, "x", None], "position_s": 1.0, "bar": 2}
-    updates = ann.events.sound.mute(0, ann.session, ann.values.values(), data)
-    values = [changes[ann.page.players[0]] for changes in updates]
-    assert values[-1]["muted"] == [0]
+    assert list(ann.events.sound.mute(0, ann.session, ann.values.values(), data)) == []
+    assert ann.session.players[0].muted == (0,)  # there is no sound that has to be rendered again
 
 
 def test_tracks_muted_while_composing_are_silent_from_the_next_bar(

@@ -44,9 +44,7 @@ def test_the_initial_layout_shows_the_initial_prompt(ann: SessionDriver) -> None
     title = ann.session.version.prompt.title
     assert text_of(ann.page.prompt.about.value).startswith(title)
     assert ann.page.prompt.example.value == title
-    shown = ann.events.generate.show_initial(ann.session)[ann.page.players[0]]
-    assert shown["on_request"]
-    assert ann.events.generate.show_initial(ann.session) == {}
+    assert ann.page.players[0].value["on_request"]
 
 
 def test_an_upload_is_shown_by_its_name_and_no_example_is_chosen(
