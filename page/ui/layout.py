@@ -24,7 +24,7 @@ from page.playback.player import player
 from page.playback.stream import show_view
 from page.session.history import LETTERS
 from page.session.session import Session, default_prompt
-from page.session.settings import BOUNDS, KEYS, METERS, PageSettings
+from page.session.settings import BOUNDS, FREE, KEYS, METERS, PageSettings
 from page.ui import html
 from page.ui.choices import BANDS, parts_of
 from page.ui.strips import take_strips
@@ -186,9 +186,9 @@ class _Builder:
             example, upload, about = self._prompt()
         with gr.Column(elem_id="result"):
             players = tuple(self._player(letter) for letter in LETTERS)
-            strips = take_strips()
             with gr.Row(elem_id="selected"):
                 chosen, parts, anew, redo_from, only = self._selected()
+            strips = take_strips()
         with gr.Column(elem_id="actions"):
             with gr.Row(elem_id="press"):
                 append, stop, four, again, undo, redo = self._buttons()
@@ -363,7 +363,7 @@ class _Builder:
             self.controls["random_seed"] = _optional_number(
                 "Random seed", "a new one", elem_id="seed"
             )
-            die = gr.Button("🎲 Draw", min_width=90, elem_id="die", size="md")
+            die = gr.Button("Draw another", min_width=90, elem_id="die", size="md")
         self.controls["copy_weight"] = _slider(
             "copy_weight", "Copying", "of earlier bars: none … much", step=0.1
         )
@@ -424,7 +424,8 @@ class _Builder:
             }
         link_code = gr.Textbox(visible="hidden", label="link code")
         link = gr.Textbox(
-            label="A link that makes this piece again", interactive=False, buttons=["copy"],
+            label="A link that makes this piece again", placeholder="none yet", interactive=False,
+            buttons=["copy"],
             max_lines=1, elem_id="link",
         )  # fmt: skip
         note = gr.HTML("", elem_id="link-note")
@@ -456,7 +457,8 @@ def _slider(
 
 def _choice(name: str, label: str, choices: tuple[str, ...]) -> gr.Dropdown:
     default = getattr(PageSettings, name)
-    return gr.Dropdown(list(choices), value=default, label=label, min_width=120)
+    named = [("any" if each == FREE else each, each) for each in choices]
+    return gr.Dropdown(named, value=default, label=label, min_width=120)
 
 
 def _number(name: str, label: str, info: str = "") -> gr.Number:

@@ -91,7 +91,7 @@ def test_an_entered_random_seed_is_used_and_a_die_draws_another(
     ann.set_slider("Ideas", 1)
     ann.compose("Try again")
     assert ann.midi == first
-    ann.button("🎲 Draw").click()
+    ann.button("Draw another").click()
     ann.page.wait_for_function(
         "document.querySelector('#seed textarea, #seed input').value !== '7'"
     )

@@ -63,6 +63,7 @@ def test_scripts_in_a_file_do_not_run(
     ann.compose(bars=1)
     ann.compose("Four takes", bars=1)
     ann.page.locator("#history summary").click()
+    ann.page.locator("#about summary").click()
     assert ann.page.locator("#about").inner_text().count("alert(") >= 4
     ann.page.wait_for_timeout(200)  # a late script may still run
     assert ann.page.evaluate(FOUND) == CLEAN

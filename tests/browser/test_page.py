@@ -211,8 +211,8 @@ def test_every_control_has_an_accessible_name(
     ):
         assert page.get_by_role(role, name=name, exact=True).count() == 1, name
     nameless = """[...document.querySelectorAll("button, input, select, textarea")]
-        .filter((each) => each.checkVisibility({ visibilityProperty: true }) && !each.ariaLabel && !each.innerText.trim()
-            && !each.labels?.length && !each.title && !each.placeholder)
+        .filter((each) => each.checkVisibility({ visibilityProperty: true }) && !each.ariaLabel
+            && !each.innerText.trim() && !each.labels?.length && !each.title && !each.placeholder)
         .map((each) => each.outerHTML.slice(0, 90))"""
     assert page.evaluate(nameless) == []
     assert page.locator("h1").inner_text() == "musiclstm"

@@ -94,7 +94,7 @@ def test_undo_redo_and_the_history_show_other_versions(visit: Callable[..., Page
     assert ann.midi == first
     ann.button("Undo").click()
     ann.done("after bar 8")
-    assert ann.button("Undo").is_hidden()
+    ann.button("Undo").wait_for(state="hidden")
     for _ in range(2):
         ann.button("Redo").click()
     ann.done("after bar 11")
