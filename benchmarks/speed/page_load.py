@@ -207,7 +207,7 @@ def _session_jobs(
     if rng.random() < 0.2:
         yield partial(client.upload, "broken.mid", rng.randbytes(2_000))
     yield client.run
-    for name in ("takes", "extend", "undo", "file_midi", "file_wav"):
+    for name in ("takes", "compose", "undo", "file_midi", "file_wav"):
         if rng.random() < 0.3:
             yield partial(client.run, name)
     if rng.random() < 0.2:

@@ -136,6 +136,7 @@ class GenerateHandlers:
         settings = self.settings(values)
         if form is not None:
             settings = replace(settings, **form)
+        session.new_bars = None if settings.endless else settings.bars
         yield self._busy(session, "Reading the prompt")
         with self._job(session) as job:
             job.endless = settings.endless

@@ -90,7 +90,7 @@ def progress(
 
 def status(text: str, error: str = "") -> str:
     """Return the status line and a sentence on what went wrong; empty: nothing."""
-    trouble = f'<p class="trouble" role="alert">{escape(error)}</p>' if error else ""
+    trouble = f'<p role="alert" class="trouble">{escape(error)}</p>' if error else ""
     return f'<p role="status">{escape(text)}</p>{trouble}'
 
 

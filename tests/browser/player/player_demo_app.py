@@ -45,12 +45,12 @@ def repeat(score: Any, times: int) -> Any:
 
 
 def cut(score: Any, first: int, last: int, *, muted: tuple[int, ...] = ()) -> Any:
-    """Notes that start between two ticks, without those of some programs."""
+    """Notes that start between two ticks, without those of some tracks."""
     part = score.copy()
     part.tracks.clear()
-    for track in score.tracks:
+    for index, track in enumerate(score.tracks):
         copy = TrackTick(track.name, track.program, track.is_drum)
-        if (-1 if track.is_drum else track.program) not in muted:
+        if index not in muted:
             for note in track.notes:
                 if first <= note.time < last:
                     copy.notes.append(note)

@@ -25,7 +25,7 @@ def test_every_bar_updates_the_status(ann: SessionDriver) -> None:
     assert list(dict.fromkeys(texts))[:-1] == [
         "Reading the prompt …", *(f"Composing: bar {bar} of 11" for bar in (9, 10, 11))
     ]  # fmt: skip
-    assert ann.texts[-1].startswith("Continue adds 8 bars after bar 11.")
+    assert ann.texts[-1].startswith("Continue adds 3 bars after bar 11.")
 
 
 def test_progress_shows_bars_and_the_time_left() -> None:
@@ -136,7 +136,7 @@ def test_stop_keeps_the_bars_so_far(slow: SessionDriver, watched: Any) -> None:
         if watched.bars == 3:
             slow.session.stop_job()
     assert slow.piece.bars == watched.bars == 3
-    assert slow.texts[-1].startswith("Continue adds 8 bars after bar 11.")
+    assert slow.texts[-1].startswith("Continue adds 64 bars after bar 11.")
 
 
 def test_closing_the_updates_stops_composing(slow: SessionDriver, watched: Any) -> None:
@@ -351,7 +351,7 @@ def test_bars_of_a_part_of_a_file_keep_their_numbers(ann: SessionDriver) -> None
     ann.run(bars=2, fewest_notes=1)
     value = ann.shown[ann.page.players[0]][0]
     assert json.loads(value["roll"])["first_bar"] == 3
-    assert ann.texts[-1].startswith("Continue adds 8 bars after bar 8.")
+    assert ann.texts[-1].startswith("Continue adds 2 bars after bar 8.")
     ann.select(7, 7).run("write_anew", [])
     assert (ann.session.version.first_bar, ann.session.version.last_bar) == (3, 8)
     assert ann.newest(ann.page.players[0])["selection"] == [7, 7]

@@ -20,7 +20,7 @@ def test_undo_and_redo_go_back_to_the_prompt_and_forth(ann: SessionDriver) -> No
     second = ann.run(bars=3).piece
     assert ann.newest(ann.page.actions.undo)["interactive"] is True
     assert ann.move("undo").piece is first
-    assert ann.texts[-1] == "Continue adds 8 bars after bar 10."
+    assert ann.texts[-1] == "Continue adds 3 bars after bar 10."
     assert ann.newest(ann.page.actions.redo)["interactive"] is True
     ann.move("undo")
     assert ann.session.version.piece is None
