@@ -21,7 +21,7 @@ import numpy as np
 from musiclstm.errors import CorpusError
 from musiclstm.midi import clean_text
 from musiclstm.tokens import MusicTokenizer
-from training.data.piece_stats import PieceStats
+from training.data.piece_stats import LazyStats, PieceStats
 from training.data.prepared import PreparedCorpus, is_prepared
 from training.data.sources import SUFFIXES, DataEntry, MidiSource, close_archives, parse_entries
 from training.data.splits import SPLITS, assign_splits, require_split
@@ -38,31 +38,10 @@ REASONS = ("short", "free", "duplicate")  # for which usable pieces can be left 
 _FORMAT = 6  # increase it when the meaning of the cached data changes
 
 
-class LazyStats(Mapping[str, Any]):
-    """The `PieceStats` of a piece as a mapping that is read from the cache on access."""
-
-    __slots__ = ("_index", "_line")
-
-    def __init__(self, index: Path, line: int) -> None:
-        """Store the index of a shard and the byte offset of the piece's line."""
-        self._index, self._line = index, line
-
-    def _load(self) -> dict[str, Any]:
-        return _cached_metadata(self._index, self._line).get("stats", {})
-
-    def __getitem__(self, name: str) -> Any:
-        return self._load()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._load())
-
-    def __len__(self) -> int:
-        return len(self._load())
-
-
 @lru_cache(maxsize=1)  # values of one piece are read one after the other
-def _cached_metadata(index: Path, line: int) -> dict[str, Any]:
-    return read_metadata(index, line)
+def _cached_stats(index: Path, line: int) -> dict[str, Any]:
+    """Return the statistics in the line at a byte offset of an index; empty if it has none."""
+    return read_metadata(index, line).get("stats", {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +339,7 @@ def _assemble(
         if record.digest is None or entry is None or not entry.tokens:
             skipped.append(_skip(record, _error_message(record, entry, cache)))
             continue
-        stats = LazyStats(cache.index_path(entry), entry.line)
+        stats = LazyStats(_cached_stats, cache.index_path(entry), entry.line)
         file = _UsableFile(record, weight, record.digest, entry.notes, stats)
         reason = piece_filter.reason(file)
         if reason is None:

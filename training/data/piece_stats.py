@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -91,6 +91,25 @@ class PieceStats:
         """Build the statistics from the result of `to_dict`."""
         known = {field.name: values[field.name] for field in fields(cls)}
         return cls(**known | {"programs": tuple((p, n) for p, n in values["programs"])})
+
+
+class LazyStats(Mapping[str, Any]):
+    """The `PieceStats` of a piece as a mapping that is read on access."""
+
+    __slots__ = ("_load", "_where")
+
+    def __init__(self, load: Callable[..., Mapping[str, Any]], *where: Hashable) -> None:
+        """Store a function that returns the values, and its arguments."""
+        self._load, self._where = load, where
+
+    def __getitem__(self, name: str) -> Any:
+        return self._load(*self._where)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load(*self._where))
+
+    def __len__(self) -> int:
+        return len(self._load(*self._where))
 
 
 def piece_stats(score: ScoreTick, summary: MidiSummary, *, token_notes: int) -> PieceStats:

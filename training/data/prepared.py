@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -24,6 +25,7 @@ from musiclstm.errors import CorpusError
 from musiclstm.midi import clean_text
 from musiclstm.model import TokenKind
 from musiclstm.tokens import MusicTokenizer
+from training.data.piece_stats import LazyStats
 from training.data.splits import SPLITS
 from training.data.tokenize import count_tokens, notes_by_program
 
@@ -350,32 +352,15 @@ def _load(folder: Path) -> dict[str, Dataset]:
 def _rows(rows: Dataset, weight: float) -> Iterator[PreparedRow]:
     columns = [rows.data.column(name).to_pylist() for name in _FACTS]
     stats = rows.data.column("stats")
+
+    @lru_cache(maxsize=1)  # values of one piece are read one after the other
+    def load_stats(row: int) -> dict[str, Any]:
+        return json.loads(stats[row].as_py())
+
     for number, values in enumerate(zip(*columns, strict=True)):
         name, corpus, split, notes, licence, own, digest = values
-        facts = StoredStats(stats, number)
+        facts = LazyStats(load_stats, number)
         yield PreparedRow(name, corpus, split, notes, licence, own * weight, digest, facts)
-
-
-class StoredStats(Mapping[str, Any]):
-    """The `PieceStats` of a piece as a mapping that is read from its row on access."""
-
-    __slots__ = ("_column", "_row")
-
-    def __init__(self, column: pa.ChunkedArray, row: int) -> None:
-        """Store a column of JSON, and a row of it."""
-        self._column, self._row = column, row
-
-    def _load(self) -> dict[str, Any]:
-        return json.loads(self._column[self._row].as_py())
-
-    def __getitem__(self, name: str) -> Any:
-        return self._load()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._load())
-
-    def __len__(self) -> int:
-        return len(self._load())
 
 
 class TablePieces(Sequence[np.ndarray]):

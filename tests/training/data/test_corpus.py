@@ -101,7 +101,7 @@ def test_transposed_copies_are_in_one_split(tmp_path):
 
 
 def test_a_piece_without_statistics_is_split_by_its_bytes(scales, monkeypatch):
-    monkeypatch.setattr(corpus_module, "_cached_metadata", lambda *_: {})
+    monkeypatch.setattr(corpus_module, "_cached_stats", lambda *_: {})
     corpus = read_corpus([scales], workers=1)
     digests = {
         p.name: hashlib.sha256((scales / p.name).read_bytes()).hexdigest() for p in corpus.pieces
