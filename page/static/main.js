@@ -340,7 +340,7 @@ class Page {
     history.replaceState(null, "", link);
     this.saving = "The address of this page is now a link to this piece.";
     await navigator.clipboard?.writeText(location.href).then(() => (this.saving = "Link copied."), () => {});
-    if (needsFile) this.saving += ` It is too short for your file: send ${piece.base.prompt.name} with it.`;
+    if (needsFile) this.saving += ` Your file is too large for a link: send ${piece.base.prompt.name} with it.`;
   }
 
   /** Open what a link names and compose it again. @returns {Promise<boolean>} whether it has a recipe */
