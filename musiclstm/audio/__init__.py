@@ -6,7 +6,7 @@ from musiclstm.audio.rendering import render
 from musiclstm.audio.soundfonts import installed_soundfonts
 from musiclstm.audio.streaming import StreamingRenderer
 from musiclstm.audio.synthesizer import load_instruments
-from musiclstm.audio.transcription import Transcription, transcribe
+from musiclstm.audio.transcription import Transcription, join_recording, transcribe
 from musiclstm.audio.waveform import FORMATS, PEAK_CEILING, Audio
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Transcription",
     "frame_at",
     "installed_soundfonts",
+    "join_recording",
     "load_instruments",
     "render",
     "transcribe",

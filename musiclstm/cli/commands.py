@@ -24,16 +24,14 @@ from musiclstm.cli.settings import (
 )
 
 if TYPE_CHECKING:
-    from symusic.core import ScoreTick
-
+    from musiclstm.audio.transcription import Transcription
     from musiclstm.generation.composer import Composer
 
 
 def compose(arguments: argparse.Namespace) -> None:
     """Run `compose` or `extend`."""
     check_outputs(arguments, takes=arguments.takes)
-    if getattr(arguments, "midi", None):
-        arguments.midi = _read_prompt(arguments)
+    heard = _hear_prompt(arguments) if getattr(arguments, "midi", None) else None
     composer = _load_composer(arguments)
     start = time.monotonic()
     pieces = composer.compose_many(
@@ -49,23 +47,26 @@ def compose(arguments: argparse.Namespace) -> None:
     )
     seconds = time.monotonic() - start
     for number, piece in enumerate(composer.rank(pieces), start=1):
-        write_piece(arguments, composer, piece, number if len(pieces) > 1 else None)
+        write_piece(arguments, composer, piece, number if len(pieces) > 1 else None, heard=heard)
     print_line(f"composed in {seconds:.1f} s")
 
 
-def _read_prompt(arguments: argparse.Namespace) -> ScoreTick | str:
-    """Return the prompt; print what was heard, or what `inspect` remarks about a file."""
+def _hear_prompt(arguments: argparse.Namespace) -> Transcription | None:
+    """Print what is heard in a recording, or what `inspect` remarks about a MIDI file.
+
+    Of a recording, its score becomes `arguments.midi`, and the file `arguments.recording`.
+    """
     from musiclstm.midi.reader import read_midi
 
     heard = transcription_of(arguments)
     if heard is not None:
         print_line(str(heard))
-        return heard.to_score()
-    midi: str = arguments.midi
-    _, summary = read_midi(midi)
+        arguments.recording, arguments.midi = arguments.midi, heard.to_score()
+        return heard
+    _, summary = read_midi(arguments.midi)
     for remark in summary.remarks:
         print_line(f"{summary.name}: {remark}")
-    return midi
+    return None
 
 
 def _load_composer(arguments: argparse.Namespace) -> Composer:

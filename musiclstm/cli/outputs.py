@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from musiclstm.cli.console import print_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from musiclstm.audio.transcription import Transcription
     from musiclstm.audio.waveform import Audio
     from musiclstm.generation.composer import Composer
     from musiclstm.generation.composition import Composition
@@ -52,9 +55,17 @@ def sounds_of(arguments: argparse.Namespace) -> list[str]:
 
 
 def write_piece(
-    arguments: argparse.Namespace, composer: Composer, piece: Composition, number: int | None
+    arguments: argparse.Namespace,
+    composer: Composer,
+    piece: Composition,
+    number: int | None,
+    *,
+    heard: Transcription | None = None,
 ) -> None:
-    """Write the requested files; `number` is added to their names."""
+    """Write the requested files; `number` is added to their names.
+
+    After a recording, whose transcription is `heard`, sound begins with the recording itself.
+    """
     only_new = getattr(arguments, "only_new", False)
     score = piece.continuation if only_new else piece.score
     out = write_midi(arguments, piece.to_midi(only_new=only_new), number)
@@ -68,7 +79,17 @@ def write_piece(
         text = piece.recipe.to_json() + "\n"
         _write(arguments, _numbered(arguments.recipe, number), text.encode("ascii"))
     boundary = None if only_new or piece.prompt is None else piece.prompt_end_tick
-    write_roll_and_audio(arguments, score, boundary, number)
+    if heard is None or only_new:
+        write_roll_and_audio(arguments, score, boundary, number)
+        return
+    from musiclstm.audio.transcription import join_recording
+
+    def joined() -> Audio:
+        return join_recording(
+            arguments.recording, heard, piece.continuation, soundfont=arguments.soundfont
+        )
+
+    write_roll_and_audio(arguments, score, boundary, number, sound=joined)
 
 
 def write_midi(arguments: argparse.Namespace, midi: bytes, number: int | None = None) -> Path:
@@ -84,8 +105,18 @@ def write_roll_and_audio(
     score: AnyScore,
     boundary: int | None,
     number: int | None = None,
+    *,
+    sound: Callable[[], Audio] | None = None,
 ) -> None:
-    """Write the piano roll and the audio files, if requested; `number` is added to their names."""
+    """Write the piano roll and the audio files, if requested.
+
+    Args:
+        arguments: Of the command.
+        score: The piece.
+        boundary: Tick where the new music begins. None: nowhere.
+        number: Is added to the names of the files.
+        sound: Returns the sound. None: the score is rendered.
+    """
     if arguments.roll:
         from musiclstm.export.pianoroll_svg import pianoroll_svg
         from musiclstm.midi.sanitize import clean_text
@@ -96,9 +127,9 @@ def write_roll_and_audio(
     if sounds := sounds_of(arguments):
         from musiclstm.audio.rendering import render
 
-        audio = render(score, soundfont=arguments.soundfont)
-        for sound in sounds:
-            write_audio(arguments, audio, _numbered(sound, number))
+        audio = render(score, soundfont=arguments.soundfont) if sound is None else sound()
+        for name in sounds:
+            write_audio(arguments, audio, _numbered(name, number))
 
 
 def write_audio(arguments: argparse.Namespace, audio: Audio, path: Path) -> None:

@@ -4,6 +4,7 @@ The extra `transcribe` has what this needs; it is imported when a recording is r
 """
 
 from musiclstm.audio.transcription.beats import METERS, TEMPO_RANGE_BPM
+from musiclstm.audio.transcription.joining import join_recording
 from musiclstm.audio.transcription.networks import NETWORK_FILE, NETWORK_SHA256
 from musiclstm.audio.transcription.notes import ONSET_THRESHOLD, TranscribedNote, Voices
 from musiclstm.audio.transcription.recording import MAX_SECONDS, RecordingSource
@@ -27,5 +28,6 @@ __all__ = [
     "TranscribedNote",
     "Transcription",
     "Voices",
+    "join_recording",
     "transcribe",
 ]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -34,9 +34,21 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
 SILENCE_PEAK = 1e-3  # -60 dB; a quieter recording holds only the noise of its microphone
 
 PACKAGES = ("onnxruntime", "swift_f0", "metricon", "soxr", "soundfile")
+_MAX_SAMPLE = 1e6  # of a float file; some have the range of 16 bits
 _BLOCK_SAMPLES = 1 << 18  # of all channels together, which bounds the memory
 _FFMPEG_TIMEOUT_S = 120
 _FORMATS = "wav, mp3, flac, ogg or opus"
+
+
+class Layout(NamedTuple):
+    """What a recording is converted to."""
+
+    channels: int
+    rate_hz: int
+
+
+MONO, STEREO = Layout(1, SAMPLE_RATE_HZ), Layout(2, 44_100)
+_NO_FRAMES = {1: np.zeros(0, np.float32), 2: np.zeros((0, 2), np.float32)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,21 +112,43 @@ def read_recording(
         raise ValueError(f"start_s must be 0 or more seconds, got {start_s}.")
     for package in PACKAGES:
         require_package(package)
+    label_name, label = _name_and_label(source, name)
+    samples, is_cut = _read(source, sample_rate_hz, label, start_s, MONO)
+    return Recording(_normalized(samples[:, 0], label, start_s), label_name, start_s, is_cut)
+
+
+def read_stereo(
+    source: RecordingSource, *, sample_rate_hz: int | None = None, start_s: float = 0.0
+) -> Audio:
+    """Read at most `MAX_SECONDS` of a recording as stereo sound, as it is.
+
+    Arguments and errors are those of `read_recording`.
+    """
+    label = _name_and_label(source, None)[1]
+    samples, _ = _read(source, sample_rate_hz, label, start_s, STEREO)
+    return Audio(samples, STEREO.rate_hz)
+
+
+def _name_and_label(source: RecordingSource, name: str | None) -> tuple[str, str]:
+    """Return the cleaned name of a recording, and the subject of messages about it."""
     if name is None and isinstance(source, str | Path):
         name = Path(source).name
-    label_name = clean_text(name or "")
-    label = label_of_recording(label_name)
+    cleaned = clean_text(name or "")
+    return cleaned, label_of_recording(cleaned)
+
+
+def _read(
+    source: RecordingSource, rate_hz: int | None, label: str, start_s: float, layout: Layout
+) -> tuple[Samples, bool]:
+    """Return samples (frames, channels) of a layout, and whether the recording goes on."""
     if isinstance(source, Audio):
-        blocks, rate_hz = _blocks_of_samples(source.samples, source.sample_rate_hz, start_s)
-        samples, is_cut = _mixed(blocks, rate_hz, label)
-    elif isinstance(source, np.ndarray):
-        blocks, rate_hz = _blocks_of_samples(source, sample_rate_hz, start_s)
-        samples, is_cut = _mixed(blocks, rate_hz, label)
-    elif isinstance(source, str | Path | bytes):
-        samples, is_cut = _read_file(source, label, start_s)
-    else:
-        raise ValueError(f"A recording is a file, bytes or samples, got {type(source).__name__}.")
-    return Recording(_normalized(samples, label, start_s), label_name, start_s, is_cut)
+        return _read(source.samples, source.sample_rate_hz, label, start_s, layout)
+    if isinstance(source, np.ndarray):
+        blocks, rate_hz = _blocks_of_samples(source, rate_hz, start_s)
+        return _resampled(blocks, rate_hz, label, layout)
+    if isinstance(source, str | Path | bytes):
+        return _read_file(source, label, start_s, layout)
+    raise ValueError(f"A recording is a file, bytes or samples, got {type(source).__name__}.")
 
 
 def label_of_recording(name: str) -> str:
@@ -151,33 +185,47 @@ def _blocks_of_samples(
     return iter([wide[int(start_s * rate_hz) :]]), rate_hz
 
 
-def _mixed(blocks: Iterator[NDArray[Any]], rate_hz: int, label: str) -> tuple[Samples, bool]:
-    """Return one channel at `SAMPLE_RATE_HZ`, at most `MAX_SECONDS`, and whether more follows."""
+def _resampled(
+    blocks: Iterator[NDArray[Any]], rate_hz: int, label: str, layout: Layout
+) -> tuple[Samples, bool]:
+    """Return at most `MAX_SECONDS` of a layout, and whether more follows."""
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise RecordingError(
             f"{label} has {rate_hz:,} frames in a second; it must be {MIN_RATE_HZ:,} to "
             f"{MAX_RATE_HZ:,}."
         )
-    resampler = require_package("soxr").ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32")
+    resampler = require_package("soxr").ResampleStream(
+        rate_hz, layout.rate_hz, layout.channels, dtype="float32"
+    )
     left, parts, is_cut = int(MAX_SECONDS * rate_hz), [], False
     for block in blocks:
         is_cut = len(block) > left
-        with np.errstate(over="ignore", invalid="ignore"):
-            mono = block[:left].mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
+        mixed = _mixed(block[:left], layout.channels)
+        if not (np.abs(mixed) < _MAX_SAMPLE).all():  # also false for NaN
             raise RecordingError(f"{label} holds samples that are no numbers; export it again.")
-        parts.append(resampler.resample_chunk(np.ascontiguousarray(mono)))
-        left -= len(mono)
+        parts.append(resampler.resample_chunk(mixed))
+        left -= len(mixed)
         if is_cut:
             break
-    parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    return np.concatenate(parts), is_cut
+    parts.append(resampler.resample_chunk(_NO_FRAMES[layout.channels], last=True))
+    return np.concatenate([part.reshape(-1, layout.channels) for part in parts]), is_cut
+
+
+def _mixed(block: NDArray[Any], channels: int) -> Samples:
+    """Return one channel, (frames,), or two, (frames, 2)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if channels == 2 and block.shape[1] == 2:
+            return np.ascontiguousarray(block, np.float32)
+        mono: Samples = block.mean(axis=1, dtype=np.float32)
+        return mono if channels == 1 else np.stack([mono, mono], axis=1)
 
 
 # Files --------------------------------------------------------------------------------------------
 
 
-def _read_file(source: str | Path | bytes, label: str, start_s: float) -> tuple[Samples, bool]:
+def _read_file(
+    source: str | Path | bytes, label: str, start_s: float, layout: Layout
+) -> tuple[Samples, bool]:
     with _opened(source, label) as file:
         head = file.read(16)
         if not head:
@@ -185,13 +233,13 @@ def _read_file(source: str | Path | bytes, label: str, start_s: float) -> tuple[
         container = video_container(head)
         if container is None:
             file.seek(0)
-            return _read_with_soundfile(file, label, start_s)
+            return _read_with_soundfile(file, label, start_s, layout)
     if not isinstance(source, bytes):
-        return _read_with_ffmpeg(Path(source), container, label, start_s)
+        return _read_with_ffmpeg(Path(source), container, label, start_s, layout)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recording"
         path.write_bytes(source)
-        return _read_with_ffmpeg(path, container, label, start_s)
+        return _read_with_ffmpeg(path, container, label, start_s, layout)
 
 
 @contextmanager
@@ -215,7 +263,9 @@ def _opened(source: str | Path | bytes, label: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _read_with_soundfile(file: IO[bytes], label: str, start_s: float) -> tuple[Samples, bool]:
+def _read_with_soundfile(
+    file: IO[bytes], label: str, start_s: float, layout: Layout
+) -> tuple[Samples, bool]:
     soundfile = require_package("soundfile")
     unreadable = RecordingError(
         f"{label} is not a sound file that can be read: it is damaged or of another kind; pass "
@@ -231,7 +281,7 @@ def _read_with_soundfile(file: IO[bytes], label: str, start_s: float) -> tuple[S
             if start_s:
                 sound.seek(min(int(start_s * sound.samplerate), sound.frames))
             blocks = _blocks_of_sound(sound, frames)
-            return _mixed(blocks, sound.samplerate, label)
+            return _resampled(blocks, sound.samplerate, label, layout)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise unreadable from error
 
@@ -242,7 +292,7 @@ def _blocks_of_sound(sound: Any, frames: int) -> Iterator[NDArray[Any]]:
 
 
 def _read_with_ffmpeg(
-    path: Path, container: str, label: str, start_s: float
+    path: Path, container: str, label: str, start_s: float, layout: Layout
 ) -> tuple[Samples, bool]:
     """Read the first sound track of a video or m4a file with the system's ffmpeg.
 
@@ -257,8 +307,18 @@ def _read_with_ffmpeg(
     seconds = MAX_SECONDS + 1
     command = [program, "-nostdin", "-v", "error", "-threads", "1", "-protocol_whitelist", "file"]
     command += ["-f", container, "-ss", f"{start_s:.3f}", "-t", f"{seconds:.0f}"]
-    command += ["-i", f"file:{path.absolute()}", "-map", "0:a:0", "-vn", "-sn", "-dn", "-ac", "1"]
-    command += ["-ar", str(SAMPLE_RATE_HZ), "-t", f"{seconds:.0f}", "-f", "f32le", "pipe:1"]
+    command += ["-i", f"file:{path.absolute()}", "-map", "0:a:0", "-vn", "-sn", "-dn"]
+    command += [
+        "-ac",
+        str(layout.channels),
+        "-ar",
+        str(layout.rate_hz),
+        "-t",
+        f"{seconds:.0f}",
+        "-f",
+        "f32le",
+        "pipe:1",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_FFMPEG_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
@@ -266,5 +326,6 @@ def _read_with_ffmpeg(
             f"{label} has no sound that ffmpeg can read: it is damaged or without a sound track; "
             f"pass {_FORMATS}."
         ) from error
-    samples = np.frombuffer(done.stdout[: len(done.stdout) // 4 * 4], "<f4")
-    return _mixed(iter([samples[:, None]]), SAMPLE_RATE_HZ, label)
+    frame = 4 * layout.channels
+    samples = np.frombuffer(done.stdout[: len(done.stdout) // frame * frame], "<f4")
+    return _resampled(iter([samples.reshape(-1, layout.channels)]), layout.rate_hz, label, layout)

@@ -25,14 +25,15 @@ from musiclstm.audio.transcription.recording import (
 from musiclstm.audio.transcription.tuning import find_tuning_cents, retune, tuning_ratio
 from musiclstm.errors import RecordingError
 from musiclstm.midi.score_ops import trim_overlapping_notes
-from musiclstm.midi.summary import pluralize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-MIN_NOTES = 4
+# A recording with fewer notes of such a confidence, or with unsure ones and without any beat, is
+# noise: 20 s of white noise have four notes and a beat confidence of .08, music .28 and more.
+MIN_NOTES, SURE, MIN_BEAT_CONFIDENCE = 4, 0.6, 0.15
 # Mean confidence of the notes of many voices. Of 26 validation clips the nine of bands, strings and
 # the worst song are below it, and the others, with a note F1 of .77 and more, are above.
 UNSURE = 0.77
@@ -267,7 +268,7 @@ def transcribe(
         onset_threshold: Least probability of an onset, 0.05 to 0.95; lower finds more notes.
 
     Raises:
-        RecordingError: It cannot be read, is silent, or has fewer than four notes.
+        RecordingError: It cannot be read, is silent, or has no music.
         MissingPackageError: A package of the extra `transcribe` is missing.
         ValueError: An argument is out of range.
     """
@@ -287,16 +288,13 @@ def transcribe(
         note._replace(start_s=note.start_s / ratio, end_s=note.end_s / ratio) for note in found
     ]
     label = label_of_recording(recording.name)
-    if len(notes) < MIN_NOTES:
-        raise RecordingError(
-            f"{label} has no music that can be heard: {pluralize(len(notes), 'note')} found, and "
-            f"{MIN_NOTES} are needed; record closer, or use instruments with a pitch."
-        )
+    if sum(note.confidence >= SURE for note in notes) < MIN_NOTES:
+        raise _no_music(label)
     beats = find_beats(recording.samples, notes, meter=meter)
     if len(beats.times_s) < 2:
         raise RecordingError(f"{label} is too short to find its beats; pass some bars of music.")
     downbeats = np.flatnonzero(beats.numbers == 1)
-    return Transcription(
+    heard = Transcription(
         name=recording.name,
         seconds=recording.seconds,
         notes=tuple(notes),
@@ -308,4 +306,14 @@ def transcribe(
         beat_confidence=beats.confidence,
         start_s=start_s,
         is_cut=recording.is_cut,
+    )
+    if heard.is_unsure and heard.beat_confidence < MIN_BEAT_CONFIDENCE:
+        raise _no_music(label)
+    return heard
+
+
+def _no_music(label: str) -> RecordingError:
+    return RecordingError(
+        f"{label} has no music that can be heard, only noise or fewer than {MIN_NOTES} clear "
+        "notes; record closer, or use instruments with a pitch."
     )

@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from musiclstm.audio.transcription import recording
+from musiclstm.audio.transcription import recording, transcribe
 from musiclstm.audio.transcription.recording import MAX_SECONDS, SAMPLE_RATE_HZ, read_recording
 from musiclstm.errors import MissingPackageError, RecordingError
 from musiclstm.midi.file_names import is_recording
-from tests.audio.transcription.conftest import sound_file
+from tests.audio.transcription.sounds import sound_file
 
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(22_050) / 22_050)).astype(np.float32)
 WAV = sound_file(TONE)
@@ -27,6 +27,7 @@ WAV = sound_file(TONE)
         (sound_file(np.zeros(22_050)), "is silent"),
         (sound_file(np.full(22_050, 0.25)), "is silent"),
         (sound_file(np.full(99, np.nan), subtype="FLOAT"), "samples that are no numbers"),
+        (sound_file(np.tile([3e38, -3e38], 50), subtype="FLOAT"), "samples that are no numbers"),
         (sound_file(TONE[:0]), "has no sound"),
         (sound_file(TONE, rate_hz=999), "must be 4,000 to 384,000"),
     ],
@@ -94,6 +95,12 @@ def test_a_video_needs_ffmpeg_and_is_read_by_it(tmp_path, monkeypatch) -> None:
     fake.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(RecordingError, match="no sound that ffmpeg can read"):
         read_recording(path)
+
+
+def test_noise_is_refused() -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(20 * 22_050)
+    with pytest.raises(RecordingError, match="no music that can be heard"):
+        transcribe(noise, sample_rate_hz=22_050)
 
 
 def test_folders_and_missing_files_are_refused(tmp_path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from musiclstm import Transcription, transcribe
 from musiclstm.audio.transcription import NETWORK_FILE, NETWORK_SHA256, TranscribedNote
 from musiclstm.midi import bar_starts
-from tests.audio.transcription.conftest import BEAT_S, MELODY, RATE_HZ, melody, sound_file
+from tests.audio.transcription.sounds import BEAT_S, MELODY, RATE_HZ, melody, sound_file
 
 
 def hits(found: Transcription, *, within_s: float = 0.05) -> int:
