@@ -186,7 +186,7 @@ int64_t midi_scratch_bytes(const MidiFile *file);
  * The state of a channel (program, bank, drum part by channel 10, GS, XG or GM2) is that of its port and
  * number in the whole file. Where several tracks choose programs of one channel at one time, as
  * programs write that have more tracks than channels, each track plays its own. A reset of controllers
- * (121) is replaced by values of those that were set before, if there are any; a reset of GM, GS or XG
+ * (121) is replaced by values of those that have others, if there are any; a reset of GM, GS or XG
  * also sets volume, pan, bend range and program.
  *
  * A note-off ends the first open note of its key in its track, else in other tracks of the channel;

@@ -125,21 +125,24 @@ void midi_pair_notes(MidiFile *file, Event *events, int64_t count, int32_t end, 
     mend_lengthless(file, events, count, first);
 }
 
-/* Ends notes that are open in their track by note-offs of other tracks. ends: scratch, one for each key
- * of each channel. */
+/* Ends notes by events of other tracks: those that are open in their track by note-offs, all notes of a
+ * channel by what stops them. ends: scratch, one for each key of each channel. */
 static void end_in_other_tracks(MidiFile *file, Event *events, const SortItem *items, int32_t *ends) {
+    int32_t stops[MIDI_CHANNELS];
+    for (int32_t i = 0; i < MIDI_CHANNELS; i++) stops[i] = NONE;
     for (int32_t i = 0; i < MIDI_CHANNELS * PITCHES; i++) ends[i] = NONE;
     for (int32_t i = file->event_count - 1; i >= 0; i--) {
         Event *event = &events[items[i].first];
-        int32_t *keys = ends + event->channel * PITCHES, *end = &keys[event->first];
-        if (ends_all(event)) {
-            for (int32_t key = 0; key < PITCHES; key++) keys[key] = event->tick;
-        } else if (event->is_open && event->status == NOTE_OFF_EVENT) {
-            *end = event->tick;
-        } else if (event->is_open && *end > event->tick && event->length != DROPPED) {
-            event->length = *end - event->tick;
-            *end = NONE, file->endless_notes--;
-        }
+        int32_t *end = &ends[event->channel * PITCHES + event->first], *stop = &stops[event->channel];
+        if (ends_all(event)) *stop = event->tick;
+        if (event->is_open && event->status == NOTE_OFF_EVENT) *end = event->tick;
+        if (event->status != NOTE_ON_EVENT || event->length == DROPPED) continue;
+        const bool has_end = event->is_open && *end > event->tick;
+        if (has_end) event->length = *end - event->tick, *end = NONE;
+        const int32_t most = *stop - event->tick;
+        const bool is_stopped = most > 0 && (event->length > most || (event->is_open && !has_end));
+        if (is_stopped) event->length = most;
+        file->endless_notes -= event->is_open && (has_end || is_stopped);
     }
 }
 
@@ -224,9 +227,10 @@ static bool add_note(MidiFile *file, State *state, const Event *event) {
 static void note_setting(MidiFile *file, State *state, const Event *event) {
     const bool is_bend = event->status == PITCH_BEND;
     Setting *last = &state->settings[event->channel][is_bend ? BEND : event->first];
+    const uint8_t value = (uint8_t)(event->second | (is_bend && event->first ? 0x80 : 0));
     file->shared_events += last->tick == event->tick && last->track != event->track
-                         && last->value != event->second;
-    *last = (Setting){event->tick, event->track, event->second};
+                         && last->value != value;
+    *last = (Setting){event->tick, event->track, value};
 }
 
 /* Whether a reset concerns what was set at a tick: simultaneous settings of other tracks stay. */
@@ -234,7 +238,7 @@ static bool concerns(const Event *reset, int32_t tick, bool is_own) {
     return tick >= 0 && (tick < reset->tick || is_own);
 }
 
-/* Adds the values of a reset for the controllers that were set before. */
+/* Adds the values of a reset for the controllers that have others. */
 static void reset_controls(MidiFile *file, State *state, const Event *reset, int32_t channel) {
     enum { OF_SYSTEM = 6 };
     static const uint8_t values[][2] = {
@@ -245,6 +249,7 @@ static void reset_controls(MidiFile *file, State *state, const Event *reset, int
         const uint8_t number = values[i][0];
         Setting *last = &state->settings[channel][number];
         if (!concerns(reset, last->tick, last->track == reset->track)) continue;
+        if (last->value == values[i][1] && (i >= OF_SYSTEM || i < 2)) continue; /* not of a pair */
         if (i >= OF_SYSTEM || number < 100) last->tick = NONE;
         file->controls[file->control_count++] =
             (MidiControl){reset->tick, channel, number == BEND ? PITCH_BEND : CONTROL_CHANGE,

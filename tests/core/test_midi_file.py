@@ -139,6 +139,15 @@ def test_each_note_has_its_own_end(events: list[bytes], lengths: list[tuple[int,
     assert [(on, length) for on, length, _ in lengths_of(*events)] == lengths
 
 
+def test_all_notes_off_of_another_track_ends_the_notes_of_the_channel() -> None:
+    off = track(control(123, 0, delta=b"\x60"), note(72, 480))
+    tables, _ = read_tables(
+        midi(track(note(60, 960), note(62, 480)), off, track(note(64, 960, channel=1)))
+    )
+    lengths = dict(tables.notes[:, [2, 1]].tolist())
+    assert lengths == {60: 96, 62: 480, 64: 960, 72: 480}
+
+
 @pytest.mark.parametrize("number", [120, 123, 126])
 def test_all_notes_off_ends_the_notes_of_its_channel(number: int) -> None:
     other = bytes((0x91, 62, 80))
@@ -202,6 +211,7 @@ def test_a_reset_of_controllers_sets_those_that_were_set_before() -> None:
     assert controls_of(control(121, 0), note()) == [(0, 0xB0, 121, 0)]  # nothing was set
     twice = controls_of(control(11, 20), note(), control(121, 0), control(121, 0))
     assert twice[1:] == [(480, 0xB0, 11, 127), (480, 0xB0, 121, 0)]
+    assert controls_of(control(11, 127), note(), control(121, 0))[1:] == [(480, 0xB0, 121, 0)]
 
 
 SYSTEM_RESETS = {
