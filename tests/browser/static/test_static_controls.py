@@ -211,3 +211,23 @@ def test_one_part_of_some_bars_is_written_anew_and_the_rest_is_kept(visit) -> No
     page.wait_for_bars(16)
     page.button("Undo").click()
     page.wait_for_bars(12)
+
+
+@pytest.mark.parametrize("options", [{"viewport": {"width": 1280, "height": 900}}, PHONE])
+def test_the_layout_hardly_shifts_while_it_loads_and_after_a_press(visit, options) -> None:
+    page = visit(bypass_csp=True, **options)
+    page.wait_for_bars(8)
+    page.press("Continue", until_bar=16)
+    shift = page.page.evaluate("""() => new Promise((resolve) => {
+        let sum = 0;
+        const add = (entries) => {
+            for (const { hadRecentInput, value } of entries) if (!hadRecentInput) sum += value;
+        };
+        const observer = new PerformanceObserver((list) => add(list.getEntries()));
+        observer.observe({ type: "layout-shift", buffered: true });
+        requestAnimationFrame(() => requestAnimationFrame(() => {
+            add(observer.takeRecords());
+            resolve(sum);
+        }));
+    })""")
+    assert shift < 0.05
