@@ -268,7 +268,7 @@ class _Builder:
     def _selected(self) -> tuple[gr.HTML, gr.Dropdown, gr.Button, gr.Button, gr.Button]:
         chosen = gr.HTML("", elem_id="chosen")
         parts = self._parts("Parts", "all")
-        anew = gr.Button("Write this anew", elem_id="anew", size="md", min_width=120)
+        anew = gr.Button("Write anew", elem_id="anew", size="md", min_width=120)
         redo_from = gr.Button("Redo from here", elem_id="redo-from", size="md", min_width=120)
         only = gr.Button("Continue only these bars", elem_id="only", size="md", min_width=120)
         return chosen, parts, anew, redo_from, only
@@ -296,9 +296,9 @@ class _Builder:
 
     def _sliders(self) -> None:
         for name, label, step in (
-            ("similarity", "To your music", 0.1),
-            ("lively", "Notes", 0.1),
-            ("adventurous", "Ideas", 0.05),
+            ("similarity", "Distance from your bars", 0.1),
+            ("lively", "Number of notes", 0.1),
+            ("adventurous", "Choice of notes", 0.05),
         ):
             self.controls[name] = _slider(name, label, step=step, elem_id=name)
         self.controls["key"] = _choice("key", "Key", KEYS)
@@ -363,14 +363,14 @@ class _Builder:
             self.controls["random_seed"] = _optional_number(
                 "Random seed", "a new one", elem_id="seed"
             )
-            die = gr.Button("Draw another", min_width=90, elem_id="die", size="md")
+            die = gr.Button("Draw another seed", min_width=90, elem_id="die", size="md")
         self.controls["copy_weight"] = _slider(
             "copy_weight", "Copying", "of earlier bars: none … much", step=0.1
         )
         with gr.Row(elem_classes="pair"):
             for name, label in (("pitch", "Pitch"), ("rhythm", "Rhythm")):
                 self.controls[f"{name}_temperature"] = _optional_number(
-                    f"{label} temperature", "as Ideas"
+                    f"{label} temperature", "as Choice of notes"
                 )
         self.controls |= {
             "top_p": _slider("top_p", "Top-p", "share of the likeliest tokens", step=0.01),

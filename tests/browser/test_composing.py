@@ -84,14 +84,14 @@ def test_an_entered_random_seed_is_used_and_a_die_draws_another(
     seed.press_sequentially("7")
     ann.compose(bars=2)
     first = ann.midi
-    ann.set_slider("Ideas", 1.2)
+    ann.set_slider("Choice of notes", 1.2)
     ann.compose("Try again")
     steps = read_recipe(ann.midi).steps
     assert [(step.sampling.seed, step.sampling.temperature) for step in steps] == [(7, 1.2)]
-    ann.set_slider("Ideas", 1)
+    ann.set_slider("Choice of notes", 1)
     ann.compose("Try again")
     assert ann.midi == first
-    ann.button("Draw another").click()
+    ann.button("Draw another seed").click()
     ann.page.wait_for_function(
         "document.querySelector('#seed textarea, #seed input').value !== '7'"
     )

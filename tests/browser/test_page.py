@@ -130,7 +130,7 @@ def test_selected_bars_are_written_anew_and_undone(visit: Callable[..., PageDriv
     ann.field("Parts").click()
     ann.page.get_by_role("option", name="Left hand").click()
     ann.page.keyboard.press("Escape")
-    ann.compose("Write this anew", bars=8)
+    ann.compose("Write anew", bars=8)
     after = read_midi(ann.midi)[0]
     right = [sorted((n.time, n.pitch) for n in each.tracks[0].notes) for each in (before, after)]
     assert right[0] == right[1]
@@ -204,9 +204,9 @@ def test_every_control_has_an_accessible_name(
     page = visit().page
     for role, name in (
         ("spinbutton", "New bars"),
-        ("slider", "range slider for To your music"),
-        ("slider", "range slider for Notes"),
-        ("slider", "range slider for Ideas"),
+        ("slider", "range slider for Distance from your bars"),
+        ("slider", "range slider for Number of notes"),
+        ("slider", "range slider for Choice of notes"),
         ("group", "Music"),
     ):
         assert page.get_by_role(role, name=name, exact=True).count() == 1, name

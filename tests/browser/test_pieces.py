@@ -158,7 +158,7 @@ def test_music21_reads_the_score(visit: Callable[..., PageDriver]) -> None:
 
 def test_a_link_makes_the_same_bytes_again(visit: Callable[..., PageDriver], page_url: str) -> None:
     ann, bob = visit(), visit()
-    ann.set_slider("Ideas", 1.1)
+    ann.set_slider("Choice of notes", 1.1)
     ann.compose(bars=3)
     ann.page.wait_for_function("document.querySelector('#link input, #link textarea').value")
     link = ann.page.locator("#link").locator("input, textarea").input_value()
@@ -166,7 +166,7 @@ def test_a_link_makes_the_same_bytes_again(visit: Callable[..., PageDriver], pag
     bob.open(link)
     bob.done("after bar 11")
     assert bob.midi == ann.midi
-    ideas = bob.page.get_by_role("slider", name="range slider for Ideas")
+    ideas = bob.page.get_by_role("slider", name="range slider for Choice of notes")
     assert ideas.input_value() == "1.1"
 
 
