@@ -190,12 +190,13 @@ class _Builder:
                 chosen, parts, anew, redo_from, only = self._selected()
             strips = take_strips()
         with gr.Column(elem_id="actions"):
-            with gr.Row(elem_id="press"):
-                append, stop, four, again, undo, redo = self._buttons()
-            status = gr.HTML(
-                html.status(html.next_step(self.session.version, PageSettings.bars)),
-                elem_id="status",
-            )
+            with gr.Column(elem_id="bar"):
+                with gr.Row(elem_id="press"):
+                    append, stop, four, again, undo, redo = self._buttons()
+                status = gr.HTML(
+                    html.status(html.next_step(self.session.version, PageSettings.bars)),
+                    elem_id="status",
+                )
             with gr.Row(elem_id="words"):
                 self._sliders()
         with gr.Column(elem_id="drawers"):
