@@ -322,14 +322,15 @@ def read_source(source: PromptSource) -> tuple[ScoreTick, list[str]]:
 
     A recording has the name of its transcription, from which the recipe gives the same music.
     """
-    if isinstance(source, str | Path | bytes) and is_recording(source):
-        from musiclstm.audio.transcription import transcribe
+    if isinstance(source, str | Path | bytes):
+        data, name = read_bounded(source)  # a MIDI file is opened once
+        if is_recording(data, name=name):
+            from musiclstm.audio.transcription import transcribe
 
-        source = transcribe(source).to_score()
+            source = transcribe(source).to_score()
     if not isinstance(source, str | Path | bytes):
         score = check_score(source)[0]
         return score, _names(_digest(bytes(score.dumps_midi())))
-    data, name = read_bounded(source)
     score = read_midi(data, name=name)[0]
     return score, [*_names(_digest(data)), *_names(_digest(bytes(score.dumps_midi())))]
 

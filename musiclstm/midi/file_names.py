@@ -35,8 +35,13 @@ _HEAD_BYTES = 12  # that tell what a file is
 _SOUND_HEADERS = (b"ID3", b"OggS", b"fLaC", b"FORM", b"RF64", b".snd", b"caff")
 
 
-def is_recording(source: str | Path | bytes) -> bool:
-    """Return whether a file is a recording: by its first bytes, else by its name."""
+def is_recording(source: str | Path | bytes, *, name: str = "") -> bool:
+    """Return whether a file is a recording: by its first bytes, else by its name.
+
+    Args:
+        source: A file, or its first bytes at least.
+        name: Of a file that is given as bytes.
+    """
     head = source[:_HEAD_BYTES] if isinstance(source, bytes) else _head(Path(source))
     if head[:4] == b"MThd" or (head[:4] == b"RIFF" and head[8:12] == b"RMID"):
         return False
@@ -45,7 +50,7 @@ def is_recording(source: str | Path | bytes) -> bool:
     is_mpeg = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4, 0xE6)
     if is_mpeg or head.startswith(_SOUND_HEADERS) or video_container(head):
         return True
-    name = "" if isinstance(source, bytes) else str(source)
+    name = name if isinstance(source, bytes) else str(source)
     return name.lower().endswith((*RECORDING_ENDINGS, *VIDEO_ENDINGS))
 
 
