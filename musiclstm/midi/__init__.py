@@ -23,12 +23,20 @@ if TYPE_CHECKING:
     from musiclstm.midi.file_names import (
         ACCEPT,
         MIDI_ENDINGS,
+        RECORDING_ENDINGS,
         has_midi_ending,
         has_no_ending,
         is_midi_header,
+        is_recording,
     )
     from musiclstm.midi.general_midi import DRUMS, instrument_name
-    from musiclstm.midi.reader import MidiLimits, clean_text, read_bounded, read_midi
+    from musiclstm.midi.reader import (
+        MidiLimits,
+        check_score,
+        clean_text,
+        read_bounded,
+        read_midi,
+    )
     from musiclstm.midi.sandbox import SandboxPool
     from musiclstm.midi.score_ops import (
         slice_score,
@@ -44,6 +52,7 @@ __all__ = [
     "DEFAULT_METER",
     "DRUMS",
     "MIDI_ENDINGS",
+    "RECORDING_ENDINGS",
     "AnyScore",
     "Key",
     "MidiLimits",
@@ -53,12 +62,14 @@ __all__ = [
     "TrackSummary",
     "analysis",
     "bar_starts",
+    "check_score",
     "clean_text",
     "has_midi_ending",
     "has_no_ending",
     "in_ticks",
     "instrument_name",
     "is_midi_header",
+    "is_recording",
     "last_note_end",
     "meter_at",
     "pluralize",
@@ -89,15 +100,17 @@ __getattr__, __dir__ = lazy_imports(
         "file_names": (
             "ACCEPT",
             "MIDI_ENDINGS",
+            "RECORDING_ENDINGS",
             "has_midi_ending",
             "has_no_ending",
             "is_midi_header",
+            "is_recording",
         ),
         "general_midi": (
             "DRUMS",
             "instrument_name",
         ),
-        "reader": ("MidiLimits", "clean_text", "read_bounded", "read_midi"),
+        "reader": ("MidiLimits", "check_score", "clean_text", "read_bounded", "read_midi"),
         "sandbox": ("SandboxPool",),
         "score_ops": ("slice_score", "split_parts", "to_last_note", "trim_overlapping_notes"),
         "score_tables": ("write_midi",),

@@ -1,4 +1,4 @@
-"""Find the MIDI files that `--data` names, before they are read.
+"""Find the MIDI files and recordings that `--data` names, before they are read.
 
 Folders, zips and single files are searched here; tables and data sets of the Hub in `tables.py`. A
 zip is read member by member without unpacking it; archives that look malicious are refused.
@@ -25,7 +25,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from musiclstm.errors import CorpusError
-from musiclstm.midi import MIDI_ENDINGS, clean_text, has_midi_ending, has_no_ending, is_midi_header
+from musiclstm.midi import (
+    MIDI_ENDINGS,
+    RECORDING_ENDINGS,
+    clean_text,
+    has_midi_ending,
+    has_no_ending,
+    is_midi_header,
+)
 from training.data.splits import SPLIT_NAMES, SPLITS
 
 SUFFIXES = MIDI_ENDINGS
@@ -198,6 +205,8 @@ def _random_key(source: MidiSource, seed: int) -> bytes:
 class FileTree:
     """A file, or a folder that is searched recursively, including the zips in it.
 
+    Recordings are used where there are no MIDI files.
+
     A `MANIFEST.json` beside the files may give `split` and `licence`.
     """
 
@@ -231,7 +240,15 @@ class FileTree:
 
     def _files(self) -> Iterator[Path]:
         files = iter([self._path]) if self._path.is_file() else _search(self._path)
-        return (path for path in files if _is_zip(path) or _is_midi_file(path))
+        recordings, is_score = [], False
+        for path in files:
+            if _is_zip(path) or _is_midi_file(path):
+                is_score = True
+                yield path
+            elif path.name.lower().endswith(RECORDING_ENDINGS):
+                recordings.append(path)
+        if not is_score:  # beside MIDI files they are mostly renderings of them
+            yield from recordings
 
 
 def _search(folder: Path) -> Iterator[Path]:

@@ -22,10 +22,20 @@ from sys import intern
 from typing import Any, NamedTuple
 
 import numpy as np
+from symusic.core import ScoreTick
 from tqdm.auto import tqdm
 
+from musiclstm import transcribe
 from musiclstm.errors import CorpusError, MusicLSTMError
-from musiclstm.midi import MidiLimits, read_midi, to_last_note
+from musiclstm.midi import (
+    MidiLimits,
+    MidiSummary,
+    check_score,
+    clean_text,
+    is_recording,
+    read_midi,
+    to_last_note,
+)
 from musiclstm.model import TokenKind, TokenTable
 from musiclstm.tokens import MusicTokenizer
 from training.data.piece_stats import piece_stats
@@ -170,6 +180,8 @@ def read_sources(
         jobs = (job for reader in new for job in reader.jobs(bar))
         for file in encode_all(jobs, workers):
             cache.add(file.digest, file.ids, file.notes, file.metadata)
+            if "heard" in file.metadata:
+                bar.write(str(file.metadata["heard"]))
     for reader in new:
         reader.save_list()
     return [reader.records for reader in readers]
@@ -282,7 +294,7 @@ def encode(job: EncodeJob) -> EncodedFile:
     global _tokenizer
     _tokenizer = _tokenizer or MusicTokenizer()
     try:
-        score, summary = read_midi(job.data, name=job.name, limits=MidiLimits.training())
+        score, summary, heard = _read(job)
         ids = np.array(_tokenizer.encode(to_last_note(score)), np.uint16)
         notes = count_notes(ids, _tokenizer)
         stats = piece_stats(score, summary, token_notes=notes)
@@ -292,7 +304,21 @@ def encode(job: EncodeJob) -> EncodedFile:
         # One file in a hundred thousand triggers a bug in a library; skip it.
         problem = f"it cannot be written as tokens ({type(error).__name__}: {error})."
         return _failed(job, problem)
-    return EncodedFile(job.digest, ids, notes, {"stats": stats.to_dict()})
+    return EncodedFile(job.digest, ids, notes, {"stats": stats.to_dict(), **heard})
+
+
+def _read(job: EncodeJob) -> tuple[ScoreTick, MidiSummary, dict[str, str]]:
+    """Return score and summary of a MIDI file or of the first minute of a recording.
+
+    Metadata of a recording say what was heard and how sure.
+    """
+    limits = MidiLimits.training()
+    if not is_recording(job.data):
+        return *read_midi(job.data, name=job.name, limits=limits), {}
+    heard = transcribe(job.data, name=job.name)
+    score, summary = check_score(heard.to_score(), name=job.name, limits=limits)
+    facts = str(heard).replace("\n", "; ")
+    return score, summary, {"heard": f"{clean_text(job.name)}: {facts}"}
 
 
 def _failed(job: EncodeJob, problem: str) -> EncodedFile:
