@@ -155,4 +155,5 @@ def model_summary(composer: Composer) -> str:
         f"{config.vocab_size:,} tokens",
     )
     name = escape(composer.name or "a model without a name")
+    name = "the bundled weights" if name == "default" else name
     return f"<p>Composed by <b>{name}</b>: {', '.join(facts)}, on this server's CPU.</p>"
