@@ -326,6 +326,8 @@ int32_t grammar_limit_parts(GrammarState *g, const uint8_t *kept, const uint8_t 
     g->must_be_off_beat = false;
     g->later_pitches = count_later_pitches(g);
     g->notes_required = least(g->notes_required, max_notes(g, g->later_pitches));
+    if (g->later_pitches == blocks_left(g, DRUM_PROGRAM) * pitches_of(g, DRUM_PROGRAM))
+        g->has_pitched = true; /* drums alone may follow */
     memset(g->must_play, 0, sizeof g->must_play);
     g->must_play_count = 0;
     for (int32_t i = 0; i < PROGRAMS; i++) {

@@ -190,6 +190,25 @@ def test_rules_out_of_range_are_refused(field, value) -> None:
     assert (state.permitted() == before).all()
 
 
+def test_drums_may_begin_a_bar_to_which_drums_alone_are_added() -> None:
+    rules = random_rules(random.Random(0))
+    for flag in FLAGS:
+        rules[flag] = flag == "needs_pitched"
+    rules["max_at_once"], rules["max_polyphony"] = 32, 0
+    rules["fewest"], rules["most"] = 4, NO_LIMIT
+    rules["pitches"][40], rules["pitches"][-1] = (1 << 60, 0), (1 << 38, 0)
+    rules["meters"] = 1 << TIME_SIGNATURES.index((4, 4))
+    parts = np.zeros((4, 129), np.uint8)
+    parts[0, 40], parts[1, -1] = 3, 1
+    compiled, reference = CompiledGrammar(TABLE, rules), GrammarState(TABLE, rules)
+    for state in (compiled, reference):
+        state.advance(IDS["Bar_None"])
+        state.advance(IDS["TimeSig_4/4"])
+        assert not state.permitted()[IDS["Program_-1"]]
+        state.limit_parts(parts)
+        assert state.permitted()[IDS["Program_-1"]]
+
+
 def test_parts_cannot_be_limited_between_bars_within_notes_or_beyond_eight() -> None:
     state, parts = (
         CompiledGrammar(TABLE, random_rules(random.Random(0))),

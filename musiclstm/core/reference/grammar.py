@@ -246,6 +246,7 @@ class GrammarState:
         self._must_play = Counter()
         most = min(most, self._rules["most"] - self._notes_started)
         can_play = self._pitches.any(1) & (self._blocks_left() > 0)
+        self._has_pitched |= not np.delete(can_play, _DRUMS).any()  # drums alone may follow
         self._required = {
             (program, track)
             for program in [*range(_PROGRAMS - 1), _DRUMS]
