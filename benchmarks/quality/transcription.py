@@ -33,6 +33,7 @@ from benchmarks.quality.transcription_clips import (
     time_factor,
 )
 from musiclstm import Composer, RecordingError, Sampling, Transcription, transcribe
+from musiclstm.cli import run_command
 from musiclstm.midi import analysis
 from musiclstm.model import DEFAULT
 
@@ -271,4 +272,4 @@ def _mean(rows: Sequence[Measured], name: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))
