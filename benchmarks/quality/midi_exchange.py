@@ -204,6 +204,8 @@ def _attributes(score: ScoreTick, at: Callable[[int], float], *, trimmed: bool) 
         for time, duration, pitch, velocity in _notes(track, trimmed=trimmed)
     ]
     end = max((t.notes.numpy()["time"] + t.notes.numpy()["duration"]).max() for t in score.tracks)
+    changes = (score.tempos, score.time_signatures, score.key_signatures)
+    end = max(end, *(max((each.time for each in own), default=0) for own in changes))
     return {
         "notes": sorted((on, length, pitch, p) for on, length, pitch, _, p in notes),
         "velocities": sorted((on, pitch, velocity) for on, _, pitch, velocity, _ in notes),

@@ -216,7 +216,7 @@ def write_midi(score: AnyScore, *, end_tick: int | None = None, text: str = "") 
 
     Args:
         score: In any time unit. Notes end at the next onset of their pitch.
-        end_tick: Where all tracks end; None: with the last note.
+        end_tick: Where all tracks end; None: with the last note, tempo, meter or key.
         text: A text event at the beginning.
     """
     score = in_ticks(score)
@@ -237,8 +237,10 @@ def write_midi(score: AnyScore, *, end_tick: int | None = None, text: str = "") 
         texts=_stack([np.array(texts, np.int32).reshape(-1, 5)], 5),
         voices=_stack([np.array(voices, np.int32).reshape(-1, 5)], 5),
     )
-    end = last_note_end(score) if end_tick is None else end_tick
-    return write_tables(tables, end_tick=end, texts=start + b"".join(names))
+    if end_tick is None:
+        changes = (tables.tempos, tables.meters, tables.keys)
+        end_tick = max(last_note_end(score), *(int(rows[:, 0].max(initial=0)) for rows in changes))
+    return write_tables(tables, end_tick=end_tick, texts=start + b"".join(names))
 
 
 def _stack(tables: Sequence[np.ndarray], columns: int) -> np.ndarray:
