@@ -13,9 +13,9 @@ const [BANK, BANK_LOW] = [0, 32];
 
 /**
  * @param {MidiFiles} files @param {Score} score
- * @param {{text?: string, end?: number}} options `text`: a text event; `end`: tick where all tracks end, by default with the last note
+ * @param {{text?: string, end?: number}} options `text`: a text event; `end`: tick where all tracks end, by default with the last note, tempo, meter or key
  */
-export function writeMidi(files, score, { text = "", end = lastNoteEnd(score) } = {}) {
+export function writeMidi(files, score, { text = "", end = lastEvent(score) } = {}) {
   const { ticksPerQuarter, tracks, tempos, meters, keys } = score;
   const texts = [...(text ? [[0, TEXT, text]] : []), ...tracks.map(({ name }, i) => [i + 1, NAME, name])];
   const encoded = encodeTexts(texts.map(([, , each]) => String(each)));
@@ -35,6 +35,11 @@ export function writeMidi(files, score, { text = "", end = lastNoteEnd(score) } 
     voices: table(tracks.map(voiceOf)),
   };
   return files.write(tables, end, Uint8Array.from(encoded.flatMap((bytes) => [...bytes])));
+}
+
+/** @param {Score} score */
+function lastEvent(score) {
+  return [...score.tempos, ...score.meters, ...score.keys].reduce((end, { tick }) => Math.max(end, tick), lastNoteEnd(score));
 }
 
 /** @param {number[][]} rows */
