@@ -335,7 +335,7 @@ class Page {
   async copyLink() {
     const { piece, file, model } = this.studio;
     if (!piece) return;
-    if (piece.isEdited) throw new Error("A piece with bars written anew has no link. Save the MIDI file.");
+    if (piece.isEdited) throw new Error("A piece with bars written again has no link. Save the MIDI file.");
     const { link, needsFile } = await toLink(piece, await model, file);
     history.replaceState(null, "", link);
     this.saving = "The address of this page is now a link to this piece.";
@@ -421,10 +421,10 @@ class Page {
     if (hadFocus) shown.focus();
   }
 
-  /** Offer the parts of which the selected bars can be written anew. */
+  /** Offer the parts of which the selected bars can be written again. */
   showParts() {
     const { piece } = this.studio;
-    byId("rewrite").textContent = `Write ${this.selectedBars} anew`;
+    byId("rewrite").textContent = `Write ${this.selectedBars} again`;
     /** @type {HTMLSelectElement} */
     const select = byId("part");
     const names = piece?.base.parts.map((part) => piece.base.nameOf(part)) ?? [];

@@ -439,7 +439,7 @@ def _label_of_edit(edit: Edit, version: Version, bars: tuple[int, int] | None) -
     chosen = [names.get(int(part), "") for part in edit.parts or ()]
     if bars is None:
         return "parts to " + (" and ".join(chosen) or "the piece")
-    return f"{html.bars_text(*bars)} anew" + (f": {', '.join(chosen)}" if chosen else "")
+    return f"{html.bars_text(*bars)} again" + (f": {', '.join(chosen)}" if chosen else "")
 
 
 def _progress_html(run: GenerationProgress) -> str:

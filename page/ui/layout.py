@@ -269,7 +269,7 @@ class _Builder:
     def _selected(self) -> tuple[gr.HTML, gr.Dropdown, gr.Button, gr.Button, gr.Button]:
         chosen = gr.HTML("", elem_id="chosen")
         parts = self._parts("Parts", "all")
-        anew = gr.Button("Write anew", elem_id="anew", size="md", min_width=120)
+        anew = gr.Button("Write again", elem_id="anew", size="md", min_width=120)
         redo_from = gr.Button("Redo from here", elem_id="redo-from", size="md", min_width=120)
         only = gr.Button("Continue only these bars", elem_id="only", size="md", min_width=120)
         return chosen, parts, anew, redo_from, only

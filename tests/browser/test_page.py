@@ -130,7 +130,7 @@ def test_selected_bars_are_written_anew_and_undone(visit: Callable[..., PageDriv
     ann.field("Parts").click()
     ann.page.get_by_role("option", name="Left hand").click()
     ann.page.keyboard.press("Escape")
-    ann.compose("Write anew", bars=8)
+    ann.compose("Write again", bars=8)
     after = read_midi(ann.midi)[0]
     right = [sorted((n.time, n.pitch) for n in each.tracks[0].notes) for each in (before, after)]
     assert right[0] == right[1]

@@ -1,4 +1,4 @@
-// Writes a part of some new bars anew; everything else stays as it is. As generation/decoding/kept_parts.py
+// Writes a part of some new bars again; everything else stays as it is. As generation/decoding/kept_parts.py
 // the kept parts of a bar come first, so that the new part is written to them.
 
 import { BarContext } from "./core.js";
@@ -11,7 +11,7 @@ const PROGRAM = 4; // kind of token
 
 /** @typedef {{program: number, number: number, tokens: number[], logProbs: number[]}} Block notes of a part */
 
-/** @param {Core} core @param {RewriteRequest} request @returns {WrittenBar[]} the bars from the first one that is written anew on */
+/** @param {Core} core @param {RewriteRequest} request @returns {WrittenBar[]} the bars from the first one that is written again on */
 export function rewrite(core, { prompt, before, state, bars, count, part, settings, constraints }) {
   core.free();
   const rules = placeRules(core, constraints, settings.key);

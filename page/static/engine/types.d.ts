@@ -92,7 +92,7 @@ export interface RewriteRequest {
   prompt: Int32Array; // ids
   before: Int32Array[]; // tokens of the new bars before
   state: Float32Array; // of the network after them
-  bars: { tokens: Int32Array; logProbs: Float32Array }[]; // those to write anew, and all after them
+  bars: { tokens: Int32Array; logProbs: Float32Array }[]; // those to write again, and all after them
   count: number; // of the first ones
   part: { program: number; number: number };
   settings: Settings;

@@ -51,7 +51,7 @@ serve(self, {
     return true;
   },
 
-  /** Write a part of some bars anew. @param {RewriteRequest} request */
+  /** Write a part of some bars again. @param {RewriteRequest} request */
   async rewrite(request) {
     job = -1;
     wake();

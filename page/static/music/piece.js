@@ -81,7 +81,7 @@ function barsOf(table, ids) {
 }
 
 export class Piece {
-  /** @param {Base} base @param {WrittenBar[]} bars @param {Step[]} steps @param {boolean} isEdited whether bars were written anew, which recipes cannot say */
+  /** @param {Base} base @param {WrittenBar[]} bars @param {Step[]} steps @param {boolean} isEdited whether bars were written again, which recipes cannot say */
   constructor(base, bars = [], steps = [], isEdited = false) {
     this.base = base;
     this.isEdited = isEdited;

@@ -126,7 +126,7 @@ export class Studio {
     return this.write(this.piece.truncated(kept), this.newBars - kept, [settings]);
   }
 
-  /** Write a part of some new bars anew; everything else stays. @param {[number, number]} bars first and last, of the file @param {Part} part @param {Settings} settings */
+  /** Write a part of some new bars again; everything else stays. @param {[number, number]} bars first and last, of the file @param {Part} part @param {Settings} settings */
   async rewrite([first, last], part, settings) {
     await this.stop();
     const before = this.piece;

@@ -91,7 +91,7 @@ def test_a_killed_run_loses_at_most_one_save_interval(tmp_path):
 
 def test_a_session_that_loses_more_is_one_sentence(monkeypatch, capsys, tmp_path):
     class Forgetful:
-        """Gets far, and begins anew every time."""
+        """Gets far, and begins again every time."""
 
         def __init__(self, folder, save_steps):
             self.step, self.resumed = 50, 0

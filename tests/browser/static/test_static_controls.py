@@ -184,9 +184,9 @@ def test_one_part_of_some_bars_is_written_anew_and_the_rest_is_kept(visit) -> No
     before = page.score()
     page.bar(10).click()
     page.bar(11).click(modifiers=["Shift"])
-    page.page.get_by_label("Part to write anew").select_option("Bass")
+    page.page.get_by_label("Part to write again").select_option("Bass")
     page.set_seed(2)
-    page.button("Write bars 10-11 anew").click()
+    page.button("Write bars 10-11 again").click()
     page.wait_for("Bass is new in bars 10-11")
     after = page.score()
     bar = 4 * before.ticks_per_quarter

@@ -324,7 +324,7 @@ def test_selected_bars_of_one_part_are_written_anew_and_the_rest_is_kept(
     outside = [[each for each in t if not 4 * bar <= each[0] < 6 * bar] for t in (old[1], new[1])]
     assert outside[0] == outside[1]
     assert (after.last_bar, after.piece, ann.session.selection) == (10, None, (5, 6))
-    assert str(after) == "3. bars 5 to 6 anew: Left hand"
+    assert str(after) == "3. bars 5 to 6 again: Left hand"
     again = ann.run("again", random_seed="4").session.version
     assert (again.parent, again.edit) == (2, after.edit)
     assert ann.run().session.version.last_bar == 12
